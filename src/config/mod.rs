@@ -1,0 +1,279 @@
+//! Floor 1: from TOML text to a [`Config`] that cannot be wrong.
+//!
+//! `file` holds the serde shapes (and so the schema), `check` turns them into the types below and
+//! reports all problems at once, `locate` finds the file, `trust` guards a project's own config.
+//! Nothing here opens a socket or reads a secret.
+
+pub mod problem;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::id::{CredentialName, RouteName, SessionName};
+use crate::model::target::Target;
+use problem::Located;
+
+/// A whole config, parsed. Paths are absolute, durations and sizes are numbers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Where CA, sessions and audit live; mode 0700.
+    pub state_dir: PathBuf,
+    /// `[proxy]`
+    pub proxy: Proxy,
+    /// `[[sessions]]`
+    pub sessions: Vec<PresharedSession>,
+    /// `[ca]`
+    pub ca: Ca,
+    /// `[upstream]`
+    pub upstream: Upstream,
+    /// `[audit]`
+    pub audit: Audit,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[credentials.NAME]`
+    pub credentials: BTreeMap<CredentialName, Credential>,
+    /// `[[routes]]`, patterns still as text: `policy` compiles them.
+    pub routes: Vec<Located<Route>>,
+}
+
+/// `[proxy]`
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// TCP addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// What happens to hosts that no route names.
+    pub unmatched: Unmatched,
+    /// Whether session credentials admit.
+    pub auth_session: bool,
+    /// Whether the uid of a loopback peer admits.
+    pub auth_uid: bool,
+    /// Other uids that are admitted as our own is.
+    pub allow_uids: Vec<u32>,
+}
+
+impl Proxy {
+    /// Whether nobody is asked who they are (`client_auth = []`).
+    pub fn open_to_all(&self) -> bool {
+        !self.auth_session && !self.auth_uid
+    }
+}
+
+/// `proxy.unmatched`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// Refused.
+    Deny,
+    /// An opaque tunnel, not decrypted; on routed hosts: forwarded without a token.
+    Tunnel,
+}
+
+/// `[[sessions]]`: pre-shared, sent as Basic NAME:SECRET.
+#[derive(Clone, Debug)]
+pub struct PresharedSession {
+    /// The user part of Basic.
+    pub name: SessionName,
+    /// The password part of Basic.
+    pub secret: SecretSource,
+    /// Routes it may use; `None`: all.
+    pub routes: Option<Vec<RouteName>>,
+    /// Where it stands in the file.
+    pub line: usize,
+}
+
+/// `[ca]`
+#[derive(Clone, Debug)]
+pub struct Ca {
+    /// `scope = "any"`: no name constraints.
+    pub unconstrained: bool,
+    /// Further DNS subtrees that the CA may sign for.
+    pub permit: Vec<String>,
+    /// Life of root and intermediate.
+    pub lifetime: Duration,
+    /// Life of a leaf.
+    pub leaf_lifetime: Duration,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug, Default)]
+pub struct Upstream {
+    /// PEM files beside the platform's roots.
+    pub extra_roots: Vec<PathBuf>,
+    /// Networks that the guard lets pass, as (address, prefix length).
+    pub allow_private: Vec<Network>,
+    /// Names pinned to an address.
+    pub resolve: BTreeMap<Target, SocketAddr>,
+}
+
+/// An IP network in CIDR form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The network's address.
+    pub address: std::net::IpAddr,
+    /// Leading bits that count: 0 to 32 or 128.
+    pub prefix: u8,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// The current file.
+    pub path: PathBuf,
+    /// `on_failure = "continue"`: requests are served although they cannot be recorded.
+    pub continue_on_failure: bool,
+    /// Rotated beyond this many bytes.
+    pub max_size: u64,
+    /// Rotated files kept.
+    pub keep: usize,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The unix socket of the CLI.
+    pub socket: PathBuf,
+}
+
+/// `[credentials.NAME]`
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// How it mints.
+    pub grant: Grant,
+    /// Upper bound of a token's life, and its life where the issuer names none.
+    pub ttl: Option<Duration>,
+    /// Where it stands in the file.
+    pub line: usize,
+}
+
+/// The grant of a credential with all it needs.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// RFC 6749 section 4.4.
+    ClientCredentials(ClientCredentials),
+    /// A standing secret, handed on as it is.
+    StaticKey(StaticKey),
+}
+
+impl Grant {
+    /// As written in config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClientCredentials(_) => "client-credentials",
+            Self::StaticKey(_) => "static-key",
+        }
+    }
+}
+
+/// `grant = "client-credentials"`
+#[derive(Clone, Debug)]
+pub struct ClientCredentials {
+    /// The token endpoint, `https`, or `http` to a loopback literal.
+    pub token_url: http::Uri,
+    /// RFC 6749 section 2.2.
+    pub client_id: String,
+    /// RFC 6749 section 2.3.1.
+    pub client_secret: SecretSource,
+    /// How the client authenticates at the token endpoint.
+    pub auth: ClientAuth,
+    /// Scopes asked for; empty: the issuer's default.
+    pub scope: Vec<String>,
+}
+
+/// `auth` of `client-credentials`: how client_id and client_secret travel (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// In the `Authorization` field, form-encoded first.
+    Basic,
+    /// In the form body.
+    Post,
+}
+
+/// `grant = "static-key"`
+#[derive(Clone, Debug)]
+pub struct StaticKey {
+    /// Where the key is.
+    pub secret: SecretSource,
+}
+
+/// Where a secret is read from: never a literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// An environment variable of the daemon.
+    Env(String),
+    /// A file; one trailing newline is dropped.
+    File(PathBuf),
+}
+
+/// `[[routes]]`, patterns as text.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique.
+    pub name: RouteName,
+    /// DNS name, exact or with one leading `*.` label.
+    pub host: String,
+    /// 443 unless given.
+    pub port: u16,
+    /// Upper case; empty: all but TRACE and TRACK.
+    pub methods: Vec<String>,
+    /// Path globs; empty: all.
+    pub path: Vec<String>,
+    /// What mints the token; `None`: pass without one.
+    pub credential: Option<CredentialName>,
+    /// Placements emptied before anything is put in.
+    pub strip: Vec<Placement>,
+    /// Where the token goes.
+    pub inject: Inject,
+    /// Variables that `run` gives the tool: name to placeholder kind.
+    pub env: BTreeMap<String, PlaceholderKind>,
+    /// Whom it serves; `None`: everyone.
+    pub clients: Option<Vec<ClientSelector>>,
+    /// Refuse what matches.
+    pub deny: bool,
+}
+
+/// A place that `strip` empties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// A header field, lower case.
+    Header(http::HeaderName),
+    /// A query parameter, decoded name.
+    Query(String),
+}
+
+/// `inject`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inject {
+    /// RFC 7617: user of config, the token as password.
+    Basic {
+        /// May not hold a colon.
+        user: String,
+    },
+    /// A header field, with a scheme before the token or none.
+    Header {
+        /// Lower case.
+        name: http::HeaderName,
+        /// `Bearer`, `token`, …
+        scheme: Option<String>,
+    },
+}
+
+/// `"placeholder:KIND"`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceholderKind {
+    /// No shape but our own.
+    Opaque,
+}
+
+/// One entry of `clients`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientSelector {
+    /// `session:NAME`
+    Session(SessionName),
+    /// `uid:N`
+    Uid(u32),
+    /// `user:NAME`
+    User(String),
+}

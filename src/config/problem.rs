@@ -1,0 +1,118 @@
+//! [`Problem`]: one thing that is wrong with a config, with its place and what to do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One thing wrong (or, as a warning, risky) in a config file. Many are reported at once.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// 1-based; 0 where no line can be named.
+    pub line: usize,
+    /// Stable kebab-case word.
+    pub code: &'static str,
+    /// What is wrong, in lower case without a final stop.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+    /// Whether the config can be used in spite of it.
+    pub severity: Severity,
+}
+
+/// Whether a problem stops the config from loading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The config does not load.
+    Error,
+    /// It loads, and this is said aloud.
+    Warning,
+}
+
+/// A value and the line it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// 1-based line in the config file; 0 for a value that came from no file.
+    pub line: usize,
+}
+
+/// Collects problems of one file.
+#[derive(Debug)]
+pub struct Problems {
+    file: PathBuf,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// For the file at `path`.
+    pub fn of(path: &Path) -> Self {
+        Self { file: path.to_owned(), list: Vec::new() }
+    }
+
+    /// Notes an error.
+    pub fn error(
+        &mut self,
+        line: usize,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.push(line, code, message.into(), hint.into(), Severity::Error);
+    }
+
+    /// Notes a warning.
+    pub fn warn(
+        &mut self,
+        line: usize,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.push(line, code, message.into(), hint.into(), Severity::Warning);
+    }
+
+    fn push(
+        &mut self,
+        line: usize,
+        code: &'static str,
+        message: String,
+        hint: String,
+        severity: Severity,
+    ) {
+        self.list.push(Problem { file: self.file.clone(), line, code, message, hint, severity });
+    }
+
+    /// Whether any of them stops the config from loading.
+    pub fn any_error(&self) -> bool {
+        self.list.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    /// All of them, by line.
+    pub fn into_sorted(mut self) -> Vec<Problem> {
+        self.list.sort_by_key(|p| (p.severity, p.line));
+        self.list
+    }
+
+    /// Takes over what another collector of the same file found.
+    pub fn extend(&mut self, other: Vec<Problem>) {
+        self.list.extend(other);
+    }
+}
+
+/// `file:line: error[code]: message` and the hint on a line of its own.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {severity}[{}]: {}\n  hint: {}", self.code, self.message, self.hint)
+    }
+}

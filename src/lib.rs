@@ -1,0 +1,4 @@
+//! Valetkey: placeholder in, fresh token out.
+
+pub mod config;
+pub mod model;

@@ -1,0 +1,2 @@
+//! Placeholder until `cli` exists.
+fn main() {}

@@ -1,0 +1,39 @@
+//! [`Client`]: who is asking, once it has been established.
+
+use std::sync::Arc;
+
+use super::id::SessionName;
+
+/// An admitted client. Built by `client::` only, after proxy credentials or socket owner were checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// The session whose credentials came with the connection.
+    pub session: Option<SessionName>,
+    /// The owner of the client's socket, where it is a process of this machine.
+    pub uid: Option<u32>,
+    /// The person: the login name of `uid`, or the session's user.
+    pub user: Option<Arc<str>>,
+}
+
+/// What pools, caches and single flights are keyed by (invariant I7): two requests with equal
+/// keys come from one identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientKey {
+    /// `client_auth = []`: everybody is one.
+    Anyone,
+    /// One session.
+    Session(SessionName),
+    /// One user of this machine without a session.
+    Uid(u32),
+}
+
+impl Client {
+    /// The identity that keys everything shared.
+    pub fn key(&self) -> ClientKey {
+        match (&self.session, self.uid) {
+            (Some(session), _) => ClientKey::Session(session.clone()),
+            (None, Some(uid)) => ClientKey::Uid(uid),
+            (None, None) => ClientKey::Anyone,
+        }
+    }
+}

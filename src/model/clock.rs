@@ -1,0 +1,84 @@
+//! Time by two clocks. The monotonic clock stands still while a laptop sleeps, and the wall
+//! clock can be set back; an end that either of them has reached is reached.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// One instant, read from both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What a calendar says; may jump.
+    pub wall: SystemTime,
+    /// What a stopwatch says; may stand still during suspend.
+    pub mono: Instant,
+}
+
+/// Where moments come from: the system, or a hand-moved clock in tests.
+pub trait Clock: Send + Sync {
+    /// The present, by both clocks.
+    fn now(&self) -> Moment;
+}
+
+/// The machine's own clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        Moment { wall: SystemTime::now(), mono: Instant::now() }
+    }
+}
+
+/// An end that has come as soon as either clock says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    wall: SystemTime,
+    mono: Instant,
+}
+
+impl Deadline {
+    /// `life` after `now`. A life too long for a clock to hold counts as 10 years.
+    pub fn after(now: Moment, life: Duration) -> Self {
+        let life = life.min(Duration::from_secs(10 * 365 * 24 * 3600));
+        Self { wall: now.wall + life, mono: now.mono + life }
+    }
+
+    /// Whether either clock has reached it.
+    pub fn passed(&self, now: Moment) -> bool {
+        now.wall >= self.wall || now.mono >= self.mono
+    }
+
+    /// What is left by the clock that is nearer to it; zero once passed.
+    pub fn remaining(&self, now: Moment) -> Duration {
+        let wall = self.wall.duration_since(now.wall).unwrap_or_default();
+        wall.min(self.mono.saturating_duration_since(now.mono))
+    }
+
+    /// The end as a calendar would write it, for people and audit records.
+    pub fn wall(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// The earlier end of two, by each clock on its own.
+    pub fn earlier(self, other: Self) -> Self {
+        Self { wall: self.wall.min(other.wall), mono: self.mono.min(other.mono) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_clock_ends_it() {
+        let now = SystemClock.now();
+        let end = Deadline::after(now, Duration::from_secs(60));
+        let later = Duration::from_secs(61);
+        assert!(!end.passed(now));
+        assert!(end.passed(Moment { wall: now.wall + later, mono: now.mono }));
+        assert!(end.passed(Moment { wall: now.wall - later * 1000, mono: now.mono + later }));
+        assert_eq!(
+            end.remaining(Moment { wall: now.wall + later, mono: now.mono }),
+            Duration::ZERO
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! Floor 0: the nouns that every other floor speaks in.
+//!
+//! Nothing here does I/O or knows of HTTP, TLS or config. A value of one of these types
+//! has been parsed once and cannot be wrong any more.
+
+pub mod client;
+pub mod clock;
+pub mod host;
+pub mod id;
+pub mod placeholder;
+pub mod reason;
+pub mod secret;
+pub mod target;
+pub mod token;

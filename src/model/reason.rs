@@ -1,0 +1,229 @@
+//! [`Reason`]: every way in which Valetkey itself says no, each with its stable code.
+//!
+//! One word per reason, the same in `Proxy-Status`, the problem document, the audit record, the
+//! metric label and the README. `proxy/respond.rs` maps each to its HTTP answer.
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's: its request, its credentials, or what it may do.
+    Client,
+    /// The token issuer's.
+    Issuer,
+    /// The API's that the client wanted to reach.
+    Upstream,
+    /// Ours, or this machine's.
+    Valetkey,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $fault:ident, $detail:literal, $hint:literal;)*) => {
+        /// Why a request or connection was refused. The codes are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// All of them, for the documentation's test.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The stable kebab-case word.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// Whose fault it is.
+            pub fn fault(self) -> Fault {
+                match self { $(Self::$variant => Fault::$fault,)* }
+            }
+
+            /// What happened, in one sentence without foreign text.
+            pub fn detail(self) -> &'static str {
+                match self { $(Self::$variant => $detail,)* }
+            }
+
+            /// What to do next.
+            pub fn hint(self) -> &'static str {
+                match self { $(Self::$variant => $hint,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The dialled address is loopback, link-local, metadata, private or our own.
+    AddressRefused = "address-refused", Client,
+        "the name resolves to an address that the guard refuses",
+        "if it is meant, name the network in upstream.allow_private or pin the name in upstream.resolve";
+    /// The path has two readings.
+    AmbiguousPath = "ambiguous-path", Client,
+        "the path has dot segments, a backslash or an encoded form of them",
+        "send the path in its plain form";
+    /// Two routes with different credentials match.
+    AmbiguousRoute = "ambiguous-route", Client,
+        "two routes with different credentials match this request",
+        "`valetkey explain METHOD URL` names them; make one of them narrower";
+    /// The audit record could not be written.
+    AuditUnavailable = "audit-unavailable", Valetkey,
+        "the audit record could not be written, so no token was used",
+        "check disk space and permissions of the state directory (`valetkey status`)";
+    /// `Host` or `:authority` is not what CONNECT named.
+    AuthorityMismatch = "authority-mismatch", Client,
+        "the request names another host than its tunnel",
+        "open a tunnel for each host";
+    /// The client's TLS handshake failed.
+    ClientTlsFailed = "client-tls-failed", Client,
+        "the client broke off the TLS handshake",
+        "it may not trust the local CA: `valetkey env` prints the variables to set";
+    /// The client went away before an answer.
+    ClientGone = "client-gone", Client,
+        "the client closed the connection before the answer was complete",
+        "nothing to do";
+    /// CONNECT inside a tunnel.
+    ConnectInTunnel = "connect-in-tunnel", Client,
+        "CONNECT inside an intercepted tunnel is not possible",
+        "connect to the other host through the proxy itself";
+    /// No request head, handshake or body within the time.
+    ClientTimeout = "client-timeout", Client,
+        "the client took too long to send its request",
+        "check the network between the tool and the proxy";
+    /// Too many header fields or bytes.
+    HeadersTooLarge = "headers-too-large", Client,
+        "the request's header is larger than 64 KiB or has more than 100 fields",
+        "send fewer or smaller fields";
+    /// Absolute-form https over the plain listener.
+    HttpsOverPlainProxy = "https-over-plain-proxy", Client,
+        "an https URL was sent to the proxy in the clear instead of through CONNECT",
+        "make the tool use CONNECT for https (its setting is often called `HTTPS_PROXY`)";
+    /// A bug or a panic of ours.
+    InternalError = "internal-error", Valetkey,
+        "something failed inside the proxy",
+        "the daemon's log has the request id; please report it";
+    /// The issuer's answer is not a usable token.
+    IssuerAnswerInvalid = "issuer-answer-invalid", Issuer,
+        "the issuer's answer is not a usable token",
+        "check token_url and the grant of this credential (`valetkey status` shows its last error)";
+    /// The issuer said no.
+    IssuerRefused = "issuer-refused", Issuer,
+        "the issuer refused to mint a token",
+        "check client_id, client_secret and scope of this credential (`valetkey status` shows its last error)";
+    /// The issuer cannot be reached, or said to come back later.
+    IssuerUnreachable = "issuer-unreachable", Issuer,
+        "the issuer could not be reached",
+        "check token_url and the network; the request may be repeated after Retry-After";
+    /// Malformed or ambiguous bytes.
+    MalformedRequest = "malformed-request", Client,
+        "the request is malformed or has more than one reading",
+        "send a request that follows RFC 9112";
+    /// TRACE, TRACK.
+    MethodRefused = "method-refused", Client,
+        "this method would send the request back to the client",
+        "use another method";
+    /// No route matches, and `unmatched` is `deny`.
+    NoRoute = "no-route", Client,
+        "no route names this host or request, and unmatched is \"deny\"",
+        "add a route, or set proxy.unmatched = \"tunnel\"";
+    /// A request that is meant for a web server.
+    NotAProxyRequest = "not-a-proxy-request", Client,
+        "this is a proxy; it answers CONNECT and absolute-form requests only",
+        "set it as HTTPS_PROXY, do not open it as a page";
+    /// A routed host on a port without a route.
+    PortNotRouted = "port-not-routed", Client,
+        "this host is routed, but not on this port",
+        "use the routed port, or add a route for this one";
+    /// Proxy credentials are wrong.
+    ProxyAuthFailed = "proxy-auth-failed", Client,
+        "the proxy credentials are not those of a live session",
+        "`eval \"$(valetkey env)\"` or `valetkey run` opens a new session";
+    /// Proxy credentials are missing, and the uid does not admit.
+    ProxyAuthRequired = "proxy-auth-required", Client,
+        "this proxy admits sessions and processes of its own user only",
+        "start the tool by `valetkey run`, or set the variables of `valetkey env`";
+    /// Wrong credentials too often.
+    ProxyAuthThrottled = "proxy-auth-throttled", Client,
+        "too many wrong proxy credentials from this peer",
+        "wait for Retry-After and use the credentials of a live session";
+    /// A request that came back to us.
+    ProxyLoop = "proxy-loop", Client,
+        "the request has already passed this proxy",
+        "take the proxy's own address out of the tool's target";
+    /// The route says `deny = true`.
+    RouteDenied = "route-denied", Client,
+        "a route denies this request",
+        "`valetkey explain METHOD URL` names the route";
+    /// The route serves other clients.
+    RouteNotForClient = "route-not-for-client", Client,
+        "the routes for this request serve other clients",
+        "ask whoever keeps the config to name this session or user in `clients`";
+    /// The credential's secret cannot be had.
+    SecretUnavailable = "secret-unavailable", Valetkey,
+        "the credential's secret could not be read",
+        "`valetkey check` says which file or variable is missing";
+    /// The session ended while the tunnel was open.
+    SessionEnded = "session-ended", Client,
+        "the session has ended",
+        "open a new one with `valetkey run` or `valetkey env`";
+    /// The daemon is stopping.
+    ShuttingDown = "shutting-down", Valetkey,
+        "the proxy is shutting down",
+        "repeat the request when it is back";
+    /// The ClientHello names another host than CONNECT.
+    SniMismatch = "sni-mismatch", Client,
+        "the TLS server name is not the host of the tunnel",
+        "open a tunnel for each host";
+    /// A tunnel to a routed host that does not speak TLS.
+    TlsRequired = "tls-required", Client,
+        "a tunnel to a routed host must speak TLS",
+        "use https for this host";
+    /// Connections or streams over the limit.
+    TooManyConnections = "too-many-connections", Valetkey,
+        "the proxy holds as many connections as it may",
+        "repeat the request later";
+    /// An upgrade that the route does not allow.
+    UpgradeRefused = "upgrade-refused", Client,
+        "the route does not allow this protocol upgrade",
+        "use plain HTTP for this host";
+    /// The upstream's answer is not HTTP, or breaks its limits.
+    UpstreamAnswerInvalid = "upstream-answer-invalid", Upstream,
+        "the upstream's answer is not valid HTTP",
+        "check the upstream without the proxy";
+    /// The upstream's name has no address.
+    UpstreamNameUnresolved = "upstream-name-unresolved", Upstream,
+        "the upstream's name could not be resolved",
+        "check the name and the resolver of this machine";
+    /// Nothing from the upstream in time.
+    UpstreamTimeout = "upstream-timeout", Upstream,
+        "the upstream did not answer in time",
+        "repeat the request later, or check the upstream";
+    /// The upstream's certificate or protocol is not acceptable.
+    UpstreamTlsInvalid = "upstream-tls-invalid", Upstream,
+        "the upstream's certificate or TLS is not acceptable",
+        "if it has a private CA, name that in upstream.extra_roots";
+    /// Connection refused, reset or unreachable.
+    UpstreamUnreachable = "upstream-unreachable", Upstream,
+        "the upstream could not be reached",
+        "check the upstream and the network";
+    /// The URI is longer than the limit.
+    UriTooLong = "uri-too-long", Client,
+        "the request's URI is longer than 8 KiB",
+        "send a shorter URI";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_distinct_kebab_case() {
+        let codes: HashSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(
+                reason.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{}",
+                reason.code()
+            );
+            assert!(!reason.detail().ends_with('.') && !reason.hint().is_empty());
+        }
+    }
+}

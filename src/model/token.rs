@@ -1,0 +1,103 @@
+//! [`Token`]: short-lived, minted, never at rest.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::clock::{Deadline, Moment};
+use super::secret::{Fingerprint, Secret};
+
+/// The longest token that is accepted from an issuer, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// A value that may be put into requests until its end. Cheap to share, never cloned in depth.
+#[derive(Debug)]
+pub struct Token {
+    value: Secret,
+    fingerprint: Fingerprint,
+    minted: Moment,
+    end: Deadline,
+    scope: Option<Arc<str>>,
+    standing: bool,
+}
+
+/// Why bytes are no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// White space, control or non-ASCII bytes: it could break out of its slot.
+    #[error("the token holds bytes that may not stand in a header")]
+    Bytes,
+    /// No bytes at all.
+    #[error("the token is empty")]
+    Empty,
+    /// More than [`MAX_TOKEN_BYTES`].
+    #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
+    Length,
+}
+
+impl Token {
+    /// A minted token with its end and, where the issuer said so, the scope granted.
+    pub fn new(
+        value: Secret,
+        minted: Moment,
+        end: Deadline,
+        scope: Option<Arc<str>>,
+    ) -> Result<Self, TokenError> {
+        if value.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        if value.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Length);
+        }
+        if !value.is_visible_ascii() {
+            return Err(TokenError::Bytes);
+        }
+        let fingerprint = value.fingerprint();
+        Ok(Self { value, fingerprint, minted, end, scope, standing: false })
+    }
+
+    /// Marks it as a standing credential (a static key), to be reported as one everywhere.
+    pub fn standing(mut self) -> Self {
+        self.standing = true;
+        self
+    }
+
+    /// The bytes, still wrapped.
+    pub fn value(&self) -> &Secret {
+        &self.value
+    }
+
+    /// Its name in audit records.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// When it was minted.
+    pub fn minted(&self) -> Moment {
+        self.minted
+    }
+
+    /// Its end by both clocks.
+    pub fn end(&self) -> Deadline {
+        self.end
+    }
+
+    /// Its end as a calendar writes it.
+    pub fn expires(&self) -> SystemTime {
+        self.end.wall()
+    }
+
+    /// The scope that the issuer granted, space-separated (RFC 6749 section 3.3).
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// Whether it is a static key in disguise.
+    pub fn is_standing(&self) -> bool {
+        self.standing
+    }
+
+    /// Whether it may still be used.
+    pub fn is_valid(&self, now: Moment) -> bool {
+        !self.end.passed(now)
+    }
+}
