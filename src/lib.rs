@@ -1,5 +1,6 @@
 //! Valetkey: placeholder in, fresh token out.
 
+pub mod client;
 pub mod config;
 pub mod model;
 pub mod policy;
