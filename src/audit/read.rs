@@ -121,8 +121,11 @@ pub(crate) fn open_all(places: &Places) -> io::Result<Vec<(Arc<Path>, File)>> {
     let mut files = Vec::new();
     for first in places.list_rotated()? {
         let path = places.rotated(first);
-        // Pruned since it was listed: then it is not missed either.
-        let Some(file) = absent_is_none(File::open(&path))? else { continue };
+        let Some(file) = absent_is_none(File::open(&path))? else {
+            // Rotation deleted it since it was listed, and so all that are older.
+            files.clear();
+            continue;
+        };
         let was_current = Some(identity(&file)?) == id;
         files.push((Arc::from(path), file));
         if was_current {

@@ -497,6 +497,31 @@ fn eight_threads_make_one_chain() {
 }
 
 #[test]
+fn verify_beside_a_live_writer_raises_no_false_alarm() {
+    let bench = Bench::with(16 << 10, 2);
+    let (audit, _) = bench.open();
+    let busy = std::sync::atomic::AtomicUsize::new(2);
+    let still = || busy.load(std::sync::atomic::Ordering::Relaxed) > 0;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                (0..4_000).for_each(|_| deny(&audit));
+                busy.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+        scope.spawn(|| {
+            while still() {
+                audit.flush().unwrap();
+            }
+        });
+        while still() {
+            let report = bench.verify();
+            assert!(report.is_intact(), "{report:?}");
+        }
+    });
+}
+
+#[test]
 fn tail_shows_the_last_lines_and_follows_rotation() {
     let bench = Bench::with(4096, 8);
     let (audit, _) = bench.open();
