@@ -1,5 +1,7 @@
 //! Valetkey: placeholder in, fresh token out.
 
 pub mod config;
+pub mod mint;
 pub mod model;
 pub mod net;
+pub mod store;
