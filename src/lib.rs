@@ -1,4 +1,5 @@
 //! Valetkey: placeholder in, fresh token out.
 
+pub mod cli;
 pub mod config;
 pub mod model;
