@@ -1,5 +1,6 @@
 //! Valetkey: placeholder in, fresh token out.
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod model;
