@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod model;
+pub mod net;
 pub mod policy;
