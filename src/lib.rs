@@ -1,6 +1,7 @@
 //! Valetkey: placeholder in, fresh token out.
 
 pub mod audit;
+pub mod ca;
 pub mod cli;
 pub mod client;
 pub mod config;
