@@ -10,6 +10,7 @@ use super::printer;
 use crate::config::Config;
 use crate::config::check::{LoadError, load};
 use crate::config::problem::{Problem, Severity};
+use crate::policy::Policy;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -22,6 +23,7 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
     let (config, problems) = match load(explicit) {
         Ok((config, mut problems)) => {
             problems.extend(policy_problems(&config));
+            problems.sort_by_key(|problem| (problem.severity, problem.line));
             (Some(config), problems)
         }
         Err(LoadError::Invalid { problems, .. }) => (None, problems),
@@ -42,8 +44,11 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// What only the compiled policy can know.
-fn policy_problems(_config: &Config) -> Vec<Problem> {
-    Vec::new()
+fn policy_problems(config: &Config) -> Vec<Problem> {
+    match Policy::compile(config) {
+        Ok((_, warnings)) => warnings,
+        Err(problems) => problems,
+    }
 }
 
 fn summary(config: &Config) -> String {

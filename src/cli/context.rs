@@ -30,3 +30,14 @@ impl From<LoadError> for Failure {
         Self::usage(error.code(), chain(&error), error.hint())
     }
 }
+
+/// A runtime for one command: one thread, no more than it takes to talk to the daemon.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::failed(
+            "runtime-unavailable",
+            chain(&error),
+            "the system refused a resource: check `ulimit -n`",
+        )
+    })
+}

@@ -5,16 +5,29 @@
 
 mod admin_client;
 mod args;
+mod audit;
+mod audit_line;
+mod bundles;
 mod ca;
 mod check;
+mod child;
 mod completions;
 mod context;
+mod demo;
+mod env;
 mod environment;
+mod explain;
 mod failure;
 mod init;
+mod join;
+mod linux;
 mod no_proxy;
 mod printer;
+mod run;
+mod serve;
+mod session;
 mod shell;
+mod status;
 mod trust;
 
 use std::ffi::OsString;
@@ -44,11 +57,19 @@ fn finish(result: Result<Exit, Failure>) -> Exit {
 fn run(cli: Cli) -> Result<Exit, Failure> {
     let config = cli.config.as_deref();
     match cli.command {
+        Command::Audit(args) => audit::run(&args, config),
+        Command::Ca(args) => ca::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Completions(args) => completions::run(&args),
+
+        Command::Demo(args) => demo::run(&args),
+        Command::Env(args) => env::run(&args, config),
+        Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
+        Command::Run(args) => return run::run(&args, config),
+        Command::Serve(args) => serve::run(&args, config, cli.verbose),
+        Command::Status(args) => status::run(&args, config),
         Command::Trust(args) => trust::run(&args),
-        _ => Err(Failure::failed("not-built", "not built yet", "")),
     }
     .map(|()| Exit::Fine)
 }
