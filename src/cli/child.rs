@@ -59,7 +59,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next one that comes.
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             () = received(&mut self.hangup) => Signal::HUP,
             () = received(&mut self.interrupt) => Signal::INT,

@@ -58,7 +58,8 @@ impl Issuer {
     /// Starts it on a free port of loopback. Must be called inside a runtime.
     pub(super) async fn start(client_secret: String) -> Result<Arc<Self>, Failure> {
         let (listener, address) = net::listen().await?;
-        let pair = KeyPair::generate().map_err(|error| net::broken("make the issuer's key", &error))?;
+        let pair =
+            KeyPair::generate().map_err(|error| net::broken("make the issuer's key", &error))?;
         let issuer = Arc::new(Self {
             url: format!("http://{address}"),
             client_secret,
@@ -98,7 +99,10 @@ impl Issuer {
         let body = Limited::new(request.into_body(), 4096).collect().await;
         let form = body.map(|body| body.to_bytes()).unwrap_or_default();
         if !form.split(|b| *b == b'&').any(|pair| pair == b"grant_type=client_credentials") {
-            return json(StatusCode::BAD_REQUEST, r#"{"error":"unsupported_grant_type"}"#.to_owned());
+            return json(
+                StatusCode::BAD_REQUEST,
+                r#"{"error":"unsupported_grant_type"}"#.to_owned(),
+            );
         }
         match self.mint() {
             Some(token) => json(
@@ -107,7 +111,9 @@ impl Issuer {
                     r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{LIFE_S},"scope":"{SCOPE}"}}"#
                 ),
             ),
-            None => json(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"server_error"}"#.to_owned()),
+            None => {
+                json(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"server_error"}"#.to_owned())
+            }
         }
     }
 
