@@ -1,5 +1,6 @@
 //! Valetkey: placeholder in, fresh token out.
 
+pub mod broker;
 pub mod config;
 pub mod mint;
 pub mod model;
