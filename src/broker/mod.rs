@@ -22,6 +22,7 @@ use crate::model::client::ClientKey;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
+use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
 
 pub use flight::MINT_DEADLINE;
@@ -86,14 +87,41 @@ pub enum Closed {
 pub struct SlotStatus {
     /// Whose token of what.
     pub key: SlotKey,
-    /// The token that serves now; show its fingerprint, minted and expires.
-    pub token: Option<Arc<Token>>,
+    /// The token that serves now.
+    pub token: Option<TokenStatus>,
     /// Whether a mint is under way.
     pub minting: bool,
     /// The code of the last failure and its time, until a mint succeeds.
     pub last_error: Option<(&'static str, SystemTime)>,
     /// Before which no mint is tried.
     pub next_attempt: Option<SystemTime>,
+}
+
+/// A token without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// Its name in audit records.
+    pub fingerprint: Fingerprint,
+    /// When it was minted.
+    pub minted: SystemTime,
+    /// Its end.
+    pub expires: SystemTime,
+    /// What the issuer granted.
+    pub scope: Option<String>,
+    /// Whether it is a static key in disguise.
+    pub standing: bool,
+}
+
+impl From<&Token> for TokenStatus {
+    fn from(token: &Token) -> Self {
+        Self {
+            fingerprint: token.fingerprint().clone(),
+            minted: token.minted().wall,
+            expires: token.expires(),
+            scope: token.scope().map(str::to_owned),
+            standing: token.is_standing(),
+        }
+    }
 }
 
 /// Holds the slots.

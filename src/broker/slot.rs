@@ -4,6 +4,7 @@
 //! is taken to start, join or land a mint. An ended token is never given, a token that still
 //! lives is given while its renewal fails.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use arc_swap::ArcSwapOption;
 
 use super::flight::{self, Flight, Landed};
 use super::schedule;
-use super::{Closed, Failure, Shared, SlotKey, SlotStatus};
+use super::{Closed, Failure, Shared, SlotKey, SlotStatus, TokenStatus};
 use crate::mint::{AnswerError, MintError, Minter};
 use crate::model::clock::{Deadline, Moment};
 use crate::model::reason::Reason;
@@ -164,7 +165,7 @@ impl Slot {
         let held = self.held.load_full().filter(|held| held.token.is_valid(now));
         SlotStatus {
             key: self.key.clone(),
-            token: held.map(|held| Arc::clone(&held.token)),
+            token: held.map(|held| TokenStatus::from(&*held.token)),
             minting: state.flight.is_some(),
             last_error: state.back_off.as_ref().map(|b| (b.failure.code, b.at)),
             next_attempt: state.back_off.as_ref().map(|b| b.until.wall()),
@@ -269,6 +270,13 @@ impl Slot {
     /// Nothing under this lock can leave it half done; a poisoned one is as good.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose it is, and nothing of what it holds.
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("key", &self.key).finish_non_exhaustive()
     }
 }
 

@@ -242,7 +242,7 @@ async fn slots_are_of_one_client_each() {
     assert_ne!(a.fingerprint(), b.fingerprint());
     assert!(Arc::ptr_eq(&bench.slot(), &bench.slot()));
     let unknown = SlotKey { credential: CredentialName::new("none"), ..key("ci") };
-    let refused = bench.broker.slot(&unknown).err().unwrap();
+    let refused = bench.broker.slot(&unknown).unwrap_err();
     assert_eq!(refused.reason, Reason::SecretUnavailable);
 }
 
@@ -302,6 +302,7 @@ async fn a_living_token_serves_while_renewal_fails() {
     let status = &bench.broker.status()[0];
     assert_eq!(status.last_error.unwrap().0, "issuer-busy");
     assert!(status.token.is_some() && status.next_attempt.is_some());
+    assert!(!format!("{status:?} {slot:?}").contains("token-1"));
     bench.clock.pass(13.0);
     assert_eq!(bench.current(&slot), None);
     bench.fake.will(Do::Grant);
@@ -449,7 +450,7 @@ async fn the_number_of_slots_is_bounded() {
     let mut bench = Bench::new();
     Arc::get_mut(&mut bench.broker).unwrap().most = 2;
     let (a, b) = (bench.slot(), bench.broker.slot(&key("b")).unwrap());
-    let refused = bench.broker.slot(&key("c")).err().unwrap();
+    let refused = bench.broker.slot(&key("c")).unwrap_err();
     assert_eq!(refused.reason, Reason::TooManyConnections);
     drop(b);
     assert!(bench.broker.slot(&key("c")).is_ok());
