@@ -19,3 +19,4 @@
 mod harness;
 mod invariant;
 mod mutant;
+mod proxy;

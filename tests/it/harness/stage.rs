@@ -149,6 +149,21 @@ impl Stage {
         &self.ca
     }
 
+    /// The CA in a file, for clients that want one.
+    pub fn ca_file(&self) -> std::path::PathBuf {
+        let path = self.running().expect("a real proxy").home.path("client-ca.pem");
+        std::fs::write(&path, &self.ca).unwrap();
+        path
+    }
+
+    /// Valetkey itself, to be stopped or killed.
+    pub fn running_mut(&mut self) -> &mut Running {
+        match &mut self.proxy {
+            Proxy::Naive(_) => panic!("a real proxy"),
+            Proxy::Valetkey(running) => running,
+        }
+    }
+
     pub fn trust(&self) -> Trust<'_> {
         Trust::Roots(&self.ca)
     }

@@ -49,6 +49,12 @@ impl Valetkey {
         self
     }
 
+    /// As [`Valetkey::trusting`], for a file that was written before.
+    pub fn also_trusting(mut self, name: &str) -> Self {
+        self.roots.push(format!("{name:?}"));
+        self
+    }
+
     /// Pins `host:port` to a fake.
     pub fn reaching(mut self, authority: &str, addr: SocketAddr) -> Self {
         self.resolve.push(format!("{authority:?} = \"{addr}\""));
@@ -257,6 +263,12 @@ impl Running {
     /// The next line on stderr, past or future, that holds `needle`; `None` when it ended without.
     pub async fn says(&self, needle: &str) -> Option<String> {
         self.stderr.line_with(needle).await
+    }
+
+    /// Waits until it has printed more than `before` bytes on stderr.
+    pub async fn says_more_than(&self, before: usize) {
+        let mut length = self.stderr.length.clone();
+        let _ = soon("more on stderr", length.wait_for(|n| *n > before)).await;
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
