@@ -16,6 +16,9 @@
     reason = "a test that cannot go on panics and says why"
 )]
 
+mod cli;
+mod docs;
+mod floors;
 mod harness;
 mod invariant;
 mod mutant;

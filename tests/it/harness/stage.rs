@@ -15,7 +15,7 @@ use super::http1::{Message, Reader};
 use super::issuer::Issuer;
 use super::naive::Naive;
 use super::pki::Pki;
-use super::valetkey::{Running, Valetkey};
+use super::valetkey::{Home, Running, Valetkey};
 
 /// The routed host that most checks aim at.
 pub const ORDERS: &str = "api.orders.example";
@@ -162,6 +162,11 @@ impl Stage {
             Proxy::Naive(_) => panic!("a real proxy"),
             Proxy::Valetkey(running) => running,
         }
+    }
+
+    /// Starts Valetkey again after its end; clients keep the CA that they know.
+    pub async fn restart(&mut self, home: &Home) {
+        self.proxy = Proxy::Valetkey(Box::new(home.start().await));
     }
 
     pub fn trust(&self) -> Trust<'_> {

@@ -27,6 +27,7 @@ pub struct Valetkey {
     roots: Vec<String>,
     rest: String,
     environment: Vec<(String, String)>,
+    ignores_file_size: bool,
 }
 
 impl Valetkey {
@@ -38,6 +39,7 @@ impl Valetkey {
             roots: Vec::new(),
             rest: String::new(),
             environment: Vec::new(),
+            ignores_file_size: false,
         }
     }
 
@@ -100,6 +102,12 @@ impl Valetkey {
         self
     }
 
+    /// Beyond the limit of file size, writing fails instead of killing.
+    pub fn ignoring_file_size_signal(mut self) -> Self {
+        self.ignores_file_size = true;
+        self
+    }
+
     /// A file beside the config.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.write(name, text);
@@ -132,7 +140,13 @@ impl Valetkey {
         let config = self.home.path().join("valetkey.toml");
         std::fs::write(&config, self.config_text()).unwrap();
         let state = self.home.path().join("state");
-        Home { dir: Arc::new(self.home), config, state, environment: self.environment }
+        Home {
+            dir: Arc::new(self.home),
+            config,
+            state,
+            environment: self.environment,
+            ignores_file_size: self.ignores_file_size,
+        }
     }
 
     /// Starts the daemon and waits until it listens.
@@ -148,6 +162,7 @@ pub struct Home {
     pub config: PathBuf,
     pub state: PathBuf,
     environment: Vec<(String, String)>,
+    ignores_file_size: bool,
 }
 
 impl Home {
@@ -164,7 +179,14 @@ impl Home {
 
     /// As [`Home::command`], without `--config`.
     pub fn bare_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = if self.ignores_file_size {
+            // An ignored signal stays ignored across exec.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+            shell
+        } else {
+            Command::new(BINARY)
+        };
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

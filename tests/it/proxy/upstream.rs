@@ -1,1 +1,152 @@
+//! Bad upstreams: no token over TLS that does not verify, and no clean end of a broken answer.
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use crate::harness::accept_loop;
+use crate::harness::api::{Answer, Api};
+use crate::harness::pki::Flaw;
+use crate::harness::stage::{BILLING, ORDERS, Stage, own_answer};
+
+fn flawed_host(at: usize) -> String {
+    format!("flaw-{at}.example")
+}
+
+#[tokio::test]
+async fn bad_certificates_get_nothing() {
+    let fakes = Stage::naive().await;
+    let mut apis = Vec::new();
+    for (at, flaw) in Flaw::ALL.into_iter().enumerate() {
+        apis.push(Api::tls(&fakes.pki.flawed(&flawed_host(at), flaw)).await);
+    }
+    let pem = fakes.pki.pem().to_owned();
+    let stage = Stage::valetkey_with(|v| {
+        let mut v = v.file("flaws.pem", &pem).also_trusting("flaws.pem");
+        for (at, api) in apis.iter().enumerate() {
+            let host = flawed_host(at);
+            v = v.reaching(&format!("{host}:443"), api.addr()).route(&format!(
+                "name = \"flaw-{at}\"\nhost = \"{host}\"\ncredential = \"orders\""
+            ));
+        }
+        v
+    })
+    .await;
+    for (at, flaw) in Flaw::ALL.into_iter().enumerate() {
+        let answer = stage.get(&flawed_host(at), "/v1/x", "").await.unwrap();
+        own_answer(&answer, &[502], &["upstream-tls-invalid"])
+            .unwrap_or_else(|e| panic!("{flaw:?}: {e}"));
+        assert!(apis[at].requests().is_empty(), "{flaw:?} got a request");
+    }
+    stage.control().await.unwrap();
+}
+
+/// Valetkey's own CA is never an upstream root, even where the machine trusts it.
+#[tokio::test]
+async fn an_upstream_that_is_gone_or_no_tls_is_a_502() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone_addr = gone.local_addr().unwrap();
+    drop(gone);
+    let plain = Api::plain().await;
+    let stage = Stage::valetkey_with(|v| {
+        v.reaching("gone.example:443", gone_addr)
+            .reaching("plain.example:443", plain.addr())
+            .route("name = \"gone\"\nhost = \"gone.example\"\ncredential = \"orders\"")
+            .route("name = \"plain\"\nhost = \"plain.example\"\ncredential = \"orders\"")
+    })
+    .await;
+    let answer = stage.get("gone.example", "/v1/x", "").await.unwrap();
+    own_answer(&answer, &[502], &["upstream-unreachable"]).unwrap();
+    stage.silent("the error page", &answer.everything()).unwrap();
+    let answer = stage.get("plain.example", "/v1/x", "").await.unwrap();
+    own_answer(&answer, &[502], &["upstream-tls-invalid", "upstream-unreachable"]).unwrap();
+    stage.silent("the error page", &answer.everything()).unwrap();
+    stage.bare("a server without TLS", &plain).unwrap();
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_http_is_a_502() {
+    let fakes = Stage::naive().await;
+    let host = "rubbish.example";
+    let tls = fakes.pki.server(&[host]).server_config(&["http/1.1"]);
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let _task = accept_loop(listener, move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let mut reader = crate::harness::http1::Reader::new(stream);
+            let token = reader.request().await.map(|r| r.all("authorization").join(","));
+            let text = format!("SMTP ready {}\r\n\r\n", token.unwrap_or_default());
+            let _ = reader.stream.write_all(text.as_bytes()).await;
+        }
+    });
+    let pem = fakes.pki.pem().to_owned();
+    let stage = Stage::valetkey_with(|v| {
+        v.file("rubbish.pem", &pem)
+            .also_trusting("rubbish.pem")
+            .reaching("rubbish.example:443", addr)
+            .route("name = \"rubbish\"\nhost = \"rubbish.example\"\ncredential = \"orders\"")
+    })
+    .await;
+    let answer = stage.get(host, "/v1/x", "").await.unwrap();
+    own_answer(&answer, &[502], &["upstream-answer-invalid", "upstream-unreachable"]).unwrap();
+    stage.silent("the error page", &answer.everything()).unwrap();
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_no_clean_end() {
+    let stage = Stage::valetkey().await;
+    stage.orders.answer(|_| Answer::ok("the first half").cut());
+    if let Ok(answer) = stage.get(ORDERS, "/v1/x", "").await {
+        assert!(!answer.complete || answer.status() == 502, "{}", answer.everything());
+    }
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let stage = Stage::valetkey().await;
+    let gate = crate::harness::Gate::closed();
+    let inner = gate.clone();
+    stage.orders.answer(move |_| Answer::ok("first ").then(&inner, "second"));
+    let mut tunnel = stage.tunnel(ORDERS).await.unwrap();
+    let request = format!("GET /v1/stream HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n");
+    tunnel.stream.write_all(request.as_bytes()).await.unwrap();
+    // The first half is here while the API still holds the second back.
+    let head = crate::harness::soon("the head", tunnel.until(b"first ")).await.unwrap();
+    assert!(String::from_utf8_lossy(&head).contains("200"));
+    gate.open();
+    crate::harness::soon("the rest", tunnel.until(b"second")).await.unwrap();
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_whole() {
+    let stage = Stage::valetkey().await;
+    let big: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
+    let back = big.clone();
+    stage.orders.answer(move |_| Answer::ok(back.clone()));
+    let mut tunnel = stage.tunnel(ORDERS).await.unwrap();
+    let head =
+        format!("POST /v1/big HTTP/1.1\r\nHost: {ORDERS}\r\nContent-Length: {}\r\n\r\n", big.len());
+    tunnel.stream.write_all(head.as_bytes()).await.unwrap();
+    tunnel.stream.write_all(&big).await.unwrap();
+    tunnel.stream.flush().await.unwrap();
+    let answer = crate::harness::soon("the answer", tunnel.response()).await.unwrap();
+    assert!(answer.complete && answer.body == big, "{} bytes back", answer.body.len());
+    assert!(stage.orders.request(0).await.body == big, "the upload differs");
+}
+
+/// The upstream connection is used again by the same client.
+#[tokio::test]
+async fn connections_are_pooled() {
+    let stage = Stage::valetkey().await;
+    for n in 0..5 {
+        let answer = stage.get(BILLING, &format!("/v1/{n}"), "").await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(stage.billing.connections(), 1);
+}
