@@ -83,7 +83,8 @@ fn no_private_key_is_committed() {
                     directories.push(path);
                 }
             } else if let Ok(bytes) = std::fs::read(&path) {
-                let begin = concat!("-----BEGIN ", "PRIVATE KEY").as_bytes();
+                // The marker and the first byte of DER in base64: the words alone are harmless.
+                let begin = concat!("PRIVATE KEY", "-----\nM").as_bytes();
                 let found = bytes.windows(begin.len()).any(|w| w == begin);
                 assert!(!found, "{} holds a private key", path.display());
             }

@@ -24,6 +24,8 @@ fn sources() -> Vec<(PathBuf, String)> {
             let path = entry.path();
             if path.is_dir() {
                 walk(&path, found);
+            } else if path.ends_with("tests.rs") {
+                // A module's tests in a file of their own.
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 found.push((path, text));
