@@ -2,5 +2,7 @@
 
 mod ca;
 mod config_problems;
+mod daemon;
+mod demo;
 mod run;
 mod snapshots;

@@ -6,6 +6,7 @@ mod audit_unavailable;
 mod broker;
 mod framing;
 mod guard;
+mod hpack;
 mod http2;
 mod lifecycle;
 mod main_job;

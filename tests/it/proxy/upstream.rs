@@ -150,3 +150,54 @@ async fn connections_are_pooled() {
     }
     assert_eq!(stage.billing.connections(), 1);
 }
+
+/// Answers that break HTTP's limits, with the token inside: a plain 502, and nothing of it.
+#[tokio::test]
+async fn hostile_answers_are_a_502() {
+    let stage = Stage::valetkey().await;
+    let answers: [fn() -> Answer; 4] = [
+        || Answer::ok("").header("X-Big", "b".repeat(1024 * 1024)),
+        || (0..10_000).fold(Answer::ok(""), |a, n| a.header(&format!("X-{n}"), "y")),
+        || Answer::ok("").header("Content-Length", "5"),
+        || Answer::ok("").header("Bad name", "x"),
+    ];
+    for answer in answers {
+        // HTTP/1.1 alone lets the API write such things.
+        let api =
+            Api::tls_with(&stage.pki.server(&["h1.example"]), &["http/1.1"])
+                .await;
+        api.answer(move |_| answer());
+        let addr = api.addr();
+        let pem = stage.pki.pem().to_owned();
+        let own = Stage::valetkey_with(|v| {
+            v.file("h1.pem", &pem)
+                .also_trusting("h1.pem")
+                .reaching("h1.example:443", addr)
+                .route("name = \"h1\"\nhost = \"h1.example\"\ncredential = \"orders\"")
+        })
+        .await;
+        let got = own.get("h1.example", "/v1/x", "").await.unwrap();
+        own_answer(&got, &[502], &["upstream-answer-invalid"]).unwrap();
+        own.silent("the error page", &got.everything()).unwrap();
+        own.control().await.unwrap();
+    }
+}
+
+/// Upgrades that no route allows are refused, or go on as plain requests; the tunnel never turns opaque.
+#[tokio::test]
+async fn upgrades_are_not_passed_on() {
+    let stage = Stage::valetkey().await;
+    for lines in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+        "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+    ] {
+        let answer = stage.get(ORDERS, "/v1/x", lines).await.unwrap();
+        assert_ne!(answer.status(), 101, "{}", answer.everything());
+        for seen in stage.orders.requests() {
+            assert!(seen.all("upgrade").is_empty(), "{seen:#?}");
+            assert!(seen.all("http2-settings").is_empty(), "{seen:#?}");
+        }
+    }
+    stage.control().await.unwrap();
+}
