@@ -95,3 +95,50 @@ async fn verify_finds_what_was_done_to_the_file() {
     let verified = home.run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
+
+/// Bytes of a write that a kill tore move aside, and the chain goes on.
+#[tokio::test]
+async fn torn_bytes_move_aside_at_start() {
+    use std::io::Write;
+    let mut stage = Stage::valetkey().await;
+    stage.get(ORDERS, "/v1/x", "").await.unwrap();
+    stage.running_mut().sigkill().await;
+    let home = stage.running().unwrap().home.clone();
+    let path = home.state.join("audit.jsonl");
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"{\"v\":1,\"seq\":99,\"torn").unwrap();
+    drop(file);
+    stage.restart(&home).await;
+    stage.control().await.unwrap();
+    let torn = std::fs::read_to_string(home.state.join("audit.torn")).unwrap();
+    assert!(torn.contains("\"torn"), "{torn}");
+    let verified = home.run(&["audit", "verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// A small limit: files rotate, old ones go, and the chain carries over.
+#[tokio::test]
+async fn rotation_keeps_the_chain() {
+    let mut stage =
+        Stage::valetkey_with(|v| v.toml("[audit]\nmax_size = \"64KiB\"\nkeep = 2")).await;
+    let mut tunnel = stage.tunnel(ORDERS).await.unwrap();
+    for n in 0..400 {
+        let request = format!("GET /v1/a-rather-long-path-{n} HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n");
+        let answer = exchange(&mut tunnel, request.as_bytes()).await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.everything());
+    }
+    drop(tunnel);
+    stage.running_mut().sigterm();
+    stage.running_mut().ended().await;
+    let home = stage.running().unwrap().home.clone();
+    let files = std::fs::read_dir(&home.state).unwrap().flatten();
+    let sizes: Vec<_> = files
+        .filter(|f| f.file_name().to_string_lossy().starts_with("audit.") && f.path().is_file())
+        .filter(|f| std::fs::read(f.path()).is_ok_and(|b| b.starts_with(b"{\"v\":1")))
+        .map(|f| f.metadata().unwrap().len())
+        .collect();
+    assert!((2..=3).contains(&sizes.len()), "{sizes:?}");
+    assert!(sizes.iter().all(|s| *s <= 66 * 1024), "{sizes:?}");
+    let verified = home.run(&["audit", "verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}

@@ -124,3 +124,22 @@ async fn trace_is_refused() {
     assert!(stage.orders.requests().is_empty());
     stage.control().await.unwrap();
 }
+
+/// gRPC ends in trailers; a token in them is masked like anywhere else.
+#[tokio::test]
+async fn trailers_pass_without_the_token() {
+    use crate::harness::api::Answer;
+    let stage = Stage::valetkey().await;
+    stage.orders.answer(|seen| {
+        let sent = seen.all("authorization").join(",");
+        Answer::ok("data").trailer("grpc-status", "0").trailer("grpc-message", sent)
+    });
+    let mut sender = tunnel(&stage, ORDERS).await;
+    let request = get(&format!("https://{ORDERS}/v1/x")).header("te", "trailers");
+    let answer = send(&mut sender, request).await.unwrap();
+    stage.silent("the answer", &answer.everything()).unwrap();
+    assert_eq!(answer.all("trailer:grpc-status"), ["0"], "{}", answer.everything());
+    let seen = stage.orders.request(0).await;
+    stage.injected(&seen, &stage.orders_issuer.token()).unwrap();
+    assert!(seen.http2, "the upstream speaks HTTP/2");
+}

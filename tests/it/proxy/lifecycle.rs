@@ -148,3 +148,82 @@ async fn the_ca_survives_a_restart() {
     assert_eq!(stage.running().unwrap().ca_pem().await, before);
     stage.control().await.unwrap();
 }
+
+/// Policies A (inject) and B (pass) take turns under load: every record names one policy, and its decision
+/// is that policy's.
+#[tokio::test]
+async fn no_record_mixes_two_policies() {
+    let mut stage = Stage::valetkey().await;
+    for turn in 0..20 {
+        let running = stage.running().unwrap();
+        let (from, to) = if turn % 2 == 0 { ("/v1/**", "/v2/**") } else { ("/v2/**", "/v1/**") };
+        running.home.rewrite(|text| text.replace(from, to));
+        running.sighup();
+        soon("the other policy", async {
+            loop {
+                stage.get(ORDERS, "/v1/x", "").await.unwrap();
+                let last = stage.orders.requests().pop().unwrap();
+                if last.all("authorization").is_empty() == (turn % 2 == 0) {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+    stage.running_mut().sigterm();
+    stage.running_mut().ended().await;
+    let audit = stage.running().unwrap().audit();
+    let mut decisions =
+        std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
+    for record in
+        audit.iter().filter(|r| r["event"] == "decision" && r["target"]["path"] == "/v1/x")
+    {
+        let policy = record["policy"].as_str().expect("a policy").to_owned();
+        let decision = record["decision"].as_str().expect("a decision").to_owned();
+        decisions.entry(policy).or_default().insert(decision);
+    }
+    assert_eq!(decisions.len(), 2, "two policies: {decisions:?}");
+    assert!(decisions.values().all(|d| d.len() == 1), "mixed: {decisions:?}");
+}
+
+/// A session that the config no longer names ends, in open tunnels too.
+#[tokio::test]
+async fn a_removed_session_ends_its_open_tunnels() {
+    use base64::Engine as _;
+    let entry = "[[sessions]]\nname = \"ci\"\nsecret = { file = \"ci.key\" }\n";
+    let secret = "session-secret-0123456789-abcdefghijkl";
+    let stage = Stage::valetkey_with(|v| v.file("ci.key", secret).toml(entry)).await;
+    let login = base64::engine::general_purpose::STANDARD.encode(format!("ci:{secret}"));
+    let lines = format!("Proxy-Authorization: Basic {login}\r\n");
+    let authority = format!("{ORDERS}:443");
+    let (answer, reader) =
+        crate::harness::client::connect_with(stage.proxy_addr(), &authority, &lines).await;
+    assert_eq!(answer.status(), 200, "{}", answer.everything());
+    let config = crate::harness::client::tls_config(stage.trust(), &["http/1.1"]);
+    let stream = crate::harness::client::tls(reader.stream, ORDERS, config).await.unwrap();
+    let mut tunnel = crate::harness::http1::Reader::new(stream);
+    let request = format!("GET /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n");
+    let answer = crate::harness::client::exchange(&mut tunnel, request.as_bytes()).await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.everything());
+
+    let running = stage.running().unwrap();
+    running.home.rewrite(|text| text.replace(entry, ""));
+    running.sighup();
+    soon("the session to end", async {
+        loop {
+            match crate::harness::client::exchange(&mut tunnel, request.as_bytes()).await {
+                Some(answer) if answer.status() == 200 => {}
+                Some(answer) => {
+                    let codes = ["session-ended"];
+                    return crate::harness::stage::own_answer(&answer, &[403], &codes).unwrap();
+                }
+                None => panic!("closed without a word"),
+            }
+        }
+    })
+    .await;
+    let (answer, _) =
+        crate::harness::client::connect_with(stage.proxy_addr(), &authority, &lines).await;
+    assert_eq!(answer.status(), 407, "{}", answer.everything());
+    stage.control().await.unwrap();
+}

@@ -10,5 +10,6 @@ mod hpack;
 mod http2;
 mod lifecycle;
 mod main_job;
+mod over_blocking;
 mod routes;
 mod upstream;
