@@ -16,6 +16,7 @@
     reason = "a test that cannot go on panics and says why"
 )]
 
+mod clients;
 mod harness;
 mod invariant;
 mod mutant;

@@ -27,7 +27,7 @@ pub struct Pki {
 /// A certificate chain with its key.
 pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
-    key: KeyPair,
+    pub key: KeyPair,
 }
 
 /// What is wrong with a server's certificate.
