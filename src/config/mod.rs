@@ -4,7 +4,14 @@
 //! reports all problems at once, `locate` finds the file, `trust` guards a project's own config.
 //! Nothing here opens a socket or reads a secret.
 
+pub mod check;
+pub mod env;
+pub mod file;
+pub mod locate;
 pub mod problem;
+pub mod trust;
+
+pub use check::{LoadError, load, parse};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -142,10 +142,6 @@ reasons! {
     ProxyAuthThrottled = "proxy-auth-throttled", Client,
         "too many wrong proxy credentials from this peer",
         "wait for Retry-After and use the credentials of a live session";
-    /// A request that came back to us.
-    ProxyLoop = "proxy-loop", Client,
-        "the request has already passed this proxy",
-        "take the proxy's own address out of the tool's target";
     /// The route says `deny = true`.
     RouteDenied = "route-denied", Client,
         "a route denies this request",

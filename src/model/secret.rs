@@ -49,11 +49,17 @@ impl Secret {
         self.0.iter().all(|b| (0x21..=0x7e).contains(b))
     }
 
+    /// SHA-256 of the bytes, to keep in place of a high-entropy secret that only has to be recognised.
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, &self.0).as_ref());
+        hash
+    }
+
     /// A name for a high-entropy value (a minted token): the first 16 bytes of its SHA-256.
     /// Whoever holds the token can compute it, nobody can go back.
     pub fn fingerprint(&self) -> Fingerprint {
-        let digest = digest::digest(&digest::SHA256, &self.0);
-        Fingerprint::from_digest("sha256:", digest.as_ref())
+        Fingerprint::from_digest("sha256:", &self.sha256())
     }
 
     /// A name for a value that might be guessable (a static key): HMAC-SHA-256 under a key

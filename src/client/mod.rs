@@ -1,0 +1,203 @@
+//! Floor 3: who is asking.
+//!
+//! A connection is admitted by the proxy credentials of a live session, or, where none are sent, by
+//! the owner of its socket. Credentials, when sent, decide: wrong ones are refused whatever the uid.
+
+pub mod peer;
+mod platform;
+pub mod session;
+mod throttle;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::config;
+use crate::model::client::Client;
+use crate::model::clock::Moment;
+use crate::model::reason::Reason;
+use peer::Users;
+use session::{Session, Sessions};
+use throttle::Throttle;
+
+/// Decides who gets in. Shared by all connections; rebuilt parts swap with the config.
+#[derive(Debug)]
+pub struct Gate {
+    sessions: Arc<Sessions>,
+    users: Users,
+    throttle: Throttle,
+    own_uid: u32,
+}
+
+/// Who may get in, from config.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    auth_session: bool,
+    auth_uid: bool,
+    allow_uids: Vec<u32>,
+}
+
+impl From<&config::Proxy> for Rules {
+    fn from(proxy: &config::Proxy) -> Self {
+        Self {
+            auth_session: proxy.auth_session,
+            auth_uid: proxy.auth_uid,
+            allow_uids: proxy.allow_uids.clone(),
+        }
+    }
+}
+
+/// A client that got in.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Who it is.
+    pub client: Arc<Client>,
+    /// Its session, which may end while the connection is open.
+    pub session: Option<Arc<Session>>,
+    /// Whether the guard treats it as one of another user (private networks are refused).
+    pub foreign: bool,
+}
+
+impl Gate {
+    /// A gate to these sessions.
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self {
+            sessions,
+            users: Users::read(),
+            throttle: Throttle::default(),
+            own_uid: platform::own_uid(),
+        }
+    }
+
+    /// The sessions behind it.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// The owner of the peer's socket, where the peer is a process on this machine's loopback.
+    pub fn uid_of(&self, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+        peer.ip().is_loopback().then(|| platform::owner_of(peer, local))?
+    }
+
+    /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner.
+    pub fn admit(
+        &self,
+        rules: &Rules,
+        sent: Option<&[u8]>,
+        uid: Option<u32>,
+        now: Moment,
+    ) -> Result<Admitted, Reason> {
+        let user = uid.and_then(|uid| self.users.name(uid));
+        let client = |session| Arc::new(Client { session, uid, user: user.clone() });
+        let foreign = uid != Some(self.own_uid);
+        if !rules.auth_session && !rules.auth_uid {
+            return Ok(Admitted { client: client(None), session: None, foreign });
+        }
+        if let Some(sent) = sent {
+            let found = if rules.auth_session { self.check(sent, now) } else { None };
+            let Some(session) = found else {
+                return Err(self.throttle.failure(uid, now));
+            };
+            let user = session.user().or(user.clone());
+            let client = Arc::new(Client { session: Some(session.name().clone()), uid, user });
+            return Ok(Admitted { client, session: Some(session), foreign });
+        }
+        let ours = uid.is_some_and(|uid| uid == self.own_uid || rules.allow_uids.contains(&uid));
+        if rules.auth_uid && ours {
+            return Ok(Admitted { client: client(None), session: None, foreign });
+        }
+        Err(Reason::ProxyAuthRequired)
+    }
+
+    /// `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a wrong secret.
+    fn check(&self, sent: &[u8], now: Moment) -> Option<Arc<Session>> {
+        let (scheme, rest) = sent.split_at_checked(6)?;
+        if !scheme.eq_ignore_ascii_case(b"basic ") {
+            return None;
+        }
+        let pair = Zeroizing::new(STANDARD.decode(rest.trim_ascii()).ok()?);
+        let colon = pair.iter().position(|b| *b == b':')?;
+        let name = std::str::from_utf8(&pair[..colon]).ok()?;
+        self.sessions.check(name, &pair[colon + 1..], now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clock::{Clock as _, SystemClock};
+    use session::NewSession;
+
+    fn gate() -> Gate {
+        Gate::new(Arc::new(Sessions::new(Arc::new(SystemClock))))
+    }
+
+    fn rules(session: bool, uid: bool) -> Rules {
+        Rules { auth_session: session, auth_uid: uid, allow_uids: vec![4242] }
+    }
+
+    fn basic(name: &str, secret: &str) -> Vec<u8> {
+        format!("Basic {}", STANDARD.encode(format!("{name}:{secret}"))).into_bytes()
+    }
+
+    #[test]
+    fn credentials_decide_when_sent() {
+        let gate = gate();
+        let now = SystemClock.now();
+        let (session, secret) = gate.sessions().open(NewSession::default());
+        let name = session.name().as_str().to_owned();
+        let secret = String::from_utf8(secret.expose().to_vec()).unwrap();
+        let own = Some(platform::own_uid());
+        let both = rules(true, true);
+        let admitted = gate.admit(&both, Some(&basic(&name, &secret)), Some(7), now).unwrap();
+        assert_eq!(admitted.client.session.as_ref(), Some(session.name()));
+        for wrong in [
+            basic(&name, "x"),
+            basic("x", &secret),
+            b"Basic !".to_vec(),
+            b"Bearer x".to_vec(),
+            b"".to_vec(),
+        ] {
+            assert_eq!(
+                gate.admit(&both, Some(&wrong), own, now).unwrap_err(),
+                Reason::ProxyAuthFailed
+            );
+        }
+        gate.sessions().end(session.name());
+        assert_eq!(
+            gate.admit(&both, Some(&basic(&name, &secret)), own, now).unwrap_err(),
+            Reason::ProxyAuthFailed
+        );
+    }
+
+    #[test]
+    fn uid_admits_without_credentials() {
+        let gate = gate();
+        let now = SystemClock.now();
+        let own = Some(platform::own_uid());
+        assert!(gate.admit(&rules(true, true), None, own, now).is_ok());
+        assert!(gate.admit(&rules(true, true), None, Some(4242), now).unwrap().foreign);
+        for (rules, uid) in
+            [(rules(true, true), Some(77)), (rules(true, true), None), (rules(true, false), own)]
+        {
+            assert_eq!(gate.admit(&rules, None, uid, now).unwrap_err(), Reason::ProxyAuthRequired);
+        }
+        assert!(gate.admit(&rules(false, false), Some(b"anything"), None, now).is_ok());
+    }
+
+    #[test]
+    fn guessing_is_throttled_per_peer() {
+        let gate = gate();
+        let now = SystemClock.now();
+        let mut answers = (0..1000).map(|_| {
+            gate.admit(&rules(true, true), Some(b"Basic eDp5"), Some(9), now).unwrap_err()
+        });
+        assert_eq!(answers.next(), Some(Reason::ProxyAuthFailed));
+        assert_eq!(answers.last(), Some(Reason::ProxyAuthThrottled));
+        let other = gate.admit(&rules(true, true), Some(b"Basic eDp5"), Some(10), now).unwrap_err();
+        assert_eq!(other, Reason::ProxyAuthFailed);
+    }
+}

@@ -1,0 +1,321 @@
+//! Sessions: one authenticated use of the proxy, with an end.
+//!
+//! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is kept,
+//! in memory and, for `env` sessions that outlive the daemon, on disk.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::{constant_time, digest};
+use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::model::clock::{Clock, Deadline, Moment};
+use crate::model::id::{self, RouteName, SessionName};
+use crate::model::secret::Secret;
+
+/// Live sessions at most; opening one more refuses.
+pub const MAX_SESSIONS: usize = 10_000;
+
+/// What opened a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// `valetkey env`: outlives the daemon.
+    Env,
+    /// `[[sessions]]` of the config.
+    Preshared,
+    /// `valetkey run`: ends with its command.
+    #[default]
+    Run,
+}
+
+/// What a new session is made from.
+#[derive(Clone, Debug, Default)]
+pub struct NewSession {
+    /// What opens it.
+    pub kind: Kind,
+    /// The person.
+    pub user: Option<Arc<str>>,
+    /// How long at most.
+    pub lifetime: Option<Duration>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    name: SessionName,
+    kind: Kind,
+    user: Option<Arc<str>>,
+    secret: [u8; 32],
+    routes: Option<Vec<RouteName>>,
+    end: Option<Deadline>,
+    ended: watch::Sender<bool>,
+}
+
+impl Session {
+    /// Its public name.
+    pub fn name(&self) -> &SessionName {
+        &self.name
+    }
+
+    /// What opened it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The person, where known.
+    pub fn user(&self) -> Option<Arc<str>> {
+        self.user.clone()
+    }
+
+    /// Routes it is limited to; `None`: all.
+    pub fn routes(&self) -> Option<&[RouteName]> {
+        self.routes.as_deref()
+    }
+
+    /// Its end as a calendar writes it; `None`: with its command, or never.
+    pub fn until(&self) -> Option<SystemTime> {
+        self.end.map(|end| end.wall())
+    }
+
+    /// Whether it is over, by word or by time.
+    pub fn has_ended(&self, now: Moment) -> bool {
+        *self.ended.borrow() || self.end.is_some_and(|end| end.passed(now))
+    }
+
+    /// Resolves when it is over by word; `Sessions::sweep` turns time into word.
+    pub async fn ended(&self) {
+        // The sender lives in self, so waiting cannot fail.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+}
+
+/// All live sessions.
+pub struct Sessions {
+    live: DashMap<SessionName, Arc<Session>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").field("live", &self.live.len()).finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { live: DashMap::new(), clock }
+    }
+
+    /// Opens one with a random secret, which only the caller gets.
+    pub fn open(&self, new: NewSession) -> (Arc<Session>, Secret) {
+        let secret = Secret::random();
+        let kind = match new.kind {
+            Kind::Env => "env",
+            Kind::Preshared => "pre",
+            Kind::Run => "run",
+        };
+        let name = SessionName::new(format!("{kind}-{}", &id::random_text()[..10]));
+        let session = Arc::new(Session {
+            name: name.clone(),
+            kind: new.kind,
+            user: new.user,
+            secret: secret.sha256(),
+            routes: None,
+            end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
+            ended: watch::Sender::new(false),
+        });
+        self.live.insert(name, Arc::clone(&session));
+        (session, secret)
+    }
+
+    /// Puts a pre-shared session in, or replaces the one of this name where anything about it changed.
+    pub fn preshare(&self, name: &SessionName, secret: &Secret, routes: Option<Vec<RouteName>>) {
+        let secret = secret.sha256();
+        if let Some(old) = self.live.get(name)
+            && old.secret == secret
+            && old.routes == routes
+        {
+            return;
+        }
+        let session = Session {
+            name: name.clone(),
+            kind: Kind::Preshared,
+            user: None,
+            secret,
+            routes,
+            end: None,
+            ended: watch::Sender::new(false),
+        };
+        if let Some(old) = self.live.insert(name.clone(), Arc::new(session)) {
+            old.ended.send_replace(true);
+        }
+    }
+
+    /// Ends pre-shared sessions that config no longer names.
+    pub fn keep_preshared(&self, names: &[SessionName]) {
+        let gone: Vec<_> = self
+            .live
+            .iter()
+            .filter(|s| s.kind == Kind::Preshared && !names.contains(&s.name))
+            .map(|s| s.name.clone())
+            .collect();
+        for name in gone {
+            self.end(&name);
+        }
+    }
+
+    /// The live session of this name, if the secret is its own. The time taken does not tell which was wrong.
+    pub fn check(&self, name: &str, secret: &[u8], now: Moment) -> Option<Arc<Session>> {
+        let found = self.live.get(&SessionName::new(name)).map(|session| Arc::clone(&session));
+        let stored = found.as_ref().map_or([0; 32], |session| session.secret);
+        let equal = constant_time::verify_slices_are_equal(&stored, &hash(secret)).is_ok();
+        found.filter(|session| equal && !session.has_ended(now))
+    }
+
+    /// Ends one: whoever waits on it learns at once. Whether it was live.
+    pub fn end(&self, name: &SessionName) -> Option<Arc<Session>> {
+        let (_, session) = self.live.remove(name)?;
+        session.ended.send_replace(true);
+        Some(session)
+    }
+
+    /// Ends those whose time is over; gives them back.
+    pub fn sweep(&self) -> Vec<Arc<Session>> {
+        let now = self.clock.now();
+        let over: Vec<_> =
+            self.live.iter().filter(|s| s.has_ended(now)).map(|s| s.name.clone()).collect();
+        over.iter().filter_map(|name| self.end(name)).collect()
+    }
+
+    /// All live ones, in no particular order.
+    pub fn list(&self) -> Vec<Arc<Session>> {
+        self.live.iter().map(|session| Arc::clone(&session)).collect()
+    }
+
+    /// How many are live.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether none is live.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Writes `env` sessions to `path`, by rename, mode 0600: names, ends and hashes only.
+    pub fn save(&self, path: &Path) -> std::io::Result<()> {
+        let saved: Vec<Saved> =
+            self.live.iter().filter_map(|session| Saved::of(&session)).collect();
+        let dir = path.parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+        serde_json::to_writer(&mut file, &saved)?;
+        file.flush()?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// Takes up what an earlier daemon saved; a missing file is no error, a broken one is.
+    pub fn restore(&self, path: &Path) -> std::io::Result<()> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let saved: Vec<Saved> = serde_json::from_slice(&text)?;
+        let now = self.clock.now();
+        for one in saved {
+            let life = one.until.duration_since(now.wall).unwrap_or_default();
+            if !life.is_zero() {
+                self.live.insert(
+                    one.name.clone(),
+                    Arc::new(one.into_session(Deadline::after(now, life))),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An `env` session at rest.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    name: SessionName,
+    user: Option<Arc<str>>,
+    secret_sha256: [u8; 32],
+    until: SystemTime,
+}
+
+impl Saved {
+    fn of(session: &Session) -> Option<Self> {
+        let until = session.until()?;
+        (session.kind == Kind::Env).then(|| Self {
+            name: session.name.clone(),
+            user: session.user.clone(),
+            secret_sha256: session.secret,
+            until,
+        })
+    }
+
+    fn into_session(self, end: Deadline) -> Session {
+        Session {
+            name: self.name,
+            kind: Kind::Env,
+            user: self.user,
+            secret: self.secret_sha256,
+            routes: None,
+            end: Some(end),
+            ended: watch::Sender::new(false),
+        }
+    }
+}
+
+fn hash(secret: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, secret).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clock::SystemClock;
+
+    #[test]
+    fn env_sessions_survive_a_restart_and_their_secret_is_not_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sessions.json");
+        let sessions = Sessions::new(Arc::new(SystemClock));
+        let hour = Some(Duration::from_secs(3600));
+        let (env, secret) =
+            sessions.open(NewSession { kind: Kind::Env, lifetime: hour, user: None });
+        sessions.open(NewSession { lifetime: hour, ..NewSession::default() });
+        sessions.save(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(std::str::from_utf8(secret.expose()).unwrap()));
+        let later = Sessions::new(Arc::new(SystemClock));
+        later.restore(&path).unwrap();
+        assert_eq!(later.len(), 1);
+        assert!(later.check(env.name().as_str(), secret.expose(), SystemClock.now()).is_some());
+    }
+
+    #[test]
+    fn time_ends_a_session() {
+        let sessions = Sessions::new(Arc::new(SystemClock));
+        let (session, secret) =
+            sessions.open(NewSession { lifetime: Some(Duration::ZERO), ..NewSession::default() });
+        assert!(
+            sessions.check(session.name().as_str(), secret.expose(), SystemClock.now()).is_none()
+        );
+        assert_eq!(sessions.sweep().len(), 1);
+        assert!(sessions.is_empty());
+    }
+}

@@ -1,0 +1,381 @@
+//! From text to [`Config`], with all problems at once.
+//!
+//! Each table is deserialised on its own, and again without the offending key, so that one
+//! mistake doesn't hide the next.
+
+mod routes;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::locate::{self, LocateError};
+use super::problem::{Problem, Problems};
+use super::{Config, Credential, file};
+use crate::model::id::CredentialName;
+
+/// The largest config that is read, in bytes: room for 100,000 routes.
+pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The text has errors; warnings are in the list too.
+    #[error("the config has errors: {path}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+    /// There is no text.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+}
+
+impl LoadError {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "config-invalid",
+            Self::Locate(error) => error.code(),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Invalid { .. } => "`valetkey check` lists all problems".into(),
+            Self::Locate(error) => error.hint(),
+        }
+    }
+}
+
+/// Finds, reads and checks the config; warnings come with it.
+pub fn load(explicit: Option<&Path>) -> Result<(Config, Vec<Problem>), LoadError> {
+    let (path, text) = locate::find(explicit)?;
+    let state_dir = locate::state_dir(&path)?;
+    parse(&path, &text, state_dir)
+}
+
+/// Checks `text`, which is the content of `path`.
+pub fn parse(
+    path: &Path,
+    text: &[u8],
+    state_dir: PathBuf,
+) -> Result<(Config, Vec<Problem>), LoadError> {
+    let mut problems = Problems::of(path);
+    let config =
+        Check::new(path, text, state_dir, &mut problems).and_then(|check| check.run(&mut problems));
+    match config {
+        Some(config) if !problems.any_error() => Ok((config, problems.into_sorted())),
+        _ => Err(LoadError::Invalid { path: path.to_owned(), problems: problems.into_sorted() }),
+    }
+}
+
+/// A table's text, still with its place.
+type Table<'a> = Spanned<DeValue<'a>>;
+/// Names of credentials with their lines.
+type Names = BTreeMap<CredentialName, usize>;
+
+/// One run over one file.
+struct Check<'a> {
+    path: &'a Path,
+    dir: &'a Path,
+    state_dir: PathBuf,
+    lines: Lines,
+    root: DeTable<'a>,
+}
+
+/// Byte offset to line number.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i).collect())
+    }
+
+    fn at(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|newline| *newline < offset)
+    }
+}
+
+impl<'a> Check<'a> {
+    fn new(
+        path: &'a Path,
+        text: &'a [u8],
+        state_dir: PathBuf,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        if text.len() as u64 > MAX_BYTES {
+            let message = format!("the config is larger than {MAX_BYTES} bytes");
+            problems.error(
+                0,
+                "config-too-large",
+                message,
+                "split it by purpose, one config for each",
+            );
+            return None;
+        }
+        let Ok(text) = std::str::from_utf8(text) else {
+            problems.error(0, "config-syntax", "the config is not UTF-8", "save it as UTF-8 text");
+            return None;
+        };
+        let lines = Lines::of(text);
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let line = error.span().map_or(0, |span| lines.at(span.start));
+            problems.error(
+                line,
+                "config-syntax",
+                one_line(error.message()),
+                "the file is TOML 1.0: toml.io",
+            );
+        }
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        errors.is_empty().then(|| Self { path, dir, state_dir, lines, root: root.into_inner() })
+    }
+
+    fn run(mut self, problems: &mut Problems) -> Option<Config> {
+        self.version(problems);
+        let proxy = self.table("proxy", problems);
+        let ca = self.table("ca", problems);
+        let upstream = self.table("upstream", problems);
+        let audit = self.table("audit", problems);
+        let admin = self.table("admin", problems);
+        let sessions: Vec<(file::Session, usize)> = self.list("sessions", problems);
+        let routes: Vec<(file::Route, usize)> = self.list("routes", problems);
+        let (credentials, known) = self.credentials(problems);
+        for (key, _) in std::mem::take(&mut self.root) {
+            let line = self.lines.at(key.span().start);
+            let message = format!("unknown key `{}`", key.get_ref());
+            problems.error(
+                line,
+                "unknown-key",
+                message,
+                "config/schema.json is the record of every key",
+            );
+        }
+
+        let routes = self.check_routes(routes, &known, problems);
+        Some(Config {
+            path: self.path.to_owned(),
+            proxy: self.check_proxy(proxy, problems),
+            sessions: self.check_sessions(sessions, &routes, problems),
+            ca: self.check_ca(ca, problems),
+            upstream: self.check_upstream(upstream, problems),
+            audit: self.check_audit(audit, problems),
+            admin: self.check_admin(admin, problems),
+            credentials,
+            routes,
+            state_dir: self.state_dir,
+        })
+    }
+
+    fn version(&mut self, problems: &mut Problems) {
+        let hint = "write `config_version = 1` on the first line";
+        match self.root.remove("config_version") {
+            None => problems.error(1, "config-version", "`config_version` is missing", hint),
+            Some(value) if value.get_ref().as_integer().is_some_and(|i| i.as_str() == "1") => {}
+            Some(value) => {
+                let line = self.lines.at(value.span().start);
+                problems.error(
+                    line,
+                    "config-version",
+                    "this program knows `config_version = 1` only",
+                    hint,
+                );
+            }
+        }
+    }
+
+    fn table<T: DeserializeOwned + Default>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> T {
+        let Some(value) = self.root.remove(key) else { return T::default() };
+        self.read(value, problems).map(|(read, _)| read).unwrap_or_default()
+    }
+
+    fn list<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Vec<(T, usize)> {
+        let Some(value) = self.root.remove(key) else { return Vec::new() };
+        let line = self.lines.at(value.span().start);
+        let DeValue::Array(array) = value.into_inner() else {
+            let hint = format!("write each as a table of its own, headed [[{key}]]");
+            problems.error(line, "wrong-type", format!("`{key}` must be a list of tables"), hint);
+            return Vec::new();
+        };
+        array.into_iter().filter_map(|value| self.read(value, problems)).collect()
+    }
+
+    /// The credentials, and every name with its line: one that is wrong still exists for the routes.
+    fn credentials(
+        &mut self,
+        problems: &mut Problems,
+    ) -> (BTreeMap<CredentialName, Credential>, Names) {
+        let (mut credentials, mut names) = (BTreeMap::new(), Names::new());
+        let Some(value) = self.root.remove("credentials") else { return (credentials, names) };
+        let line = self.lines.at(value.span().start);
+        let DeValue::Table(table) = value.into_inner() else {
+            problems.error(
+                line,
+                "wrong-type",
+                "`credentials` must be a table",
+                "head each with [credentials.NAME]",
+            );
+            return (credentials, names);
+        };
+        for (key, value) in table {
+            let line = self.line(&key);
+            self.name(key.get_ref(), line, "credential", problems);
+            let name = CredentialName::new(key.get_ref().as_ref());
+            names.insert(name.clone(), line);
+            if let Some(credential) = self.credential(value, line, problems) {
+                credentials.insert(name, credential);
+            }
+        }
+        (credentials, names)
+    }
+
+    /// `grant` is taken out by hand: serde's tagged enums forget where a value stood.
+    fn credential(
+        &self,
+        mut value: Table<'a>,
+        line: usize,
+        problems: &mut Problems,
+    ) -> Option<Credential> {
+        let grant = match value.get_mut() {
+            DeValue::Table(table) => table.remove("grant"),
+            _ => None,
+        };
+        let hint = "`client-credentials` or `static-key`";
+        let Some(grant) = grant else {
+            problems.error(line, "missing-key", "the credential has no `grant`", hint);
+            return None;
+        };
+        let read = match grant.get_ref().as_str() {
+            Some("client-credentials") => self
+                .read(value, problems)
+                .map(|(table, _)| file::Credential::ClientCredentials(table)),
+            Some("static-key") => {
+                self.read(value, problems).map(|(table, _)| file::Credential::StaticKey(table))
+            }
+            _ => {
+                problems.error(
+                    self.line(&grant),
+                    "unknown-value",
+                    "there is no such `grant`",
+                    hint,
+                );
+                None
+            }
+        };
+        self.check_credential(read?, line, problems)
+    }
+
+    /// Reads one table with its line. A key that is wrong is reported, taken out, and the rest is read again.
+    fn read<T: DeserializeOwned>(
+        &self,
+        value: Table<'a>,
+        problems: &mut Problems,
+    ) -> Option<(T, usize)> {
+        let line = self.lines.at(value.span().start);
+        let span = value.span();
+        let mut value = value;
+        let mut seen = false;
+        loop {
+            let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
+                Ok(read) => return Some((read, line)),
+                Err(error) => error,
+            };
+            // A key that was taken out must not be reported as missing.
+            if !(seen && error.message().starts_with("missing field")) {
+                self.report(&error, line, problems);
+            }
+            seen = true;
+            let at = error.span().unwrap_or_default();
+            let DeValue::Table(table) = value.get_mut() else { return None };
+            let before = table.len();
+            let rest = std::mem::take(table).into_iter();
+            *table = rest
+                .filter(|(key, value)| !overlaps(&key.span(), &at) && !overlaps(&value.span(), &at))
+                .collect();
+            if table.len() == before || at == span {
+                return None;
+            }
+        }
+    }
+
+    fn report(&self, error: &toml::de::Error, line: usize, problems: &mut Problems) {
+        let line =
+            error.span().filter(|s| !s.is_empty()).map_or(line, |span| self.lines.at(span.start));
+        let message = without_values(&one_line(error.message()));
+        let (code, hint) = if message.contains(file::LITERAL_SECRET) {
+            (
+                "literal-secret",
+                "name its source: { env = \"NAME\" } or { file = \"PATH\" }; and replace this one, it has been at rest",
+            )
+        } else if message.starts_with("unknown field") {
+            ("unknown-key", "config/schema.json is the record of every key")
+        } else if message.starts_with("missing field") {
+            ("missing-key", "config/example.toml shows every key")
+        } else if message.starts_with("unknown variant") {
+            ("unknown-value", "config/schema.json lists the values")
+        } else {
+            ("wrong-type", "config/example.toml shows every key with its type")
+        };
+        problems.error(line, code, message, hint);
+    }
+
+    /// Names stand in audit, URLs and environment: a small alphabet keeps all readers in agreement.
+    fn name(&self, name: &str, line: usize, what: &str, problems: &mut Problems) {
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !plain || name.is_empty() || name.len() > 64 {
+            let message =
+                format!("a {what}'s name must be 1 to 64 letters, digits, `.`, `_` or `-`");
+            problems.error(line, "bad-name", message, "rename it");
+        }
+    }
+
+    fn line<T>(&self, value: &Spanned<T>) -> usize {
+        self.lines.at(value.span().start)
+    }
+
+    fn beside_config(&self, path: PathBuf) -> PathBuf {
+        self.dir.join(path)
+    }
+}
+
+fn overlaps(a: &std::ops::Range<usize>, b: &std::ops::Range<usize>) -> bool {
+    !b.is_empty() && a.start < b.end && b.start < a.end
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join(" ")
+}
+
+/// Serde's `invalid type: string "…", expected …` without the value: it may be a secret in the wrong place.
+fn without_values(message: &str) -> String {
+    if !message.starts_with("invalid ") {
+        return message.to_owned();
+    }
+    match (message.find([' ']).and_then(|_| message.find(['"', '`'])), message.rfind(", expected"))
+    {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}{}", message[..from].trim_end(), &message[to..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,371 @@
+//! The single tables: proxy, sessions, ca, upstream, audit, admin, credentials.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Check;
+use crate::config::problem::{Located, Problems};
+use crate::config::{
+    Admin, Audit, Ca, ClientAuth, ClientCredentials, Credential, Grant, Network, PresharedSession,
+    Proxy, Route, SecretSource, StaticKey, Unmatched, Upstream, file,
+};
+use crate::model::host::Host;
+use crate::model::id::{RouteName, SessionName};
+use crate::model::target::Target;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Check<'_> {
+    pub(super) fn check_proxy(&self, table: file::Proxy, problems: &mut Problems) -> Proxy {
+        let mut listen = Vec::new();
+        let mut line = 0;
+        if let Some(value) = table.listen {
+            line = self.line(&value);
+            for text in value.into_inner().into_vec() {
+                match text.parse::<SocketAddr>() {
+                    Ok(address) => listen.push(address),
+                    Err(_) => problems.error(
+                        line,
+                        "bad-address",
+                        "`listen` takes IP:PORT",
+                        "for example \"127.0.0.1:8383\"; port 0 takes a free one",
+                    ),
+                }
+            }
+        } else {
+            listen.push(SocketAddr::from(([127, 0, 0, 1], 8383)));
+        }
+        let auth =
+            table.client_auth.as_ref().map(|value| (value.get_ref().clone(), self.line(value)));
+        let (auth, auth_line) =
+            auth.unwrap_or((vec![file::ClientAuth::Session, file::ClientAuth::Uid], 0));
+        let proxy = Proxy {
+            listen,
+            unmatched: match table.unmatched {
+                Some(file::Unmatched::Deny) => Unmatched::Deny,
+                Some(file::Unmatched::Tunnel) | None => Unmatched::Tunnel,
+            },
+            auth_session: auth.contains(&file::ClientAuth::Session),
+            auth_uid: auth.contains(&file::ClientAuth::Uid),
+            allow_uids: table.allow_uids,
+        };
+        let beyond = proxy.listen.iter().any(|a| !a.ip().is_loopback());
+        if proxy.open_to_all() && beyond {
+            let hint = "listen on 127.0.0.1, or name \"session\" in client_auth";
+            problems.error(
+                auth_line,
+                "open-proxy",
+                "`client_auth = []` is allowed on loopback only",
+                hint,
+            );
+        } else if proxy.open_to_all() {
+            let hint = "every process of this machine gets tokens; name \"session\" or \"uid\" unless that is meant";
+            problems.warn(
+                auth_line,
+                "open-proxy",
+                "nobody is asked who they are (`client_auth = []`)",
+                hint,
+            );
+        } else if beyond {
+            let hint = "proxy credentials travel in the clear there; prefer loopback inside the pod or host";
+            problems.warn(
+                line,
+                "listen-beyond-loopback",
+                "`listen` is reachable from other machines",
+                hint,
+            );
+        }
+        proxy
+    }
+
+    pub(super) fn check_sessions(
+        &self,
+        list: Vec<(file::Session, usize)>,
+        routes: &[Located<Route>],
+        problems: &mut Problems,
+    ) -> Vec<PresharedSession> {
+        let mut names = BTreeSet::new();
+        let mut sessions = Vec::new();
+        for (session, line) in list {
+            self.name(session.name.get_ref(), self.line(&session.name), "session", problems);
+            if !names.insert(session.name.get_ref().clone()) {
+                problems.error(line, "duplicate-name", "two sessions have this name", "rename one");
+            }
+            let allowed = session.routes.map(|names| {
+                let line = self.line(&names);
+                let names: Vec<_> = names.into_inner().into_iter().map(RouteName::new).collect();
+                for name in names.iter().filter(|n| !routes.iter().any(|r| r.value.name == **n)) {
+                    let message =
+                        format!("the session names a route that does not exist: `{name}`");
+                    problems.error(
+                        line,
+                        "unknown-route",
+                        message,
+                        "add the route or correct the name",
+                    );
+                }
+                names
+            });
+            sessions.push(PresharedSession {
+                name: SessionName::new(session.name.into_inner()),
+                secret: self.secret(session.secret),
+                routes: allowed,
+                line,
+            });
+        }
+        sessions
+    }
+
+    pub(super) fn check_ca(&self, table: file::Ca, problems: &mut Problems) -> Ca {
+        let mut permit = Vec::new();
+        for name in table.permit {
+            let line = self.line(&name);
+            match Host::parse(name.get_ref()) {
+                Ok(Host::Name(name)) => permit.push(name.to_string()),
+                _ => problems.error(
+                    line,
+                    "bad-host",
+                    "`permit` takes DNS names",
+                    "for example \"example.com\"",
+                ),
+            }
+        }
+        let lifetime = self.duration(table.lifetime, 30 * DAY, 3600, problems);
+        let leaf_lifetime = self.duration(table.leaf_lifetime, DAY, 60, problems);
+        let unconstrained = table.scope == Some(file::CaScope::Any);
+        if unconstrained {
+            let hint = "whoever gets its key can impersonate any site to you; prefer the default and `permit`";
+            problems.warn(
+                0,
+                "ca-unconstrained",
+                "the CA may sign any name (`scope = \"any\"`)",
+                hint,
+            );
+        }
+        Ca { unconstrained, permit, lifetime, leaf_lifetime: leaf_lifetime.min(lifetime) }
+    }
+
+    /// A duration of at least `least` seconds and at most ten years.
+    fn duration(
+        &self,
+        value: Option<Spanned<String>>,
+        default: Duration,
+        least: u64,
+        problems: &mut Problems,
+    ) -> Duration {
+        let Some(value) = value else { return default };
+        let line = self.line(&value);
+        parse_duration(value.get_ref(), least).unwrap_or_else(|message| {
+            problems.error(line, "bad-duration", message, "for example \"5m\", \"24h\" or \"30d\"");
+            default
+        })
+    }
+
+    pub(super) fn check_upstream(
+        &self,
+        table: file::Upstream,
+        problems: &mut Problems,
+    ) -> Upstream {
+        let mut upstream = Upstream::default();
+        for path in table.extra_roots {
+            upstream.extra_roots.push(self.beside_config(path));
+        }
+        for text in table.allow_private {
+            let line = self.line(&text);
+            match parse_network(text.get_ref()) {
+                Some(network) => upstream.allow_private.push(network),
+                None => problems.error(
+                    line,
+                    "bad-network",
+                    "`allow_private` takes CIDR networks",
+                    "for example \"10.20.0.0/16\"",
+                ),
+            }
+        }
+        for (name, address) in table.resolve {
+            let line = self.line(&name);
+            let target =
+                Target::parse(name.get_ref(), None).ok().filter(|t| t.host.name().is_some());
+            let address = address.get_ref().parse::<SocketAddr>();
+            let (Some(target), Ok(address)) = (target, address) else {
+                let hint = "for example \"api.orders.example:443\" = \"127.0.0.1:9443\"";
+                problems.error(
+                    line,
+                    "bad-resolve",
+                    "`resolve` takes \"NAME:PORT\" = \"IP:PORT\"",
+                    hint,
+                );
+                continue;
+            };
+            let message =
+                format!("{target} is pinned to {address}, exempt from the guard and from DNS");
+            problems.warn(
+                line,
+                "pinned-name",
+                message,
+                "take the entry out once it is no longer needed",
+            );
+            upstream.resolve.insert(target, address);
+        }
+        upstream
+    }
+
+    pub(super) fn check_audit(&self, table: file::Audit, problems: &mut Problems) -> Audit {
+        let path = table.path.unwrap_or_else(|| PathBuf::from("audit.jsonl"));
+        let mut max_size = 64 * 1024 * 1024;
+        if let Some(text) = table.max_size {
+            match text.get_ref().parse::<bytesize::ByteSize>() {
+                Ok(size) if size.as_u64() >= 64 * 1024 => max_size = size.as_u64(),
+                _ => problems.error(
+                    self.line(&text),
+                    "bad-size",
+                    "`max_size` takes a size of at least 64KiB",
+                    "for example \"64MiB\"",
+                ),
+            }
+        }
+        let mut keep = 16;
+        if let Some(value) = table.keep {
+            keep = *value.get_ref();
+            if !(1..=10_000).contains(&keep) {
+                problems.error(
+                    self.line(&value),
+                    "bad-number",
+                    "`keep` must be from 1 to 10000",
+                    "for example 16",
+                );
+            }
+        }
+        let continue_on_failure = table.on_failure == Some(file::OnFailure::Continue);
+        if continue_on_failure {
+            let hint =
+                "requests will get tokens without a record while the disk is full; prefer \"deny\"";
+            problems.warn(0, "audit-optional", "`audit.on_failure` is \"continue\"", hint);
+        }
+        Audit { path: self.state_dir.join(path), continue_on_failure, max_size, keep }
+    }
+
+    pub(super) fn check_admin(&self, table: file::Admin, problems: &mut Problems) -> Admin {
+        let socket =
+            self.state_dir.join(table.socket.unwrap_or_else(|| PathBuf::from("admin.sock")));
+        // sun_path holds 108 bytes with its final NUL (unix(7)).
+        if socket.as_os_str().len() > 107 {
+            let message =
+                format!("the admin socket's path is longer than 107 bytes: {}", socket.display());
+            problems.error(
+                0,
+                "socket-path-too-long",
+                message,
+                "set a shorter VALETKEY_STATE_DIR or admin.socket",
+            );
+        }
+        Admin { socket }
+    }
+
+    pub(super) fn check_credential(
+        &self,
+        credential: file::Credential,
+        line: usize,
+        problems: &mut Problems,
+    ) -> Option<Credential> {
+        let (grant, ttl) = match credential {
+            file::Credential::ClientCredentials(table) => {
+                let ttl = table.ttl.clone();
+                (Grant::ClientCredentials(self.client_credentials(table, line, problems)?), ttl)
+            }
+            file::Credential::StaticKey(table) => {
+                let hint = "a standing key cannot be attributed and is slow to revoke; use a grant where the issuer has one";
+                problems.warn(line, "standing-credential", "this credential is a static key", hint);
+                (Grant::StaticKey(StaticKey { secret: self.secret(table.secret) }), table.ttl)
+            }
+        };
+        let ttl = ttl.and_then(|text| {
+            parse_duration(&text, 1)
+                .map_err(|message| {
+                    problems.error(line, "bad-duration", message, "for example ttl = \"5m\"")
+                })
+                .ok()
+        });
+        Some(Credential { grant, ttl, line })
+    }
+
+    fn client_credentials(
+        &self,
+        table: file::ClientCredentials,
+        line: usize,
+        problems: &mut Problems,
+    ) -> Option<ClientCredentials> {
+        let token_url = parse_endpoint(&table.token_url);
+        if let Err(message) = &token_url {
+            let hint = "an https URL without user or fragment, or http to 127.0.0.1 or [::1]";
+            problems.error(line, "bad-endpoint", format!("`token_url` {message}"), hint);
+        }
+        // RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+        let legal = |s: &String| {
+            !s.is_empty()
+                && s.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'"' && b != b'\\')
+        };
+        if !table.scope.iter().all(legal) {
+            problems.error(
+                line,
+                "bad-scope",
+                "a scope holds characters that RFC 6749 forbids",
+                "one scope an entry",
+            );
+        }
+        Some(ClientCredentials {
+            token_url: token_url.ok()?,
+            client_id: table.client_id,
+            client_secret: self.secret(table.client_secret),
+            auth: match table.auth {
+                Some(file::TokenEndpointAuth::Post) => ClientAuth::Post,
+                Some(file::TokenEndpointAuth::Basic) | None => ClientAuth::Basic,
+            },
+            scope: table.scope,
+        })
+    }
+
+    fn secret(&self, source: file::SecretSource) -> SecretSource {
+        match source {
+            file::SecretSource::Env(name) => SecretSource::Env(name),
+            file::SecretSource::File(path) => SecretSource::File(self.beside_config(path)),
+        }
+    }
+}
+
+fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
+    let duration =
+        humantime::parse_duration(text).map_err(|_| "this is not a duration".to_owned())?;
+    if !(Duration::from_secs(least)..=3650 * DAY).contains(&duration) {
+        return Err(format!("a duration here is at least {least} seconds and at most ten years"));
+    }
+    Ok(duration)
+}
+
+fn parse_network(text: &str) -> Option<Network> {
+    let (address, prefix) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let widest = if address.is_ipv4() { 32 } else { 128 };
+    (prefix <= widest).then_some(Network { address, prefix })
+}
+
+/// An endpoint that config names: https, or http to a loopback literal (the guard does not judge it).
+fn parse_endpoint(text: &str) -> Result<http::Uri, &'static str> {
+    let uri: http::Uri = text.parse().map_err(|_| "is not a URL")?;
+    let authority = uri.authority().ok_or("is not absolute")?;
+    if authority.as_str().contains('@') || text.contains('#') {
+        return Err("holds a user or a fragment");
+    }
+    let host = Host::parse(authority.host()).map_err(|_| "names no valid host")?;
+    let loopback = matches!(host, Host::Ip(ip) if ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if loopback => Ok(uri),
+        _ => Err("must be https"),
+    }
+}

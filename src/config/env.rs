@@ -1,0 +1,29 @@
+//! Environment variables that we read, in one place.
+
+use std::path::PathBuf;
+
+/// The config file, where `--config` is absent.
+pub const CONFIG: &str = "VALETKEY_CONFIG";
+/// The state directory, in place of the one derived from the config's path.
+pub const STATE_DIR: &str = "VALETKEY_STATE_DIR";
+
+/// `$NAME`, unless unset or empty.
+pub fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// An XDG base directory (XDG Base Directory Specification): the variable where it is absolute,
+/// else the default below `$HOME`.
+pub fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
+    path(name).filter(|p| p.is_absolute()).or_else(|| Some(path("HOME")?.join(below_home)))
+}
+
+/// `$XDG_CONFIG_HOME/valetkey`.
+pub fn config_home() -> Option<PathBuf> {
+    Some(xdg("XDG_CONFIG_HOME", ".config")?.join("valetkey"))
+}
+
+/// `$XDG_STATE_HOME/valetkey`.
+pub fn state_home() -> Option<PathBuf> {
+    Some(xdg("XDG_STATE_HOME", ".local/state")?.join("valetkey"))
+}

@@ -1,0 +1,365 @@
+//! The TOML shapes, one struct per table, with what a person reads about each key.
+//!
+//! `config/schema.json` is generated from these doc comments. Text values stay text here:
+//! `check` parses them and says what is wrong with which line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use toml::Spanned;
+
+/// A whole `valetkey.toml`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "read table by table in `check`; whole only for the schema")]
+pub struct File {
+    /// The version of this format: 1.
+    pub config_version: u32,
+    /// The proxy itself.
+    #[serde(default)]
+    pub proxy: Proxy,
+    /// Pre-shared sessions, for sidecars and CI; sent as Basic NAME:SECRET.
+    #[serde(default)]
+    pub sessions: Vec<Session>,
+    /// The local certificate authority.
+    #[serde(default)]
+    pub ca: Ca,
+    /// How upstreams are reached and verified.
+    #[serde(default)]
+    pub upstream: Upstream,
+    /// The audit trail.
+    #[serde(default)]
+    pub audit: Audit,
+    /// The way in for the command line.
+    #[serde(default)]
+    pub admin: Admin,
+    /// How tokens are minted, by name.
+    #[serde(default)]
+    pub credentials: BTreeMap<String, Credential>,
+    /// Which requests get which token.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// One value or a list of them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "a string or a list of strings")]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// A list.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// As a list.
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// `[proxy]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Address or addresses of the HTTP proxy (CONNECT and absolute-form). Default: "127.0.0.1:8383".
+    #[schemars(with = "Option<OneOrMany>")]
+    pub listen: Option<Spanned<OneOrMany>>,
+    /// Hosts that no route names: "tunnel" (opaque, not decrypted; the default) or "deny".
+    #[schemars(with = "Option<Unmatched>")]
+    pub unmatched: Option<Unmatched>,
+    /// Who is admitted: "session" (proxy credentials), "uid" (a loopback peer of our own uid). Default: both. [] = nobody is asked: loopback only.
+    #[schemars(with = "Option<Vec<ClientAuth>>")]
+    pub client_auth: Option<Spanned<Vec<ClientAuth>>>,
+    /// Further uids that are admitted as our own is.
+    pub allow_uids: Vec<u32>,
+}
+
+/// `proxy.unmatched`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unmatched {
+    /// Refused.
+    Deny,
+    /// An opaque tunnel.
+    Tunnel,
+}
+
+/// `proxy.client_auth`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuth {
+    /// Proxy credentials of a session.
+    Session,
+    /// The owner of a loopback peer's socket.
+    Uid,
+}
+
+/// `[[sessions]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// The user part of the proxy credentials.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// The password part, at least 16 bytes.
+    pub secret: SecretSource,
+    /// Names of the routes it may use; absent: all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub routes: Option<Spanned<Vec<String>>>,
+}
+
+/// `[ca]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ca {
+    /// "routes" (the default): critical name constraints on the hosts of routes and `permit`; "any" lifts them.
+    pub scope: Option<CaScope>,
+    /// Further DNS subtrees that the CA may sign for, so that a new route needs no new trust.
+    #[schemars(with = "Vec<String>")]
+    pub permit: Vec<Spanned<String>>,
+    /// Life of the CA. Default: "30d"; a successor is made at two thirds of it.
+    #[schemars(with = "Option<String>")]
+    pub lifetime: Option<Spanned<String>>,
+    /// Life of a leaf certificate. Default: "24h".
+    #[schemars(with = "Option<String>")]
+    pub leaf_lifetime: Option<Spanned<String>>,
+}
+
+/// `ca.scope`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaScope {
+    /// No name constraints.
+    Any,
+    /// Only names that routes and `permit` name, and names below them.
+    Routes,
+}
+
+/// `[upstream]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// PEM files with roots that are trusted beside the platform's.
+    pub extra_roots: Vec<PathBuf>,
+    /// Networks, in CIDR form, that the guard lets pass although they are private.
+    #[schemars(with = "Vec<String>")]
+    pub allow_private: Vec<Spanned<String>>,
+    /// Pins a name and port to an address and port; exempt from the guard.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub resolve: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+/// `[audit]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The file, relative to the state directory. Default: "audit.jsonl".
+    pub path: Option<PathBuf>,
+    /// What happens to requests that cannot be recorded: "deny" (the default) or "continue".
+    pub on_failure: Option<OnFailure>,
+    /// Rotated beyond this size. Default: "64MiB".
+    #[schemars(with = "Option<String>")]
+    pub max_size: Option<Spanned<String>>,
+    /// Rotated files kept. Default: 16.
+    #[schemars(with = "Option<usize>")]
+    pub keep: Option<Spanned<usize>>,
+}
+
+/// `audit.on_failure`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Serve them all the same.
+    Continue,
+    /// Refuse them.
+    Deny,
+}
+
+/// `[admin]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// The unix socket, relative to the state directory. Default: "admin.sock".
+    pub socket: Option<PathBuf>,
+}
+
+/// `[credentials.NAME]`: `check` reads `grant` by hand, serde only tells the schema.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(tag = "grant", rename_all = "kebab-case")]
+pub enum Credential {
+    /// OAuth 2.0 client credentials (RFC 6749 section 4.4).
+    ClientCredentials(ClientCredentials),
+    /// Last resort: a standing key, handed on as it is and reported as standing everywhere.
+    StaticKey(StaticKey),
+}
+
+/// `grant = "client-credentials"`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCredentials {
+    /// The token endpoint: https, or http to a loopback address.
+    pub token_url: String,
+    /// The client's name at the issuer.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: SecretSource,
+    /// How both travel: "basic" (the default) or "post".
+    #[serde(default)]
+    pub auth: Option<TokenEndpointAuth>,
+    /// Scopes to ask for; absent: the issuer's default.
+    #[serde(default)]
+    pub scope: Vec<String>,
+    /// Upper bound of a token's life, and its life where the issuer names none. Default of the latter: "5m".
+    #[serde(default)]
+    pub ttl: Option<String>,
+}
+
+/// `auth` of `client-credentials`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenEndpointAuth {
+    /// In the Authorization field.
+    Basic,
+    /// In the form body.
+    Post,
+}
+
+/// `grant = "static-key"`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticKey {
+    /// Where the key is.
+    pub secret: SecretSource,
+    /// How long a read value is used before it is read again. Default: "5m".
+    #[serde(default)]
+    pub ttl: Option<String>,
+}
+
+/// Where a secret is read from: exactly one of `env` and `file`; never a literal.
+#[derive(Clone, Debug, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretSource {
+    /// An environment variable of the daemon; `run` removes it from what the tool gets.
+    Env(String),
+    /// A file, relative to the config; one trailing newline is dropped.
+    File(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for SecretSource {
+    /// By hand, because the derived error would print the literal secret that stands here by mistake.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = SecretSource;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("{ env = \"NAME\" } or { file = \"PATH\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+                Err(E::custom(LITERAL_SECRET))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut found = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    let source = match key.as_str() {
+                        "env" => SecretSource::Env(map.next_value()?),
+                        "file" => SecretSource::File(map.next_value()?),
+                        _ => return Err(de::Error::unknown_field(&key, &["env", "file"])),
+                    };
+                    if found.replace(source).is_some() {
+                        return Err(de::Error::custom("a secret has exactly one source"));
+                    }
+                }
+                found.ok_or_else(|| de::Error::custom("a secret needs a source: `env` or `file`"))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The message for a secret written into the config; `check` recognises it.
+pub const LITERAL_SECRET: &str = "a secret is never written into the config itself";
+
+/// `[[routes]]`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Unique name; stands in the audit.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// DNS name, exact or with one leading "*." label; no IP literal.
+    #[schemars(with = "String")]
+    pub host: Spanned<String>,
+    /// Default: 443.
+    #[serde(default)]
+    #[schemars(with = "Option<u16>")]
+    pub port: Option<Spanned<u16>>,
+    /// Methods; absent: all but TRACE and TRACK.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub methods: Option<Spanned<Vec<String>>>,
+    /// Path patterns: "*" is one segment, "**" any number. Absent: all paths.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub path: Option<Spanned<Vec<String>>>,
+    /// The credential whose token goes in; absent: pass without a token.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub credential: Option<Spanned<String>>,
+    /// Placements that are emptied first: "header:NAME", "query:NAME".
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub strip: Vec<Spanned<String>>,
+    /// Where the token goes. Default: { header = "authorization", scheme = "Bearer" }.
+    #[serde(default)]
+    #[schemars(with = "Option<Inject>")]
+    pub inject: Option<Spanned<Inject>>,
+    /// Variables that `run` gives the tool, as "placeholder:opaque".
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub env: BTreeMap<String, Spanned<String>>,
+    /// Whom it serves: "session:NAME", "uid:N", "user:NAME"; absent: everyone.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub clients: Option<Spanned<Vec<String>>>,
+    /// Refuses what matches.
+    #[serde(default)]
+    pub deny: bool,
+}
+
+/// `inject`: `{ header, scheme? }` or `{ basic = { user } }`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inject {
+    /// A header field.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// What stands before the token in it, as "Bearer"; absent: the bare token (but "Bearer" in `authorization`).
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// HTTP Basic with the token as password (git).
+    #[serde(default)]
+    pub basic: Option<InjectBasic>,
+}
+
+/// `inject.basic`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InjectBasic {
+    /// The user; many git hosts take any.
+    pub user: String,
+}
+
+/// The JSON schema of the config, as in `config/schema.json`.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(File)
+}

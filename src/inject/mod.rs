@@ -1,0 +1,67 @@
+//! Floor 4: touching the request and the answer.
+//!
+//! `strip` takes out, `place` puts in, `redact` sees that nothing comes back. The way through is
+//! [`clear`]: a [`Permit`], the proof that the audit record is written, and the request go in; a
+//! [`Cleared`] comes out, and `upstream.send` takes nothing else.
+
+mod place;
+mod redact;
+mod strip;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
+
+pub use redact::{Redactor, clean_answer};
+
+use crate::audit::Written;
+use crate::model::token::Token;
+use crate::model::target::Origin;
+use crate::policy::{Action, Permit};
+
+/// A request that may leave: judged, recorded, emptied and filled. Only [`clear`] makes one.
+#[derive(Debug)]
+pub struct Cleared {
+    origin: Origin,
+    method: Method,
+    path_and_query: PathAndQuery,
+    headers: HeaderMap,
+}
+
+/// Why a permitted request cannot be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InjectError {
+    /// The permit asks for a token and none came, or the other way round.
+    #[error("the permit and the token don't belong together")]
+    Mismatch,
+    /// The path cannot be written again as it was judged.
+    #[error("the request target cannot be re-serialised")]
+    Target,
+}
+
+impl Cleared {
+    /// The one origin it may be sent to.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Takes it apart for sending.
+    pub fn into_parts(self) -> (Origin, Method, PathAndQuery, HeaderMap) {
+        (self.origin, self.method, self.path_and_query, self.headers)
+    }
+}
+
+/// Strips and fills one request. `written` proves that its decision is in the audit.
+pub fn clear(permit: &Permit, token: Option<&Token>, _written: Written, mut parts: Parts) -> Result<Cleared, InjectError> {
+    let target = parts.uri.path_and_query().ok_or(InjectError::Target)?;
+    strip::hop_by_hop(&mut parts.headers);
+    strip::overrides(&mut parts.headers);
+    let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, target)?;
+    strip::placeholders(&mut parts.headers, &mut path_and_query)?;
+    match (permit.route().map(|route| &route.action), token) {
+        (Some(Action::Inject(_, inject)), Some(token)) => place::place(inject, token, &mut parts.headers),
+        (Some(Action::Inject(..)), None) | (_, Some(_)) => return Err(InjectError::Mismatch),
+        (_, None) => {}
+    }
+    Ok(Cleared { origin: permit.origin().clone(), method: parts.method, path_and_query, headers: parts.headers })
+}

@@ -1,0 +1,182 @@
+//! Nothing comes back: an answer's header fields are searched for the token, in the forms in which
+//! an upstream may echo it, and masked at equal length.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use http::header::{HeaderName, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::model::token::Token;
+
+/// What a match is overwritten with.
+const MASK: u8 = b'*';
+
+/// The forms of one token, made once and used for every answer while the token lives.
+pub struct Redactor {
+    needles: Vec<Zeroizing<Vec<u8>>>,
+    shortest: usize,
+}
+
+impl Redactor {
+    /// Raw, base64 and base64url at every alignment, hexadecimal, percent-encoded in full and in part.
+    pub fn new(token: &Token) -> Self {
+        let raw = token.value().expose();
+        let mut needles = vec![Zeroizing::new(raw.to_vec())];
+        for skip in 0..3 {
+            needles.push(Zeroizing::new(inner_base64(&STANDARD, raw, skip)));
+            needles.push(Zeroizing::new(inner_base64(&URL_SAFE, raw, skip)));
+        }
+        for format in [hex_lower, hex_upper, percent_lower, percent_upper] {
+            needles.push(Zeroizing::new(raw.iter().flat_map(|b| format(*b)).collect()));
+        }
+        let escaped = percent_encoding::percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
+        needles.push(Zeroizing::new(escaped.to_ascii_lowercase().into_bytes()));
+        needles.push(Zeroizing::new(escaped.into_bytes()));
+        needles.sort();
+        needles.dedup();
+        let shortest = needles.iter().map(|n| n.len()).min().unwrap_or(usize::MAX);
+        Self { needles, shortest }
+    }
+
+    /// The value with every form masked; `None` where there is nothing to mask.
+    fn mask(&self, value: &[u8]) -> Option<Vec<u8>> {
+        if value.len() < self.shortest {
+            return None;
+        }
+        let mut masked: Option<Vec<u8>> = None;
+        for needle in &self.needles {
+            let mut from = 0;
+            while let Some(at) = find(masked.as_deref().unwrap_or(value), needle, from) {
+                masked.get_or_insert_with(|| value.to_vec())[at..at + needle.len()].fill(MASK);
+                from = at + needle.len();
+            }
+        }
+        masked
+    }
+
+    /// Masks the token in every field. A field *name* that holds it is removed.
+    pub fn headers(&self, headers: &mut HeaderMap) {
+        let named: Vec<HeaderName> = headers.keys().filter(|name| self.names(name)).cloned().collect();
+        for name in named {
+            headers.remove(name);
+        }
+        for value in headers.values_mut() {
+            if let Some(masked) = self.mask(value.as_bytes()) {
+                // Asterisks in place of bytes that were legal stay legal.
+                *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("*"));
+            }
+        }
+    }
+
+    fn names(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        name.len() >= self.shortest
+            && self.needles.iter().any(|needle| find(name, &needle.to_ascii_lowercase(), 0).is_some())
+    }
+}
+
+/// The base64 characters that depend on the token alone when `skip` bytes stand before it.
+fn inner_base64(engine: &base64::engine::GeneralPurpose, raw: &[u8], skip: usize) -> Vec<u8> {
+    let mut padded = Zeroizing::new(vec![0; skip]);
+    padded.extend_from_slice(raw);
+    let text = Zeroizing::new(engine.encode(&*padded).into_bytes());
+    let start = [0, 2, 3][skip];
+    // The last group may mix in what follows: keep whole groups of three bytes only.
+    let end = padded.len() / 3 * 4;
+    text.get(start..end).unwrap_or_default().to_vec()
+}
+
+fn hex_lower(byte: u8) -> Vec<u8> {
+    format!("{byte:02x}").into_bytes()
+}
+
+fn hex_upper(byte: u8) -> Vec<u8> {
+    format!("{byte:02X}").into_bytes()
+}
+
+fn percent_lower(byte: u8) -> Vec<u8> {
+    format!("%{byte:02x}").into_bytes()
+}
+
+fn percent_upper(byte: u8) -> Vec<u8> {
+    format!("%{byte:02X}").into_bytes()
+}
+
+fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
+    let at = memchr::memmem::find(haystack.get(from..)?, needle)?;
+    (!needle.is_empty()).then_some(from + at)
+}
+
+/// What an answer to a request with a token must not carry: a cookie bought with it, and an
+/// invitation to go round the proxy (RFC 7838).
+const BOUGHT: &[HeaderName] = &[SET_COOKIE, HeaderName::from_static("set-cookie2"), http::header::ALT_SVC];
+
+/// Cleans the header (or trailer) of an answer. `redactor`: the token that went out with its request.
+pub fn clean_answer(redactor: Option<&Redactor>, headers: &mut HeaderMap) {
+    super::strip::hop_by_hop_answer(headers);
+    headers.remove(http::header::ALT_SVC);
+    let Some(redactor) = redactor else { return };
+    for name in BOUGHT {
+        headers.remove(name);
+    }
+    redactor.headers(headers);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clock::{Clock as _, Deadline, SystemClock};
+    use crate::model::secret::Secret;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn token(text: &str) -> Token {
+        let now = SystemClock.now();
+        Token::new(Secret::new(text), now, Deadline::after(now, Duration::from_secs(60)), None).unwrap()
+    }
+
+    #[test]
+    fn masks_at_equal_length() {
+        let redactor = Redactor::new(&token("canary-0123456789"));
+        let mut headers = HeaderMap::new();
+        headers.insert("www-authenticate", HeaderValue::from_static("Bearer error=\"canary-0123456789\""));
+        headers.insert("x-canary-0123456789", HeaderValue::from_static("v"));
+        headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+        clean_answer(Some(&redactor), &mut headers);
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers["www-authenticate"], "Bearer error=\"*****************\"");
+    }
+
+    #[test]
+    fn without_a_token_cookies_stay() {
+        let mut headers = HeaderMap::new();
+        headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+        headers.insert("alt-svc", HeaderValue::from_static("h3=\":443\""));
+        clean_answer(None, &mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["set-cookie"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_form_passes(text in "[A-Za-z0-9._~+/=-]{16,40}", before in "[ -~]{0,7}", after in "[ -~]{0,7}") {
+            let redactor = Redactor::new(&token(&text));
+            let pair = format!("{before}{text}{after}");
+            let hex: String = text.bytes().map(|b| format!("{b:02X}")).collect();
+            let percent: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
+            for form in [text.clone(), hex, percent] {
+                let value = format!("{before}{form}{after}");
+                let masked = redactor.mask(value.as_bytes()).unwrap();
+                prop_assert_eq!(masked.len(), value.len());
+                prop_assert!(find(&masked, form.as_bytes(), 0).is_none());
+            }
+            // In base64 the two characters at each end may depend on the neighbours; all else is gone.
+            for engine in [&STANDARD, &URL_SAFE] {
+                let encoded = engine.encode(&pair);
+                let masked = redactor.mask(encoded.as_bytes()).unwrap();
+                let left = masked.iter().filter(|b| **b != MASK).count();
+                prop_assert!(left <= engine.encode(&before).len() + engine.encode(&after).len() + 8);
+            }
+        }
+    }
+}

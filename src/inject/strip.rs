@@ -1,0 +1,273 @@
+//! Taking out: hop-by-hop fields, owned slots in every spelling, placeholders, and what would make
+//! an upstream see another request than policy judged.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::header::{CONNECTION, HeaderName, TE, TRAILER, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue};
+use percent_encoding::percent_decode;
+
+use super::InjectError;
+use crate::config::Placement;
+use crate::model::placeholder::Placeholder;
+
+/// Fields of one connection only (RFC 9110 section 7.6.1), and the client's words to the proxy.
+const HOP_BY_HOP: &[HeaderName] = &[
+    CONNECTION,
+    TE,
+    TRAILER,
+    UPGRADE,
+    http::header::TRANSFER_ENCODING,
+    http::header::PROXY_AUTHENTICATE,
+    http::header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Fields by which some upstreams take another method, path, host or client than the request's own.
+const OVERRIDES: &[&str] = &[
+    "forwarded", "x-http-method", "x-http-method-override", "x-method-override", "x-original-host", "x-original-url",
+    "x-real-ip", "x-rewrite-url",
+];
+const OVERRIDE_PREFIXES: &[&str] = &["x-envoy-", "x-forwarded-", "x-vault-"];
+
+/// Removes hop-by-hop fields and everything that `Connection` names. `TE: trailers` survives: gRPC
+/// needs it and it asks for nothing but what HTTP/2 always allows.
+pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
+    let trailers = headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(http::header::HOST);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// The same for an answer. `Trailer` stays, the trailers are passed on.
+pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
+    let trailer = headers.remove(TRAILER);
+    hop_by_hop(headers);
+    if let Some(trailer) = trailer {
+        headers.insert(TRAILER, trailer);
+    }
+}
+
+/// Removes fields that override what was judged (HOSTILE: method and path overrides, forwarding).
+pub(super) fn overrides(headers: &mut HeaderMap) {
+    retain(headers, |name| {
+        let plain = dashed(name);
+        let plain = plain.as_deref().unwrap_or(name);
+        !OVERRIDES.contains(&plain) && !OVERRIDE_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
+    });
+}
+
+/// Removes a field and its twins with `_` for `-`, which some servers read as the same.
+pub(super) fn header(owned: &HeaderName, headers: &mut HeaderMap) {
+    headers.remove(owned);
+    retain(headers, |name| dashed(name).is_none_or(|plain| plain != owned.as_str()));
+}
+
+fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| !keep(name.as_str())).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// The name with dashes for underscores, where it has any.
+fn dashed(name: &str) -> Option<String> {
+    name.contains('_').then(|| name.replace('_', "-"))
+}
+
+/// Empties the placements that the matched routes own; gives back the target without them.
+pub(super) fn placements(
+    strip: &[Placement],
+    headers: &mut HeaderMap,
+    target: &PathAndQuery,
+) -> Result<PathAndQuery, InjectError> {
+    for placement in strip {
+        if let Placement::Header(name) = placement {
+            header(name, headers);
+        }
+    }
+    let owned: Vec<&str> = strip
+        .iter()
+        .filter_map(|placement| match placement {
+            Placement::Header(_) => None,
+            Placement::Query(name) => Some(name.as_str()),
+        })
+        .collect();
+    without_parameters(target, |name, _| owned.iter().any(|owned| spells(name, owned)))
+}
+
+/// Removes every header and query parameter that holds one of our placeholders: it never goes upstream.
+pub(super) fn placeholders(headers: &mut HeaderMap, target: &mut PathAndQuery) -> Result<(), InjectError> {
+    let gone: Vec<HeaderName> =
+        headers.iter().filter(|(_, value)| holds_placeholder(value.as_bytes())).map(|(name, _)| name.clone()).collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    if target.query().is_some() {
+        *target = without_parameters(target, |name, value| holds_placeholder(name) || holds_placeholder(value))?;
+    }
+    Ok(())
+}
+
+/// Raw, percent-encoded, or in the base64 of a Basic credential.
+fn holds_placeholder(value: &[u8]) -> bool {
+    if Placeholder::found_in(value) {
+        return true;
+    }
+    if value.contains(&b'%') {
+        let decoded: Vec<u8> = percent_decode(value).collect();
+        if Placeholder::found_in(&decoded) {
+            return true;
+        }
+    }
+    let basic = value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
+    basic && LENIENT.decode(value[6..].trim_ascii()).is_ok_and(|pair| Placeholder::found_in(&pair))
+}
+
+/// Base64 that forgives missing padding: a client's mistake must not hide a placeholder.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The target without the parameters that `gone` picks by raw name and value. What stays, stays byte for byte.
+fn without_parameters(target: &PathAndQuery, gone: impl Fn(&[u8], &[u8]) -> bool) -> Result<PathAndQuery, InjectError> {
+    let Some(query) = target.query() else { return Ok(target.clone()) };
+    let picked = |part: &str| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        gone(name.as_bytes(), value.as_bytes())
+    };
+    // Some servers split at `;` too, so a parameter hidden behind one is owned as well.
+    if !query.split(['&', ';']).any(picked) {
+        return Ok(target.clone());
+    }
+    let mut text = String::with_capacity(target.as_str().len());
+    text.push_str(target.path());
+    let mut separator = '?';
+    let mut rest = query;
+    loop {
+        let end = rest.find(['&', ';']);
+        let part = &rest[..end.unwrap_or(rest.len())];
+        if !picked(part) {
+            text.push(separator);
+            text.push_str(part);
+            separator = '&';
+        }
+        let Some(end) = end else { break };
+        if separator != '?' {
+            separator = char::from(rest.as_bytes()[end]);
+        }
+        rest = &rest[end + 1..];
+    }
+    PathAndQuery::try_from(text).map_err(|_| InjectError::Target)
+}
+
+/// Whether a raw parameter name is `owned` in some spelling: any case, escaped up to three times over,
+/// `+` or white space around it, an array suffix.
+fn spells(raw: &[u8], owned: &str) -> bool {
+    let mut name = raw.to_vec();
+    for _ in 0..4 {
+        let plain: Vec<u8> = name.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+        let plain = plain.trim_ascii();
+        let plain = plain.iter().position(|b| *b == b'[').map_or(plain, |at| &plain[..at]);
+        if plain.eq_ignore_ascii_case(owned.as_bytes()) {
+            return true;
+        }
+        let next: Vec<u8> = percent_decode(&name).collect();
+        if next == name {
+            return false;
+        }
+        name = next;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn query(text: &str, owned: &str) -> String {
+        let target = PathAndQuery::try_from(text).unwrap();
+        placements(&[Placement::Query(owned.into())], &mut HeaderMap::new(), &target).unwrap().to_string()
+    }
+
+    #[test]
+    fn query_in_every_spelling() {
+        for spelling in ["api_key", "api%5Fkey", "API_KEY", "%61pi_key", "api%255Fkey", "api_key[]", "+api_key", "api_key%20"] {
+            assert_eq!(query(&format!("/x?{spelling}=1"), "api_key"), "/x", "{spelling}");
+            assert_eq!(query(&format!("/x?a=1&{spelling}=1;b=2&{spelling}"), "api_key"), "/x?a=1;b=2", "{spelling}");
+        }
+        assert_eq!(query("/x?a=1;api_key=2", "api_key"), "/x?a=1");
+        assert_eq!(query("/x?my_api_key=1&q=a%2Fb&&", "api_key"), "/x?my_api_key=1&q=a%2Fb&&");
+    }
+
+    #[test]
+    fn headers_and_twins() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-api-key", "x_api_key", "x_api-key", "x-other", "x_forwarded_host", "forwarded"] {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("v"));
+        }
+        header(&HeaderName::from_static("x-api-key"), &mut headers);
+        overrides(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
+    }
+
+    #[test]
+    fn what_connection_names_goes() {
+        let mut headers = HeaderMap::new();
+        headers.append("connection", HeaderValue::from_static("close, X-Hop"));
+        headers.append("connection", HeaderValue::from_static("authorization"));
+        headers.append("x-hop", HeaderValue::from_static("v"));
+        headers.append("authorization", HeaderValue::from_static("v"));
+        headers.append("te", HeaderValue::from_static("trailers"));
+        hop_by_hop(&mut headers);
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers.get("te").unwrap(), "trailers");
+    }
+
+    #[test]
+    fn placeholders_never_leave() {
+        let placeholder = Placeholder::opaque().to_string();
+        let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("x:{placeholder}")));
+        let mut headers = HeaderMap::new();
+        headers.append("x-one", HeaderValue::from_str(&format!("key {placeholder}")).unwrap());
+        headers.append("authorization", HeaderValue::from_str(&basic).unwrap());
+        headers.append("x-two", HeaderValue::from_static("fine"));
+        let mut target = PathAndQuery::try_from(format!("/x?k={placeholder}&l=1&m=vk%2Dplaceholder%2Dx")).unwrap();
+        placeholders(&mut headers, &mut target).unwrap();
+        assert_eq!(headers.len(), 1);
+        assert_eq!(target, "/x?l=1");
+    }
+
+    proptest! {
+        #[test]
+        fn no_owned_parameter_survives(text in "/x\\?([ab%61=&;+]|key|%6bey){0,12}") {
+            let Ok(target) = PathAndQuery::try_from(text.as_str()) else { return Ok(()) };
+            let once = without_parameters(&target, |name, _| spells(name, "key")).unwrap();
+            let left = once.query().unwrap_or("").split(['&', ';']).any(|p| spells(p.split('=').next().unwrap().as_bytes(), "key"));
+            prop_assert!(!left);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! [`Client`]: a tiny HTTP/1.1 client for token endpoints.
+//!
+//! One connection per call, one deadline over all of it, no redirects, no cookies, no
+//! compression, nothing remembered from one call to the next. Issuers are dialled as config names
+//! them, so the guard is not asked; pins and extra roots serve them too.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::dial::{DialError, Dialer};
+use super::guard::Reach;
+use super::roots::Roots;
+use crate::model::host::Host;
+use crate::model::secret::Secret;
+use crate::model::target::{Origin, Scheme, Target};
+
+/// The most of a body that is read, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// For one call from the first lookup to the last byte.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Speaks to issuers.
+pub struct Client {
+    dialer: Arc<Dialer>,
+    tls: TlsConnector,
+}
+
+/// What an issuer said. The body may hold a token.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status, redirects included.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// At most [`MAX_BODY`] bytes.
+    pub body: Secret,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not answered within [`DEADLINE`].
+    #[error("no complete answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+    /// No connection.
+    #[error("no connection to the endpoint")]
+    Dial(#[from] DialError),
+    /// What came is not HTTP/1.1, or broke off.
+    #[error("the endpoint's answer is not a complete HTTP answer")]
+    Http(#[source] hyper::Error),
+    /// A header value that cannot be sent.
+    #[error("the credentials hold bytes that may not stand in a header")]
+    Header,
+    /// Plain http to something that is not a loopback literal, or no absolute http(s) URL.
+    #[error("the endpoint must be an https URL, or http to a loopback address")]
+    Insecure,
+    /// The certificate or the handshake is not acceptable.
+    #[error("the endpoint's TLS is not acceptable")]
+    Tls(#[source] std::io::Error),
+    /// The body is longer than [`MAX_BODY`].
+    #[error("the endpoint's answer is longer than {MAX_BODY} bytes")]
+    TooLong,
+}
+
+impl Client {
+    /// Over the dialer's pins and these roots.
+    pub fn new(dialer: Arc<Dialer>, roots: &Roots) -> Self {
+        Self { dialer, tls: TlsConnector::from(roots.single_use_config()) }
+    }
+
+    /// POSTs an `application/x-www-form-urlencoded` body and returns whatever status comes back.
+    pub async fn post_form(
+        &self,
+        url: &Uri,
+        authorization: Option<Secret>,
+        form: Secret,
+    ) -> Result<Answer, ClientError> {
+        let exchange = async {
+            let origin = origin(url)?;
+            let request = form_request(url, &origin, authorization, form)?;
+            let stream = self.dialer.dial(&origin.target, Reach::Anywhere).await?;
+            match origin.scheme {
+                Scheme::Http => send(stream, request).await,
+                Scheme::Https => send(self.handshake(&origin, stream).await?, request).await,
+            }
+        };
+        tokio::time::timeout(DEADLINE, exchange).await.map_err(|_| ClientError::Deadline)?
+    }
+
+    async fn handshake(
+        &self,
+        origin: &Origin,
+        stream: TcpStream,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
+        let name = match &origin.target.host {
+            Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
+            Host::Name(name) => {
+                ServerName::try_from(name.to_string()).map_err(|_| ClientError::Insecure)?
+            }
+        };
+        self.tls.connect(name, stream).await.map_err(ClientError::Tls)
+    }
+}
+
+/// Scheme, host and port of a URL that secrets may be sent to.
+fn origin(url: &Uri) -> Result<Origin, ClientError> {
+    let scheme = match url.scheme_str() {
+        Some("https") => Scheme::Https,
+        Some("http") => Scheme::Http,
+        _ => return Err(ClientError::Insecure),
+    };
+    let authority = url.authority().ok_or(ClientError::Insecure)?;
+    let target = Target::parse(authority.as_str(), Some(scheme.default_port()))
+        .map_err(|_| ClientError::Insecure)?;
+    let loopback = matches!(&target.host, Host::Ip(ip) if ip.is_loopback());
+    if scheme == Scheme::Http && !loopback {
+        return Err(ClientError::Insecure);
+    }
+    Ok(Origin { scheme, target })
+}
+
+fn form_request(
+    url: &Uri,
+    origin: &Origin,
+    authorization: Option<Secret>,
+    form: Secret,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::new(Full::new(Bytes::from_owner(Wiped(form))));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = path.parse().map_err(|_| ClientError::Insecure)?;
+    let headers = request.headers_mut();
+    let host = HeaderValue::try_from(origin.authority()).map_err(|_| ClientError::Insecure)?;
+    headers.insert(HOST, host);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    if let Some(secret) = authorization {
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(secret)))
+            .map_err(|_| ClientError::Header)?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_BODY)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(ClientError::Http)?;
+    let mut exchange = pin!(async {
+        let answer = sender.send_request(request).await.map_err(ClientError::Http)?;
+        let (parts, body) = answer.into_parts();
+        let body = read_body(body).await?;
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    });
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        // The connection may be done before what it has read was taken.
+        _ = &mut connection => exchange.await,
+    }
+}
+
+async fn read_body(mut body: Incoming) -> Result<Secret, ClientError> {
+    // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(ClientError::Http)?.into_data() {
+            if bytes.len() + data.len() > MAX_BODY {
+                return Err(ClientError::TooLong);
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(Secret::new(std::mem::take(&mut *bytes)))
+}
+
+/// Lends a secret to the wire; wiped when the last buffer that refers to it is dropped.
+struct Wiped(Secret);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+const AGENT: &str = concat!("valetkey/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::guard::Guard;
+    use std::collections::BTreeMap;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    fn client() -> Client {
+        let roots = Roots::load(&[], &|_| false).unwrap();
+        Client::new(Arc::new(Dialer::new(BTreeMap::new(), Guard::default())), &roots)
+    }
+
+    /// Serves one connection with these bytes, and gives back what was asked.
+    async fn one_answer(answer: Vec<u8>) -> (Uri, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token?a=b", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"a=1") {
+                assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+            }
+            let _ = stream.write_all(&answer).await;
+            String::from_utf8(asked).unwrap()
+        });
+        (url.parse().unwrap(), served)
+    }
+
+    async fn post(answer: impl Into<Vec<u8>>) -> (Result<Answer, ClientError>, String) {
+        let (url, served) = one_answer(answer.into()).await;
+        let basic = Some(Secret::new("Basic eA=="));
+        let answer = client().post_form(&url, basic, Secret::new("a=1")).await;
+        (answer, served.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn asks_plainly() {
+        let (answer, asked) = post("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
+        let answer = answer.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.body.expose()), (200, &b"{}"[..]));
+        let asked = asked.to_lowercase();
+        assert!(asked.starts_with("post /token?a=b http/1.1\r\n"), "{asked}");
+        for line in [
+            "accept: application/json",
+            "accept-encoding: identity",
+            "authorization: basic ea==",
+            "connection: close",
+            "content-length: 3",
+            "content-type: application/x-www-form-urlencoded",
+            concat!("user-agent: valetkey/", env!("CARGO_PKG_VERSION")),
+        ] {
+            assert!(asked.contains(&format!("\r\n{line}\r\n")), "{line} in {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn redirects_are_answers() {
+        let (answer, _) = post(
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await;
+        assert_eq!(answer.unwrap().status, StatusCode::FOUND);
+    }
+
+    #[tokio::test]
+    async fn long_and_broken_answers_are_errors() {
+        let long = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; MAX_BODY + 1]].concat();
+        assert!(matches!(post(long).await.0, Err(ClientError::TooLong)));
+        let exact = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; MAX_BODY]].concat();
+        assert_eq!(post(exact).await.0.unwrap().body.len(), MAX_BODY);
+        for broken in ["", "hello", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"] {
+            assert!(matches!(post(broken).await.0, Err(ClientError::Http(_))), "{broken}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_endpoint_ends_by_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::time::pause();
+        let answer = client().post_form(&url, None, Secret::new("a=1")).await;
+        assert!(matches!(answer, Err(ClientError::Deadline | ClientError::Dial(_))));
+    }
+
+    #[test]
+    fn secrets_go_over_tls_or_loopback_only() {
+        let check = |text: &str| origin(&text.parse().unwrap()).map(|o| o.to_string());
+        assert_eq!(check("https://IDP.example/x").unwrap(), "https://idp.example");
+        assert_eq!(check("http://127.0.0.1:8080/x").unwrap(), "http://127.0.0.1:8080");
+        assert_eq!(check("http://[::1]/x").unwrap(), "http://[::1]");
+        for text in
+            ["http://idp.example/", "http://localhost/", "ftp://a.example/", "/x", "https://u@a/"]
+        {
+            assert!(check(text).is_err(), "{text}");
+        }
+    }
+}

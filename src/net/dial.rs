@@ -1,0 +1,254 @@
+//! [`Dialer`]: from a target to a TCP stream.
+//!
+//! A name is resolved once, the guard judges every answer, and only judged addresses are dialled,
+//! so that a resolver that answers differently the next time changes nothing. One refused answer
+//! refuses the name: whoever mixes a private address into a public name is mistaken or hostile,
+//! and picking the "good" ones would let the client retry until the other is taken.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::guard::{Guard, Reach, Refused};
+use crate::model::host::Host;
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+
+/// Dials targets under one set of pins and one guard.
+#[derive(Debug)]
+pub struct Dialer {
+    pins: BTreeMap<Target, SocketAddr>,
+    guard: Guard,
+    /// Lookups run on blocking threads that a timeout cannot stop; this bounds them.
+    lookups: Arc<Semaphore>,
+}
+
+/// Why no stream came to be.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The guard says no.
+    #[error("the target may not be reached")]
+    Refused(#[from] Refused),
+    /// No connection within [`CONNECT_TIMEOUT`].
+    #[error("no address of the target answered within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    /// All addresses refused or reset the connection; the last error.
+    #[error("no address of the target could be connected to")]
+    Unreachable(#[source] io::Error),
+    /// The resolver failed, or the name has no address.
+    #[error("the name of the target could not be resolved")]
+    Unresolved(#[source] Option<io::Error>),
+    /// The resolver said nothing within [`RESOLVE_TIMEOUT`].
+    #[error("the resolver did not answer within {} s", RESOLVE_TIMEOUT.as_secs())]
+    UnresolvedInTime,
+}
+
+impl DialError {
+    /// What a client is told.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(_) => Reason::AddressRefused,
+            Self::Timeout => Reason::UpstreamTimeout,
+            Self::Unreachable(_) => Reason::UpstreamUnreachable,
+            Self::Unresolved(_) | Self::UnresolvedInTime => Reason::UpstreamNameUnresolved,
+        }
+    }
+}
+
+impl Dialer {
+    /// `pins` is `upstream.resolve`.
+    pub fn new(pins: BTreeMap<Target, SocketAddr>, guard: Guard) -> Self {
+        Self { pins, guard, lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+    }
+
+    /// Resolves, judges and connects, with `TCP_NODELAY`. Takes at most [`RESOLVE_TIMEOUT`] and
+    /// [`CONNECT_TIMEOUT`] together. A pinned target goes to its pin, unjudged unless that is
+    /// one of our own listeners.
+    pub async fn dial(&self, target: &Target, reach: Reach) -> Result<TcpStream, DialError> {
+        let addresses = match self.pins.get(target) {
+            Some(pin) => {
+                if reach != Reach::Anywhere {
+                    self.guard.check_own(*pin)?;
+                }
+                vec![*pin]
+            }
+            None => self.judged(self.resolve(target, reach).await?, reach)?,
+        };
+        timeout(CONNECT_TIMEOUT, connect_any(addresses)).await.map_err(|_| DialError::Timeout)?
+    }
+
+    async fn resolve(&self, target: &Target, reach: Reach) -> Result<Vec<SocketAddr>, DialError> {
+        let name = match &target.host {
+            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, target.port)]),
+            Host::Name(name) => Arc::clone(name),
+        };
+        if reach != Reach::Anywhere {
+            self.guard.check_name(&name)?;
+        }
+        let (port, deadline) = (target.port, Instant::now() + RESOLVE_TIMEOUT);
+        let lookup = async {
+            // Never closed; an error would mean that no lookup can be made.
+            let Ok(permit) = Arc::clone(&self.lookups).acquire_owned().await else {
+                return Err(DialError::Unresolved(None));
+            };
+            let answers = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                (&*name, port).to_socket_addrs().map(Vec::from_iter)
+            });
+            match answers.await {
+                Ok(Ok(addresses)) => Ok(addresses),
+                Ok(Err(error)) => Err(DialError::Unresolved(Some(error))),
+                Err(_) => Err(DialError::Unresolved(None)),
+            }
+        };
+        timeout_at(deadline, lookup).await.map_err(|_| DialError::UnresolvedInTime)?
+    }
+
+    /// All answers or none; then as many as are worth trying.
+    fn judged(
+        &self,
+        mut answers: Vec<SocketAddr>,
+        reach: Reach,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        if answers.is_empty() {
+            return Err(DialError::Unresolved(None));
+        }
+        for answer in &answers {
+            self.guard.check(*answer, reach)?;
+        }
+        answers.truncate(MAX_TRIES);
+        Ok(answers)
+    }
+}
+
+/// Happy Eyeballs in short (RFC 8305): in the resolver's order, the next one as soon as the last
+/// failed or has been silent for a while; the first stream wins and the others are dropped.
+async fn connect_any(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+    let mut left = addresses.into_iter();
+    let mut tries = JoinSet::new();
+    let mut last = None;
+    loop {
+        if let Some(address) = left.next() {
+            tries.spawn(connect(address));
+        }
+        tokio::select! {
+            done = tries.join_next() => match done {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last = Some(error),
+                Some(Err(error)) => last = Some(io::Error::other(error)),
+                None => {
+                    let error = last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
+                    return Err(DialError::Unreachable(error));
+                }
+            },
+            () = sleep(STAGGER), if left.len() > 0 => {}
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// For one name.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For all addresses of a target together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// RFC 8305 section 5 recommends 250 ms between attempts.
+const STAGGER: Duration = Duration::from_millis(250);
+/// Of 10,000 answers all are judged and these dialled.
+const MAX_TRIES: usize = 8;
+/// Blocking threads in the resolver at once.
+const MAX_LOOKUPS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Network;
+    use tokio::net::TcpListener;
+
+    fn target(text: &str) -> Target {
+        Target::parse(text, None).unwrap()
+    }
+
+    fn dialer(pins: &[(&str, SocketAddr)], guard: Guard) -> Dialer {
+        Dialer::new(pins.iter().map(|(name, to)| (target(name), *to)).collect(), guard)
+    }
+
+    fn loopback() -> Network {
+        Network { address: [127, 0, 0, 1].into(), prefix: 8 }
+    }
+
+    #[tokio::test]
+    async fn a_pin_wins_over_resolver_and_guard() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let dialer = dialer(&[("api.example:443", to)], Guard::default());
+        let stream = dialer.dial(&target("api.example:443"), Reach::Public).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), to);
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_pin_to_ourselves_is_refused() {
+        let own: SocketAddr = "127.0.0.1:8383".parse().unwrap();
+        let dialer = dialer(&[("api.example:443", own)], Guard::new(vec![], vec![own]));
+        let error = dialer.dial(&target("api.example:443"), Reach::Public).await.unwrap_err();
+        assert!(matches!(error, DialError::Refused(Refused::OwnListener)));
+        assert_eq!(error.reason(), Reason::AddressRefused);
+    }
+
+    #[tokio::test]
+    async fn the_guard_judges_literals_and_names() {
+        let dialer = dialer(&[], Guard::default());
+        for text in
+            ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "a.localhost:1"]
+        {
+            let error = dialer.dial(&target(text), Reach::Private).await.unwrap_err();
+            assert_eq!(error.reason(), Reason::AddressRefused, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_refused_answer_refuses_the_name() {
+        let dialer = dialer(&[], Guard::default());
+        let answers = |texts: &[&str]| {
+            let answers = texts.iter().map(|t| t.parse().unwrap()).collect();
+            dialer.judged(answers, Reach::Public)
+        };
+        assert!(answers(&["8.8.8.8:443", "[2606:4700::1]:443"]).is_ok());
+        assert!(answers(&["8.8.8.8:443", "127.0.0.1:443"]).is_err());
+        assert!(answers(&["8.8.8.8:443", "[fd00::1]:443"]).is_err());
+        assert!(answers(&[]).is_err());
+        let many = answers(&vec!["8.8.8.8:443"; 10_000]).unwrap();
+        assert_eq!(many.len(), MAX_TRIES);
+        let mut last_bad = vec!["8.8.8.8:443"; 9_999];
+        last_bad.push("10.0.0.1:443");
+        assert!(answers(&last_bad).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect_any(vec![closed, open.local_addr().unwrap()]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_unreachable() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let dialer = dialer(&[], Guard::new(vec![loopback()], vec![]));
+        let error = dialer.dial(&target(&closed.to_string()), Reach::Public).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::UpstreamUnreachable);
+    }
+}

@@ -1,0 +1,236 @@
+//! [`Roots`]: whose certificates we believe, and TLS as we speak it to others.
+//!
+//! The platform's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` win over the platform's own place)
+//! and those of `upstream.extra_roots`. Our own CA is never among them, even where a combined
+//! bundle of ours is what `SSL_CERT_FILE` names: it vouches for us towards clients, for nobody
+//! towards us.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The trusted roots, and a TLS client config built on them.
+#[derive(Debug)]
+pub struct Roots {
+    template: ClientConfig,
+    platform: Vec<CertificateDer<'static>>,
+    skipped: Vec<String>,
+    count: usize,
+}
+
+/// Why roots could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// A file of `extra_roots` has no certificate in it.
+    #[error("no PEM certificate in `{}`", .0.display())]
+    Empty(PathBuf),
+    /// A certificate of `extra_roots` that cannot be a trust anchor.
+    #[error("a certificate in `{}` cannot be a root", .0.display())]
+    NotARoot(PathBuf, #[source] rustls::Error),
+    /// A file of `extra_roots` holds our own CA.
+    #[error("`{}` holds Valetkey's own CA, which is never an upstream root", .0.display())]
+    OwnCa(PathBuf),
+    /// A file of `extra_roots` is not PEM.
+    #[error("`{}` is not PEM", .0.display())]
+    Pem(PathBuf, #[source] rustls::pki_types::pem::Error),
+    /// The crypto library has no common ground with TLS 1.2 and 1.3.
+    #[error("no usable TLS version")]
+    Tls(#[source] rustls::Error),
+    /// A file of `extra_roots` cannot be read, or is larger than 4 MiB.
+    #[error("cannot read `{}`", .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+}
+
+impl RootsError {
+    /// The stable word for `check` and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty(_) | Self::NotARoot(..) | Self::Pem(..) => "extra-root-invalid",
+            Self::OwnCa(_) => "extra-root-own-ca",
+            Self::Tls(_) => "tls-unavailable",
+            Self::Unreadable(..) => "extra-root-unreadable",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Empty(_) | Self::NotARoot(..) | Self::Pem(..) => {
+                "upstream.extra_roots takes PEM files of CA certificates"
+            }
+            Self::OwnCa(_) => "take it out of upstream.extra_roots",
+            Self::Tls(_) => "this is a fault of the build; please report it",
+            Self::Unreadable(..) => "check the path and its permissions",
+        }
+    }
+}
+
+impl Roots {
+    /// Reads the platform's roots and the PEM files of `extra_roots`. `is_own` says of a DER
+    /// certificate whether it is a CA of Valetkey's: such a one is skipped in the platform's
+    /// roots and an error in `extra_roots`.
+    pub fn load(
+        extra_roots: &[PathBuf],
+        is_own: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Self, RootsError> {
+        let native = rustls_native_certs::load_native_certs();
+        let skipped = native.errors.iter().map(ToString::to_string).collect();
+        Self::build(native.certs, skipped, extra_roots, is_own)
+    }
+
+    fn build(
+        mut platform: Vec<CertificateDer<'static>>,
+        skipped: Vec<String>,
+        extra_roots: &[PathBuf],
+        is_own: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Self, RootsError> {
+        platform.retain(|certificate| !is_own(certificate));
+        let mut store = RootCertStore::empty();
+        // Platforms ship the odd certificate that webpki does not take; the others still count.
+        store.add_parsable_certificates(platform.iter().cloned());
+        for path in extra_roots {
+            for certificate in read_pem(path)? {
+                if is_own(&certificate) {
+                    return Err(RootsError::OwnCa(path.clone()));
+                }
+                store.add(certificate).map_err(|e| RootsError::NotARoot(path.clone(), e))?;
+            }
+        }
+        let count = store.len();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let template = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(RootsError::Tls)?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        Ok(Self { template, platform, skipped, count })
+    }
+
+    /// TLS 1.2 and 1.3 towards upstreams, offering `alpn` (`[b"h2", b"http/1.1"]`). Each call
+    /// makes a session cache of its own over the same roots: one config per client identity, or
+    /// one client would resume another's session (I7). No early data, no client certificate.
+    pub fn client_config(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        let mut config = self.template.clone();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Arc::new(config)
+    }
+
+    /// The same without resumption, for connections that are made once.
+    pub fn single_use_config(&self) -> Arc<ClientConfig> {
+        let mut config = self.template.clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
+    }
+
+    /// The platform's roots as DER, for the combined bundle that children are given.
+    pub fn platform(&self) -> &[CertificateDer<'static>] {
+        &self.platform
+    }
+
+    /// What the platform's store could not give us, in the words of its reader.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// How many roots are trusted; with none, every upstream is refused.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let unreadable = |error| RootsError::Unreadable(path.to_owned(), error);
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_PEM + 1).read_to_end(&mut pem).map_err(unreadable)?;
+    if pem.len() as u64 > MAX_PEM {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| RootsError::Pem(path.to_owned(), e))?;
+    if certificates.is_empty() { Err(RootsError::Empty(path.to_owned())) } else { Ok(certificates) }
+}
+
+/// Sessions kept for resumption, per client identity.
+const SESSIONS: usize = 64;
+/// A whole platform bundle is about 230 KiB.
+const MAX_PEM: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn root(name: &str) -> rcgen::Certificate {
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn file(content: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn platform_and_extra_roots_count_and_ours_does_not() {
+        let (a, b, own) = (root("a"), root("b"), root("own"));
+        let own_der = own.der().to_vec();
+        let extra = file(&b.pem());
+        let roots = Roots::build(
+            vec![a.der().clone(), own.der().clone()],
+            vec![],
+            &[extra.path().to_owned()],
+            &|der| der == own_der,
+        )
+        .unwrap();
+        assert_eq!(roots.count(), 2);
+        assert_eq!(roots.platform(), [a.der().clone()]);
+
+        let extra = file(&own.pem());
+        let result =
+            Roots::build(vec![], vec![], &[extra.path().to_owned()], &|der| der == own_der);
+        assert!(matches!(result, Err(RootsError::OwnCa(_))));
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        for (content, code) in [
+            ("", "extra-root-invalid"),
+            ("hello", "extra-root-invalid"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "extra-root-invalid",
+            ),
+            ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "extra-root-invalid"),
+        ] {
+            let file = file(content);
+            let error =
+                Roots::build(vec![], vec![], &[file.path().to_owned()], &|_| false).unwrap_err();
+            assert_eq!(error.code(), code, "{content:?}");
+            assert!(error.to_string().contains(&file.path().display().to_string()));
+        }
+        let error = Roots::build(vec![], vec![], &["/nonexistent/root.pem".into()], &|_| false);
+        assert_eq!(error.unwrap_err().code(), "extra-root-unreadable");
+    }
+
+    #[test]
+    fn configs_do_not_share_sessions() {
+        let roots = Roots::build(vec![], vec![], &[], &|_| false).unwrap();
+        let config = roots.client_config(&[b"h2", b"http/1.1"]);
+        assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        assert!(!config.enable_early_data);
+        assert!(!config.key_log.will_log("CLIENT_RANDOM"));
+    }
+}

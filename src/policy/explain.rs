@@ -1,0 +1,195 @@
+//! Why: which route, credential and placement would apply to a request, and what stood in the way
+//! of the others. Mints nothing and asks nobody.
+
+use std::fmt;
+
+use http::{Method, Uri};
+use serde::Serialize;
+
+use super::path::RequestPath;
+use super::{Action, AtConnect, Policy, RequestFacts};
+use crate::config::{Inject, Placement};
+use crate::model::client::Client;
+use crate::model::reason::Reason;
+use crate::model::target::{Scheme, Target};
+
+/// What would happen to one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The method judged.
+    pub method: String,
+    /// Scheme, host, port and path judged; never the query.
+    pub url: String,
+    /// `inject`, `pass`, `tunnel` or `deny`.
+    pub decision: &'static str,
+    /// Why it is denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// What to do about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
+    /// The route that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The credential whose token would go in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Where it would go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<String>,
+    /// What would be emptied first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strip: Vec<String>,
+    /// The routes of the host, and why each does or doesn't match.
+    pub considered: Vec<String>,
+    /// The policy's hash.
+    pub policy: String,
+}
+
+impl Policy {
+    /// Explains one request as `client` would send it through the proxy. `Err`: the URL is none.
+    pub fn explain(
+        &self,
+        client: &Client,
+        method: &Method,
+        url: &Uri,
+    ) -> Result<Explanation, Reason> {
+        let scheme = match url.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            _ => return Err(Reason::MalformedRequest),
+        };
+        let authority = url.authority().map_or("", |a| a.as_str());
+        let target = Target::parse(authority, Some(scheme.default_port()))
+            .map_err(|_| Reason::MalformedRequest)?;
+        let mut explanation = Explanation {
+            method: method.to_string(),
+            url: format!("{}://{target}{}", scheme.as_str(), url.path()),
+            decision: "deny",
+            code: None,
+            hint: None,
+            route: None,
+            credential: None,
+            placement: None,
+            strip: Vec::new(),
+            considered: self.considered(client, method, &target, url.path()),
+            policy: self.hash().to_string(),
+        };
+        match (self.at_connect(&target), scheme) {
+            // Plain HTTP is carried, but nothing is ever put in.
+            (
+                AtConnect::Refuse(Reason::PortNotRouted) | AtConnect::Intercept | AtConnect::Tunnel,
+                Scheme::Http,
+            ) => {
+                explanation.decision = "pass";
+            }
+            (AtConnect::Refuse(reason), _) => explanation.refuse(reason),
+            (AtConnect::Tunnel, _) => explanation.decision = "tunnel",
+            (AtConnect::Intercept, _) => {
+                let facts = RequestFacts {
+                    client,
+                    allowed: None,
+                    method,
+                    target: &target,
+                    path: url.path(),
+                };
+                match self.decide(facts) {
+                    Ok(permit) => explanation.permit(&permit),
+                    Err(refusal) => {
+                        explanation.refuse(refusal.reason);
+                        explanation.route = refusal.route.map(|name| name.to_string());
+                    }
+                }
+            }
+        }
+        Ok(explanation)
+    }
+
+    fn considered(
+        &self,
+        client: &Client,
+        method: &Method,
+        target: &Target,
+        path: &str,
+    ) -> Vec<String> {
+        let path = RequestPath::parse(path).ok();
+        let why = |route: &super::Route| {
+            if route.port != target.port {
+                return format!("other port ({})", route.port);
+            }
+            let Some(path) = &path else { return "the path has two readings".to_owned() };
+            match (
+                route.matches_method(method),
+                route.matches_path(path.segments()),
+                route.serves(client),
+            ) {
+                (false, ..) => "other methods".to_owned(),
+                (_, false, _) => "other paths".to_owned(),
+                (.., false) => "other clients".to_owned(),
+                _ => "matches".to_owned(),
+            }
+        };
+        self.of_host(&target.host).map(|route| format!("{}: {}", route.name, why(route))).collect()
+    }
+}
+
+impl Explanation {
+    fn refuse(&mut self, reason: Reason) {
+        self.code = Some(reason.code());
+        self.hint = Some(reason.hint());
+    }
+
+    fn permit(&mut self, permit: &super::Permit) {
+        self.decision = if permit.injects() { "inject" } else { "pass" };
+        let Some(route) = permit.route() else { return };
+        self.route = Some(route.name.to_string());
+        self.strip = permit.strip().iter().map(placement).collect();
+        if let Action::Inject(credential, inject) = &route.action {
+            self.credential = Some(credential.to_string());
+            self.placement = Some(match inject {
+                Inject::Basic { user } => format!("authorization: Basic {user}:TOKEN"),
+                Inject::Header { name, scheme: Some(scheme) } => format!("{name}: {scheme} TOKEN"),
+                Inject::Header { name, scheme: None } => format!("{name}: TOKEN"),
+            });
+        }
+    }
+}
+
+fn placement(placement: &Placement) -> String {
+    match placement {
+        Placement::Header(name) => format!("header:{name}"),
+        Placement::Query(name) => format!("query:{name}"),
+    }
+}
+
+/// A few lines for a person.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.method, self.url)?;
+        write!(f, "decision    {}", self.decision)?;
+        if let Some(code) = self.code {
+            write!(f, " ({code})")?;
+        }
+        let rows = [
+            ("route", &self.route),
+            ("credential", &self.credential),
+            ("placement", &self.placement),
+        ];
+        for (name, value) in
+            rows.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
+        {
+            write!(f, "\n{name:<12}{value}")?;
+        }
+        if !self.strip.is_empty() {
+            write!(f, "\n{:<12}{}", "strip", self.strip.join(", "))?;
+        }
+        for (i, line) in self.considered.iter().enumerate() {
+            write!(f, "\n{:<12}{line}", if i == 0 { "considered" } else { "" })?;
+        }
+        write!(f, "\n{:<12}{}", "policy", self.policy)?;
+        if let Some(hint) = self.hint {
+            write!(f, "\n{:<12}{hint}", "hint")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! Floor 3: pure decisions. No I/O, no async, no secret.
+//!
+//! A [`Policy`] is one immutable snapshot, compiled from config. It answers two questions: what to
+//! do with a connection ([`Policy::at_connect`]) and what to do with one request
+//! ([`Policy::decide`]). The answer "yes" is a [`Permit`], which nobody else can make.
+
+mod ambiguity;
+mod explain;
+mod path;
+mod pattern;
+mod route;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use http::Method;
+
+pub use explain::Explanation;
+pub use route::{Action, Route};
+
+use crate::config::problem::{Problem, Problems, Severity};
+use crate::config::{Config, Placement, Unmatched, trust};
+use crate::model::client::Client;
+use crate::model::host::Host;
+use crate::model::id::{PolicyHash, RouteName};
+use crate::model::reason::Reason;
+use crate::model::target::{Origin, Target};
+use path::RequestPath;
+use pattern::HostPattern;
+
+/// One immutable snapshot of all routes.
+#[derive(Debug)]
+pub struct Policy {
+    hash: PolicyHash,
+    exact: HashMap<Box<str>, Vec<Arc<Route>>>,
+    one_label: HashMap<Box<str>, Vec<Arc<Route>>>,
+    unmatched: Unmatched,
+}
+
+/// What happens to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtConnect {
+    /// Its TLS ends here, and each request is judged.
+    Intercept,
+    /// Refused.
+    Refuse(Reason),
+    /// Copied blindly; nothing of ours goes in.
+    Tunnel,
+}
+
+/// What policy must know of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFacts<'a> {
+    /// Who asks.
+    pub client: &'a Client,
+    /// The routes that the client's session is limited to.
+    pub allowed: Option<&'a [RouteName]>,
+    /// The method as sent.
+    pub method: &'a Method,
+    /// The target of the tunnel, which the request was checked to agree with.
+    pub target: &'a Target,
+    /// The path as sent, without query.
+    pub path: &'a str,
+}
+
+/// The proof that policy said yes to one request. Only [`Policy::decide`] makes one.
+#[derive(Debug)]
+pub struct Permit {
+    origin: Origin,
+    route: Option<Arc<Route>>,
+    strip: Vec<Placement>,
+}
+
+impl Permit {
+    /// Where the request may go, and nowhere else.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The route that matched, if any did.
+    pub fn route(&self) -> Option<&Arc<Route>> {
+        self.route.as_ref()
+    }
+
+    /// Placements to empty: those of every route that matched.
+    pub fn strip(&self) -> &[Placement] {
+        &self.strip
+    }
+
+    /// Whether a token belongs into the request.
+    pub fn injects(&self) -> bool {
+        matches!(self.route.as_ref().map(|route| &route.action), Some(Action::Inject(..)))
+    }
+}
+
+/// Policy said no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The route that says so, where one does.
+    pub route: Option<RouteName>,
+}
+
+impl Policy {
+    /// Compiles the routes of a config. All problems come at once; with warnings only there is a policy too.
+    pub fn compile(config: &Config) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut problems = Problems::of(&config.path);
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for located in &config.routes {
+            let compiled = Route::compile(&located.value, located.line, |code, message| {
+                let message = format!("{message} (route `{}`)", located.value.name);
+                problems.error(
+                    located.line,
+                    code,
+                    message,
+                    "`*` is one segment, `**` any number; a host may start with `*.`",
+                );
+            });
+            routes.extend(compiled.map(Arc::new));
+        }
+        routes.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut policy = Self {
+            hash: hash(config),
+            exact: HashMap::new(),
+            one_label: HashMap::new(),
+            unmatched: config.proxy.unmatched,
+        };
+        for route in routes {
+            let bucket = match &route.host {
+                HostPattern::Exact(name) => policy.exact.entry(name.clone()),
+                HostPattern::OneLabel(suffix) => policy.one_label.entry(suffix.clone()),
+            };
+            bucket.or_default().push(route);
+        }
+        ambiguity::check(&policy, &mut problems);
+        let problems = problems.into_sorted();
+        if problems.iter().any(|p| p.severity == Severity::Error) {
+            Err(problems)
+        } else {
+            Ok((policy, problems))
+        }
+    }
+
+    /// The hash that names this snapshot in the audit. Equal routes give equal hashes, whatever their order.
+    pub fn hash(&self) -> &PolicyHash {
+        &self.hash
+    }
+
+    /// All routes, in no particular order.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.exact.values().chain(self.one_label.values()).flatten()
+    }
+
+    /// What to do with requests to hosts that no route names.
+    pub fn unmatched(&self) -> Unmatched {
+        self.unmatched
+    }
+
+    /// Whether some route names this host, on whatever port.
+    pub fn is_routed(&self, host: &Host) -> bool {
+        self.of_host(host).next().is_some()
+    }
+
+    /// What to do with a connection to `target`.
+    pub fn at_connect(&self, target: &Target) -> AtConnect {
+        let mut routed = false;
+        for route in self.of_host(&target.host) {
+            if route.port == target.port {
+                return AtConnect::Intercept;
+            }
+            routed = true;
+        }
+        match (routed, self.unmatched) {
+            (true, _) => AtConnect::Refuse(Reason::PortNotRouted),
+            (false, Unmatched::Deny) => AtConnect::Refuse(Reason::NoRoute),
+            (false, Unmatched::Tunnel) => AtConnect::Tunnel,
+        }
+    }
+
+    /// What to do with one request inside an intercepted connection.
+    pub fn decide(&self, facts: RequestFacts<'_>) -> Result<Permit, Refusal> {
+        let refuse = |reason| Err(Refusal { reason, route: None });
+        if matches!(facts.method.as_str(), "TRACE" | "TRACK") {
+            return refuse(Reason::MethodRefused);
+        }
+        // `OPTIONS *` is about the server, not a path: no route speaks of it.
+        if facts.path == "*" && facts.method == Method::OPTIONS {
+            return self.no_match(&facts, false);
+        }
+        let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
+        let permit = self.judge(&facts, path.segments())?;
+        if let Some(plain) = path.plain() {
+            let other = self.judge(&facts, plain)?;
+            if action(&permit) != action(&other) || permit.strip != other.strip {
+                return refuse(Reason::AmbiguousPath);
+            }
+        }
+        Ok(permit)
+    }
+
+    fn judge(
+        &self,
+        facts: &RequestFacts<'_>,
+        segments: &[Cow<'_, str>],
+    ) -> Result<Permit, Refusal> {
+        let fits = |route: &&Arc<Route>| {
+            route.port == facts.target.port
+                && route.matches_method(facts.method)
+                && route.matches_path(segments)
+        };
+        let fitting = || self.of_host(&facts.target.host).filter(fits);
+        // Denial wins over everything, ambiguity included, whatever a session is limited to.
+        if let Some(route) =
+            fitting().find(|route| route.action == Action::Deny && route.serves(facts.client))
+        {
+            return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
+        }
+        let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
+        let mut matched: Option<&Arc<Route>> = None;
+        let mut strip: Vec<Placement> = Vec::new();
+        let mut withheld = false;
+        for route in fitting().filter(|route| route.action != Action::Deny) {
+            if !route.serves(facts.client) || !allowed(route) {
+                withheld = true;
+                continue;
+            }
+            if matched.is_some_and(|other| !other.agrees_with(route)) {
+                return Err(Refusal { reason: Reason::AmbiguousRoute, route: None });
+            }
+            for placement in route.strip.iter() {
+                if !strip.contains(placement) {
+                    strip.push(placement.clone());
+                }
+            }
+            // Among routes that agree, the one whose name stands in the audit is the first by name.
+            matched = matched.into_iter().chain([route]).min_by(|a, b| a.name.cmp(&b.name));
+        }
+        let Some(route) = matched else { return self.no_match(facts, withheld) };
+        Ok(Permit {
+            origin: Origin::https(facts.target.clone()),
+            route: Some(Arc::clone(route)),
+            strip,
+        })
+    }
+
+    fn no_match(&self, facts: &RequestFacts<'_>, withheld: bool) -> Result<Permit, Refusal> {
+        if withheld {
+            return Err(Refusal { reason: Reason::RouteNotForClient, route: None });
+        }
+        match self.unmatched {
+            Unmatched::Deny => Err(Refusal { reason: Reason::NoRoute, route: None }),
+            Unmatched::Tunnel => Ok(Permit {
+                origin: Origin::https(facts.target.clone()),
+                route: None,
+                strip: Vec::new(),
+            }),
+        }
+    }
+
+    /// Routes that name this host: exactly, or by its suffix after one label.
+    fn of_host(&self, host: &Host) -> impl Iterator<Item = &Arc<Route>> {
+        let name = host.name();
+        let exact = name.and_then(|name| self.exact.get(name));
+        let wild = name
+            .and_then(|name| name.split_once('.'))
+            .and_then(|(_, suffix)| self.one_label.get(suffix));
+        exact.into_iter().chain(wild).flatten()
+    }
+}
+
+fn action(permit: &Permit) -> Option<&Action> {
+    permit.route.as_ref().map(|route| &route.action)
+}
+
+/// Over everything that decides, in an order of its own.
+fn hash(config: &Config) -> PolicyHash {
+    let mut routes: Vec<_> = config.routes.iter().map(|located| &located.value).collect();
+    routes.sort_by(|a, b| a.name.cmp(&b.name));
+    let text = format!("{routes:?} {:?}", config.proxy.unmatched);
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    PolicyHash::new(format!("sha256:{}", trust::hex(&digest.as_ref()[..8])))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! A request path, split and decoded once, or refused because it has two readings.
+//!
+//! Patterns are matched on decoded segments, so `/%61dmin` is `/admin`; `%2F` stays inside its
+//! segment. What some server may read as another path (empty segments, `;parameters`) has a second
+//! reading, and policy must say the same of both (invariant I4).
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// How often a segment is decoded to look for what a careless upstream might see in it.
+const DECODINGS: usize = 4;
+
+/// A path that may be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPath<'a> {
+    segments: Vec<Cow<'a, str>>,
+    plain: Option<Vec<Cow<'a, str>>>,
+}
+
+/// The path holds dot segments, a backslash, control characters or broken escapes, plain or encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
+
+impl<'a> RequestPath<'a> {
+    /// Splits a path in origin-form (RFC 9112 section 3.2.1), without its query.
+    pub fn parse(path: &'a str) -> Result<Self, Ambiguous> {
+        let rest = path.strip_prefix('/').ok_or(Ambiguous)?;
+        let mut segments = Vec::with_capacity(8);
+        let mut odd = false;
+        for raw in rest.split('/') {
+            let segment = decode(raw)?;
+            odd |= segment.is_empty() || segment.contains(';');
+            segments.push(segment);
+        }
+        // A trailing slash makes no difference, here and in patterns.
+        if segments.last().is_some_and(|last| last.is_empty()) {
+            segments.pop();
+        }
+        let plain = odd.then(|| plain(&segments)).filter(|plain| *plain != segments);
+        Ok(Self { segments, plain })
+    }
+
+    /// The segments as sent, decoded.
+    pub fn segments(&self) -> &[Cow<'a, str>] {
+        &self.segments
+    }
+
+    /// The other reading, where there is one: no empty segments, no `;parameters`.
+    pub fn plain(&self) -> Option<&[Cow<'a, str>]> {
+        self.plain.as_deref()
+    }
+}
+
+fn plain<'a>(segments: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
+    let without = |s: &Cow<'a, str>| match s.find(';') {
+        Some(end) => Cow::Owned(s[..end].to_owned()),
+        None => s.clone(),
+    };
+    segments.iter().map(without).filter(|s| !s.is_empty()).collect()
+}
+
+fn decode(raw: &str) -> Result<Cow<'_, str>, Ambiguous> {
+    check_bytes(raw)?;
+    if !raw.contains('%') {
+        check_dots(raw)?;
+        return Ok(Cow::Borrowed(raw));
+    }
+    let once = decode_once(raw)?;
+    let mut deeper = once.clone();
+    for _ in 0..DECODINGS {
+        check_bytes(&deeper)?;
+        check_dots(&deeper)?;
+        // A literal per cent sign is legal; only what still decodes is looked at again.
+        match decode_once(&deeper) {
+            Ok(next) if next != deeper => deeper = Cow::Owned(next.into_owned()),
+            _ => break,
+        }
+    }
+    Ok(once)
+}
+
+fn decode_once(text: &str) -> Result<Cow<'_, str>, Ambiguous> {
+    let bytes = text.as_bytes();
+    let escaped =
+        |i: usize| bytes.get(i + 1..i + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    if bytes.iter().enumerate().any(|(i, b)| *b == b'%' && !escaped(i)) {
+        return Err(Ambiguous);
+    }
+    // Not UTF-8 covers overlong forms of dots and slashes.
+    percent_decode_str(text).decode_utf8().map_err(|_| Ambiguous)
+}
+
+fn check_bytes(text: &str) -> Result<(), Ambiguous> {
+    let bad = text.bytes().any(|b| b < 0x20 || b == 0x7f || b == b'\\');
+    if bad { Err(Ambiguous) } else { Ok(()) }
+}
+
+/// A dot segment, also behind an encoded slash or before `;parameters`.
+fn check_dots(text: &str) -> Result<(), Ambiguous> {
+    let dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
+    if text.split('/').any(dots) { Err(Ambiguous) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn two_readings_are_refused() {
+        for path in [
+            "/a/../b",
+            "/%2e%2e/b",
+            "/%252e%252e/b",
+            "/..;/b",
+            "/.",
+            "/./a",
+            "/a%5cb",
+            "/a\\b",
+            "/%00",
+            "/%ff",
+            "/%c0%ae%c0%ae/",
+            "/a%2f..%2fb",
+            "/%zz",
+            "/%2",
+            "a",
+            "",
+            "*",
+            "/%25252e./x",
+            "/%2e;x=1/",
+            "/a%0d%0a",
+        ] {
+            assert_eq!(RequestPath::parse(path), Err(Ambiguous), "{path}");
+        }
+    }
+
+    #[test]
+    fn encoded_slash_stays_inside() {
+        let path = RequestPath::parse("/api/v4/projects/group%2Fname/x").unwrap();
+        assert_eq!(path.segments()[3], "group/name");
+        assert_eq!(path.plain(), None);
+    }
+
+    #[test]
+    fn a_trailing_slash_makes_no_difference() {
+        assert_eq!(
+            RequestPath::parse("/a/").unwrap().segments(),
+            RequestPath::parse("/a").unwrap().segments()
+        );
+        assert!(RequestPath::parse("/").unwrap().segments().is_empty());
+    }
+
+    #[test]
+    fn odd_forms_have_a_plain_reading() {
+        let path = RequestPath::parse("/v1//admin;x=1").unwrap();
+        assert_eq!(path.plain().unwrap(), ["v1", "admin"]);
+        assert_eq!(RequestPath::parse("/v1/100%25").unwrap().segments()[1], "100%");
+    }
+
+    proptest! {
+        #[test]
+        fn no_accepted_path_escapes(path in "/[a%25fF2eE./;c5C0]{0,24}") {
+            if let Ok(parsed) = RequestPath::parse(&path) {
+                for segment in parsed.segments() {
+                    prop_assert!(segment != "." && segment != ".." && !segment.contains('\\'));
+                }
+            }
+        }
+    }
+}

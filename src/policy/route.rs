@@ -1,0 +1,135 @@
+//! A compiled route, and what two routes must agree on to serve one request together.
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use super::pattern::{HostPattern, PathPattern};
+use crate::config::{self, ClientSelector, Inject, Placement};
+use crate::model::client::Client;
+use crate::model::id::{CredentialName, RouteName};
+
+/// One route, compiled at load.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: RouteName,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which port.
+    pub port: u16,
+    /// What it does with what it matches.
+    pub action: Action,
+    /// Placements emptied first.
+    pub strip: Vec<Placement>,
+    methods: Option<Vec<Method>>,
+    paths: Vec<PathPattern>,
+    clients: Option<Vec<ClientSelector>>,
+    /// Where it stands in the file.
+    pub(super) line: usize,
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Refuses.
+    Deny,
+    /// Puts this credential's token there.
+    Inject(CredentialName, Inject),
+    /// Lets pass without a token.
+    Pass,
+}
+
+impl Route {
+    /// Compiles the patterns; each that is wrong is reported by its message.
+    pub(super) fn compile(
+        route: &config::Route,
+        line: usize,
+        mut report: impl FnMut(&'static str, &'static str),
+    ) -> Option<Self> {
+        let host = HostPattern::parse(&route.host).map_err(|message| report("bad-host", message));
+        let mut paths = Vec::with_capacity(route.path.len());
+        for text in &route.path {
+            match PathPattern::parse(text) {
+                Ok(pattern) => paths.push(pattern),
+                Err(message) => report("bad-path", message),
+            }
+        }
+        let methods = route
+            .methods
+            .iter()
+            .filter_map(|m| Method::from_bytes(m.as_bytes()).ok())
+            .collect::<Vec<_>>();
+        let action = match (&route.credential, route.deny) {
+            (_, true) => Action::Deny,
+            (Some(credential), false) => Action::Inject(credential.clone(), route.inject.clone()),
+            (None, false) => Action::Pass,
+        };
+        (paths.len() == route.path.len()).then_some(())?;
+        Some(Self {
+            name: route.name.clone(),
+            host: host.ok()?,
+            port: route.port,
+            action,
+            strip: route.strip.clone(),
+            methods: (!methods.is_empty()).then_some(methods),
+            paths,
+            clients: route.clients.clone(),
+            line,
+        })
+    }
+
+    /// Whether the route lists the method.
+    pub fn matches_method(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|list| list.contains(method))
+    }
+
+    /// Whether one of its path patterns matches decoded segments.
+    pub fn matches_path(&self, segments: &[Cow<'_, str>]) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(segments))
+    }
+
+    /// Whether it serves this client.
+    pub fn serves(&self, client: &Client) -> bool {
+        self.clients.as_ref().is_none_or(|list| {
+            list.iter().any(|selector| match selector {
+                ClientSelector::Session(name) => client.session.as_ref() == Some(name),
+                ClientSelector::Uid(uid) => client.uid == Some(*uid),
+                ClientSelector::User(name) => client.user.as_deref() == Some(name),
+            })
+        })
+    }
+
+    /// Whether both lead to the same request upstream. A route that denies never conflicts: it wins.
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        self.action == Action::Deny || other.action == Action::Deny || self.action == other.action
+    }
+
+    /// Whether some request matches both. `None`: it depends on the client (`uid:` and `user:` name the same person).
+    pub(super) fn overlaps(&self, other: &Self) -> Option<bool> {
+        if self.port != other.port || !self.host.overlaps(&other.host) {
+            return Some(false);
+        }
+        let methods = match (&self.methods, &other.methods) {
+            (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
+            _ => true,
+        };
+        let paths = self.paths.is_empty()
+            || other.paths.is_empty()
+            || self.paths.iter().any(|a| other.paths.iter().any(|b| a.overlaps(b)));
+        if !methods || !paths {
+            return Some(false);
+        }
+        self.clients_overlap(other)
+    }
+
+    fn clients_overlap(&self, other: &Self) -> Option<bool> {
+        let (Some(a), Some(b)) = (&self.clients, &other.clients) else { return Some(true) };
+        if a.iter().any(|selector| b.contains(selector)) {
+            return Some(true);
+        }
+        let kind = std::mem::discriminant::<ClientSelector>;
+        let mixed = a.iter().any(|x| b.iter().any(|y| kind(x) != kind(y)));
+        if mixed { None } else { Some(false) }
+    }
+}

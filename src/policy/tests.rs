@@ -1,0 +1,218 @@
+//! Decisions, on small configs.
+
+use std::path::{Path, PathBuf};
+
+use http::Method;
+use proptest::prelude::*;
+
+use super::{AtConnect, Policy, RequestFacts};
+use crate::config;
+use crate::model::client::Client;
+use crate::model::id::{RouteName, SessionName};
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+
+const HEAD: &str = r#"
+config_version = 1
+[credentials.one]
+grant = "static-key"
+secret = { env = "S1" }
+[credentials.two]
+grant = "static-key"
+secret = { env = "S2" }
+"#;
+
+fn compile(routes: &str) -> Result<Policy, Vec<&'static str>> {
+    let text = format!("{HEAD}{routes}");
+    let (config, _) =
+        config::parse(Path::new("/v.toml"), text.as_bytes(), PathBuf::from("/s")).unwrap();
+    Policy::compile(&config)
+        .map(|(policy, _)| policy)
+        .map_err(|p| p.iter().map(|p| p.code).collect())
+}
+
+fn route(name: &str, host: &str, rest: &str) -> String {
+    format!("[[routes]]\nname = \"{name}\"\nhost = \"{host}\"\n{rest}\n")
+}
+
+fn target(text: &str) -> Target {
+    Target::parse(text, None).unwrap()
+}
+
+fn decide(policy: &Policy, method: Method, path: &str) -> Result<Option<String>, Reason> {
+    decide_as(policy, &Client::default(), method, path)
+}
+
+fn decide_as(
+    policy: &Policy,
+    client: &Client,
+    method: Method,
+    path: &str,
+) -> Result<Option<String>, Reason> {
+    let target = target("api.example.com:443");
+    let facts = RequestFacts { client, allowed: None, method: &method, target: &target, path };
+    let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
+    Ok(permit.injects().then(|| permit.route().unwrap().name.to_string()))
+}
+
+#[test]
+fn connections() {
+    let policy =
+        compile(&(route("a", "api.example.com", "") + &route("b", "*.w.example.com", ""))).unwrap();
+    assert_eq!(policy.at_connect(&target("api.example.com:443")), AtConnect::Intercept);
+    assert_eq!(
+        policy.at_connect(&target("api.example.com:80")),
+        AtConnect::Refuse(Reason::PortNotRouted)
+    );
+    assert_eq!(policy.at_connect(&target("x.w.example.com:443")), AtConnect::Intercept);
+    for other in [
+        "w.example.com:443",
+        "a.b.w.example.com:443",
+        "evilw.example.com:443",
+        "api.example.com.evil.com:443",
+        "1.2.3.4:443",
+    ] {
+        assert_eq!(policy.at_connect(&target(other)), AtConnect::Tunnel, "{other}");
+    }
+}
+
+#[test]
+fn methods_and_paths() {
+    let policy = compile(&route(
+        "a",
+        "api.example.com",
+        "methods = [\"GET\"]\npath = [\"/v1/**\"]\ncredential = \"one\"",
+    ))
+    .unwrap();
+    assert_eq!(decide(&policy, Method::GET, "/v1/x"), Ok(Some("a".into())));
+    assert_eq!(decide(&policy, Method::POST, "/v1/x"), Ok(None));
+    assert_eq!(decide(&policy, Method::OPTIONS, "/v1/x"), Ok(None));
+    assert_eq!(decide(&policy, Method::OPTIONS, "*"), Ok(None));
+    assert_eq!(decide(&policy, Method::GET, "/v2/x"), Ok(None));
+    assert_eq!(decide(&policy, Method::TRACE, "/v1/x"), Err(Reason::MethodRefused));
+    assert_eq!(
+        decide(&policy, Method::from_bytes(b"TRACK").unwrap(), "/"),
+        Err(Reason::MethodRefused)
+    );
+    assert_eq!(decide(&policy, Method::GET, "/v1/../x"), Err(Reason::AmbiguousPath));
+}
+
+#[test]
+fn two_readings_must_agree() {
+    let policy = compile(
+        &(route("a", "api.example.com", "path = [\"/v1/**\"]\ncredential = \"one\"")
+            + &route("d", "api.example.com", "path = [\"/v1/admin/**\"]\ndeny = true")),
+    )
+    .unwrap();
+    assert_eq!(decide(&policy, Method::GET, "/v1//x"), Ok(Some("a".into())));
+    assert_eq!(decide(&policy, Method::GET, "/v1//admin"), Err(Reason::RouteDenied));
+    assert_eq!(decide(&policy, Method::GET, "/v1/admin;x=1"), Err(Reason::RouteDenied));
+    assert_eq!(decide(&policy, Method::GET, "//v1/x"), Err(Reason::AmbiguousPath));
+    assert_eq!(decide(&policy, Method::GET, "/v1/%61dmin/"), Err(Reason::RouteDenied));
+}
+
+#[test]
+fn ambiguity_is_found_at_load() {
+    let both = |a: &str, b: &str| {
+        compile(&(route("a", "api.example.com", a) + &route("b", "*.example.com", b)))
+    };
+    assert_eq!(
+        both("credential = \"one\"", "credential = \"two\"").unwrap_err(),
+        ["ambiguous-route"]
+    );
+    assert_eq!(both("credential = \"one\"", "").unwrap_err(), ["ambiguous-route"]);
+    both("credential = \"one\"", "credential = \"one\"").unwrap();
+    both("credential = \"one\"\npath = [\"/a/**\"]", "credential = \"two\"\npath = [\"/b/**\"]")
+        .unwrap();
+    both(
+        "credential = \"one\"\nclients = [\"uid:1\"]",
+        "credential = \"two\"\nclients = [\"uid:2\"]",
+    )
+    .unwrap();
+    both("credential = \"one\"", "deny = true").unwrap();
+}
+
+#[test]
+fn what_depends_on_the_client_is_found_at_the_request() {
+    let policy = compile(
+        &(route("a", "api.example.com", "credential = \"one\"\nclients = [\"uid:1\"]")
+            + &route("b", "api.example.com", "credential = \"two\"\nclients = [\"session:s\"]")),
+    )
+    .unwrap();
+    let client = |uid, session: Option<&str>| Client {
+        uid,
+        session: session.map(SessionName::new),
+        user: None,
+    };
+    assert_eq!(decide_as(&policy, &client(Some(1), None), Method::GET, "/"), Ok(Some("a".into())));
+    assert_eq!(
+        decide_as(&policy, &client(None, Some("s")), Method::GET, "/"),
+        Ok(Some("b".into()))
+    );
+    assert_eq!(
+        decide_as(&policy, &client(Some(1), Some("s")), Method::GET, "/"),
+        Err(Reason::AmbiguousRoute)
+    );
+    assert_eq!(
+        decide_as(&policy, &client(Some(2), None), Method::GET, "/"),
+        Err(Reason::RouteNotForClient)
+    );
+}
+
+#[test]
+fn sessions_are_limited_to_their_routes() {
+    let policy = compile(&route("a", "api.example.com", "credential = \"one\"")).unwrap();
+    let target = target("api.example.com:443");
+    let decide = |allowed: &[RouteName]| {
+        let facts = RequestFacts {
+            client: &Client::default(),
+            allowed: Some(allowed),
+            method: &Method::GET,
+            target: &target,
+            path: "/",
+        };
+        policy.decide(facts).map(|p| p.injects()).map_err(|r| r.reason)
+    };
+    assert_eq!(decide(&[RouteName::new("a")]), Ok(true));
+    assert_eq!(decide(&[RouteName::new("b")]), Err(Reason::RouteNotForClient));
+}
+
+#[test]
+fn explains() {
+    let policy = compile(&route(
+        "a",
+        "api.example.com",
+        "methods = [\"GET\"]\ncredential = \"one\"\nstrip = [\"query:key\"]",
+    ))
+    .unwrap();
+    let explain = |method, url: &str| {
+        policy.explain(&Client::default(), &method, &url.parse().unwrap()).unwrap()
+    };
+    let yes = explain(Method::GET, "https://api.example.com/x?key=1");
+    assert_eq!(
+        (yes.decision, yes.placement.as_deref()),
+        ("inject", Some("authorization: Bearer TOKEN"))
+    );
+    assert!(!yes.to_string().contains("key=1"));
+    assert_eq!(explain(Method::POST, "https://api.example.com/x").considered, ["a: other methods"]);
+    assert_eq!(explain(Method::GET, "https://api.example.com:8443/").code, Some("port-not-routed"));
+    assert_eq!(explain(Method::GET, "http://api.example.com/").decision, "pass");
+    assert_eq!(explain(Method::GET, "https://other.example/").decision, "tunnel");
+}
+
+proptest! {
+    #[test]
+    fn order_never_matters(order in Just(vec![0, 1, 2, 3]).prop_shuffle(), path in "/(v1|v2)(/(a|b))?", uid in 0u32..3) {
+        let routes = [
+            route("a", "api.example.com", "credential = \"one\"\npath = [\"/v1/**\"]\nclients = [\"uid:1\"]"),
+            route("b", "api.example.com", "credential = \"two\"\npath = [\"/v1/**\"]\nclients = [\"uid:2\"]"),
+            route("c", "*.example.com", "deny = true\npath = [\"/v2/b\"]"),
+            route("d", "*.example.com", "credential = \"one\"\npath = [\"/v2/a\"]"),
+        ];
+        let straight = compile(&routes.concat()).unwrap();
+        let shuffled = compile(&order.iter().map(|i| routes[*i].as_str()).collect::<String>()).unwrap();
+        let client = Client { uid: Some(uid), ..Client::default() };
+        prop_assert_eq!(decide_as(&straight, &client, Method::GET, &path), decide_as(&shuffled, &client, Method::GET, &path));
+        prop_assert_eq!(straight.hash(), shuffled.hash());
+    }
+}
