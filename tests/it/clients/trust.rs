@@ -69,10 +69,8 @@ struct Thief {
 impl Thief {
     /// Takes the key on disk and the certificate that it belongs to.
     fn of(state: &Path) -> Self {
-        let texts: Vec<String> = std::fs::read_dir(state.join("ca"))
-            .unwrap()
-            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok())
-            .collect();
+        let mut texts = Vec::new();
+        read_all(state, &mut texts);
         let keys: Vec<&String> = texts.iter().filter(|t| t.contains("PRIVATE KEY")).collect();
         let [key_pem] = keys[..] else { panic!("one private key on disk, not {}", keys.len()) };
         let public = KeyPair::from_pem(key_pem).unwrap();
@@ -100,6 +98,20 @@ impl Thief {
         let key = KeyPair::generate().unwrap();
         let leaf = forged.params().signed_by(&key, &issuer).unwrap();
         Identity { chain: vec![leaf.der().clone(), self.intermediate.clone()], key }
+    }
+}
+
+/// Every file below `dir`, as text.
+fn read_all(dir: &Path, texts: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => read_all(&entry.path(), texts),
+            kind if kind.is_file() => {
+                texts.push(String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into());
+            }
+            _ => {}
+        }
     }
 }
 
