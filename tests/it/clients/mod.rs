@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::harness::client::Finished;
-use crate::harness::valetkey::Home;
+use crate::harness::valetkey::{BINARY, Home};
 
 /// A file under `tests/`.
 fn tests_file(name: &str) -> PathBuf {
@@ -41,6 +41,20 @@ fn under_run(home: &Home, command: &[&str]) -> Command {
     let mut run = home.bare_command(&["run", "--config"]);
     run.arg(&home.config).arg("--").args(command);
     run
+}
+
+/// A shell line in the clean environment of `home`, with `$VALETKEY` and `$CONFIG` besides.
+fn shell(home: &Home, line: &str) -> Command {
+    let valetkey = home.bare_command(&[]);
+    let mut shell = Command::new("sh");
+    shell
+        .env_clear()
+        .envs(valetkey.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("VALETKEY", BINARY)
+        .env("CONFIG", &home.config)
+        .current_dir(home.path(""))
+        .args(["-c", line]);
+    shell
 }
 
 /// Runs a command to its end with `input` on stdin. More patient than the harness: a Java machine on a

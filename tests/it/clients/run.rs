@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use super::{finish, text, under_run};
+use super::{finish, shell, text, under_run};
 use crate::harness::valetkey::{Home, Valetkey};
 use crate::harness::{canary, soon};
 
@@ -107,15 +107,8 @@ async fn stdin_and_stdout_are_the_childs_alone() {
     assert!(output.0.stdout == bytes, "{} bytes of {}", output.0.stdout.len(), bytes.len());
 
     // A child that reads nothing leaves stdin to whoever comes after it.
-    let both = format!(
-        "{} run --config '{}' -- true; cat",
-        crate::harness::valetkey::BINARY,
-        bench.home.config.display()
-    );
-    let mut shell = bench.home.bare_command(&[]);
-    let mut after = tokio::process::Command::new("sh");
-    after.env_clear().envs(shell.as_std_mut().get_envs().filter_map(|(n, v)| Some((n, v?))));
-    let output = finish(after.args(["-c", &both]), b"left alone").await;
+    let line = "\"$VALETKEY\" run --config \"$CONFIG\" -- true; cat";
+    let output = finish(&mut shell(&bench.home, line), b"left alone").await;
     assert_eq!(output.stdout(), "left alone", "{}", output.all());
 }
 

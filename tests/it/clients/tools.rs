@@ -106,6 +106,20 @@ async fn two_tools_in_a_row_share_no_placeholder_and_no_unverified_token() {
 
 #[tokio::test]
 #[ignore = "needs real peers: run tests/run"]
+async fn a_shell_that_evaluates_env_gets_a_token() {
+    let scene = Scene::set().await;
+    let tool = Tool::Curl.line(&format!("https://{ORDERS}/v1/orders"), &scene.home());
+    let line = format!("eval \"$(\"$VALETKEY\" env --config \"$CONFIG\")\" && {tool}");
+    let output = super::finish(&mut super::shell(&scene.valetkey.home, &line), b"").await;
+    assert_eq!(output.code(), Some(0), "{}", output.all());
+    assert!(output.stdout().contains("orders of orders-cli"), "{}", output.all());
+    let requests = scene.peers.api.requests();
+    scene.bearer(&requests[0]);
+    assert_eq!(requests[0].count(placeholder::PREFIX), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs real peers: run tests/run"]
 async fn without_valetkey_the_same_line_is_refused_by_the_api() {
     let peers = Peers::start().await;
     let port = peers.api.addr().port();
