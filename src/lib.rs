@@ -1,7 +1,15 @@
 //! Valetkey: placeholder in, fresh token out.
 
+pub mod audit;
+pub mod broker;
+pub mod ca;
+pub mod cli;
 pub mod client;
 pub mod config;
+pub mod inject;
+pub mod mint;
 pub mod model;
 pub mod net;
 pub mod policy;
+pub mod proxy;
+pub mod store;
