@@ -17,6 +17,7 @@
 )]
 
 mod cli;
+mod clients;
 mod docs;
 mod floors;
 mod harness;

@@ -30,7 +30,7 @@ pub struct Pki {
 /// A certificate chain with its key.
 pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
-    key: KeyPair,
+    pub key: KeyPair,
 }
 
 /// Reads one profile of `certs/`.
