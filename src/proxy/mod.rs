@@ -109,5 +109,5 @@ pub struct Worker {
     /// What all workers share.
     pub proxy: Arc<Proxy>,
     /// Upstream connections of clients on this worker.
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
 }
