@@ -1,2 +1,7 @@
-//! Placeholder until `cli` exists.
-fn main() {}
+//! Parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    valetkey::cli::main()
+}

@@ -1,0 +1,368 @@
+//! The shape of a record, for writing and for reading: one struct, fields in PRODUCT.md's order.
+//!
+//! What is absent is left out. [`Event`] builds the records that belong to no single request;
+//! `recorder` builds the others. Query values never get here: see [`RequestFacts::new`].
+//!
+//! [`RequestFacts::new`]: super::recorder::RequestFacts::new
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::model::client::Client;
+use crate::model::id::{CredentialName, PolicyHash, RequestId};
+use crate::model::reason::Reason;
+use crate::model::secret::Fingerprint;
+use crate::model::token::Token;
+
+/// One line of the audit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record<'a> {
+    /// Version of this shape: 1.
+    pub v: u32,
+    /// One more than the record before, from 1.
+    pub seq: u64,
+    /// RFC 3339, UTC, milliseconds.
+    pub time: Cow<'a, str>,
+    /// What kind of record.
+    pub event: EventKind,
+    /// The request's ULID, the same in its decisions and its outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Cow<'a, str>>,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientFacts<'a>>,
+    /// For what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetFacts<'a>>,
+    /// The route that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<Cow<'a, str>>,
+    /// The credential that minted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Cow<'a, str>>,
+    /// What was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Why not, or what went wrong: a stable kebab-case word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Cow<'a, str>>,
+    /// The policy snapshot that judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Cow<'a, str>>,
+    /// The policies within it that decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Cow<'a, str>>,
+    /// The approval that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Cow<'a, str>>,
+    /// Further facts of events that are not about one request.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub context: Map<String, Value>,
+    /// The token that was minted or put in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenFacts<'a>>,
+    /// A standing key that the client sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub static_key: Option<StaticKeyFacts<'a>>,
+    /// How the request ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeFacts>,
+    /// The hash of the record before; see `chain`.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub prev: Cow<'a, str>,
+    /// The hash of this one.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub hash: Cow<'a, str>,
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// An approval was asked for, given or denied.
+    Approval,
+    /// The local CA was made or changed.
+    Ca,
+    /// A config was loaded or refused, or the audit itself has something to say.
+    Config,
+    /// A request was judged.
+    Decision,
+    /// A token was asked for.
+    Mint,
+    /// A request ended.
+    Outcome,
+    /// A session was opened or ended.
+    Session,
+}
+
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// Refused.
+    Deny,
+    /// Forwarded with a token.
+    Inject,
+    /// Forwarded without one.
+    Pass,
+    /// An opaque tunnel.
+    Tunnel,
+}
+
+/// `client`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientFacts<'a> {
+    /// Session name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Cow<'a, str>>,
+    /// Login name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Cow<'a, str>>,
+    /// User id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Process id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<Cow<'a, str>>,
+    /// Workload identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Cow<'a, str>>,
+}
+
+/// `target`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFacts<'a> {
+    /// As sent; `CONNECT` for tunnels.
+    pub method: Cow<'a, str>,
+    /// Canonical.
+    pub host: Cow<'a, str>,
+    /// TCP port.
+    pub port: u16,
+    /// Without the query; absent for CONNECT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Cow<'a, str>>,
+}
+
+/// `token`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFacts<'a> {
+    /// See [`crate::model::secret::Secret::fingerprint`].
+    pub fingerprint: Cow<'a, str>,
+    /// RFC 3339.
+    pub expires: Cow<'a, str>,
+    /// As granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Cow<'a, str>>,
+}
+
+impl<'a> From<&'a Token> for TokenFacts<'a> {
+    fn from(token: &'a Token) -> Self {
+        Self {
+            fingerprint: token.fingerprint().as_str().into(),
+            expires: rfc3339(token.expires()).into(),
+            scope: token.scope().map(Into::into),
+        }
+    }
+}
+
+/// `static_key`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticKeyFacts<'a> {
+    /// See [`crate::model::secret::Secret::keyed_fingerprint`].
+    pub fingerprint: Cow<'a, str>,
+    /// What it looks like: `github`, `jwt`, …
+    pub kind: Cow<'a, str>,
+}
+
+/// `outcome`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeFacts {
+    /// HTTP status that the client got; absent for tunnels and where it got none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Body (or tunnel) bytes from the client.
+    pub bytes_in: u64,
+    /// Body (or tunnel) bytes to the client.
+    pub bytes_out: u64,
+    /// From the first byte judged to the end.
+    pub ms: u64,
+}
+
+/// A record that belongs to no single request (or, as `mint`, to more than one).
+#[derive(Clone, Debug)]
+pub struct Event<'a>(Record<'a>);
+
+impl<'a> Event<'a> {
+    /// A token was minted.
+    pub fn minted(credential: &'a CredentialName, token: &'a Token) -> Self {
+        let mut event = Self::mint(credential, "minted");
+        event.0.token = Some(token.into());
+        if token.is_standing() {
+            event = event.with("standing", true);
+        }
+        event
+    }
+
+    /// A token could not be minted.
+    pub fn mint_failed(credential: &'a CredentialName, reason: Reason) -> Self {
+        Self::mint(credential, "failed").code(reason.code())
+    }
+
+    /// `action`: `opened`, `ended`, `revoked`. `until`: its end, where it has one.
+    pub fn session(action: &'a str, client: &'a Client, until: Option<SystemTime>) -> Self {
+        let mut event = Self::new(EventKind::Session, action);
+        event.0.client = client_facts(client);
+        match until {
+            Some(until) => event.with("until", rfc3339(until)),
+            None => event,
+        }
+    }
+
+    /// `action`: `loaded`, `refused`. `policy`: the snapshot that holds from now on.
+    pub fn config(action: &'a str, policy: Option<&'a PolicyHash>) -> Self {
+        let mut event = Self::new(EventKind::Config, action);
+        event.0.policy = policy.map(|p| p.as_str().into());
+        event
+    }
+
+    /// `action`: `created`, `rotated`, `installed`, …
+    pub fn ca(action: &'a str) -> Self {
+        Self::new(EventKind::Ca, action)
+    }
+
+    /// What the audit says about itself.
+    pub(crate) fn notice(code: &'a str) -> Self {
+        Self::new(EventKind::Config, "audit").code(code)
+    }
+
+    /// Adds a fact to `context`. Never a secret, never a query value.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.context.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds the stable word for what went wrong.
+    #[must_use]
+    pub fn code(mut self, code: &'a str) -> Self {
+        self.0.code = Some(code.into());
+        self
+    }
+
+    /// Names the request that caused it.
+    #[must_use]
+    pub fn request(mut self, request: RequestId) -> Self {
+        self.0.request = Some(request.to_string().into());
+        self
+    }
+
+    pub(crate) fn into_record(self) -> Record<'a> {
+        self.0
+    }
+
+    fn mint(credential: &'a CredentialName, action: &'a str) -> Self {
+        let mut event = Self::new(EventKind::Mint, action);
+        event.0.credential = Some(credential.as_str().into());
+        event
+    }
+
+    fn new(kind: EventKind, action: &str) -> Self {
+        Self(Record::empty(kind)).with("action", action)
+    }
+}
+
+impl Record<'_> {
+    /// A record with nothing in it but its kind; the audit numbers, dates and seals it.
+    pub(crate) fn empty(event: EventKind) -> Self {
+        Self {
+            v: 1,
+            seq: 0,
+            time: Cow::Borrowed(""),
+            event,
+            request: None,
+            client: None,
+            target: None,
+            route: None,
+            credential: None,
+            decision: None,
+            code: None,
+            policy: None,
+            policies: Vec::new(),
+            approval: None,
+            context: Map::new(),
+            token: None,
+            static_key: None,
+            outcome: None,
+            prev: Cow::Borrowed(""),
+            hash: Cow::Borrowed(""),
+        }
+    }
+}
+
+/// `client`, or nothing where nothing is known.
+pub(crate) fn client_facts(client: &Client) -> Option<ClientFacts<'_>> {
+    let facts = ClientFacts {
+        session: client.session.as_ref().map(|s| s.as_str().into()),
+        user: client.user.as_deref().map(Into::into),
+        uid: client.uid,
+        ..ClientFacts::default()
+    };
+    (facts != ClientFacts::default()).then_some(facts)
+}
+
+/// `static_key` from what `inject` found.
+impl<'a> StaticKeyFacts<'a> {
+    /// `kind`: what the key looks like.
+    pub fn new(fingerprint: &'a Fingerprint, kind: &'a str) -> Self {
+        Self { fingerprint: fingerprint.as_str().into(), kind: kind.into() }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds. Clocks set before 1970 or after 9999 are shown at these ends.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999);
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, latest)).to_string()
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deny => "deny",
+            Self::Inject => "inject",
+            Self::Pass => "pass",
+            Self::Tunnel => "tunnel",
+        })
+    }
+}
+
+const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_never_panic() {
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rfc3339(before), "1970-01-01T00:00:00.000Z");
+        let after = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999 + 5);
+        assert_eq!(rfc3339(after), "9999-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let name = CredentialName::new("orders");
+        let record = Event::mint_failed(&name, Reason::IssuerRefused).with("n", 1).into_record();
+        let text = serde_json::to_string(&record).unwrap();
+        let back: Record<'static> = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, record);
+    }
+}

@@ -1,0 +1,293 @@
+//! Floor 3: the audit trail: who did what with which token, in a file that shows if it was changed.
+//!
+//! `recorder` writes one decision and one outcome per request, whatever happens; `event` is the
+//! shape of a record, `chain` makes changes visible, `head` a missing end; `writer` is the one
+//! lock on a request's path and `sink` the file. `read`, `tail` and `verify` look at what was
+//! written and need no running daemon. The audit sees fingerprints, never a secret.
+
+mod chain;
+pub mod event;
+mod head;
+pub mod key;
+pub mod read;
+pub mod recorder;
+mod recover;
+mod sink;
+pub mod tail;
+pub mod verify;
+mod writer;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config;
+use crate::model::clock::Clock;
+use crate::model::secret::{Fingerprint, Secret};
+
+pub use event::{Decision, Event, EventKind, Record};
+pub use key::Key;
+pub use recorder::{Outcome, Recorder, RequestFacts, Written};
+pub use recover::Finding;
+pub use verify::{VerifyReport, verify};
+pub use writer::Health;
+
+use event::rfc3339;
+use head::{Head, HeadFile};
+use sink::file::FileSink;
+use sink::places::Places;
+use writer::Writer;
+
+/// The trail of one state directory, open for writing. One process at a time has it.
+pub struct Audit {
+    writer: Mutex<Writer>,
+    /// The head as last written. Taken before `writer`, never after.
+    head: Mutex<Option<Head>>,
+    places: Places,
+    key: Key,
+    clock: Arc<dyn Clock>,
+    continue_on_failure: bool,
+    /// Held as long as we live; the kernel lets go of it when we die.
+    _lock: File,
+}
+
+/// Why the audit cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// `audit.key` cannot be read or made. Ours, or the machine's.
+    #[error("the audit's key cannot be read or made: {}", .path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// `audit.key` is not ours alone, or no key.
+    #[error("the audit's key cannot be used, {what}: {}", .path.display())]
+    KeyUnsafe {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Another process writes this audit.
+    #[error("another process writes this audit: {}", .path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file of the audit cannot be opened, or its end not read.
+    #[error("the audit cannot be opened: {}", .path.display())]
+    Open {
+        /// The current file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A record could not be written: none of it is in the file.
+    #[error("the audit cannot be written: {}", .path.display())]
+    Write {
+        /// The current file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl AuditError {
+    /// The stable kebab-case word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Key { .. } => "audit-key-unreadable",
+            Self::KeyUnsafe { .. } => "audit-key-unsafe",
+            Self::Locked { .. } => "audit-locked",
+            Self::Open { .. } => "audit-unreadable",
+            Self::Write { .. } => "audit-unavailable",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Key { .. } => "check owner, permissions and free space of the state directory",
+            Self::KeyUnsafe { .. } => {
+                "make it a file of 32 bytes with mode 0600 that this user owns; a new one makes the old head unreadable, and the start says so"
+            }
+            Self::Locked { .. } => {
+                "one daemon serves a state directory; stop the other, or set VALETKEY_STATE_DIR"
+            }
+            Self::Open { .. } => {
+                "check owner, permissions and free space of the state directory; the audit must be a regular file"
+            }
+            Self::Write { .. } => {
+                "free space on the disk or make it writable; requests resume by themselves"
+            }
+        }
+    }
+}
+
+impl Audit {
+    /// Opens or makes the audit, repairs what a kill left behind, and compares it with its head.
+    /// The findings are to be said aloud; they are also recorded.
+    pub fn open(
+        config: &config::Audit,
+        state_dir: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Vec<Finding>), AuditError> {
+        let places = Places::of(&config.path);
+        let open = |source| AuditError::Open { path: config.path.clone(), source };
+        make_dir(places.dir()).map_err(open)?;
+        make_dir(state_dir).map_err(open)?;
+        let lock = lock(&places.lock)?;
+        let key = Key::read_or_create(state_dir)?;
+        let now = clock.now();
+        let mut sink =
+            FileSink::open(places.clone(), config.max_size.max(1), config.keep, now.mono)
+                .map_err(open)?;
+        let head = HeadFile::read(&places.head, &key).map_err(open)?;
+        sink.expect_oldest(match head {
+            HeadFile::Valid(head) => Some(head.oldest),
+            HeadFile::Absent | HeadFile::Invalid => None,
+        });
+        let found = recover::recover(&places, head).map_err(open)?;
+        let audit = Self {
+            writer: Mutex::new(Writer::new(sink, found.last)),
+            head: Mutex::new(None),
+            places,
+            key,
+            clock,
+            continue_on_failure: config.continue_on_failure,
+            _lock: lock,
+        };
+        for finding in &found.findings {
+            tracing::error!(code = finding.code, "{}", finding.message);
+            let event = Event::notice(finding.code).with("message", finding.message.as_str());
+            // A disk that is full now is seen again at the first request, and in `health`.
+            audit.event(event).ok();
+        }
+        audit.flush().ok();
+        Ok((audit, found.findings))
+    }
+
+    /// Writes a record that belongs to no single request. On return it is in the kernel's hands.
+    pub fn event(&self, event: Event<'_>) -> Result<(), AuditError> {
+        self.write(&mut event.into_record()).map(drop)
+    }
+
+    /// Writes what is pending, looks after the file, renews the head, deletes surplus rotated files.
+    /// To be called about twice a second: the head is then at most 1 s old. It syncs the disk
+    /// and may take a while, without holding up records.
+    pub fn flush(&self) -> Result<(), AuditError> {
+        let mut written = relock(&self.head);
+        let now = self.clock.now();
+        let (done, head, files, surplus) = {
+            let mut writer = relock(&self.writer);
+            let done = writer.flush(now);
+            let link = writer.written();
+            let head = Head { link, oldest: writer.sink.oldest(link.seq + 1) };
+            (done, head, writer.sink.take_unsynced(), writer.sink.surplus())
+        };
+        let done = done.and_then(|()| {
+            if *written != Some(head) {
+                // The head must not survive a power cut that its records do not.
+                files.iter().try_for_each(|file| file.sync_data())?;
+                head.write(&self.places.head, &self.key, &rfc3339(now.wall))?;
+                *written = Some(head);
+            }
+            surplus.into_iter().try_for_each(|first| self.delete_rotated(first))
+        });
+        relock(&self.writer).flushed(done.as_ref().err());
+        done.map_err(|source| self.unwritable(source))
+    }
+
+    /// A name for a value that might be guessable: see [`Secret::keyed_fingerprint`].
+    pub fn keyed_fingerprint(&self, secret: &Secret) -> Fingerprint {
+        secret.keyed_fingerprint(self.key.fingerprints())
+    }
+
+    /// `on_failure = "continue"`: requests are served although they cannot be recorded.
+    pub fn continue_on_failure(&self) -> bool {
+        self.continue_on_failure
+    }
+
+    /// Whether records can be written, as far as the last attempt showed.
+    pub fn health(&self) -> Health {
+        relock(&self.writer).health()
+    }
+
+    /// The current file.
+    pub fn path(&self) -> &Path {
+        &self.places.current
+    }
+
+    /// Writes a record and all that is pending before it.
+    fn write(&self, record: &mut Record<'_>) -> Result<u64, AuditError> {
+        let mut writer = relock(&self.writer);
+        // Read under the lock, so that times rise as numbers do.
+        let now = self.clock.now();
+        writer.write(record, now).map_err(|source| self.unwritable(source))
+    }
+
+    /// Chains a record that the next write takes along.
+    fn buffer(&self, record: &mut Record<'_>) -> Result<(), AuditError> {
+        let mut writer = relock(&self.writer);
+        let now = self.clock.now();
+        writer.buffer(record, now).map_err(|source| self.unwritable(source))
+    }
+
+    fn delete_rotated(&self, first: u64) -> io::Result<()> {
+        match fs::remove_file(self.places.rotated(first)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => relock(&self.writer).sink.forget(first),
+        }
+        Ok(())
+    }
+
+    fn unwritable(&self, source: io::Error) -> AuditError {
+        AuditError::Write { path: self.places.current.clone(), source }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        // What fails here has been said: `health` and the log know of a disk that is full.
+        self.flush().ok();
+    }
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audit").field("path", &self.places.current).finish_non_exhaustive()
+    }
+}
+
+/// A panic elsewhere while the lock was held has left the chain as it was: state changes last.
+fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn lock(path: &Path) -> Result<File, AuditError> {
+    let unreadable = |source| AuditError::Open { path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(key::no_follow())
+        .open(path)
+        .map_err(unreadable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AuditError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unreadable(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

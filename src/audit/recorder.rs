@@ -1,0 +1,255 @@
+//! [`Recorder`]: one decision and one outcome per request, even on panic or disconnect.
+//!
+//! `decide` hands out [`Written`], the proof without which no token is put into a request (I9).
+//! What was not written by the time the recorder is dropped is written then.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::event::{
+    Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
+    client_facts,
+};
+use super::{Audit, AuditError};
+use crate::model::client::Client;
+use crate::model::host::Host;
+use crate::model::id::{CredentialName, PolicyHash, RequestId, RouteName};
+use crate::model::reason::Reason;
+use crate::model::secret::Fingerprint;
+use crate::model::token::Token;
+
+/// The proof that a decision is in the kernel's hands, or that config waives it. Only made here.
+#[derive(Debug)]
+#[must_use = "a token may leave only with this"]
+pub struct Written {
+    /// The token of an `inject` decision.
+    token: Option<Fingerprint>,
+}
+
+impl Written {
+    /// Whether the decision was to inject just this token.
+    pub fn covers(&self, token: &Token) -> bool {
+        self.token.as_ref() == Some(token.fingerprint())
+    }
+}
+
+/// What is known of a request before it is judged.
+#[derive(Clone, Debug)]
+pub struct RequestFacts {
+    request: RequestId,
+    client: Arc<Client>,
+    method: http::Method,
+    host: Host,
+    port: u16,
+    path: Option<Box<str>>,
+}
+
+impl RequestFacts {
+    /// `path`: `None` for CONNECT. A query or fragment in it is cut off: neither is ever recorded.
+    pub fn new(
+        request: RequestId,
+        client: Arc<Client>,
+        method: http::Method,
+        host: Host,
+        port: u16,
+        path: Option<&str>,
+    ) -> Self {
+        let path = path.map(|p| p.split(['?', '#']).next().unwrap_or_default().into());
+        Self { request, client, method, host, port, path }
+    }
+
+    /// The request's name.
+    pub fn request(&self) -> RequestId {
+        self.request
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// HTTP status that the client got; `None` for tunnels and where it got none.
+    pub status: Option<u16>,
+    /// Body (or tunnel) bytes from the client.
+    pub bytes_in: u64,
+    /// Body (or tunnel) bytes to the client.
+    pub bytes_out: u64,
+    /// What went wrong after the decision, if anything.
+    pub code: Option<Reason>,
+}
+
+/// Follows one request. Whatever becomes of it, one decision (one per replay) and one outcome are written.
+#[derive(Debug)]
+pub struct Recorder {
+    audit: Arc<Audit>,
+    facts: RequestFacts,
+    policy: PolicyHash,
+    started: Instant,
+    route: Option<RouteName>,
+    credential: Option<CredentialName>,
+    code: Option<Reason>,
+    static_key: Option<(Fingerprint, &'static str)>,
+    progress: Outcome,
+    /// The proof that a failed decision did not earn; `waive` may give it.
+    unwritten: Option<Written>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Undecided,
+    Decided,
+    Finished,
+}
+
+impl Recorder {
+    /// Begins now, by the audit's clock.
+    pub fn start(audit: &Arc<Audit>, facts: RequestFacts, policy: PolicyHash) -> Self {
+        Self {
+            audit: Arc::clone(audit),
+            facts,
+            policy,
+            started: audit.clock.now().mono,
+            route: None,
+            credential: None,
+            code: None,
+            static_key: None,
+            progress: Outcome::default(),
+            unwritten: None,
+            state: State::Undecided,
+        }
+    }
+
+    /// The request's name.
+    pub fn request(&self) -> RequestId {
+        self.facts.request
+    }
+
+    /// The route that matched.
+    pub fn route(&mut self, route: RouteName) {
+        self.route = Some(route);
+    }
+
+    /// The credential that the route names.
+    pub fn credential(&mut self, credential: CredentialName) {
+        self.credential = Some(credential);
+    }
+
+    /// Why the request is refused, or why it failed. Stays until replaced.
+    pub fn code(&mut self, reason: Reason) {
+        self.code = Some(reason);
+    }
+
+    /// A standing key was found in the request; fingerprint by [`Audit::keyed_fingerprint`].
+    pub fn static_key(&mut self, fingerprint: Fingerprint, kind: &'static str) {
+        self.static_key = Some((fingerprint, kind));
+    }
+
+    /// What has been transferred so far: the outcome that a drop would write.
+    pub fn progress(&mut self, outcome: Outcome) {
+        self.progress = outcome;
+    }
+
+    /// Writes a decision; each replay has its own. `token`: what is about to be put in. After an
+    /// error nothing was written, and no token may leave: see [`Recorder::waive`].
+    pub fn decide(
+        &mut self,
+        decision: Decision,
+        token: Option<&Token>,
+    ) -> Result<Written, AuditError> {
+        // Left over from an attempt that failed before this one.
+        if decision != Decision::Deny && self.code == Some(Reason::AuditUnavailable) {
+            self.code = None;
+        }
+        let mut record = self.record(EventKind::Decision);
+        let host = self.facts.host.to_string();
+        record.client = client_facts(&self.facts.client);
+        record.target = Some(TargetFacts {
+            method: self.facts.method.as_str().into(),
+            host: host.into(),
+            port: self.facts.port,
+            path: self.facts.path.as_deref().map(Into::into),
+        });
+        record.route = self.route.as_ref().map(|r| r.as_str().into());
+        record.credential = self.credential.as_ref().map(|c| c.as_str().into());
+        record.decision = Some(decision);
+        record.policy = Some(self.policy.as_str().into());
+        record.token = token.map(TokenFacts::from);
+        record.static_key = self.static_key.as_ref().map(|(f, kind)| StaticKeyFacts::new(f, kind));
+        let result = self.audit.write(&mut record);
+        let injected = token.filter(|_| decision == Decision::Inject);
+        let written = Written { token: injected.map(|token| token.fingerprint().clone()) };
+        match result {
+            Ok(_) => {
+                self.state = State::Decided;
+                self.unwritten = None;
+                Ok(written)
+            }
+            Err(e) => {
+                self.unwritten = Some(written);
+                self.code.get_or_insert(Reason::AuditUnavailable);
+                Err(e)
+            }
+        }
+    }
+
+    /// Goes on unrecorded where `on_failure = "continue"`; else gives the error back. The record is
+    /// counted as lost in [`Audit::health`] and in the record that notes the recovery.
+    pub fn waive(&mut self, error: AuditError) -> Result<Written, AuditError> {
+        if !self.audit.continue_on_failure {
+            return Err(error);
+        }
+        let Some(written) = self.unwritten.take() else { return Err(error) };
+        if self.code == Some(Reason::AuditUnavailable) {
+            self.code = None;
+        }
+        self.state = State::Decided;
+        Ok(written)
+    }
+
+    /// Chains the outcome; it is in the file by the next decision or flush.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(code) = outcome.code {
+            self.code = Some(code);
+        }
+        if self.state == State::Undecided {
+            self.code.get_or_insert(Reason::InternalError);
+            // An error is counted in `health`; there is nobody left to tell.
+            self.decide(Decision::Deny, None).map(drop).ok();
+        }
+        self.state = State::Finished;
+        let ms = self.audit.clock.now().mono.saturating_duration_since(self.started).as_millis();
+        let mut record = self.record(EventKind::Outcome);
+        record.outcome = Some(OutcomeFacts {
+            status: outcome.status,
+            bytes_in: outcome.bytes_in,
+            bytes_out: outcome.bytes_out,
+            ms: u64::try_from(ms).unwrap_or(u64::MAX),
+        });
+        self.audit.buffer(&mut record).ok();
+    }
+
+    /// What decisions and outcomes share. An outcome names its request and no more: the rest
+    /// stands in the decision.
+    fn record(&self, event: EventKind) -> Record<'static> {
+        let mut record = Record::empty(event);
+        record.request = Some(self.facts.request.to_string().into());
+        record.code = self.code.map(|c| c.code().into());
+        record
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let code = match self.state {
+            State::Finished => return,
+            _ if std::thread::panicking() => Some(Reason::InternalError),
+            State::Undecided => None,
+            State::Decided => Some(self.code.unwrap_or(Reason::ClientGone)),
+        };
+        self.end(Outcome { code, ..self.progress });
+    }
+}

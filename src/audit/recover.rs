@@ -1,0 +1,146 @@
+//! At open: where does the chain go on, and is anything wrong with what is there?
+//!
+//! Reads from the end backwards, only as far as the record that the head names. The chain is never
+//! quietly anchored anew: where the file contradicts the head, the head wins, so that the contradiction
+//! stays in the chain and `verify` finds it for ever.
+
+use std::io;
+
+use super::chain::{self, GENESIS, Link, Sealed};
+use super::head::HeadFile;
+use super::read::{self, Backward};
+use super::sink::file::end_of_last_line;
+use super::sink::places::Places;
+
+/// Where to go on, and what was found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) last: Link,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Something about the trail that a person should hear of. It never stops the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable kebab-case word, also the `code` of the record that notes it.
+    pub code: &'static str,
+    /// What was found, in lower case without a final stop.
+    pub message: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// Compares the tail of the files with the head.
+pub(crate) fn recover(places: &Places, head: HeadFile) -> io::Result<Recovered> {
+    let upto = match head {
+        HeadFile::Valid(head) => Some(head.link.seq),
+        HeadFile::Absent | HeadFile::Invalid => None,
+    };
+    let tail = walk(places, upto)?;
+    let mut findings = Vec::new();
+    if tail.damaged {
+        findings.push(damaged());
+    }
+    let last = match head {
+        HeadFile::Absent => {
+            if tail.last.is_some() {
+                findings.push(no_head("audit-head-missing", "the audit has records, but no head"));
+            }
+            tail.last.unwrap_or(Link::START)
+        }
+        HeadFile::Invalid => {
+            findings
+                .push(no_head("audit-head-invalid", "the audit's head is not signed by our key"));
+            tail.last.unwrap_or(Link::START)
+        }
+        HeadFile::Valid(head) => {
+            let last = tail.last.unwrap_or(Link::START);
+            if last.seq < head.link.seq {
+                findings.push(missing(last.seq, head.link.seq));
+                head.link
+            } else if tail
+                .oldest_walked
+                .is_some_and(|link| link.seq == head.link.seq && link != head.link)
+            {
+                findings.push(rewritten(head.link.seq));
+                Link { seq: last.seq, hash: head.link.hash }
+            } else {
+                last
+            }
+        }
+    };
+    Ok(Recovered { last, findings })
+}
+
+#[derive(Default)]
+struct Tail {
+    /// The last record whose hash fits.
+    last: Option<Link>,
+    /// Where the walk ended.
+    oldest_walked: Option<Link>,
+    /// Lines on the way that are no records, or do not follow each other.
+    damaged: bool,
+}
+
+/// Walks back to record `upto`, or to the last intact record where it is `None`.
+fn walk(places: &Places, upto: Option<u64>) -> io::Result<Tail> {
+    let mut tail = Tail::default();
+    let mut younger: Option<Sealed> = None;
+    for (_, file) in read::open_all(places)?.into_iter().rev() {
+        let end = end_of_last_line(&file, file.metadata()?.len())?;
+        let mut lines = Backward::new(file, end);
+        while let Some(line) = lines.next_line()? {
+            let Some(record) = chain::unseal(&line) else {
+                tail.damaged = true;
+                younger = None;
+                continue;
+            };
+            tail.damaged |= younger.is_some_and(|y| !y.follows(&record.link()));
+            tail.last.get_or_insert(record.link());
+            tail.oldest_walked = Some(record.link());
+            younger = Some(record);
+            if upto.is_none_or(|upto| record.seq <= upto) {
+                return Ok(tail);
+            }
+        }
+    }
+    // All read: it should have begun at the beginning.
+    tail.damaged |= younger.is_some_and(|y| y.seq != 1 || y.prev != GENESIS);
+    Ok(tail)
+}
+
+fn damaged() -> Finding {
+    Finding {
+        code: "audit-damaged",
+        message: "the end of the audit holds lines that are not what was written".into(),
+        hint: "`valetkey audit verify` names them; find out who can write to the state directory",
+    }
+}
+
+fn no_head(code: &'static str, message: &str) -> Finding {
+    Finding {
+        code,
+        message: message.into(),
+        hint: "records at its end may be missing without a trace; find out who removed or changed the head or its key",
+    }
+}
+
+fn missing(last: u64, head: u64) -> Finding {
+    Finding {
+        code: "audit-tail-missing",
+        message: format!(
+            "records are missing at the end of the audit: the file ends at {last}, the head at {head}"
+        ),
+        hint: "the chain goes on behind the gap and `valetkey audit verify` will always show it; look for a backup of the file",
+    }
+}
+
+fn rewritten(seq: u64) -> Finding {
+    Finding {
+        code: "audit-rewritten",
+        message: format!(
+            "the audit was rewritten: record {seq} is not the one that the head names"
+        ),
+        hint: "`valetkey audit verify` will always show it; look for a backup of the file",
+    }
+}

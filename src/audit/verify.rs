@@ -1,0 +1,257 @@
+//! `audit verify`: is every record still there, unchanged and in its place?
+//!
+//! Reads all files in chain order and checks each line's hash, number and predecessor, then the end
+//! against the signed head. A live writer may be ahead of the head and in the middle of a line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::chain::{self, GENESIS, Link, Sealed};
+use super::event::{EventKind, Record};
+use super::head::HeadFile;
+use super::key::Key;
+use super::read::{Line, Lines};
+use super::sink::places::Places;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct VerifyReport {
+    /// Intact records.
+    pub records: u64,
+    /// Number of the first and of the last of them; 0 where there is none.
+    pub first: u64,
+    /// See `first`.
+    pub last: u64,
+    /// Whether the last line is not complete: just being written, or its writer was killed. No problem.
+    pub torn: bool,
+    /// What is wrong, in the order of the files; at most [`MAX_PROBLEMS`].
+    pub problems: Vec<VerifyProblem>,
+    /// What the audit said about itself: interruptions, and what was found at a start.
+    pub remarks: Vec<VerifyProblem>,
+}
+
+/// One thing that is wrong, or worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct VerifyProblem {
+    /// Stable kebab-case word.
+    pub code: String,
+    /// The file.
+    pub file: PathBuf,
+    /// 1-based; 0 where no line can be named.
+    pub line: usize,
+    /// In lower case without a final stop.
+    pub message: String,
+    /// What to do, or what it may mean.
+    pub hint: &'static str,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_intact(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Checks the audit whose current file is `path`. Without a key the head cannot be checked, and
+/// that is said as a problem where there are records.
+pub fn verify(path: &Path, key: Option<&Key>) -> io::Result<VerifyReport> {
+    let places = Places::of(path);
+    let read_head = || key.map_or(Ok(HeadFile::Invalid), |key| HeadFile::read(&places.head, key));
+    // The head first: records that are written meanwhile make the file longer than it says. But
+    // the oldest record is asked for after opening, because rotation deletes meanwhile.
+    let before = read_head()?;
+    let lines = Lines::open(path)?;
+    let after = read_head()?;
+    let mut walk = Walk::new(path, &before, &after);
+    for line in lines {
+        walk.line(&line?);
+    }
+    Ok(walk.end(&before, key.is_some()))
+}
+
+struct Walk {
+    report: VerifyReport,
+    /// The end of what has been checked; `None` behind a damaged line.
+    last: Option<Link>,
+    begun: bool,
+    head: Option<Link>,
+    oldest: Option<u64>,
+    /// Where we are.
+    file: PathBuf,
+    number: usize,
+}
+
+impl Walk {
+    fn new(path: &Path, before: &HeadFile, after: &HeadFile) -> Self {
+        let head = match before {
+            HeadFile::Valid(head) => Some(head.link),
+            HeadFile::Absent | HeadFile::Invalid => None,
+        };
+        let oldest = match after {
+            HeadFile::Valid(head) => Some(head.oldest),
+            HeadFile::Absent | HeadFile::Invalid => None,
+        };
+        let report = VerifyReport::default();
+        Self { report, last: None, begun: false, head, oldest, file: path.to_owned(), number: 0 }
+    }
+
+    fn line(&mut self, line: &Line) {
+        if self.report.torn {
+            self.report.torn = false;
+            self.problem(
+                "audit-record-changed",
+                "a line is cut off before the end of the audit".into(),
+                CHANGED,
+            );
+        }
+        if *line.file != self.file {
+            self.file = line.file.to_path_buf();
+        }
+        self.number = line.number;
+        if !line.whole {
+            self.report.torn = true;
+            return;
+        }
+        let Some(record) = chain::unseal(&line.bytes) else {
+            self.problem(
+                "audit-record-changed",
+                "the record does not fit its hash".into(),
+                CHANGED,
+            );
+            self.last = None;
+            self.begun = true;
+            return;
+        };
+        self.place(&record);
+        if self.head.is_some_and(|head| head.seq == record.seq && head.hash != record.hash) {
+            let message = format!("record {} is not the one that the head names", record.seq);
+            self.problem(
+                "audit-rewritten",
+                message,
+                "the audit was written anew from here or from before; look for a backup",
+            );
+        }
+        self.last = Some(record.link());
+        self.begun = true;
+        self.report.records += 1;
+        self.report.last = self.report.last.max(record.seq);
+        if self.report.first == 0 {
+            self.report.first = record.seq;
+        }
+        self.remark(&line.bytes);
+    }
+
+    /// Whether the record stands where it should.
+    fn place(&mut self, record: &Sealed) {
+        let seq = record.seq;
+        match self.last {
+            Some(last) if record.follows(&last) => {}
+            Some(last) if seq > last.seq + 1 => {
+                let message =
+                    format!("records {} to {} are missing before this line", last.seq + 1, seq - 1);
+                self.problem("audit-record-missing", message, MISSING);
+            }
+            Some(last) if seq <= last.seq => {
+                let message = format!("record {seq} stands behind record {}", last.seq);
+                self.problem("audit-record-misplaced", message, CHANGED);
+            }
+            Some(_) => self.problem(
+                "audit-record-changed",
+                format!("record {seq} does not continue the one before"),
+                CHANGED,
+            ),
+            // Behind a damaged line only the order can be judged.
+            None if self.begun => {
+                if seq <= self.report.last {
+                    let message = format!("record {seq} stands behind record {}", self.report.last);
+                    self.problem("audit-record-misplaced", message, CHANGED);
+                }
+            }
+            None if seq == 1 => {
+                if record.prev != GENESIS {
+                    self.problem(
+                        "audit-record-changed",
+                        "the first record names one before".into(),
+                        CHANGED,
+                    );
+                }
+            }
+            None => {
+                if let Some(oldest) = self.oldest.filter(|oldest| *oldest < seq) {
+                    let message =
+                        format!("records {oldest} to {} are missing before this line", seq - 1);
+                    self.problem("audit-record-missing", message, MISSING);
+                }
+            }
+        }
+    }
+
+    fn end(mut self, head: &HeadFile, has_key: bool) -> VerifyReport {
+        let last = self.report.last;
+        match head {
+            HeadFile::Valid(head) if head.link.seq > last => {
+                let message =
+                    format!("records {} to {} are missing at the end", last + 1, head.link.seq);
+                self.problem("audit-record-missing", message, MISSING);
+            }
+            HeadFile::Valid(_) => {}
+            _ if !has_key => self.problem(
+                "audit-key-missing",
+                "without audit.key the end of the audit cannot be checked".into(),
+                "give the state directory that holds it",
+            ),
+            HeadFile::Absent if self.report.records == 0 => {}
+            HeadFile::Absent => self.problem(
+                "audit-head-missing",
+                "there is no head, so records may be missing at the end".into(),
+                "the next start of the daemon writes a head and notes this",
+            ),
+            HeadFile::Invalid => self.problem(
+                "audit-head-invalid",
+                "the head is not signed by our key, so records may be missing at the end".into(),
+                "head or key were changed; the next start of the daemon notes this",
+            ),
+        }
+        self.report
+    }
+
+    /// Notes of the audit about itself. Nearly no line is one, so the JSON is read only where
+    /// the bytes suggest it.
+    fn remark(&mut self, line: &[u8]) {
+        if !line.windows(NOTICE.len()).any(|w| w == NOTICE) {
+            return;
+        }
+        let Ok(record) = serde_json::from_slice::<Record<'static>>(line) else { return };
+        if record.event != EventKind::Config || self.report.remarks.len() >= MAX_PROBLEMS {
+            return;
+        }
+        let context = serde_json::Value::Object(record.context);
+        self.report.remarks.push(VerifyProblem {
+            code: record.code.unwrap_or_default().into_owned(),
+            file: self.file.clone(),
+            line: self.number,
+            message: format!("noted at {}: {context}", record.time),
+            hint: "the audit wrote this about itself",
+        });
+    }
+
+    fn problem(&mut self, code: &str, message: String, hint: &'static str) {
+        if self.report.problems.len() < MAX_PROBLEMS {
+            let (file, line) = (self.file.clone(), self.number);
+            self.report.problems.push(VerifyProblem {
+                code: code.into(),
+                file,
+                line,
+                message,
+                hint,
+            });
+        }
+    }
+}
+
+/// More are not collected: the first tells the story.
+pub const MAX_PROBLEMS: usize = 100;
+
+const NOTICE: &[u8] = b",\"code\":\"audit-";
+const CHANGED: &str = "somebody changed the file; compare it with a backup";
+const MISSING: &str = "somebody removed records, or a start found them gone; compare with a backup";

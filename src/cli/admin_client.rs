@@ -1,0 +1,238 @@
+//! Talking to the daemon: HTTP/1.1 and JSON over its admin socket.
+//!
+//! Both ends are ours, but an older or newer one may sit at the other: answers are bounded,
+//! unknown fields are let pass, missing ones are an error with a hint.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::failure::{Failure, chain};
+
+/// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// How long the daemon may take; making a CA is the slowest it does.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A connection to the daemon.
+pub(super) struct AdminClient {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// Why the daemon gave no answer, or not the one asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminError {
+    /// Nobody listens there.
+    #[error("no daemon is running for this config: {socket}", socket = socket.display())]
+    Absent {
+        /// The socket.
+        socket: PathBuf,
+        /// Why the connection failed.
+        source: io::Error,
+    },
+    /// It broke off in the middle.
+    #[error("the daemon broke off")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Its answer is not what this program knows.
+    #[error("the daemon's answer is not understood")]
+    Invalid(#[from] serde_json::Error),
+    /// It said no, and why.
+    #[error("{detail}")]
+    Refused {
+        /// Its stable word.
+        code: String,
+        /// What happened.
+        detail: String,
+        /// What to do next.
+        hint: String,
+    },
+    /// The socket is there and may not be used.
+    #[error("cannot reach the daemon: {socket}", socket = socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// Why the connection failed.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("the daemon did not answer within {PATIENCE:?}")]
+    Timeout,
+}
+
+/// `POST /v1/sessions`
+#[derive(Debug, Serialize)]
+pub(super) struct OpenSession<'a> {
+    /// `run` or `env`.
+    pub(super) kind: &'a str,
+    /// The login name of whoever runs it.
+    pub(super) user: &'a str,
+    /// The process with which the session ends; none: it ends by time.
+    pub(super) pid: Option<u32>,
+    /// Its life; none: as long as the process.
+    pub(super) lifetime_s: Option<u64>,
+}
+
+/// An open session, as the daemon hands it out. No `Debug`: it holds the session's secret.
+#[derive(Deserialize)]
+pub(super) struct Session {
+    /// The user part of the proxy credentials.
+    pub(super) name: String,
+    /// The password part.
+    pub(super) secret: String,
+    /// As `http://127.0.0.1:8383`.
+    pub(super) proxy: String,
+    /// What the tool's variables are set to.
+    pub(super) placeholders: BTreeMap<String, String>,
+    /// Its end, RFC 3339.
+    #[serde(default)]
+    pub(super) until: Option<String>,
+    /// Host patterns of routes.
+    pub(super) routed_hosts: Vec<String>,
+    /// Variables that secrets are read from.
+    pub(super) remove_env: Vec<String>,
+    /// The CA certificates that a tool must trust.
+    pub(super) ca_pem: String,
+}
+
+/// RFC 9457, as far as we read it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProblemDocument {
+    code: String,
+    detail: String,
+    hint: String,
+}
+
+impl AdminClient {
+    /// Connects to the daemon's socket. Must be called inside a runtime.
+    pub(super) async fn connect(socket: &Path) -> Result<Self, AdminError> {
+        let stream = UnixStream::connect(socket).await.map_err(|source| {
+            let socket = socket.to_owned();
+            match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    AdminError::Absent { socket, source }
+                }
+                _ => AdminError::Unreachable { socket, source },
+            }
+        })?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends when the sender is dropped; its error comes out at the request that met it.
+        tokio::spawn(connection);
+        Ok(Self { sender })
+    }
+
+    /// `GET`, with a JSON answer.
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, AdminError> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    /// `POST` without a body, with a JSON answer.
+    pub(super) async fn post<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, AdminError> {
+        self.call(Method::POST, path, Bytes::new()).await
+    }
+
+    /// Opens a session.
+    pub(super) async fn open(&mut self, wanted: &OpenSession<'_>) -> Result<Session, AdminError> {
+        let body = serde_json::to_vec(wanted)?;
+        self.call(Method::POST, "/v1/sessions", body.into()).await
+    }
+
+    /// Ends a session and what was minted for it.
+    pub(super) async fn close(&mut self, session: &str) -> Result<(), AdminError> {
+        self.exchange(Method::DELETE, &format!("/v1/sessions/{session}"), Bytes::new()).await?;
+        Ok(())
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, AdminError> {
+        Ok(serde_json::from_slice(&self.exchange(method, path, body).await?)?)
+    }
+
+    async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, AdminError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "valetkey")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(broken)?;
+        let exchange = async {
+            self.sender.ready().await.map_err(broken)?;
+            let answer = self.sender.send_request(request).await.map_err(broken)?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect();
+            let body = body.await.map_err(AdminError::Broken)?.to_bytes();
+            Ok::<_, AdminError>((status, body))
+        };
+        let (status, body) =
+            timeout(PATIENCE, exchange).await.map_err(|_| AdminError::Timeout)??;
+        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+    }
+}
+
+fn broken(error: impl std::error::Error + Send + Sync + 'static) -> AdminError {
+    AdminError::Broken(Box::new(error))
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> AdminError {
+    let problem: ProblemDocument = serde_json::from_slice(body).unwrap_or_default();
+    let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+    AdminError::Refused {
+        code: or(problem.code, "daemon-refused"),
+        detail: or(problem.detail, &format!("the daemon answered {status}")),
+        hint: or(problem.hint, "is the daemon of another version? stop it and try again"),
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        let text = chain(&error);
+        match error {
+            AdminError::Absent { .. } => Self::failed(
+                "daemon-absent",
+                error,
+                "`valetkey serve` runs one in the foreground; `valetkey run` starts one by itself",
+            ),
+            AdminError::Broken(_) => Self::failed(
+                "daemon-broke-off",
+                text,
+                "its log may say why: daemon.log in the state directory",
+            ),
+            AdminError::Invalid(_) => Self::failed(
+                "daemon-answer-invalid",
+                text,
+                "is the daemon of another version? stop it and try again",
+            ),
+            AdminError::Refused { code, detail, hint } => Self::failed(code, detail, hint),
+            AdminError::Timeout => Self::failed(
+                "daemon-timeout",
+                text,
+                "its log may say why: daemon.log in the state directory",
+            ),
+            AdminError::Unreachable { .. } => Self::failed(
+                "daemon-unreachable",
+                text,
+                "it must belong to you: check the permissions of the state directory",
+            ),
+        }
+    }
+}

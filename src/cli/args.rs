@@ -1,0 +1,186 @@
+//! The command line as clap types, and nothing else. Doc comments are the help texts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
+#[derive(Debug, Parser)]
+#[command(
+    name = "valetkey",
+    version,
+    max_term_width = 100,
+    after_help = "Start with `valetkey demo`, which needs nothing, then `valetkey init`."
+)]
+pub(super) struct Cli {
+    /// Config file [default: $VALETKEY_CONFIG, ./valetkey.toml if trusted, then the user's own]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Say more on stderr; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show the whole story on this machine, offline: placeholder in, token out
+    Demo(Json),
+    /// Write a commented config, create the local CA and say what to do next
+    Init(Init),
+    /// Run a command behind the proxy, with placeholders and a session of its own
+    Run(Run),
+    /// Print the variables that `run` would set, for eval in a shell
+    Env(Env),
+    /// Run the proxy in the foreground
+    Serve(Serve),
+    /// Report everything that is wrong with the config, with file, line and hint
+    Check(Json),
+    /// Say which route, credential and placement a request would get, and why
+    Explain(Explain),
+    /// Allow a project's own config, as it is now
+    Trust(Trust),
+    /// Show what the running proxy knows: routes, credentials, sessions
+    #[command(hide = true)]
+    Status(Json),
+    /// Follow the audit trail, or check its chain
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Show or renew the local certificate authority
+    #[command(subcommand)]
+    Ca(Ca),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Json {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where to write it [default: --config, $VALETKEY_CONFIG, then the user's own place]
+    #[arg(long, value_name = "PATH")]
+    pub(super) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code: the command's own; 127 not found, 126 not executable, 128+n ended by \
+                  signal n, 125 failed before it started."
+)]
+pub(super) struct Run {
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Use it as:  eval \"$(valetkey env)\"")]
+pub(super) struct Env {
+    /// Whose syntax to print [default: by $SHELL]
+    #[arg(long, value_enum, value_name = "SHELL")]
+    pub(super) shell: Option<Shell>,
+    /// Print how to remove the variables again, and end the session
+    #[arg(long)]
+    pub(super) unset: bool,
+    /// Print one JSON document
+    #[arg(long, conflicts_with = "shell")]
+    pub(super) json: bool,
+}
+
+/// The syntax of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shell {
+    /// sh, dash, ksh and their like
+    Posix,
+    Bash,
+    Fish,
+    Zsh,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Stop after this long without a session and a connection, as "10m"
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) idle_exit: Option<Duration>,
+    /// Leave the caller's session (what `run` and `env` start)
+    #[arg(long, hide = true)]
+    pub(super) detached: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// As in GET
+    pub(super) method: String,
+    /// As in https://api.example.com/v1/orders
+    pub(super) url: String,
+    #[command(flatten)]
+    pub(super) json: Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Trust {
+    /// The project's config
+    #[arg(default_value = "valetkey.toml", value_name = "FILE")]
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Print the last records, one line each
+    Tail(AuditTail),
+    /// Check that no record was changed, removed or reordered
+    Verify(Json),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditTail {
+    /// How many
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+    pub(super) lines: usize,
+    /// Go on printing what is appended
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Print the records as they stand in the file
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ca {
+    /// Describe the authority: names it may sign, end, fingerprint
+    Show(CaShow),
+    /// Make a new one; running tools need the new trust bundle
+    Rotate(Json),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CaShow {
+    /// Print the certificates in PEM, to be added to a trust store
+    #[arg(long, conflicts_with = "json")]
+    pub(super) pem: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// bash, elvish, fish, powershell or zsh
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}

@@ -1,0 +1,249 @@
+//! The trust bundles of a state directory, written for child processes.
+//!
+//! Reading the platform's roots and making a Java trust store costs tens of milliseconds, so what
+//! they are made of is fingerprinted, and nothing is written while that stays the same.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use rustls::pki_types::CertificateDer;
+
+use super::environment::{self, BundlePaths};
+use super::failure::{Failure, chain};
+use super::{linux, printer};
+use crate::ca::trust::write_bundles;
+use crate::config::trust::hex;
+
+/// The largest wgetrc that is copied, in bytes.
+const MAX_WGETRC: u64 = 1024 * 1024;
+
+/// Variables of the user.
+type Users<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The bundles of this state directory, up to date with our CA, the platform's roots and the
+/// files that the user's own variables name.
+pub(super) fn write(
+    state_dir: &Path,
+    ca_pem: &str,
+    users: Users<'_>,
+) -> Result<BundlePaths, Failure> {
+    let dir = state_dir.join("trust");
+    let user_files = user_files(users, &dir);
+    let wgetrc = user_wgetrc(users, &dir);
+    let inputs = fingerprint(ca_pem, &user_files, wgetrc.as_deref());
+    // One environment's bundles must not change under another's running tools: each set of user
+    // files has a directory of its own, and the most common set, none, always the same.
+    let dir = dir.join(set_name(&user_files, wgetrc.as_deref()));
+    let paths = BundlePaths {
+        ca: dir.join("valetkey-ca.pem"),
+        combined: dir.join("combined.pem"),
+        java: dir.join("truststore.p12"),
+        wgetrc: dir.join("wgetrc"),
+    };
+    if is_current(&dir, &inputs, &paths) {
+        return Ok(paths);
+    }
+    let _lock = lock(&dir).map_err(|error| unwritable(&dir, &error))?;
+    if is_current(&dir, &inputs, &paths) {
+        return Ok(paths);
+    }
+    let made = write_bundles(&dir, ca_pem, &platform_roots(), &user_files)
+        .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
+    for (path, why) in &made.skipped {
+        printer::warn(
+            "ca-file-skipped",
+            &format!(
+                "a CA file that your environment names was left out: {}: {why}",
+                path.display()
+            ),
+            "tools behind the proxy will not trust what it holds; check the file",
+        );
+    }
+    let paths = BundlePaths { ca: made.ca, combined: made.combined, java: made.java, ..paths };
+    write_wgetrc(&paths, wgetrc.as_deref()).map_err(|error| unwritable(&dir, &error))?;
+    replace(&dir.join("inputs"), inputs.as_bytes()).map_err(|error| unwritable(&dir, &error))?;
+    Ok(paths)
+}
+
+/// CA files and directories that the user's variables name; ours, of an outer `run`, are not.
+fn user_files(users: Users<'_>, ours: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        environment::ca_variables().filter_map(users).map(PathBuf::from).collect();
+    if let Some(dirs) = users("SSL_CERT_DIR") {
+        files.extend(std::env::split_paths(&dirs));
+    }
+    files.retain(|path| !path.as_os_str().is_empty() && !path.starts_with(ours));
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// The wgetrc that wget would read without us.
+fn user_wgetrc(users: Users<'_>, ours: &Path) -> Option<PathBuf> {
+    let named = users("WGETRC").map(PathBuf::from).filter(|path| !path.starts_with(ours));
+    let path = named.or_else(|| Some(PathBuf::from(users("HOME")?).join(".wgetrc")))?;
+    path.is_file().then_some(path)
+}
+
+/// The roots of this machine, whatever `SSL_CERT_FILE` says: that file comes in as the user's.
+fn platform_roots() -> Vec<CertificateDer<'static>> {
+    let bundle = linux::ROOT_BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let roots = match bundle {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None).certs,
+        None => Vec::new(),
+    };
+    if roots.is_empty() { rustls_native_certs::load_native_certs().certs } else { roots }
+}
+
+/// What the bundles are made of, as text that changes with it. A store that we can't see the
+/// files of is looked at anew each day.
+fn fingerprint(ca_pem: &str, user_files: &[PathBuf], wgetrc: Option<&Path>) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(env!("CARGO_PKG_VERSION").as_bytes());
+    context.update(ca_pem.as_bytes());
+    let platform = linux::ROOT_BUNDLES.iter().map(Path::new);
+    for path in platform.chain(user_files.iter().map(PathBuf::as_path)).chain(wgetrc) {
+        context.update(path.as_os_str().as_encoded_bytes());
+        if let Ok(meta) = fs::metadata(path) {
+            let facts = [
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.size().cast_signed(),
+                meta.ino().cast_signed(),
+            ];
+            facts.iter().for_each(|fact| context.update(&fact.to_le_bytes()));
+        }
+    }
+    let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400;
+    context.update(&today.to_le_bytes());
+    hex(context.finish().as_ref())
+}
+
+fn set_name(user_files: &[PathBuf], wgetrc: Option<&Path>) -> String {
+    if user_files.is_empty() && wgetrc.is_none() {
+        return "plain".to_owned();
+    }
+    let mut context = digest::Context::new(&digest::SHA256);
+    for path in user_files.iter().map(PathBuf::as_path).chain(wgetrc) {
+        context.update(path.as_os_str().as_encoded_bytes());
+        context.update(b"\0");
+    }
+    hex(&context.finish().as_ref()[..8])
+}
+
+fn is_current(dir: &Path, inputs: &str, paths: &BundlePaths) -> bool {
+    fs::read_to_string(dir.join("inputs")).is_ok_and(|known| known == inputs)
+        && [&paths.ca, &paths.combined, &paths.java, &paths.wgetrc].iter().all(|p| p.is_file())
+}
+
+/// The user's settings, then ours: of two lines for one setting wget takes the last. A proxy set
+/// there would win over the environment's, so it is left out.
+fn write_wgetrc(paths: &BundlePaths, users: Option<&Path>) -> io::Result<()> {
+    let mut text = Vec::new();
+    if let Some(path) = users {
+        let file = File::open(path)?;
+        let mut theirs = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, MAX_WGETRC), &mut theirs)?;
+        for line in theirs.split(|byte| *byte == b'\n').filter(|line| !sets_https_proxy(line)) {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+    }
+    text.extend_from_slice(b"ca_certificate=");
+    text.extend_from_slice(paths.combined.as_os_str().as_encoded_bytes());
+    text.push(b'\n');
+    replace(&paths.wgetrc, &text)
+}
+
+/// wget ignores case, `-` and `_` in names.
+fn sets_https_proxy(line: &[u8]) -> bool {
+    let name = line.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let plain: Vec<u8> = (name.iter())
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    plain == b"httpsproxy"
+}
+
+/// Writes a file in one step, for our eyes only: a wgetrc may hold passwords.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(content)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn lock(dir: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => file.lock()?,
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    Ok(file)
+}
+
+fn unwritable(dir: &Path, error: &io::Error) -> Failure {
+    Failure::failed(
+        "trust-io",
+        format!("cannot write the trust bundles: {}: {error}", dir.display()),
+        "check that the disk has room and that the state directory is yours",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wgetrc_keeps_the_users_settings_but_not_their_proxy() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = dir.path().join("theirs");
+        fs::write(&theirs, "tries = 3\nHttps-Proxy = http://corp:3128\nhttp_proxy=x\n").unwrap();
+        let paths = BundlePaths {
+            ca: "/ca".into(),
+            combined: "/all.pem".into(),
+            java: "/j".into(),
+            wgetrc: dir.path().join("wgetrc"),
+        };
+        write_wgetrc(&paths, Some(&theirs)).unwrap();
+        let text = fs::read_to_string(&paths.wgetrc).unwrap();
+        assert_eq!(text, "tries = 3\nhttp_proxy=x\n\nca_certificate=/all.pem\n");
+    }
+
+    #[test]
+    fn fingerprints_follow_their_inputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("corp.pem");
+        fs::write(&file, "1").unwrap();
+        let before = fingerprint("ca", std::slice::from_ref(&file), None);
+        assert_eq!(before, fingerprint("ca", std::slice::from_ref(&file), None));
+        assert_ne!(before, fingerprint("other", std::slice::from_ref(&file), None));
+        fs::write(&file, "22").unwrap();
+        assert_ne!(before, fingerprint("ca", &[file], None));
+    }
+
+    #[test]
+    fn ours_of_an_outer_run_is_not_the_users() {
+        let users = |name: &str| match name {
+            "SSL_CERT_FILE" => Some(OsString::from("/state/trust/plain/combined.pem")),
+            "CURL_CA_BUNDLE" => Some(OsString::from("/corp.pem")),
+            "SSL_CERT_DIR" => Some(OsString::from("/a:/b")),
+            _ => None,
+        };
+        let files = user_files(&users, Path::new("/state/trust"));
+        assert_eq!(files, ["/a", "/b", "/corp.pem"].map(PathBuf::from));
+    }
+}

@@ -1,0 +1,119 @@
+//! `ca show` and `ca rotate`; and the creation of the CA by `init`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::admin_client::{AdminClient, AdminError};
+use super::args::{Ca, CaShow, Json};
+use super::failure::{Failure, chain};
+use super::{context, printer};
+use crate::ca::{Authority, CaError, Description, Opened, Rotation};
+use crate::config::Config;
+use crate::model::clock::SystemClock;
+
+pub(super) fn run(args: &Ca, explicit: Option<&Path>) -> Result<(), Failure> {
+    let config = context::config(explicit)?;
+    match args {
+        Ca::Rotate(json) => rotate(json, &config),
+        Ca::Show(show) => self::show(show, &config),
+    }
+}
+
+/// Creates the CA where there is none yet, and says so.
+pub(super) fn create(config: &Config) -> Result<(), Failure> {
+    let (authority, opened) = open(config)?;
+    let directory = authority.describe().directory;
+    let verb = if opened == Opened::Existing {
+        "there is a local CA already"
+    } else {
+        "created the local CA"
+    };
+    printer::note(&format!("{verb}: {}", directory.display()));
+    Ok(())
+}
+
+fn show(args: &CaShow, config: &Config) -> Result<(), Failure> {
+    let dir = directory(config);
+    let (description, pem) = crate::ca::show(&dir, SystemTime::now())?.ok_or_else(|| {
+        Failure::failed(
+            "ca-absent",
+            format!("there is no local CA yet: {}", dir.display()),
+            "`valetkey init`, `run` and `serve` create it",
+        )
+    })?;
+    if args.pem {
+        printer::bytes(pem.as_bytes())
+    } else if args.json {
+        printer::json(&description)
+    } else {
+        printer::line(human(&description))
+    }
+}
+
+fn rotate(args: &Json, config: &Config) -> Result<(), Failure> {
+    let runtime = context::runtime()?;
+    let description = runtime.block_on(async {
+        match AdminClient::connect(&config.admin.socket).await {
+            Ok(mut daemon) => Ok(daemon.post::<Value>("/v1/ca/rotate").await?),
+            Err(AdminError::Absent { .. }) => rotate_here(config),
+            Err(error) => Err(error.into()),
+        }
+    })?;
+    if args.json {
+        return printer::json(&description);
+    }
+    // The daemon and we describe it in the same words; what is on disk now is what it said.
+    if let Some((description, _)) = crate::ca::show(&directory(config), SystemTime::now())? {
+        printer::line(human(&description))?;
+    }
+    printer::note("tools started before this trust the old root until its end; start others anew");
+    Ok(())
+}
+
+fn rotate_here(config: &Config) -> Result<Value, Failure> {
+    let (authority, _) = open(config)?;
+    authority.rotate(Rotation::Planned)?;
+    serde_json::to_value(authority.describe()).map_err(|error| {
+        Failure::failed("output-invalid", error, "this is a mistake of ours: please report it")
+    })
+}
+
+fn open(config: &Config) -> Result<(Authority, Opened), Failure> {
+    let routed = config.routes.iter().map(|route| route.value.host.as_str());
+    let names: Vec<Arc<str>> =
+        routed.chain(config.ca.permit.iter().map(String::as_str)).map(Arc::from).collect();
+    Ok(Authority::open(&directory(config), &config.ca, &names, Arc::new(SystemClock))?)
+}
+
+fn directory(config: &Config) -> PathBuf {
+    config.state_dir.join("ca")
+}
+
+fn human(ca: &Description) -> String {
+    let names = ca.permitted.as_ref().map_or_else(
+        || "any name".to_owned(),
+        |names| names.iter().map(|name| &**name).collect::<Vec<_>>().join(", "),
+    );
+    let mut text = format!(
+        "directory   {}\nmay sign    {names}\nsuccessor   due {}",
+        ca.directory.display(),
+        ca.successor_due
+    );
+    for root in &ca.roots {
+        let role = format!("{:?}", root.role).to_lowercase();
+        text.push_str(&format!(
+            "\n{role:<12}{}\n{:<12}until {}\n{:<12}sha256 {}",
+            root.subject, "", root.not_after, "", root.sha256
+        ));
+    }
+    text
+}
+
+impl From<CaError> for Failure {
+    fn from(error: CaError) -> Self {
+        Self::failed(error.code(), chain(&error), error.hint())
+    }
+}

@@ -1,0 +1,62 @@
+//! `check`: everything that is wrong with the config, at once.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::Json;
+use super::failure::{Exit, Failure};
+use super::printer;
+use crate::config::Config;
+use crate::config::check::{LoadError, load};
+use crate::config::problem::{Problem, Severity};
+use crate::policy::Policy;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    problems: &'a [Problem],
+}
+
+pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
+    let (config, problems) = match load(explicit) {
+        Ok((config, mut problems)) => {
+            problems.extend(policy_problems(&config));
+            problems.sort_by_key(|problem| (problem.severity, problem.line));
+            (Some(config), problems)
+        }
+        Err(LoadError::Invalid { problems, .. }) => (None, problems),
+        Err(error @ LoadError::Locate(_)) => return Err(error.into()),
+    };
+    let ok = problems.iter().all(|problem| problem.severity == Severity::Warning);
+    if args.json {
+        printer::json(&Report { ok, problems: &problems })?;
+    } else {
+        for problem in &problems {
+            printer::line(problem.to_string())?;
+        }
+        if let Some(config) = config.filter(|_| ok) {
+            printer::line(summary(&config))?;
+        }
+    }
+    if ok { Ok(()) } else { Err(Failure::silent(Exit::Usage)) }
+}
+
+/// What only the compiled policy can know.
+fn policy_problems(config: &Config) -> Vec<Problem> {
+    match Policy::compile(config) {
+        Ok((_, warnings)) => warnings,
+        Err(problems) => problems,
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "fine: {}: {}, {}",
+        config.path.display(),
+        count(config.routes.len(), "route"),
+        count(config.credentials.len(), "credential")
+    )
+}

@@ -1,0 +1,59 @@
+//! `explain METHOD URL`: what a request would get, and why. Mints nothing; exit code 3 where it
+//! would be refused.
+
+use std::path::Path;
+
+use http::{Method, Uri};
+
+use super::args::Explain;
+use super::failure::{Exit, Failure};
+use super::{context, printer, session};
+use crate::model::client::Client;
+use crate::policy::Policy;
+
+pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure> {
+    let method = method(&args.method)?;
+    let url = url(&args.url)?;
+    let config = context::config(explicit)?;
+    let (policy, _) = Policy::compile(&config).map_err(|problems| {
+        printer::problems(&problems);
+        Failure::usage("config-invalid", "the config has errors", "`valetkey check` lists them")
+    })?;
+    // As the tool that `run` would start: ours by uid, with a session that has no name yet.
+    let client = Client {
+        session: None,
+        uid: Some(rustix::process::getuid().as_raw()),
+        user: Some(session::user().into()),
+    };
+    let explanation = policy.explain(&client, &method, &url).map_err(|_| bad_url(&args.url))?;
+    if args.json.json {
+        printer::json(&explanation)?;
+    } else {
+        printer::line(explanation.to_string())?;
+    }
+    if explanation.decision == "deny" { Err(Failure::silent(Exit::Refused)) } else { Ok(()) }
+}
+
+fn method(text: &str) -> Result<Method, Failure> {
+    Method::from_bytes(text.to_ascii_uppercase().as_bytes()).map_err(|_| {
+        Failure::usage(
+            "method-invalid",
+            format!("not an HTTP method: {text}"),
+            "as in: valetkey explain GET https://api.example.com/v1/orders",
+        )
+    })
+}
+
+/// A URL without a scheme is taken for https, the only one that can get a token.
+fn url(text: &str) -> Result<Uri, Failure> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    whole.parse().map_err(|_| bad_url(text))
+}
+
+fn bad_url(text: &str) -> Failure {
+    Failure::usage(
+        "url-invalid",
+        format!("not a URL with a host: {text}"),
+        "as in: valetkey explain GET https://api.example.com/v1/orders",
+    )
+}

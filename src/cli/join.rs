@@ -1,0 +1,217 @@
+//! Joining the daemon of a config, or starting one where none runs.
+//!
+//! Whoever starts one waits until its admin socket answers. Two who start at once get one daemon:
+//! the second daemon loses the lock of the state directory and ends, and its starter finds the
+//! first one's socket.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::admin_client::{AdminClient, AdminError};
+use super::failure::Failure;
+use crate::config::{Config, env};
+
+/// How long a daemon may take to listen. Making a CA takes some 20 ms; a busy machine, seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at the socket: a daemon is up after some 30 ms.
+const LOOK_EVERY: Duration = Duration::from_millis(3);
+/// The log is set aside beyond this size, so two of them are the most there is.
+const MAX_LOG: u64 = 1024 * 1024;
+
+/// How long a daemon that is started here stays without work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// Until it is stopped.
+    Forever,
+    /// Ten minutes.
+    WhileUsed,
+}
+
+/// The daemon of this config, started if need be.
+pub(super) async fn join(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    match AdminClient::connect(&config.admin.socket).await {
+        Err(AdminError::Absent { .. }) => start(config, stay).await,
+        other => Ok(other?),
+    }
+}
+
+async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    let (log, start) = open_log(&config.state_dir)?;
+    let mut daemon = spawn(config, stay, log)?;
+    let log = Log { path: log_path(&config.state_dir), start };
+    wait_for(&config.admin.socket, &mut || daemon.try_wait(), &log).await
+}
+
+/// A daemon's log, and where its own part begins.
+pub(super) struct Log {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Its length when the daemon started.
+    pub(super) start: u64,
+}
+
+/// Waits until the daemon that was just started answers, or has `ended`.
+pub(super) async fn wait_for(
+    socket: &Path,
+    ended: &mut dyn FnMut() -> io::Result<Option<ExitStatus>>,
+    log: &Log,
+) -> Result<AdminClient, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut gone = false;
+    loop {
+        match AdminClient::connect(socket).await {
+            Err(AdminError::Absent { .. }) => {}
+            other => return Ok(other?),
+        }
+        // Its end cannot be asked for twice. One that lost the lock is no failure: the winner is
+        // about to listen.
+        gone =
+            gone || ended().map_err(|error| not_started(&log.path, &error.to_string()))?.is_some();
+        if gone && !lost_the_lock(log) {
+            return Err(ended_early(log));
+        }
+        if Instant::now() >= deadline {
+            return Err(too_slow(log));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// `serve --detached` leaves our terminal and our process group by itself (`setsid`).
+fn spawn(config: &Config, stay: Stay, log: File) -> Result<Child, Failure> {
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::failed("daemon-not-started", error, "is the program still where it was?")
+    })?;
+    let mut command = Command::new(&program);
+    command.arg("serve").arg("--config").arg(&config.path).arg("--detached");
+    if stay == Stay::WhileUsed {
+        command.args(["--idle-exit", "10m"]);
+    }
+    command
+        .env(env::STATE_DIR, &config.state_dir)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|error| not_started(&program, &error.to_string()))
+}
+
+/// `daemon.log` in the state directory.
+pub(super) fn log_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("daemon.log")
+}
+
+/// The log, opened for appending, and its present length.
+fn open_log(state_dir: &Path) -> Result<(File, u64), Failure> {
+    let path = log_path(state_dir);
+    let open = || -> io::Result<(File, u64)> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_LOG) {
+            fs::rename(&path, path.with_extension("log.1"))?;
+        }
+        let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    };
+    open().map_err(|error| {
+        Failure::failed(
+            "state-dir-unwritable",
+            format!("cannot write {}: {error}", path.display()),
+            "check the permissions of the state directory, or set VALETKEY_STATE_DIR",
+        )
+    })
+}
+
+impl Log {
+    /// What the daemon has written, at most 16 KiB of it.
+    fn text(&self) -> String {
+        let read = || -> io::Result<String> {
+            let mut file = File::open(&self.path)?;
+            file.seek(SeekFrom::Start(self.start))?;
+            let mut text = Vec::new();
+            file.take(16 * 1024).read_to_end(&mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        read().unwrap_or_default()
+    }
+
+    fn hint(&self) -> String {
+        format!("its log may say why: {}", self.path.display())
+    }
+}
+
+fn lost_the_lock(log: &Log) -> bool {
+    log.text().contains("error[daemon-running]")
+}
+
+/// The daemon's own words, as its `serve` wrote them.
+fn ended_early(log: &Log) -> Failure {
+    match reason(&log.text()) {
+        Some(Reason { code, message, hint }) => Failure::failed(
+            code.to_owned(),
+            format!("the daemon did not start: {message}"),
+            hint.map_or_else(|| log.hint(), str::to_owned),
+        ),
+        None => Failure::failed("daemon-not-started", "the daemon ended at once", log.hint()),
+    }
+}
+
+/// What `printer::failure` writes, read back.
+#[derive(Debug, PartialEq, Eq)]
+struct Reason<'a> {
+    code: &'a str,
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
+/// The last `error[…]: message` of a log, and the hint under it.
+fn reason(log: &str) -> Option<Reason<'_>> {
+    let mut hint = None;
+    for line in log.lines().rev() {
+        if let Some((code, message)) =
+            line.strip_prefix("error[").and_then(|rest| rest.split_once("]: "))
+        {
+            return Some(Reason { code, message, hint });
+        }
+        hint = line.trim_start().strip_prefix("hint: ");
+    }
+    None
+}
+
+fn not_started(what: &Path, why: &str) -> Failure {
+    Failure::failed(
+        "daemon-not-started",
+        format!("the daemon did not start: {}: {why}", what.display()),
+        "`valetkey serve` in another terminal shows more",
+    )
+}
+
+fn too_slow(log: &Log) -> Failure {
+    let message = format!("the daemon does not listen after {PATIENCE:?}");
+    Failure::failed("daemon-not-started", message, log.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_reason_in_a_log() {
+        let log =
+            "INFO starting\nerror[port-in-use]: 127.0.0.1:8383 is in use\n  hint: stop the other\n";
+        let wanted = Reason {
+            code: "port-in-use",
+            message: "127.0.0.1:8383 is in use",
+            hint: Some("stop the other"),
+        };
+        assert_eq!(reason(log), Some(wanted));
+        assert_eq!(reason("nothing\nhere\n"), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! Floor 7: what a person touches. A command becomes an exit code.
+//!
+//! One file per command; `args` holds the clap types, `printer` is the only place that prints,
+//! `failure` is how every command says why it didn't do what it was asked.
+
+mod admin_client;
+mod args;
+mod audit;
+mod audit_line;
+mod bundles;
+mod ca;
+mod check;
+mod child;
+mod completions;
+mod context;
+mod demo;
+mod env;
+mod environment;
+mod explain;
+mod failure;
+mod init;
+mod join;
+mod linux;
+mod no_proxy;
+mod printer;
+mod run;
+mod serve;
+mod session;
+mod shell;
+mod status;
+mod trust;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use failure::{Exit, Failure};
+
+/// Reads the command line, does what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => finish(run(cli)),
+        Err(error) => usage(&error),
+    };
+    ExitCode::from(exit.code())
+}
+
+fn finish(result: Result<Exit, Failure>) -> Exit {
+    result.unwrap_or_else(|failure| {
+        printer::failure(&failure);
+        failure.exit
+    })
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let config = cli.config.as_deref();
+    match cli.command {
+        Command::Audit(args) => audit::run(&args, config),
+        Command::Ca(args) => ca::run(&args, config),
+        Command::Check(args) => check::run(&args, config),
+        Command::Completions(args) => completions::run(&args),
+
+        Command::Demo(args) => demo::run(&args),
+        Command::Env(args) => env::run(&args, config),
+        Command::Explain(args) => explain::run(&args, config),
+        Command::Init(args) => init::run(&args, config),
+        Command::Run(args) => return run::run(&args, config),
+        Command::Serve(args) => serve::run(&args, config, cli.verbose),
+        Command::Status(args) => status::run(&args, config),
+        Command::Trust(args) => trust::run(&args),
+    }
+    .map(|()| Exit::Fine)
+}
+
+/// `--help`, `--version` and what clap could not read.
+fn usage(error: &clap::Error) -> Exit {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        return finish(printer::bytes(text.as_bytes()).map(|()| Exit::Fine));
+    }
+    let exit = if names_run(std::env::args_os()) { Exit::Child(125) } else { Exit::Usage };
+    printer::usage(&text);
+    exit
+}
+
+/// Whether a command line that could not be read is one of `run`, whose own failures are 125.
+fn names_run(args: impl Iterator<Item = OsString>) -> bool {
+    let mut args = args.skip(1);
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--config") => drop(args.next()),
+            Some(flag) if flag.starts_with('-') => {}
+            command => return command == Some("run"),
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn knows_run_in_a_broken_command_line() {
+        let names = |line: &str| names_run(line.split(' ').map(OsString::from));
+        assert!(names("valetkey run") && names("valetkey --config run run"));
+        assert!(!names("valetkey check run") && !names("valetkey"));
+    }
+}

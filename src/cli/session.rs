@@ -1,0 +1,105 @@
+//! An open session and the environment that uses it: the common part of `run`, `env` and `demo`.
+
+use std::ffi::OsString;
+use std::process;
+use std::time::Duration;
+
+use super::admin_client::{AdminClient, OpenSession, Session};
+use super::environment::{self, Environment, Inputs};
+use super::failure::Failure;
+use super::{bundles, printer};
+use crate::config::Config;
+
+/// The life of a session that no process bounds.
+const ENV_LIFE: Duration = Duration::from_secs(8 * 3600);
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A shell that evaluates what we print: 8 hours.
+    Env,
+    /// One command: it ends with this process.
+    Run,
+}
+
+/// A session that was opened, and what its tool's environment is to be.
+pub(super) struct Open {
+    daemon: AdminClient,
+    /// Its public name.
+    pub(super) name: String,
+    /// The proxy, without credentials.
+    pub(super) proxy: String,
+    /// RFC 3339; none where a process bounds it.
+    pub(super) until: Option<String>,
+    /// For the tool.
+    pub(super) environment: Environment,
+}
+
+/// Opens a session and writes the trust bundles, if they changed. `users` are the variables that
+/// the tool would have without us.
+pub(super) async fn open(
+    config: &Config,
+    mut daemon: AdminClient,
+    kind: Kind,
+    users: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Open, Failure> {
+    let user = user();
+    let wanted = match kind {
+        Kind::Env => OpenSession {
+            kind: "env",
+            user: &user,
+            pid: None,
+            lifetime_s: Some(ENV_LIFE.as_secs()),
+        },
+        Kind::Run => {
+            OpenSession { kind: "run", user: &user, pid: Some(process::id()), lifetime_s: None }
+        }
+    };
+    let session = daemon.open(&wanted).await?;
+    let bundles = match bundles::write(&config.state_dir, &session.ca_pem, users) {
+        Ok(bundles) => bundles,
+        Err(failure) => {
+            // Without trust it is of no use; its end by pid or time would come too.
+            let _ = daemon.close(&session.name).await;
+            return Err(failure);
+        }
+    };
+    let environment = environment::compute(&Inputs {
+        proxy: &session.proxy,
+        session: (&session.name, &session.secret),
+        placeholders: &session.placeholders,
+        routed_hosts: &session.routed_hosts,
+        remove: &session.remove_env,
+        bundles: &bundles,
+        users,
+    });
+    let Session { name, proxy, until, .. } = session;
+    Ok(Open { daemon, name, proxy, until, environment })
+}
+
+impl Open {
+    /// What of the user's own environment the tool will not see as it is.
+    pub(super) fn say_warnings(&self) {
+        for warning in &self.environment.warnings {
+            printer::warn(warning.code, &warning.text, warning.hint);
+        }
+    }
+
+    /// Ends it; what was minted for it is dropped.
+    pub(super) async fn close(&mut self) -> Result<(), Failure> {
+        Ok(self.daemon.close(&self.name).await?)
+    }
+}
+
+/// Our own environment.
+pub(super) fn inherited(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The login name, for the audit; the daemon knows the uid by itself.
+pub(super) fn user() -> String {
+    ["LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| format!("uid:{}", rustix::process::getuid().as_raw()))
+}
