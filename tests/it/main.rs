@@ -16,7 +16,11 @@
     reason = "a test that cannot go on panics and says why"
 )]
 
+mod cli;
 mod clients;
+mod docs;
+mod floors;
 mod harness;
 mod invariant;
 mod mutant;
+mod proxy;

@@ -70,11 +70,20 @@ pub struct Answer {
     pub rest: Option<(Gate, Vec<u8>)>,
     /// The connection is cut in the middle of the body.
     pub cut: bool,
+    /// Sent after the body; HTTP/2 only.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Answer {
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, headers: vec![], body: body.into(), rest: None, cut: false }
+        Self {
+            status: 200,
+            headers: vec![],
+            body: body.into(),
+            rest: None,
+            cut: false,
+            trailers: vec![],
+        }
     }
 
     pub fn status(mut self, status: u16) -> Self {
@@ -89,6 +98,11 @@ impl Answer {
 
     pub fn then(mut self, gate: &Gate, rest: impl Into<Vec<u8>>) -> Self {
         self.rest = Some((gate.clone(), rest.into()));
+        self
+    }
+
+    pub fn trailer(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.trailers.push((name.to_owned(), value.into()));
         self
     }
 
@@ -308,7 +322,11 @@ fn response_http2(answer: Answer) -> http::Response<Scripted> {
         let wait: Wait = Box::pin(async move { gate.passed().await });
         (wait, rest)
     });
-    response.body(Scripted { first: Some(answer.body), rest, cut: answer.cut }).unwrap()
+    let trailers = answer.trailers.iter().map(|(name, value)| {
+        (name.parse::<http::HeaderName>().unwrap(), value.parse::<http::HeaderValue>().unwrap())
+    });
+    let trailers = Some(trailers.collect()).filter(|t: &http::HeaderMap| !t.is_empty());
+    response.body(Scripted { first: Some(answer.body), rest, cut: answer.cut, trailers }).unwrap()
 }
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -318,6 +336,7 @@ struct Scripted {
     first: Option<Vec<u8>>,
     rest: Option<(Wait, Vec<u8>)>,
     cut: bool,
+    trailers: Option<http::HeaderMap>,
 }
 
 impl hyper::body::Body for Scripted {
@@ -334,7 +353,9 @@ impl hyper::body::Body for Scripted {
         if self.cut {
             return Poll::Ready(Some(Err(std::io::Error::other("cut by script"))));
         }
-        let Some((wait, _)) = self.rest.as_mut() else { return Poll::Ready(None) };
+        let Some((wait, _)) = self.rest.as_mut() else {
+            return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
+        };
         if wait.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }

@@ -237,11 +237,16 @@ pub async fn http2_send(
 ) -> hyper::Result<Message> {
     let response = soon("an HTTP/2 answer", sender.send_request(request)).await?;
     let (parts, body) = response.into_parts();
-    let headers = parts.headers.iter();
     let body = soon("an HTTP/2 body", body.collect()).await;
+    let text =
+        |(n, v): (&http::HeaderName, &http::HeaderValue)| (n.to_string(), v.as_bytes().to_vec());
+    let mut headers: Vec<_> = parts.headers.iter().map(text).collect();
+    if let Some(trailers) = body.as_ref().ok().and_then(|b| b.trailers()) {
+        headers.extend(trailers.iter().map(text).map(|(n, v)| (format!("trailer:{n}"), v)));
+    }
     Ok(Message {
         first_line: format!("HTTP/2 {}", parts.status.as_u16()),
-        headers: headers.map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
+        headers,
         complete: body.is_ok(),
         body: body.map(|b| b.to_bytes().to_vec()).unwrap_or_default(),
     })

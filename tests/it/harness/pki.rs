@@ -1,16 +1,18 @@
-//! A throw-away PKI: one CA per test and the server certificates, good and bad, that it signs.
+//! A throw-away PKI: a root and an intermediate per test, and the server certificates, good and bad, by the
+//! profiles of `certs/`.
 //!
 //! Keys are made at test time and live in memory only.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use valetkey::ca::Scope;
+use valetkey::ca::profile::{Blanks, Profile, SignedBy};
 
 /// The crypto of every TLS end in the tests.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -19,9 +21,10 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 /// A CA that Valetkey is told to trust (or not).
 pub struct Pki {
-    issuer: Issuer<'static, KeyPair>,
+    intermediate: Issuer<'static, KeyPair>,
+    intermediate_der: CertificateDer<'static>,
     pem: String,
-    der: CertificateDer<'static>,
+    scope: Scope,
 }
 
 /// A certificate chain with its key.
@@ -30,103 +33,90 @@ pub struct Identity {
     pub key: KeyPair,
 }
 
-/// What is wrong with a server's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// Ended in 2001.
-    Expired,
-    /// Begins in 2090.
-    NotYetValid,
-    /// Names another host.
-    WrongHost,
-    /// Signed by its own key.
-    SelfSigned,
-    /// Signed by a CA that nobody knows.
-    UnknownCa,
-    /// A subject common name and no subject alternative name.
-    CommonNameOnly,
-    /// For clients, not servers.
-    ClientPurpose,
+/// Reads one profile of `certs/`.
+fn profile(name: &str) -> Profile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(format!("{name}.toml"));
+    Profile::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-impl Flaw {
-    pub const ALL: [Self; 7] = [
-        Self::Expired,
-        Self::NotYetValid,
-        Self::WrongHost,
-        Self::SelfSigned,
-        Self::UnknownCa,
-        Self::CommonNameOnly,
-        Self::ClientPurpose,
-    ];
+/// The names of all profiles that a verifier must refuse.
+pub fn flaws() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .filter_map(|entry| {
+            entry.ok()?.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned)
+        })
+        .filter(|name| profile(name).refused.is_some())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 8, "the bad profiles are there: {names:?}");
+    names
 }
 
 impl Pki {
+    /// Signs any name.
     pub fn new() -> Self {
+        Self::within(Scope::Any)
+    }
+
+    fn within(scope: Scope) -> Self {
+        let root_key = KeyPair::generate().unwrap();
+        let root_params = params(&profile("root"), "", &scope);
+        let root = root_params.self_signed(&root_key).unwrap();
+        let root_issuer = Issuer::new(root_params, root_key);
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, super::canary("Test CA"));
-        let certificate = params.self_signed(&key).unwrap();
+        let own = params(&profile("intermediate"), "", &scope);
+        let certificate = own.signed_by(&key, &root_issuer).unwrap();
         Self {
-            pem: certificate.pem(),
-            der: certificate.der().clone(),
-            issuer: Issuer::new(params, key),
+            pem: root.pem(),
+            intermediate_der: certificate.der().clone(),
+            intermediate: Issuer::new(own, key),
+            scope,
         }
     }
 
+    /// The root, for whoever shall trust it.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
     /// A good certificate for these names.
     pub fn server(&self, names: &[&str]) -> Identity {
-        self.sign(leaf(names))
+        let mut params = params(&profile("leaf"), names[0], &self.scope);
+        let names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
+        params.subject_alt_names = names.collect();
+        self.sign(&params)
     }
 
-    /// A certificate for `host` that a careful client refuses.
-    pub fn flawed(&self, host: &str, flaw: Flaw) -> Identity {
-        let mut params = leaf(&[host]);
-        match flaw {
-            Flaw::Expired => {
-                params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-                params.not_after = rcgen::date_time_ymd(2001, 1, 1);
-            }
-            Flaw::NotYetValid => {
-                params.not_before = rcgen::date_time_ymd(2090, 1, 1);
-                params.not_after = rcgen::date_time_ymd(2091, 1, 1);
-            }
-            Flaw::WrongHost => params = leaf(&["wrong.example"]),
-            Flaw::SelfSigned => {
+    /// A certificate for `host` by a profile that a careful client refuses, below a root that is constrained
+    /// to `host`: the second value is that root, to be trusted.
+    pub fn flawed(host: &str, name: &str) -> (Identity, String) {
+        let pki = Self::within(Scope::of_names(&[host.into()]).unwrap());
+        let profile = profile(name);
+        let params = params(&profile, host, &pki.scope);
+        let identity = match profile.issuer {
+            SignedBy::Intermediate | SignedBy::Root => pki.sign(&params),
+            SignedBy::Stranger => Self::within(pki.scope.clone()).sign(&params),
+            SignedBy::Itself => {
                 let key = KeyPair::generate().unwrap();
-                let chain = vec![params.self_signed(&key).unwrap().der().clone()];
-                return Identity { chain, key };
+                Identity { chain: vec![params.self_signed(&key).unwrap().der().clone()], key }
             }
-            Flaw::UnknownCa => return Self::new().sign(params),
-            Flaw::CommonNameOnly => {
-                params = leaf(&[]);
-                params.distinguished_name.push(DnType::CommonName, host);
-            }
-            Flaw::ClientPurpose => {
-                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-            }
-        }
-        self.sign(params)
+        };
+        (identity, pki.pem)
     }
 
-    fn sign(&self, params: CertificateParams) -> Identity {
+    fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity { chain: vec![certificate.der().clone(), self.der.clone()], key }
+        let certificate = params.signed_by(&key, &self.intermediate).unwrap();
+        Identity { chain: vec![certificate.der().clone(), self.intermediate_der.clone()], key }
     }
 }
 
-fn leaf(names: &[&str]) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params
+fn params(profile: &Profile, host: &str, scope: &Scope) -> CertificateParams {
+    let life = profile.life(SystemTime::now(), profile.lifetime);
+    let label = &super::canary("ca")[3..11];
+    profile.params(Blanks { host, label, scope, life }).unwrap()
 }
 
 impl Identity {

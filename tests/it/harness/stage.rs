@@ -15,7 +15,7 @@ use super::http1::{Message, Reader};
 use super::issuer::Issuer;
 use super::naive::Naive;
 use super::pki::Pki;
-use super::valetkey::{Running, Valetkey};
+use super::valetkey::{Home, Running, Valetkey};
 
 /// The routed host that most checks aim at.
 pub const ORDERS: &str = "api.orders.example";
@@ -147,6 +147,26 @@ impl Stage {
     /// The CA that clients trust.
     pub fn ca_pem(&self) -> &str {
         &self.ca
+    }
+
+    /// The CA in a file, for clients that want one.
+    pub fn ca_file(&self) -> std::path::PathBuf {
+        let path = self.running().expect("a real proxy").home.path("client-ca.pem");
+        std::fs::write(&path, &self.ca).unwrap();
+        path
+    }
+
+    /// Valetkey itself, to be stopped or killed.
+    pub fn running_mut(&mut self) -> &mut Running {
+        match &mut self.proxy {
+            Proxy::Naive(_) => panic!("a real proxy"),
+            Proxy::Valetkey(running) => running,
+        }
+    }
+
+    /// Starts Valetkey again after its end; clients keep the CA that they know.
+    pub async fn restart(&mut self, home: &Home) {
+        self.proxy = Proxy::Valetkey(Box::new(home.start().await));
     }
 
     pub fn trust(&self) -> Trust<'_> {

@@ -27,6 +27,7 @@ pub struct Valetkey {
     roots: Vec<String>,
     rest: String,
     environment: Vec<(String, String)>,
+    ignores_file_size: bool,
 }
 
 impl Valetkey {
@@ -38,6 +39,7 @@ impl Valetkey {
             roots: Vec::new(),
             rest: String::new(),
             environment: Vec::new(),
+            ignores_file_size: false,
         }
     }
 
@@ -45,6 +47,12 @@ impl Valetkey {
     pub fn trusting(mut self, pki: &Pki) -> Self {
         let name = format!("root-{}.pem", self.roots.len());
         self.write(&name, pki.pem());
+        self.roots.push(format!("{name:?}"));
+        self
+    }
+
+    /// As [`Valetkey::trusting`], for a file that was written before.
+    pub fn also_trusting(mut self, name: &str) -> Self {
         self.roots.push(format!("{name:?}"));
         self
     }
@@ -94,6 +102,12 @@ impl Valetkey {
         self
     }
 
+    /// Beyond the limit of file size, writing fails instead of killing.
+    pub fn ignoring_file_size_signal(mut self) -> Self {
+        self.ignores_file_size = true;
+        self
+    }
+
     /// A file beside the config.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.write(name, text);
@@ -126,7 +140,13 @@ impl Valetkey {
         let config = self.home.path().join("valetkey.toml");
         std::fs::write(&config, self.config_text()).unwrap();
         let state = self.home.path().join("state");
-        Home { dir: Arc::new(self.home), config, state, environment: self.environment }
+        Home {
+            dir: Arc::new(self.home),
+            config,
+            state,
+            environment: self.environment,
+            ignores_file_size: self.ignores_file_size,
+        }
     }
 
     /// Starts the daemon and waits until it listens.
@@ -142,6 +162,7 @@ pub struct Home {
     pub config: PathBuf,
     pub state: PathBuf,
     environment: Vec<(String, String)>,
+    ignores_file_size: bool,
 }
 
 impl Home {
@@ -158,7 +179,14 @@ impl Home {
 
     /// As [`Home::command`], without `--config`.
     pub fn bare_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = if self.ignores_file_size {
+            // An ignored signal stays ignored across exec.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+            shell
+        } else {
+            Command::new(BINARY)
+        };
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -257,6 +285,12 @@ impl Running {
     /// The next line on stderr, past or future, that holds `needle`; `None` when it ended without.
     pub async fn says(&self, needle: &str) -> Option<String> {
         self.stderr.line_with(needle).await
+    }
+
+    /// Waits until it has printed more than `before` bytes on stderr.
+    pub async fn says_more_than(&self, before: usize) {
+        let mut length = self.stderr.length.clone();
+        let _ = soon("more on stderr", length.wait_for(|n| *n > before)).await;
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
