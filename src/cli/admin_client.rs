@@ -24,6 +24,9 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// How long the daemon may take; making a CA is the slowest it does.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The code of [`AdminError::Broken`].
+pub(super) const BROKE_OFF: &str = "daemon-broke-off";
+
 /// A connection to the daemon.
 pub(super) struct AdminClient {
     sender: SendRequest<Full<Bytes>>,
@@ -213,7 +216,7 @@ impl From<AdminError> for Failure {
                 "`valetkey serve` runs one in the foreground; `valetkey run` starts one by itself",
             ),
             AdminError::Broken(_) => Self::failed(
-                "daemon-broke-off",
+                BROKE_OFF,
                 text,
                 "its log may say why: daemon.log in the state directory",
             ),

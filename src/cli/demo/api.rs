@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use jsonwebtoken::{Algorithm, Validation, decode};
+use jsonwebtoken::{Algorithm, Validation, decode, get_current_timestamp};
 
 use super::issuer::{AUDIENCE, Claims, Issuer, SCOPE};
 use super::net::{self, Answer};
@@ -73,6 +73,10 @@ impl Api {
                 _ => "not a token of our issuer for us",
             })?
             .claims;
+        // The library takes a token during the second it ends in; RFC 7519 section 4.1.4 doesn't.
+        if claims.exp <= get_current_timestamp() {
+            return Err("the token has ended");
+        }
         if claims.scope.split(' ').any(|scope| scope == SCOPE) {
             Ok(claims)
         } else {

@@ -15,7 +15,7 @@ use super::net::{self, Answer};
 use crate::cli::failure::Failure;
 use crate::model::id::random_text;
 
-/// The life of its tokens, in seconds.
+/// The life of its tokens, in seconds, as `expires_in` says.
 pub(super) const LIFE_S: u64 = 5;
 /// Whom its tokens are for.
 pub(super) const AUDIENCE: &str = "https://api.orders.example";
@@ -125,7 +125,8 @@ impl Issuer {
             aud: AUDIENCE.to_owned(),
             scope: SCOPE.to_owned(),
             iat: now,
-            exp: now + LIFE_S,
+            // `exp` has whole seconds: rounded up, or it would come before `expires_in` says.
+            exp: now + LIFE_S + 1,
             jti: random_text().chars().take(12).collect(),
         };
         let token = encode(&Header::new(Algorithm::ES256), &claims, &self.key).ok()?;
