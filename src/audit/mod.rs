@@ -119,7 +119,7 @@ impl AuditError {
                 "one daemon serves a state directory; stop the other, or set VALETKEY_STATE_DIR"
             }
             Self::Open { .. } => {
-                "check owner and permissions of the state directory; the audit must be a regular file"
+                "check owner, permissions and free space of the state directory; the audit must be a regular file"
             }
             Self::Write { .. } => {
                 "free space on the disk or make it writable; requests resume by themselves"
@@ -139,6 +139,7 @@ impl Audit {
         let places = Places::of(&config.path);
         let open = |source| AuditError::Open { path: config.path.clone(), source };
         make_dir(places.dir()).map_err(open)?;
+        make_dir(state_dir).map_err(open)?;
         let lock = lock(&places.lock)?;
         let key = Key::read_or_create(state_dir)?;
         let now = clock.now();
@@ -197,6 +198,7 @@ impl Audit {
             }
             surplus.into_iter().try_for_each(|first| self.delete_rotated(first))
         });
+        relock(&self.writer).flushed(done.as_ref().err());
         done.map_err(|source| self.unwritable(source))
     }
 

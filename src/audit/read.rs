@@ -114,17 +114,22 @@ impl Iterator for Records {
 }
 
 /// Every file, oldest first. The current one is opened before the others are listed: a rotation in
-/// between makes it turn up twice, which is seen, and never not at all.
+/// between makes it turn up under its new name, and it is still the last that is read.
 pub(crate) fn open_all(places: &Places) -> io::Result<Vec<(Arc<Path>, File)>> {
     let current = absent_is_none(File::open(&places.current))?;
     let id = current.as_ref().map(identity).transpose()?;
     let mut files = Vec::new();
     for first in places.list_rotated()? {
         let path = places.rotated(first);
-        // Pruned since it was listed: then it is not missed either.
-        let Some(file) = absent_is_none(File::open(&path))? else { continue };
-        if Some(identity(&file)?) != id {
-            files.push((Arc::from(path), file));
+        let Some(file) = absent_is_none(File::open(&path))? else {
+            // Rotation deleted it since it was listed, and so all that are older.
+            files.clear();
+            continue;
+        };
+        let was_current = Some(identity(&file)?) == id;
+        files.push((Arc::from(path), file));
+        if was_current {
+            return Ok(files);
         }
     }
     files.extend(current.map(|file| (Arc::from(places.current.clone()), file)));

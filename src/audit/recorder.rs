@@ -21,7 +21,17 @@ use crate::model::token::Token;
 /// The proof that a decision is in the kernel's hands, or that config waives it. Only made here.
 #[derive(Debug)]
 #[must_use = "a token may leave only with this"]
-pub struct Written(());
+pub struct Written {
+    /// The token of an `inject` decision.
+    token: Option<Fingerprint>,
+}
+
+impl Written {
+    /// Whether the decision was to inject just this token.
+    pub fn covers(&self, token: &Token) -> bool {
+        self.token.as_ref() == Some(token.fingerprint())
+    }
+}
 
 /// What is known of a request before it is judged.
 #[derive(Clone, Debug)]
@@ -79,6 +89,8 @@ pub struct Recorder {
     code: Option<Reason>,
     static_key: Option<(Fingerprint, &'static str)>,
     progress: Outcome,
+    /// The proof that a failed decision did not earn; `waive` may give it.
+    unwritten: Option<Written>,
     state: State,
 }
 
@@ -102,6 +114,7 @@ impl Recorder {
             code: None,
             static_key: None,
             progress: Outcome::default(),
+            unwritten: None,
             state: State::Undecided,
         }
     }
@@ -162,13 +175,17 @@ impl Recorder {
         record.policy = Some(self.policy.as_str().into());
         record.token = token.map(TokenFacts::from);
         record.static_key = self.static_key.as_ref().map(|(f, kind)| StaticKeyFacts::new(f, kind));
-        let written = self.audit.write(&mut record);
-        match written {
+        let result = self.audit.write(&mut record);
+        let injected = token.filter(|_| decision == Decision::Inject);
+        let written = Written { token: injected.map(|token| token.fingerprint().clone()) };
+        match result {
             Ok(_) => {
                 self.state = State::Decided;
-                Ok(Written(()))
+                self.unwritten = None;
+                Ok(written)
             }
             Err(e) => {
+                self.unwritten = Some(written);
                 self.code.get_or_insert(Reason::AuditUnavailable);
                 Err(e)
             }
@@ -181,11 +198,12 @@ impl Recorder {
         if !self.audit.continue_on_failure {
             return Err(error);
         }
+        let Some(written) = self.unwritten.take() else { return Err(error) };
         if self.code == Some(Reason::AuditUnavailable) {
             self.code = None;
         }
         self.state = State::Decided;
-        Ok(Written(()))
+        Ok(written)
     }
 
     /// Chains the outcome; it is in the file by the next decision or flush.

@@ -123,7 +123,7 @@ fn golden_lines() {
     recorder.credential(CredentialName::new("orders"));
     recorder.static_key(audit.keyed_fingerprint(&Secret::new("CANARY-KEY")), "opaque");
     let token = token(&bench.clock);
-    drop(recorder.decide(Decision::Inject, Some(&token)).unwrap());
+    assert!(recorder.decide(Decision::Inject, Some(&token)).unwrap().covers(&token));
     bench.clock.advance(Duration::from_millis(42));
     recorder.finish(Outcome { status: Some(200), bytes_in: 0, bytes_out: 512, code: None });
     audit.event(Event::minted(&CredentialName::new("orders"), &token)).unwrap();
@@ -272,9 +272,54 @@ fn on_failure_continue_waives_and_counts() {
     relock(&audit.writer).sink.space = Some(0);
     let mut recorder = recorder(&audit);
     let error = recorder.decide(Decision::Inject, None).unwrap_err();
-    drop(recorder.waive(error).unwrap());
+    assert!(!recorder.waive(error).unwrap().covers(&token(&bench.clock)));
+    let error = recorder.decide(Decision::Inject, Some(&token(&bench.clock))).unwrap_err();
+    assert!(recorder.waive(error).unwrap().covers(&token(&bench.clock)));
     recorder.finish(Outcome::default());
-    assert_eq!(audit.health().lost, 1);
+    assert_eq!(audit.health().lost, 2);
+}
+
+#[test]
+fn only_an_inject_decision_covers_a_token() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Audit>();
+    is_shared::<Recorder>();
+    let bench = Bench::new();
+    let (audit, _) = bench.open();
+    let token = token(&bench.clock);
+    let mut recorder = recorder(&audit);
+    assert!(!recorder.decide(Decision::Deny, Some(&token)).unwrap().covers(&token));
+    recorder.finish(Outcome::default());
+}
+
+#[test]
+fn a_head_that_cannot_be_written_shows_in_health_and_costs_no_record() {
+    let bench = Bench::new();
+    let (audit, _) = bench.open();
+    fs::create_dir(bench.place("audit.head.new")).unwrap();
+    deny(&audit);
+    assert_eq!(audit.flush().unwrap_err().code(), "audit-unavailable");
+    assert!(audit.health().unflushed.is_some() && audit.health().failing.is_none());
+    fs::remove_dir(bench.place("audit.head.new")).unwrap();
+    audit.flush().unwrap();
+    assert_eq!(audit.health().unflushed, None);
+    assert!(bench.verify().is_intact());
+}
+
+#[test]
+fn rotation_that_fails_costs_no_record() {
+    let bench = Bench::with(2048, 4);
+    let (audit, _) = bench.open();
+    let taken = Places::of(&bench.config.path).rotated(1);
+    fs::create_dir(&taken).unwrap();
+    (0..10).for_each(|_| deny(&audit));
+    assert!(fs::metadata(&bench.config.path).unwrap().len() > 2048);
+    fs::remove_dir(&taken).unwrap();
+    bench.clock.advance(Duration::from_secs(1));
+    deny(&audit);
+    assert!(taken.is_file());
+    audit.flush().unwrap();
+    assert!(bench.verify().is_intact());
 }
 
 #[test]
@@ -299,7 +344,7 @@ fn a_kill_at_any_byte_costs_only_torn_bytes() {
     let head = fs::read(bench.place("audit.head")).unwrap();
     {
         let (audit, _) = bench.open();
-        (0..2).for_each(|_| deny(&audit));
+        deny(&audit);
     }
     let text = fs::read(&bench.config.path).unwrap();
     for cut in whole.len()..text.len() {
@@ -449,6 +494,31 @@ fn eight_threads_make_one_chain() {
     let report = bench.verify();
     assert!(report.is_intact(), "{report:?}");
     assert_eq!(report.records, 80_000);
+}
+
+#[test]
+fn verify_beside_a_live_writer_raises_no_false_alarm() {
+    let bench = Bench::with(16 << 10, 2);
+    let (audit, _) = bench.open();
+    let busy = std::sync::atomic::AtomicUsize::new(2);
+    let still = || busy.load(std::sync::atomic::Ordering::Relaxed) > 0;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                (0..1_500).for_each(|_| deny(&audit));
+                busy.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+        scope.spawn(|| {
+            while still() {
+                audit.flush().unwrap();
+            }
+        });
+        while still() {
+            let report = bench.verify();
+            assert!(report.is_intact(), "{report:?}");
+        }
+    });
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct Health {
     pub failing: Option<String>,
     /// Since when attempts have failed.
     pub since: Option<SystemTime>,
+    /// Why the last flush failed (head, sync or deletion of old files); `None`: it did not.
+    pub unflushed: Option<String>,
     /// Records that could not be written since the start.
     pub lost: u64,
     /// Number of the last record written.
@@ -84,6 +86,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes note of how a flush as a whole went.
+    pub(crate) fn flushed(&mut self, error: Option<&io::Error>) {
+        if let (Some(error), None) = (error, &self.health.unflushed) {
+            tracing::error!(code = "audit-unflushed", %error, "the audit could not be flushed");
+        }
+        self.health.unflushed = error.map(ToString::to_string);
+    }
+
     /// The end of what is in the file.
     pub(crate) fn written(&self) -> Link {
         self.written
@@ -137,7 +147,7 @@ impl Writer {
             tracing::error!(
                 code = notice.code,
                 torn = notice.torn,
-                "the audit file was changed from outside"
+                "the audit file is not as it was left"
             );
             events.push(Event::notice(notice.code).with("torn_bytes", notice.torn));
         }

@@ -570,3 +570,81 @@ pub(super) fn run(program: &str, arguments: &[&OsStr]) -> (bool, String) {
     let words = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&words).into_owned())
 }
+
+/// Runs a handshake in memory: what the client found, or why it refused.
+fn handshake(
+    client: &Arc<rustls::ClientConfig>,
+    server: Arc<ServerConfig>,
+    host: &str,
+) -> Result<rustls::ClientConnection, rustls::Error> {
+    let name = host.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::clone(client), name)?;
+    let mut server = rustls::ServerConnection::new(server)?;
+    for _ in 0..8 {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        let mut wire = &wire[..];
+        while !wire.is_empty() {
+            server.read_tls(&mut wire).unwrap();
+            server.process_new_packets()?;
+        }
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        let mut wire = &wire[..];
+        while !wire.is_empty() {
+            client.read_tls(&mut wire).unwrap();
+            client.process_new_packets()?;
+        }
+    }
+    assert!(!client.is_handshaking());
+    Ok(client)
+}
+
+fn rustls_client(
+    roots: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    alpn: &[&str],
+) -> Arc<rustls::ClientConfig> {
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(pem::certificates(roots.as_bytes()).unwrap());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+#[test]
+fn rustls_accepts_resumes_and_refuses_a_thief() {
+    let bench = Bench::new();
+    let (authority, _) = bench.open(&[HOST]);
+    let roots = authority.roots_pem();
+    let config = || authority.server_config(HOST, Alpn::Both).unwrap();
+    for versions in [[&rustls::version::TLS13], [&rustls::version::TLS12]] {
+        let client = rustls_client(&roots, &versions, &["h2", "http/1.1"]);
+        let first = handshake(&client, config(), HOST).unwrap();
+        assert_eq!(first.alpn_protocol(), Some(&b"h2"[..]));
+        assert_eq!(first.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        let second = handshake(&client, config(), HOST).unwrap();
+        assert_eq!(second.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+        let none = rustls_client(&roots, &versions, &[]);
+        assert_eq!(handshake(&none, config(), HOST).unwrap().alpn_protocol(), None);
+    }
+
+    let stolen = bench.stolen();
+    let tls = Tls::new().unwrap();
+    let client = rustls_client(&roots, &[&rustls::version::TLS13], &[]);
+    for (profile, host) in [("leaf", "bank.example"), ("expired", HOST), ("wrong-host", HOST)] {
+        let leaf = Arc::new(tls.certified(forge(&stolen, profile, host)));
+        let server = Arc::new(tls.server_config(&leaf, Alpn::Both).unwrap());
+        let refused = handshake(&client, server, host).unwrap_err();
+        assert!(matches!(refused, rustls::Error::InvalidCertificate(_)), "{profile}: {refused}");
+    }
+}

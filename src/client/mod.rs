@@ -7,6 +7,7 @@ pub mod peer;
 mod platform;
 pub mod session;
 mod throttle;
+pub mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

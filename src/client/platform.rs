@@ -1,4 +1,4 @@
-//! Linux: whose process holds the other end of a loopback connection, asked of the kernel by
+//! Linux: when a process ends, and whose process holds the other end of a loopback connection, asked by
 //! `sock_diag(7)` with the exact pair of addresses: one small message each way, whatever else runs.
 
 use std::net::SocketAddr;
@@ -57,6 +57,14 @@ pub(super) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
         && id.destination_port == local.port()
         && response.header.inode != 0;
     exact.then_some(response.header.uid)
+}
+
+/// Resolves when the process has ended. A process descriptor becomes readable then.
+pub(super) async fn exited(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK) else { return };
+    let Ok(process) = tokio::io::unix::AsyncFd::with_interest(process, tokio::io::Interest::READABLE) else { return };
+    let _ = process.readable().await;
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ pub struct Credential {
 }
 
 /// The grant of a credential with all it needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// RFC 6749 section 4.4.
     ClientCredentials(ClientCredentials),
@@ -175,7 +175,7 @@ impl Grant {
 }
 
 /// `grant = "client-credentials"`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCredentials {
     /// The token endpoint, `https`, or `http` to a loopback literal.
     pub token_url: http::Uri,
@@ -199,7 +199,7 @@ pub enum ClientAuth {
 }
 
 /// `grant = "static-key"`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticKey {
     /// Where the key is.
     pub secret: SecretSource,

@@ -51,6 +51,11 @@ impl Cleared {
     }
 }
 
+/// Whether one of our placeholders stands in a header field or in the query.
+pub fn holds_placeholder(parts: &Parts) -> bool {
+    strip::any_placeholder(&parts.headers, parts.uri.query())
+}
+
 /// Strips and fills one request. `written` proves that its decision is in the audit.
 pub fn clear(permit: &Permit, token: Option<&Token>, _written: Written, mut parts: Parts) -> Result<Cleared, InjectError> {
     let target = parts.uri.path_and_query().ok_or(InjectError::Target)?;

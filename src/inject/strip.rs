@@ -128,6 +128,12 @@ pub(super) fn placeholders(headers: &mut HeaderMap, target: &mut PathAndQuery) -
     Ok(())
 }
 
+/// Whether there is one anywhere.
+pub(super) fn any_placeholder(headers: &HeaderMap, query: Option<&str>) -> bool {
+    headers.values().any(|value| holds_placeholder(value.as_bytes()))
+        || query.is_some_and(|query| holds_placeholder(query.as_bytes()))
+}
+
 /// Raw, percent-encoded, or in the base64 of a Basic credential.
 fn holds_placeholder(value: &[u8]) -> bool {
     if Placeholder::found_in(value) {

@@ -86,6 +86,10 @@ reasons! {
     ClientTimeout = "client-timeout", Client,
         "the client took too long to send its request",
         "check the network between the tool and the proxy";
+    /// One of our placeholders on its way to a host that no route names.
+    ForeignPlaceholder = "foreign-placeholder", Client,
+        "a placeholder was about to go to a host that no route names",
+        "check the tool's base URL, or add a route for this host";
     /// Too many header fields or bytes.
     HeadersTooLarge = "headers-too-large", Client,
         "the request's header is larger than 64 KiB or has more than 100 fields",

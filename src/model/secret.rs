@@ -28,6 +28,11 @@ impl Secret {
         &self.0
     }
 
+    /// Hands a session's secret, which is base64url, to whoever opened the session.
+    pub fn into_text(self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()

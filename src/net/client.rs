@@ -295,6 +295,54 @@ mod tests {
         assert!(matches!(answer, Err(ClientError::Deadline | ClientError::Dial(_))));
     }
 
+    /// Asks `https://NAME:PORT` at an endpoint whose certificate is for `idp.example`.
+    async fn ask_over_tls(name: &str, trusted: bool) -> Result<Answer, ClientError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let made = rcgen::generate_simple_self_signed(["idp.example".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![made.cert.der().clone()],
+                rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der())
+                    .unwrap(),
+            )
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"a=1") {
+                assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+            }
+            // Without close_notify: the length says that the answer is whole.
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+            stream.flush().await.unwrap();
+        });
+        let pem = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(pem.path(), made.cert.pem()).unwrap();
+        let extra = if trusted { vec![pem.path().to_owned()] } else { vec![] };
+        let roots = Roots::load(&extra, &|_| false).unwrap();
+        let target = Target::parse(&format!("{name}:{}", address.port()), None).unwrap();
+        let pins = BTreeMap::from([(target.clone(), address)]);
+        let client = Client::new(Arc::new(Dialer::new(pins, Guard::default())), &roots);
+        let url = format!("https://{target}/token").parse().unwrap();
+        client.post_form(&url, None, Secret::new("a=1")).await
+    }
+
+    #[tokio::test]
+    async fn the_certificate_must_be_trusted_and_of_this_name() {
+        assert_eq!(ask_over_tls("idp.example", true).await.unwrap().status, StatusCode::OK);
+        let unknown = ask_over_tls("idp.example", false).await;
+        assert!(matches!(unknown, Err(ClientError::Tls(_))));
+        let other = ask_over_tls("other.example", true).await;
+        assert!(matches!(other, Err(ClientError::Tls(_))));
+    }
+
     #[test]
     fn secrets_go_over_tls_or_loopback_only() {
         let check = |text: &str| origin(&text.parse().unwrap()).map(|o| o.to_string());

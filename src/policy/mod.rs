@@ -26,7 +26,7 @@ use crate::model::client::Client;
 use crate::model::host::Host;
 use crate::model::id::{PolicyHash, RouteName};
 use crate::model::reason::Reason;
-use crate::model::target::{Origin, Target};
+use crate::model::target::{Origin, Scheme, Target};
 use path::RequestPath;
 use pattern::HostPattern;
 
@@ -177,6 +177,19 @@ impl Policy {
             (true, _) => AtConnect::Refuse(Reason::PortNotRouted),
             (false, Unmatched::Deny) => AtConnect::Refuse(Reason::NoRoute),
             (false, Unmatched::Tunnel) => AtConnect::Tunnel,
+        }
+    }
+
+    /// A request in the clear to an unrouted host: never a token, and a routed host never.
+    pub fn decide_plain(&self, target: &Target) -> Result<Permit, Refusal> {
+        let refuse = |reason| Err(Refusal { reason, route: None });
+        match self.at_connect(target) {
+            AtConnect::Intercept => refuse(Reason::TlsRequired),
+            AtConnect::Refuse(reason) => refuse(reason),
+            AtConnect::Tunnel => {
+                let origin = Origin { scheme: Scheme::Http, target: target.clone() };
+                Ok(Permit { origin, route: None, strip: Vec::new() })
+            }
         }
     }
 

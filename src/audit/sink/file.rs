@@ -40,6 +40,8 @@ pub(crate) struct FileSink {
     keep: usize,
     ragged: bool,
     looked: Instant,
+    /// No new attempt before: one has failed.
+    rotate_after: Option<Instant>,
     notices: Vec<Notice>,
     /// Rotated files that the next flush has to sync.
     unsynced: Vec<Arc<File>>,
@@ -70,6 +72,7 @@ impl FileSink {
             keep,
             ragged: false,
             looked: now,
+            rotate_after: None,
             notices: Vec::new(),
             unsynced: Vec::new(),
             #[cfg(test)]
@@ -86,7 +89,7 @@ impl FileSink {
     pub(crate) fn append(&mut self, lines: &[u8], first: u64, now: Instant) -> io::Result<()> {
         self.look(now)?;
         if self.len > 0 && self.len + lines.len() as u64 > self.max_size {
-            self.rotate(first);
+            self.rotate(first, now);
         }
         if let Err(e) = self.write(lines) {
             self.ragged = true;
@@ -209,10 +212,15 @@ impl FileSink {
 
     /// Moves the current file aside and starts a new one. A failure is said aloud and costs no
     /// record: the file grows beyond its size until rotation works again.
-    fn rotate(&mut self, next: u64) {
+    fn rotate(&mut self, next: u64, now: Instant) {
+        if self.rotate_after.is_some_and(|after| now < after) {
+            return;
+        }
+        self.rotate_after = None;
         // Where the first line is damaged, the name still sorts before the file to come.
         let first = self.first.unwrap_or(next.saturating_sub(1));
         if let Err(e) = self.try_rotate(first) {
+            self.rotate_after = Some(now + LOOK_EVERY);
             tracing::warn!(code = "audit-rotation-failed", error = %e, "the audit could not be rotated");
         }
     }

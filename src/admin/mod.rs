@@ -1,0 +1,180 @@
+//! Floor 5: looking in, and the few verbs of the command line, over a unix socket.
+//!
+//! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon can do
+//! is behind [`Control`]: nothing here knows the proxy.
+
+mod socket;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+
+pub use socket::{SocketError, bind};
+
+/// A request's body is at most this long, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What the daemon lets the command line do.
+pub trait Control: Send + Sync + 'static {
+    /// Facts for `status`; never a secret.
+    fn status(&self) -> serde_json::Value;
+    /// Opens a session.
+    fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError>;
+    /// Ends one.
+    fn end_session(&self, name: &str) -> Result<(), AdminError>;
+    /// Describes the CA.
+    fn ca(&self) -> serde_json::Value;
+    /// Rotates the CA in good order, and describes it.
+    fn rotate_ca(&self) -> Result<serde_json::Value, AdminError>;
+}
+
+/// `POST /v1/sessions`
+#[derive(Clone, Debug, Deserialize)]
+pub struct OpenSession {
+    /// What opens it.
+    pub kind: SessionKind,
+    /// The person.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The process with which it ends.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Its life in seconds.
+    #[serde(default)]
+    pub lifetime_s: Option<u64>,
+}
+
+/// Who asks for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionKind {
+    /// `valetkey env`
+    Env,
+    /// `valetkey run`
+    Run,
+}
+
+/// A new session, secret included: for whoever asked, once.
+#[derive(Serialize)]
+pub struct OpenedSession {
+    /// The user part of the proxy credentials.
+    pub name: String,
+    /// The password part.
+    pub secret: String,
+    /// `http://127.0.0.1:8383`
+    pub proxy: String,
+    /// Variables and the placeholders they get.
+    pub placeholders: BTreeMap<String, String>,
+    /// Its end, RFC 3339.
+    pub until: Option<String>,
+    /// Host patterns of routes.
+    pub routed_hosts: Vec<String>,
+    /// Variables that secrets are read from: the tool must not have them.
+    pub remove_env: Vec<String>,
+    /// Roots that the tool must trust.
+    pub ca_pem: String,
+}
+
+/// An answer that is no success: RFC 9457.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdminError {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable word.
+    pub code: &'static str,
+    /// What happened.
+    pub detail: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+/// Serves the socket until the task is dropped.
+pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the admin socket for now");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if socket::is_ours(&stream) {
+            tokio::spawn(connection(stream, Arc::clone(&control)));
+        } else {
+            tracing::warn!("another user tried the admin socket");
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, control: Arc<dyn Control>) {
+    let service = service_fn(|request| {
+        let control = Arc::clone(&control);
+        async move { Ok::<_, Infallible>(answer(control.as_ref(), request).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(60))
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = serving.await {
+        tracing::debug!(%error, "an admin connection ended");
+    }
+}
+
+async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let result = match (&parts.method, parts.uri.path()) {
+        (&Method::GET, "/v1/status") => Ok(control.status()),
+        (&Method::GET, "/v1/ca") => Ok(control.ca()),
+        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(),
+        (&Method::POST, "/v1/sessions") => open(control, body).await,
+        (&Method::DELETE, path) if path.starts_with("/v1/sessions/") => {
+            control.end_session(&path["/v1/sessions/".len()..]).map(|()| serde_json::Value::Null)
+        }
+        _ => Err(AdminError {
+            status: 404,
+            code: "unknown-admin-call",
+            detail: "the daemon does not know this call".into(),
+            hint: "daemon and command line differ in version: restart the daemon".into(),
+        }),
+    };
+    match result {
+        Ok(serde_json::Value::Null) => json(StatusCode::NO_CONTENT, "application/json", Vec::new()),
+        Ok(value) => json(StatusCode::OK, "application/json", serde_json::to_vec(&value).unwrap_or_default()),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            json(status, "application/problem+json", serde_json::to_vec(&error).unwrap_or_default())
+        }
+    }
+}
+
+async fn open(control: &dyn Control, body: Incoming) -> Result<serde_json::Value, AdminError> {
+    let invalid = |detail: String| AdminError {
+        status: 400,
+        code: "invalid-admin-call",
+        detail,
+        hint: "daemon and command line differ in version: restart the daemon".into(),
+    };
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| invalid(error.to_string()))?;
+    let open = serde_json::from_slice(&body.to_bytes()).map_err(|error| invalid(error.to_string()))?;
+    let opened = control.open_session(open)?;
+    serde_json::to_value(&opened).map_err(|error| invalid(error.to_string()))
+}
+
+fn json(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,65 @@
+//! The unix socket: made 0600, never through a link, and only for our own uid.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// Why the socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The system says no.
+    #[error("cannot listen on the admin socket: {path}", path = path.display())]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something that is no socket lies there.
+    #[error("something other than a socket lies at the admin socket's path: {path}", path = path.display())]
+    Occupied {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl SocketError {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "admin-socket-unavailable",
+            Self::Occupied { .. } => "admin-socket-occupied",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "check the directory's permissions, or name another path in admin.socket",
+            Self::Occupied { .. } => "look who put it there, and remove it",
+        }
+    }
+}
+
+/// Listens at `path`. The caller holds the state directory's lock, so a socket left there is a dead daemon's.
+pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(failed)?,
+        Ok(_) => return Err(SocketError::Occupied { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Whether the peer is a process of our own uid (`SO_PEERCRED`, unix(7)).
+pub(super) fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
+}

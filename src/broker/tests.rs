@@ -1,0 +1,482 @@
+//! The broker with a hand-moved clock and minters that do as they are told. No sleeps: a gate
+//! holds a mint back until the test opens it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::mint::{MintRequest, Minting};
+use crate::model::clock::{Deadline, Moment};
+use crate::model::id::SessionName;
+use crate::model::secret::Secret;
+
+struct HandClock(Mutex<Moment>);
+
+impl HandClock {
+    fn at_rest() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Moment { wall: SystemTime::now(), mono: Instant::now() })))
+    }
+
+    fn pass(&self, seconds: f64) {
+        let by = Duration::from_secs_f64(seconds);
+        let mut now = self.0.lock().unwrap();
+        *now = Moment { wall: now.wall + by, mono: now.mono + by };
+    }
+
+    /// As after a suspend.
+    fn pass_on_the_wall(&self, seconds: u64) {
+        self.0.lock().unwrap().wall += Duration::from_secs(seconds);
+    }
+
+    fn set_wall_back(&self, seconds: u64) {
+        self.0.lock().unwrap().wall -= Duration::from_secs(seconds);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Moment {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// What the next mints do.
+#[derive(Clone, Copy)]
+enum Do {
+    Grant,
+    Ended,
+    Panic,
+    Refuse(Option<u64>),
+}
+
+/// Mints `token-1`, `token-2`, … of 100 s, or fails.
+struct Fake {
+    clock: Arc<HandClock>,
+    calls: AtomicUsize,
+    gate: Semaphore,
+    next: Mutex<Do>,
+}
+
+impl Fake {
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn will(&self, next: Do) {
+        *self.next.lock().unwrap() = next;
+    }
+
+    fn shut(&self) {
+        self.gate.forget_permits(usize::MAX >> 4);
+    }
+
+    fn open(&self) {
+        self.gate.add_permits(1_000_000);
+    }
+
+    async fn answer(&self) -> Result<Token, MintError> {
+        let count = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        self.gate.acquire().await.unwrap().forget();
+        let now = self.clock.now();
+        let next = *self.next.lock().unwrap();
+        let life = match next {
+            Do::Grant => 100,
+            Do::Ended => 0,
+            Do::Panic => panic!("told to"),
+            Do::Refuse(seconds) => {
+                let retry_after = seconds.map(Duration::from_secs);
+                return Err(MintError::Busy { status: 503, retry_after });
+            }
+        };
+        let end = Deadline::after(now, Duration::from_secs(life));
+        Ok(Token::new(Secret::new(format!("token-{count}")), now, end, None).unwrap())
+    }
+}
+
+impl Minter for Fake {
+    fn mint(&self, _: MintRequest) -> Minting<'_> {
+        Box::pin(self.answer())
+    }
+}
+
+struct Bench {
+    clock: Arc<HandClock>,
+    fake: Arc<Fake>,
+    broker: Arc<Broker>,
+    reports: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::on(Handle::current())
+    }
+
+    fn on(runtime: Handle) -> Self {
+        let clock = HandClock::at_rest();
+        let fake = fake(&clock);
+        let reports = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&reports);
+        let on_mint: OnMint = Arc::new(move |report| {
+            assert_eq!(report.key.credential.as_str(), "orders");
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        let minters = minters(&fake);
+        let dyn_clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
+        let broker = Arc::new(Broker::new(minters, dyn_clock, runtime, on_mint));
+        Self { clock, fake, broker, reports }
+    }
+
+    fn slot(&self) -> Arc<Slot> {
+        self.broker.slot(&key("ci")).unwrap()
+    }
+
+    fn current(&self, slot: &Arc<Slot>) -> Option<String> {
+        slot.current(self.clock.now()).map(|token| text(&token))
+    }
+}
+
+fn fake(clock: &Arc<HandClock>) -> Arc<Fake> {
+    Arc::new(Fake {
+        clock: Arc::clone(clock),
+        calls: AtomicUsize::new(0),
+        gate: Semaphore::new(1_000_000),
+        next: Mutex::new(Do::Grant),
+    })
+}
+
+fn minters(fake: &Arc<Fake>) -> Minters {
+    let minter: Arc<dyn Minter> = Arc::<Fake>::clone(fake);
+    HashMap::from([(CredentialName::new("orders"), minter)])
+}
+
+fn key(session: &str) -> SlotKey {
+    let client = ClientKey::Session(SessionName::new(session));
+    SlotKey { client, credential: CredentialName::new("orders") }
+}
+
+fn text(token: &Token) -> String {
+    let names = (1..100).map(|count| format!("token-{count}"));
+    { names }.find(|name| token.value().matches(name.as_bytes())).unwrap()
+}
+
+/// Lets every task run as far as it can.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_wait_for_one_mint() {
+    let bench = Bench::new();
+    bench.fake.shut();
+    let slot = bench.slot();
+    let mut waiting = JoinSet::new();
+    for _ in 0..1000 {
+        let slot = Arc::clone(&slot);
+        waiting.spawn(async move { slot.token().await.map(|token| text(&token)) });
+    }
+    settle().await;
+    bench.fake.open();
+    for token in waiting.join_all().await {
+        assert_eq!(token.unwrap(), "token-1");
+    }
+    assert_eq!((bench.fake.calls(), bench.reports.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!(bench.current(&slot).as_deref(), Some("token-1"));
+}
+
+/// As in the daemon: one runtime to a thread, slots shared by all, mints on one of them.
+#[test]
+fn many_runtimes_share_one_mint() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let home = runtime();
+    let bench = Bench::on(home.handle().clone());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let home = std::thread::spawn(move || home.block_on(stopped));
+    let slot = bench.slot();
+    for round in 1..=20 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let tokens = runtime().block_on(async {
+                        let asking = (0..16).map(|_| Arc::clone(&slot));
+                        let asking = asking.map(|slot| async move { slot.token().await.unwrap() });
+                        asking.collect::<JoinSet<_>>().join_all().await
+                    });
+                    assert!(tokens.iter().all(|token| text(token) == format!("token-{round}")));
+                });
+            }
+        });
+        assert_eq!(bench.fake.calls(), round);
+        bench.clock.pass(101.0);
+    }
+    stop.send(()).unwrap();
+    home.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_goes_away_takes_no_mint_along() {
+    let bench = Bench::new();
+    bench.fake.shut();
+    let slot = bench.slot();
+    let first = Arc::clone(&slot);
+    let first = tokio::spawn(async move { first.token().await });
+    settle().await;
+    first.abort();
+    let second = Arc::clone(&slot);
+    let second = tokio::spawn(async move { second.token().await });
+    settle().await;
+    bench.fake.open();
+    assert_eq!(text(&second.await.unwrap().unwrap()), "token-1");
+    assert_eq!(bench.fake.calls(), 1);
+}
+
+#[tokio::test]
+async fn slots_are_of_one_client_each() {
+    let bench = Bench::new();
+    let (a, b) = (bench.slot(), bench.broker.slot(&key("other")).unwrap());
+    let (a, b) = (a.token().await.unwrap(), b.token().await.unwrap());
+    assert_ne!(a.fingerprint(), b.fingerprint());
+    assert!(Arc::ptr_eq(&bench.slot(), &bench.slot()));
+    let unknown = SlotKey { credential: CredentialName::new("none"), ..key("ci") };
+    let refused = bench.broker.slot(&unknown).unwrap_err();
+    assert_eq!(refused.reason, Reason::SecretUnavailable);
+}
+
+#[tokio::test]
+async fn an_ended_token_is_never_given() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    assert_eq!(text(&slot.token().await.unwrap()), "token-1");
+    bench.clock.pass_on_the_wall(101);
+    assert_eq!(bench.current(&slot), None);
+    assert_eq!(text(&slot.token().await.unwrap()), "token-2");
+    bench.clock.set_wall_back(86_400);
+    assert!(bench.current(&slot).is_some());
+    bench.clock.pass(101.0);
+    assert_eq!(bench.current(&slot), None);
+    bench.fake.will(Do::Refuse(None));
+    assert_eq!(slot.token().await.unwrap_err().reason, Reason::IssuerUnreachable);
+    bench.fake.will(Do::Ended);
+    bench.clock.pass(30.0);
+    assert_eq!(slot.token().await.unwrap_err().reason, Reason::IssuerAnswerInvalid);
+}
+
+#[tokio::test]
+async fn use_late_in_life_renews_in_the_background() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    slot.token().await.unwrap();
+    bench.clock.pass(79.0);
+    assert_eq!(bench.current(&slot).as_deref(), Some("token-1"));
+    settle().await;
+    assert_eq!(bench.fake.calls(), 1);
+    bench.clock.pass(7.0);
+    for _ in 0..10 {
+        assert_eq!(bench.current(&slot).as_deref(), Some("token-1"));
+    }
+    settle().await;
+    assert_eq!(bench.current(&slot).as_deref(), Some("token-2"));
+    assert_eq!(bench.fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_living_token_serves_while_renewal_fails() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    slot.token().await.unwrap();
+    bench.fake.will(Do::Refuse(None));
+    bench.clock.pass(86.0);
+    for _ in 0..20 {
+        assert_eq!(bench.current(&slot).as_deref(), Some("token-1"));
+        settle().await;
+    }
+    assert_eq!(bench.fake.calls(), 2);
+    bench.clock.pass(2.0);
+    assert_eq!(bench.current(&slot).as_deref(), Some("token-1"));
+    settle().await;
+    assert_eq!(bench.fake.calls(), 3);
+    let status = &bench.broker.status()[0];
+    assert_eq!(status.last_error.unwrap().0, "issuer-busy");
+    assert!(status.token.is_some() && status.next_attempt.is_some());
+    assert!(!format!("{status:?} {slot:?}").contains("token-1"));
+    bench.clock.pass(13.0);
+    assert_eq!(bench.current(&slot), None);
+    bench.fake.will(Do::Grant);
+    assert_eq!(text(&slot.token().await.unwrap()), "token-4");
+    assert!(bench.broker.status()[0].last_error.is_none());
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_then_backed_off() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    bench.fake.will(Do::Refuse(None));
+    bench.fake.shut();
+    let mut waiting = JoinSet::new();
+    for _ in 0..100 {
+        let slot = Arc::clone(&slot);
+        waiting.spawn(async move { slot.token().await });
+    }
+    settle().await;
+    bench.fake.open();
+    for failed in waiting.join_all().await {
+        assert!(!failed.unwrap_err().backing_off);
+    }
+    let failure = slot.token().await.unwrap_err();
+    assert!(failure.backing_off && failure.retry_after.unwrap() <= Duration::from_millis(1250));
+    assert_eq!((failure.code, bench.fake.calls()), ("issuer-busy", 1));
+    for expected in 2..12 {
+        bench.clock.pass(30.0);
+        slot.token().await.unwrap_err();
+        slot.token().await.unwrap_err();
+        assert_eq!(bench.fake.calls(), expected);
+    }
+    bench.fake.will(Do::Grant);
+    bench.clock.pass(30.0);
+    slot.token().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_issuers_retry_after_is_honoured() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    bench.fake.will(Do::Refuse(Some(3600)));
+    slot.token().await.unwrap_err();
+    bench.clock.pass(3599.0);
+    let failure = slot.token().await.unwrap_err();
+    assert_eq!((failure.retry_after, bench.fake.calls()), (Some(Duration::from_secs(1)), 1));
+    bench.clock.pass(1.0);
+    slot.token().await.unwrap_err();
+    assert_eq!(bench.fake.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_panic_fails_one_flight_only() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    bench.fake.will(Do::Panic);
+    let failure = slot.token().await.unwrap_err();
+    assert_eq!(failure.reason, Reason::InternalError);
+    assert_eq!(bench.reports.load(Ordering::SeqCst), 1);
+    bench.fake.will(Do::Grant);
+    assert!(bench.broker.slot(&key("other")).unwrap().token().await.is_ok());
+    bench.clock.pass(2.0);
+    assert!(slot.token().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mint_has_a_deadline() {
+    let bench = Bench::new();
+    bench.fake.shut();
+    let failure = bench.slot().token().await.unwrap_err();
+    assert_eq!((failure.reason, failure.code), (Reason::IssuerUnreachable, "issuer-timeout"));
+}
+
+#[tokio::test]
+async fn a_rejected_token_is_dropped_once_it_is_old_enough() {
+    let bench = Bench::new();
+    let slot = bench.slot();
+    let first = slot.token().await.unwrap();
+    assert!(!slot.invalidate(first.fingerprint()));
+    assert!(bench.current(&slot).is_some());
+    bench.clock.pass(10.0);
+    assert!(slot.invalidate(first.fingerprint()));
+    assert_eq!(bench.current(&slot), None);
+    assert_eq!(text(&slot.token().await.unwrap()), "token-2");
+    assert!(slot.invalidate(first.fingerprint()));
+    assert_eq!(bench.current(&slot).as_deref(), Some("token-2"));
+}
+
+#[tokio::test]
+async fn an_ended_client_gets_nothing_from_old_slots() {
+    let bench = Bench::new();
+    let (slot, other) = (bench.slot(), bench.broker.slot(&key("other")).unwrap());
+    slot.token().await.unwrap();
+    other.token().await.unwrap();
+    bench.broker.end_client(&key("ci").client);
+    assert_eq!(bench.current(&slot), None);
+    assert_eq!(slot.token().await.unwrap_err().reason, Reason::SessionEnded);
+    assert!(bench.current(&other).is_some());
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_the_client_ends() {
+    let bench = Bench::new();
+    bench.fake.shut();
+    let slot = bench.slot();
+    let waiting = Arc::clone(&slot);
+    let waiting = tokio::spawn(async move { waiting.token().await });
+    settle().await;
+    bench.broker.end_client(&key("ci").client);
+    assert_eq!(waiting.await.unwrap().unwrap_err().reason, Reason::SessionEnded);
+    bench.fake.open();
+    settle().await;
+    assert_eq!(bench.current(&slot), None);
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_did_not_change() {
+    let bench = Bench::new();
+    let mut slot = bench.slot();
+    slot.token().await.unwrap();
+    let same = bench.broker.minter(&CredentialName::new("orders")).unwrap();
+    bench.broker.replace(HashMap::from([(CredentialName::new("orders"), same)]));
+    assert!(bench.current(&slot).is_some());
+
+    bench.clock.pass(101.0);
+    bench.fake.shut();
+    let waiting = Arc::clone(&slot);
+    let waiting = tokio::spawn(async move { waiting.token().await });
+    settle().await;
+    let new = fake(&bench.clock);
+    bench.broker.replace(minters(&new));
+    bench.fake.open();
+    assert_eq!(text(&waiting.await.unwrap().unwrap()), "token-2");
+    assert_eq!((bench.current(&slot), slot.closed()), (None, Some(Closed::Replaced)));
+    assert_eq!(text(&bench.broker.token(&mut slot).await.unwrap()), "token-1");
+    assert_eq!((slot.closed(), new.calls()), (None, 1));
+
+    bench.broker.replace(HashMap::new());
+    let failure = bench.broker.token(&mut slot).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::SecretUnavailable);
+}
+
+#[tokio::test]
+async fn the_number_of_slots_is_bounded() {
+    let mut bench = Bench::new();
+    Arc::get_mut(&mut bench.broker).unwrap().most = 2;
+    let (a, b) = (bench.slot(), bench.broker.slot(&key("b")).unwrap());
+    let refused = bench.broker.slot(&key("c")).unwrap_err();
+    assert_eq!(refused.reason, Reason::TooManyConnections);
+    drop(b);
+    assert!(bench.broker.slot(&key("c")).is_ok());
+    a.token().await.unwrap();
+    bench.clock.pass(101.0);
+    bench.broker.sweep();
+    assert_eq!(bench.broker.status().len(), 1);
+}
+
+#[test]
+fn a_runtime_that_is_gone_leaves_nobody_waiting() {
+    let gone = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bench = Bench::on(gone.handle().clone());
+    bench.fake.shut();
+    let slot = bench.slot();
+    // Under way when the runtime goes…
+    let waiting = Arc::clone(&slot);
+    let waiting = here.spawn(async move { waiting.token().await });
+    here.block_on(settle());
+    gone.block_on(settle());
+    assert_eq!(bench.fake.calls(), 1);
+    drop(gone);
+    let failure = here.block_on(waiting).unwrap().unwrap_err();
+    assert_eq!(failure.reason, Reason::ShuttingDown);
+    // …and asked for afterwards.
+    let failure = here.block_on(slot.token()).unwrap_err();
+    assert_eq!(failure.reason, Reason::ShuttingDown);
+}

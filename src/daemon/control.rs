@@ -1,0 +1,313 @@
+//! What the command line can ask of the daemon, and what a reload does.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::state::StateDir;
+use super::world;
+use crate::admin::{AdminError, Control, OpenSession, OpenedSession, SessionKind};
+use crate::audit::Event;
+use crate::broker::Broker;
+use crate::ca::{Opened, Rotation};
+use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
+use crate::client::watch;
+use crate::config::{self, Config, Grant, PlaceholderKind, SecretSource};
+use crate::model::client::{Client, ClientKey};
+use crate::model::id::{CredentialName, SessionName};
+use crate::model::placeholder::Placeholder;
+use crate::proxy::{Proxy, World};
+
+/// What is running, as far as a reload carries it over.
+pub(super) struct Current<'a> {
+    pub(super) world: &'a World,
+    pub(super) broker: &'a Broker,
+    pub(super) config: &'a Config,
+}
+
+impl Current<'_> {
+    /// Whether a credential mints as before: its own entry and how issuers are reached.
+    pub(super) fn unchanged(&self, config: &Config, name: &CredentialName) -> bool {
+        let entry = |config: &Config| config.credentials.get(name).map(|c| format!("{:?} {:?}", c.grant, c.ttl));
+        let reached = |config: &Config| format!("{:?}", config.upstream);
+        entry(config) == entry(self.config) && reached(config) == reached(self.config)
+    }
+}
+
+/// The running daemon.
+pub(super) struct Daemon {
+    proxy: Arc<Proxy>,
+    config: Mutex<Config>,
+    own: Vec<SocketAddr>,
+    state: StateDir,
+    started: Instant,
+}
+
+impl Daemon {
+    pub(super) fn new(proxy: Arc<Proxy>, config: Config, own: Vec<SocketAddr>, state: StateDir, started: Instant) -> Self {
+        Self { proxy, config: Mutex::new(config), own, state, started }
+    }
+
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the config again. A bad one leaves everything as it is, and says so.
+    pub(super) fn reload(&self) {
+        let mut current = self.config();
+        let loaded = config::load(Some(&current.path)).map_err(|error| {
+            if let config::LoadError::Invalid { problems, .. } = &error {
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+            }
+            (error.code(), error.to_string())
+        });
+        let built = loaded.and_then(|(mut config, _)| {
+            // State stays where it is for the life of a daemon.
+            config.state_dir.clone_from(&current.state_dir);
+            let before = self.proxy.world.load();
+            let running = Current { world: &before, broker: &self.proxy.broker, config: &current };
+            let audit = &self.proxy.audit;
+            let built = world::build(&config, &self.own, Some(running), &self.proxy.clock, audit)
+                .and_then(|built| world::share_sessions(&config, self.proxy.gate.sessions()).map(|()| built));
+            built.map(|(world, minters)| (config, world, minters)).map_err(|error| {
+                if let Error::Policy(problems) = &error {
+                    for problem in problems {
+                        tracing::error!("{problem}");
+                    }
+                }
+                (error.code(), error.to_string())
+            })
+        });
+        match built {
+            Ok((config, world, minters)) => {
+                if config.proxy.listen != current.proxy.listen || config.audit.path != current.audit.path {
+                    tracing::warn!("`proxy.listen` and `[audit]` take effect at the next start");
+                }
+                self.proxy.broker.replace(minters);
+                let hash = world.policy.hash().clone();
+                self.proxy.world.store(Arc::new(world));
+                *current = config;
+                tracing::info!(policy = %hash, "config reloaded");
+                self.proxy.audit.event(Event::config("loaded", Some(&hash))).ok();
+            }
+            Err((code, message)) => {
+                tracing::error!(code, "config not reloaded, the old one stands: {message}");
+                self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
+            }
+        }
+    }
+
+    /// Ends sessions whose time is over and forgets tokens that ended.
+    pub(super) fn sweep(&self) {
+        for session in self.proxy.gate.sessions().sweep() {
+            self.ended(&session);
+        }
+        self.proxy.broker.sweep();
+    }
+
+    /// Whether someone uses this daemon: a session of `run` or `env`, or a connection.
+    pub(super) fn is_busy(&self) -> bool {
+        let used = |session: &Arc<Session>| session.kind() != Kind::Preshared;
+        self.proxy.connections.load(Relaxed) > 0 || self.proxy.gate.sessions().list().iter().any(used)
+    }
+
+    pub(super) fn maintain_ca(&self) {
+        match self.proxy.world.load().authority.maintain() {
+            Ok(Opened::Existing) => {}
+            Ok(opened) => {
+                tracing::info!("local CA: {opened:?}");
+                self.proxy.audit.event(Event::ca("maintained")).ok();
+            }
+            Err(error) => tracing::error!(%error, hint = error.hint(), "the local CA goes on as it is in memory"),
+        }
+    }
+
+    pub(super) fn save_sessions(&self) {
+        self.state.save(self.proxy.gate.sessions());
+    }
+
+    fn ended(&self, session: &Session) {
+        self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
+        let client = Client { session: Some(session.name().clone()), user: session.user(), uid: None };
+        self.proxy.audit.event(Event::session("ended", &client, None)).ok();
+        if session.kind() == Kind::Env {
+            self.save_sessions();
+        }
+    }
+
+    fn end(&self, name: &SessionName) -> bool {
+        match self.proxy.gate.sessions().end(name) {
+            Some(session) => {
+                self.ended(&session);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn placeholders(config: &Config) -> BTreeMap<String, String> {
+        let variables = config.routes.iter().flat_map(|route| &route.value.env);
+        variables
+            .map(|(name, kind)| match kind {
+                PlaceholderKind::Opaque => (name.clone(), Placeholder::opaque().to_string()),
+            })
+            .collect()
+    }
+
+    fn secret_variables(config: &Config) -> Vec<String> {
+        let credentials = config.credentials.values().map(|credential| match &credential.grant {
+            Grant::ClientCredentials(grant) => &grant.client_secret,
+            Grant::StaticKey(grant) => &grant.secret,
+        });
+        let sources = credentials.chain(config.sessions.iter().map(|session| &session.secret));
+        let mut names: Vec<String> = sources
+            .filter_map(|source| match source {
+                SecretSource::Env(name) => Some(name.clone()),
+                SecretSource::File(_) => None,
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl Control for Arc<Daemon> {
+    fn status(&self) -> Value {
+        let world = self.proxy.world.load();
+        let now = self.proxy.clock.now();
+        let health = self.proxy.audit.health();
+        let config = self.config();
+        let rfc3339 = |time| humantime::format_rfc3339_seconds(time).to_string();
+        let tokens: Vec<Value> = (self.proxy.broker.status().iter())
+            .map(|slot| {
+                json!({
+                    "credential": slot.key.credential,
+                    "client": format!("{:?}", slot.key.client),
+                    "fingerprint": slot.token.as_ref().map(|token| token.fingerprint().to_string()),
+                    "expires": slot.token.as_ref().map(|token| rfc3339(token.expires())),
+                    "age_s": slot.token.as_ref().map(|token| {
+                        now.mono.saturating_duration_since(token.minted().mono).as_secs()
+                    }),
+                    "last_error": slot.last_error,
+                })
+            })
+            .collect();
+        let sessions: Vec<Value> = (self.proxy.gate.sessions().list().iter())
+            .map(|session| {
+                json!({
+                    "name": session.name(),
+                    "kind": session.kind(),
+                    "user": session.user().as_deref(),
+                    "until": session.until().map(rfc3339),
+                })
+            })
+            .collect();
+        let routes: Vec<Value> = (config.routes.iter())
+            .map(|route| json!({ "name": route.value.name, "host": route.value.host, "credential": route.value.credential }))
+            .collect();
+        let credentials: Vec<Value> = (config.credentials.iter())
+            .map(|(name, credential)| json!({ "name": name, "grant": credential.grant.name() }))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "config": config.path,
+            "listen": self.own.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "unmatched": world::unmatched(&world.policy),
+            "policy": world.policy.hash(),
+            "routes": routes,
+            "credentials": credentials,
+            "tokens": tokens,
+            "sessions": sessions,
+            "connections": self.proxy.connections.load(Relaxed),
+            "requests": self.proxy.requests.load(Relaxed),
+            "audit": { "path": self.proxy.audit.path(), "failing": health.failing, "lost": health.lost },
+            "uptime_s": self.started.elapsed().as_secs(),
+        })
+    }
+
+    fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
+        let sessions = self.proxy.gate.sessions();
+        if sessions.len() >= MAX_SESSIONS {
+            return Err(AdminError {
+                status: 503,
+                code: "too-many-sessions",
+                detail: format!("{MAX_SESSIONS} sessions are open"),
+                hint: "`valetkey status` lists them".into(),
+            });
+        }
+        let kind = match open.kind {
+            SessionKind::Env => Kind::Env,
+            SessionKind::Run => Kind::Run,
+        };
+        let lifetime = open.lifetime_s.map(Duration::from_secs);
+        let (session, secret) = sessions.open(NewSession { kind, user: open.user.map(Into::into), lifetime });
+        if let Some(pid) = open.pid {
+            let daemon = Arc::clone(self);
+            let name = session.name().clone();
+            tokio::spawn(async move {
+                watch::exited(pid).await;
+                daemon.end(&name);
+            });
+        }
+        if kind == Kind::Env {
+            self.save_sessions();
+        }
+        let client = Client { session: Some(session.name().clone()), user: session.user(), uid: None };
+        self.proxy.audit.event(Event::session("opened", &client, session.until())).ok();
+        let config = self.config();
+        let address = self.own.first().map(ToString::to_string).unwrap_or_default();
+        Ok(OpenedSession {
+            name: session.name().to_string(),
+            secret: secret.into_text(),
+            proxy: format!("http://{address}"),
+            placeholders: Daemon::placeholders(&config),
+            until: session.until().map(|until| humantime::format_rfc3339_seconds(until).to_string()),
+            routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
+            remove_env: Daemon::secret_variables(&config),
+            ca_pem: self.proxy.world.load().authority.roots_pem(),
+        })
+    }
+
+    fn end_session(&self, name: &str) -> Result<(), AdminError> {
+        if self.end(&SessionName::new(name)) {
+            return Ok(());
+        }
+        Err(AdminError {
+            status: 404,
+            code: "unknown-session",
+            detail: "there is no such session".into(),
+            hint: "`valetkey status` lists them".into(),
+        })
+    }
+
+    fn ca(&self) -> Value {
+        let description = self.proxy.world.load().authority.describe();
+        serde_json::to_value(description).unwrap_or_default()
+    }
+
+    fn rotate_ca(&self) -> Result<Value, AdminError> {
+        let world = self.proxy.world.load();
+        world.authority.rotate(Rotation::Planned).map_err(|error| AdminError {
+            status: 500,
+            code: error.code(),
+            detail: error.to_string(),
+            hint: error.hint().into(),
+        })?;
+        tracing::info!("local CA: rotated");
+        self.proxy.audit.event(Event::ca("rotated")).ok();
+        Ok(self.ca())
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a daemon does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::admin::SocketError;
+use crate::audit::AuditError;
+use crate::ca::CaError;
+use crate::config::problem::Problem;
+use crate::net::roots::RootsError;
+use crate::store::StoreError;
+
+/// What stood in the way, whose it is, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
+    /// The audit trail.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The local CA.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As in config.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon holds the state directory.
+    #[error("a daemon is running for this config already: {path}", path = path.display())]
+    Running {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Routes do not compile.
+    #[error("the config's routes have errors")]
+    Policy(Vec<Problem>),
+    /// Trusted roots.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// No runtime or no thread.
+    #[error("the system refused a thread or an event queue")]
+    Runtime(#[source] io::Error),
+    /// A pre-shared session's secret.
+    #[error("the secret of session `{session}` cannot be read")]
+    SessionSecret {
+        /// Its name.
+        session: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// A pre-shared session's secret can be guessed.
+    #[error("the secret of session `{session}` is shorter than 16 bytes")]
+    SessionSecretShort {
+        /// Its name.
+        session: String,
+    },
+    /// Signals.
+    #[error("the system refused to deliver signals")]
+    Signals(#[source] io::Error),
+    /// The state directory cannot be made.
+    #[error("cannot use the state directory: {path}", path = path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state directory is someone else's, or others may write to it.
+    #[error("the state directory is not ours alone (mode 0700): {path}", path = path.display())]
+    StateUnsafe {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Admin(error) => error.code(),
+            Self::Audit(error) => error.code(),
+            Self::Ca(error) => error.code(),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => "port-in-use",
+            Self::Listen { .. } => "listen-failed",
+            Self::Running { .. } => "daemon-running",
+            Self::Policy(_) => "config-invalid",
+            Self::Roots(error) => error.code(),
+            Self::Runtime(_) => "runtime-unavailable",
+            Self::SessionSecret { .. } | Self::SessionSecretShort { .. } => "session-secret-unusable",
+            Self::Signals(_) => "runtime-unavailable",
+            Self::State { .. } => "state-dir-unwritable",
+            Self::StateUnsafe { .. } => "state-dir-unsafe",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Admin(error) => error.hint().into(),
+            Self::Audit(error) => error.hint().into(),
+            Self::Ca(error) => error.hint().into(),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program listens there: stop it, or name another port in proxy.listen".into()
+            }
+            Self::Listen { .. } => "name an address of this machine in proxy.listen".into(),
+            Self::Running { .. } => "`valetkey status` shows it; send it SIGHUP to reload, SIGTERM to stop".into(),
+            Self::Policy(_) => "`valetkey check` lists all problems".into(),
+            Self::Roots(error) => error.hint().into(),
+            Self::Runtime(_) | Self::Signals(_) => "check `ulimit -a`".into(),
+            Self::SessionSecret { source, .. } => source.hint().into(),
+            Self::SessionSecretShort { .. } => "`openssl rand -base64 32` makes a good one".into(),
+            Self::State { .. } => "check its permissions, or set VALETKEY_STATE_DIR".into(),
+            Self::StateUnsafe { path } => format!("look who uses it, then: chmod 700 {}", path.display()),
+        }
+    }
+}

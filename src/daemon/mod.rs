@@ -1,0 +1,144 @@
+//! Floor 6: wiring. Config becomes running parts here, and this is the only place that knows everyone.
+//!
+//! The main thread runs the control side (admin socket, mints, signals, the ticker); each core has a
+//! worker thread with a runtime of its own, and connections never leave theirs (`benches/README.md`
+//! has the measurement that decided this).
+
+mod control;
+mod error;
+mod state;
+mod ticker;
+mod workers;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+pub use error::Error;
+
+use crate::admin;
+use crate::audit::{Audit, Event};
+use crate::broker::{Broker, MintReport};
+use crate::client::Gate;
+use crate::client::session::Sessions;
+use crate::config::Config;
+use crate::model::clock::{Clock, SystemClock};
+use crate::proxy::Proxy;
+use control::Daemon;
+use state::StateDir;
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The config, loaded; its file is read again on SIGHUP.
+    pub config: Config,
+    /// Stop after this long without a session and a connection.
+    pub idle_exit: Option<Duration>,
+}
+
+/// Runs until SIGTERM, SIGINT or the idle exit, then drains. Blocks.
+pub fn serve(options: Options) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    // Drawn early: the first use of the generator costs milliseconds.
+    let _ = crate::model::id::random_bytes();
+    runtime.block_on(run(options))
+}
+
+async fn run(options: Options) -> Result<(), Error> {
+    let started = Instant::now();
+    let config = options.config;
+    let state = StateDir::open(&config.state_dir)?;
+    workers::raise_descriptor_limit();
+    let listeners = workers::bind(&config.proxy.listen)?;
+    let admin = admin::bind(&config.admin.socket)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (audit, findings) = Audit::open(&config.audit, &config.state_dir, Arc::clone(&clock))?;
+    for finding in findings {
+        tracing::warn!(code = finding.code, hint = finding.hint, "{}", finding.message);
+    }
+    let audit = Arc::new(audit);
+    let own = listeners.addresses()?;
+    let (world, minters) = world::build(&config, &own, None, &clock, &audit)?;
+    let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
+    world::share_sessions(&config, &sessions)?;
+    state.restore(&sessions);
+    let broker = Broker::new(minters, Arc::clone(&clock), tokio::runtime::Handle::current(), on_mint(&audit));
+    let (drain, draining) = watch::channel(false);
+    let hash = world.policy.hash().clone();
+    let proxy = Arc::new(Proxy {
+        world: ArcSwap::from_pointee(world),
+        gate: Gate::new(sessions),
+        broker: Arc::new(broker),
+        audit: Arc::clone(&audit),
+        clock,
+        drain: draining,
+        connections: AtomicUsize::new(0),
+        max_connections: workers::max_connections(),
+        requests: AtomicU64::new(0),
+    });
+    audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
+    let threads = workers::start(&proxy, &listeners)?;
+    let daemon = Arc::new(Daemon::new(Arc::clone(&proxy), config, own.clone(), state, started));
+    let serving = tokio::spawn(admin::serve(admin, Arc::clone(&daemon) as Arc<dyn admin::Control>));
+    for address in &own {
+        tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
+    }
+    until_stopped(&daemon, options.idle_exit).await?;
+    tracing::info!("stopping: no new connections, open ones are drained");
+    drain.send_replace(true);
+    drop(listeners);
+    threads.join().await;
+    serving.abort();
+    daemon.save_sessions();
+    // The last outcomes and the head; blocking is fine now.
+    audit.flush().ok();
+    Ok(())
+}
+
+/// Signals, the ticker and the idle exit, until one of them says stop.
+async fn until_stopped(daemon: &Arc<Daemon>, idle_exit: Option<Duration>) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
+    let mut ticks = std::pin::pin!(ticker::run(Arc::clone(daemon), idle_exit));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => daemon.reload(),
+            () = ticks.as_mut() => {
+                tracing::info!("idle for long enough");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Every mint is in the audit before its token serves.
+fn on_mint(audit: &Arc<Audit>) -> Arc<dyn Fn(&MintReport<'_>) + Send + Sync> {
+    let audit = Arc::clone(audit);
+    Arc::new(move |report| {
+        let credential = &report.key.credential;
+        let event = match report.result {
+            Ok(token) => Event::minted(credential, token),
+            Err(error) => {
+                tracing::warn!(%credential, code = error.code(), hint = error.hint(), "minting failed: {error}");
+                Event::mint_failed(credential, error.reason()).with("detail", error.code())
+            }
+        };
+        let event = event.with("ms", report.took.as_millis() as u64);
+        // A full disk stops injection at the decision; the mint itself harms nobody.
+        audit.event(event).ok();
+    })
+}
+
+/// Where sessions that outlive the daemon are kept.
+fn sessions_file(state_dir: &std::path::Path) -> PathBuf {
+    state_dir.join("sessions.json")
+}

@@ -1,0 +1,121 @@
+//! From a config to a [`World`], at the start and at every reload. What a reload didn't change is
+//! carried over, tokens included.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::control::Current;
+use super::error::Error;
+use crate::audit::{Audit, Event};
+use crate::broker::Minters;
+use crate::ca::{Authority, Opened};
+use crate::client::Rules;
+use crate::client::session::Sessions;
+use crate::config::problem::Severity;
+use crate::config::{Config, SecretSource, Unmatched};
+use crate::mint;
+use crate::model::clock::Clock;
+use crate::model::secret::Secret;
+use crate::net::client::Client;
+use crate::net::dial::Dialer;
+use crate::net::guard::Guard;
+use crate::net::roots::Roots;
+use crate::policy::Policy;
+use crate::proxy::World;
+use crate::store;
+
+/// The least that a pre-shared secret may have, in bytes.
+const MIN_SESSION_SECRET: usize = 16;
+
+/// Builds a world and the minters that go with it. `before`: what is running, for a reload.
+pub(super) fn build(
+    config: &Config,
+    own: &[SocketAddr],
+    before: Option<Current<'_>>,
+    clock: &Arc<dyn Clock>,
+    audit: &Audit,
+) -> Result<(World, Minters), Error> {
+    let (policy, warnings) = Policy::compile(config).map_err(Error::Policy)?;
+    for warning in warnings.iter().filter(|p| p.severity == Severity::Warning) {
+        tracing::warn!(line = warning.line, code = warning.code, hint = warning.hint, "{}", warning.message);
+    }
+    let authority = authority(config, &policy, clock, audit)?;
+    let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &|der| authority.is_own_root(der))?);
+    let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
+    let dialer = Arc::new(Dialer::new(config.upstream.resolve.clone(), guard));
+    let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
+    let minters = config
+        .credentials
+        .iter()
+        .map(|(name, credential)| {
+            let same = before.as_ref().filter(|before| before.unchanged(config, name));
+            let kept = same.and_then(|before| before.broker.minter(name));
+            (name.clone(), kept.unwrap_or_else(|| mint::build(credential, &issuers, clock)))
+        })
+        .collect();
+    let generation = before.map_or(0, |before| before.world.generation + 1);
+    Ok((World { policy, rules: Rules::from(&config.proxy), authority, dialer, roots, generation }, minters))
+}
+
+/// The CA for all names that routes and `permit` name; what was made anew is said aloud.
+fn authority(config: &Config, policy: &Policy, clock: &Arc<dyn Clock>, audit: &Audit) -> Result<Arc<Authority>, Error> {
+    let mut names: Vec<Arc<str>> = policy.routes().map(|route| Arc::from(route.host.subtree())).collect();
+    names.extend(config.ca.permit.iter().map(|name| Arc::from(name.as_str())));
+    names.sort();
+    names.dedup();
+    let (authority, opened) = Authority::open(&ca_dir(&config.state_dir), &config.ca, &names, Arc::clone(clock))?;
+    let action = match &opened {
+        Opened::Existing => return Ok(Arc::new(authority)),
+        Opened::Created => "created",
+        Opened::Expired => "expired and made anew",
+        Opened::Outgrown { missing } => {
+            let missing = missing.join(", ");
+            tracing::warn!("routes outgrew the local CA ({missing}): clients have to trust a new one");
+            "outgrown and made anew"
+        }
+        Opened::Prepared => "successor prepared",
+        Opened::Rescoped => "made anew for another scope",
+        Opened::Succeeded => "succeeded",
+    };
+    tracing::info!("local CA: {action}");
+    audit.event(Event::ca(action))?;
+    Ok(Arc::new(authority))
+}
+
+/// `<state_dir>/ca`
+pub(super) fn ca_dir(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join("ca")
+}
+
+/// Puts pre-shared sessions in, ends those that are no longer named.
+pub(super) fn share_sessions(config: &Config, sessions: &Sessions) -> Result<(), Error> {
+    let mut read = Vec::with_capacity(config.sessions.len());
+    for session in &config.sessions {
+        let secret = secret(session.name.as_str(), &session.secret)?;
+        read.push((session, secret));
+    }
+    for (session, secret) in &read {
+        sessions.preshare(&session.name, secret, session.routes.clone());
+    }
+    let names: Vec<_> = config.sessions.iter().map(|session| session.name.clone()).collect();
+    sessions.keep_preshared(&names);
+    Ok(())
+}
+
+fn secret(session: &str, source: &SecretSource) -> Result<Secret, Error> {
+    let secret = store::read(source)
+        .map_err(|source| Error::SessionSecret { session: session.to_owned(), source })?;
+    if secret.len() < MIN_SESSION_SECRET {
+        return Err(Error::SessionSecretShort { session: session.to_owned() });
+    }
+    Ok(secret)
+}
+
+/// As in config, for `status`.
+pub(super) fn unmatched(policy: &Policy) -> &'static str {
+    match policy.unmatched() {
+        Unmatched::Deny => "deny",
+        Unmatched::Tunnel => "tunnel",
+    }
+}

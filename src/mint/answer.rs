@@ -1,0 +1,380 @@
+//! Reading what a token endpoint says (RFC 6749 sections 5.1 and 5.2), strictly.
+//!
+//! What has two readings is refused: a member that comes twice (in any spelling of its escapes),
+//! a byte order mark, another charset. Of foreign text nothing is kept but the token, its scope
+//! and registered error words.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::model::secret::Secret;
+
+/// A successful answer, before it is made a token.
+#[derive(Debug)]
+pub(super) struct Granted {
+    /// `access_token`
+    pub value: Secret,
+    /// `expires_in`
+    pub expires_in: Option<Duration>,
+    /// `scope`, its words in the issuer's order.
+    pub scope: Option<String>,
+}
+
+/// What is wrong with an issuer's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// No `access_token`, or not a string.
+    #[error("there is no access_token")]
+    AccessToken,
+    /// The access token is empty, too long, or holds bytes that may not stand in a header.
+    #[error("the access_token may not stand in a header")]
+    AccessTokenBytes,
+    /// Not `application/json` in UTF-8 without content coding.
+    #[error("it is not application/json")]
+    ContentType,
+    /// `expires_in` is not a positive number, or the token had ended when it came.
+    #[error("expires_in is not a positive number of seconds")]
+    ExpiresIn,
+    /// Not a JSON object, or one with a member that comes twice.
+    #[error("it is not one unambiguous JSON object")]
+    Json,
+    /// A redirect, which is never followed.
+    #[error("it is a redirect")]
+    Redirect,
+    /// `scope` is not a list of scope tokens.
+    #[error("its scope is malformed")]
+    Scope,
+    /// More scope than asked for.
+    #[error("it grants more scope than was asked for")]
+    ScopeWidened,
+    /// A success other than 200, or 1xx.
+    #[error("its status is not 200")]
+    Status,
+    /// `token_type` is not Bearer: it could not be used as one (RFC 6749 section 7.1).
+    #[error("token_type is not Bearer")]
+    TokenType,
+    /// More than 64 KiB.
+    #[error("it is too long")]
+    TooLong,
+}
+
+impl AnswerError {
+    /// The stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AccessToken | Self::AccessTokenBytes => "issuer-access-token-invalid",
+            Self::ContentType => "issuer-content-type-invalid",
+            Self::ExpiresIn => "issuer-expiry-invalid",
+            Self::Json => "issuer-json-invalid",
+            Self::Redirect => "issuer-redirect",
+            Self::Scope => "issuer-scope-invalid",
+            Self::ScopeWidened => "issuer-scope-widened",
+            Self::Status => "issuer-status-invalid",
+            Self::TokenType => "issuer-token-type-invalid",
+            Self::TooLong => "issuer-answer-too-long",
+        }
+    }
+}
+
+macro_rules! oauth_errors {
+    ($($variant:ident = $word:literal, $code:literal;)*) => {
+        /// A registered word for why an issuer refused (RFC 6749 section 5.2 and its extensions).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum OauthError { $($variant,)* }
+
+        impl OauthError {
+            /// As on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// As in our own codes.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+oauth_errors! {
+    AccessDenied = "access_denied", "issuer-refused-access-denied";
+    AuthorizationPending = "authorization_pending", "issuer-refused-authorization-pending";
+    ExpiredToken = "expired_token", "issuer-refused-expired-token";
+    InvalidClient = "invalid_client", "issuer-refused-invalid-client";
+    InvalidGrant = "invalid_grant", "issuer-refused-invalid-grant";
+    InvalidRequest = "invalid_request", "issuer-refused-invalid-request";
+    InvalidScope = "invalid_scope", "issuer-refused-invalid-scope";
+    InvalidTarget = "invalid_target", "issuer-refused-invalid-target";
+    ServerError = "server_error", "issuer-refused-server-error";
+    SlowDown = "slow_down", "issuer-refused-slow-down";
+    TemporarilyUnavailable = "temporarily_unavailable", "issuer-refused-temporarily-unavailable";
+    UnauthorizedClient = "unauthorized_client", "issuer-refused-unauthorized-client";
+    UnsupportedGrantType = "unsupported_grant_type", "issuer-refused-unsupported-grant-type";
+}
+
+/// Reads a 200 with a JSON body.
+pub(super) fn granted(body: &[u8]) -> Result<Granted, AnswerError> {
+    let members = Members::read(body)?;
+    let value = Secret::new(members.access_token.ok_or(AnswerError::AccessToken)?);
+    if !members.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
+        return Err(AnswerError::TokenType);
+    }
+    let expires_in = members.expires_in.map(life).transpose()?;
+    let scope = members.scope.map(scope_words).transpose()?;
+    Ok(Granted { value, expires_in, scope })
+}
+
+/// The registered word in an error body, if there is one.
+pub(super) fn refusal(body: &[u8]) -> Option<OauthError> {
+    OauthError::parse(&Members::read(body).ok()?.error?)
+}
+
+/// RFC 6749 says a number; a whole number as a string is common (Azure AD v1) and has no second
+/// reading, nor has `3600.0`. Fractions are cut, which ends the token sooner.
+fn life(seconds: Seconds) -> Result<Duration, AnswerError> {
+    let seconds = match seconds {
+        Seconds::Whole(seconds) => seconds,
+        // Saturates: what is too long is cut by `ttl` or the clock.
+        Seconds::Float(seconds) if seconds >= 1.0 => seconds as u64,
+        Seconds::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+            text.parse().map_err(|_| AnswerError::ExpiresIn)?
+        }
+        _ => return Err(AnswerError::ExpiresIn),
+    };
+    if seconds == 0 { Err(AnswerError::ExpiresIn) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+/// RFC 6749 section 3.3: words of `%x21 / %x23-5B / %x5D-7E`, one space between. An empty scope
+/// and doubled spaces are met in practice and mean nothing else.
+fn scope_words(text: String) -> Result<String, AnswerError> {
+    let allowed = |b: u8| matches!(b, 0x20 | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    if text.len() > MAX_SCOPE || !text.bytes().all(allowed) {
+        return Err(AnswerError::Scope);
+    }
+    Ok(text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
+}
+
+/// The members that mean something to us, wherever they came from.
+#[derive(Default)]
+struct Members {
+    access_token: Option<String>,
+    token_type: Option<String>,
+    expires_in: Option<Seconds>,
+    scope: Option<String>,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Whole(u64),
+    Float(f64),
+    Text(String),
+}
+
+impl Members {
+    /// The parser's own message may quote the token: it goes no further.
+    fn read(body: &[u8]) -> Result<Self, AnswerError> {
+        serde_json::from_slice(body).map_err(|_| AnswerError::Json)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Members::default();
+        let mut seen = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "access_token" => members.access_token = map.next_value()?,
+                "token_type" => members.token_type = map.next_value()?,
+                "expires_in" => members.expires_in = map.next_value()?,
+                "scope" => members.scope = map.next_value()?,
+                "error" => members.error = map.next_value()?,
+                _ => map.next_value_seed(Unambiguous)?,
+            }
+            if !seen.insert(name) {
+                return Err(A::Error::custom("a member comes twice"));
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// Any value, thrown away, in which no object has a member twice.
+struct Unambiguous;
+
+impl<'de> DeserializeSeed<'de> for Unambiguous {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Unambiguous)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            map.next_value_seed(Unambiguous)?;
+            if !seen.insert(name) {
+                return Err(A::Error::custom("a member comes twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Far more than any real list of scopes, and little enough for an audit record.
+const MAX_SCOPE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn with(members: &str) -> Result<Granted, AnswerError> {
+        granted(format!(r#"{{"access_token":"t","token_type":"Bearer"{members}}}"#).as_bytes())
+    }
+
+    #[test]
+    fn reads_a_token() {
+        let granted = with(r#","expires_in":3600,"scope":"a  b","x":{"y":[1,null,"z",2.5,-1]}"#);
+        let granted = granted.unwrap();
+        assert!(granted.value.matches(b"t"));
+        assert_eq!(granted.expires_in, Some(Duration::from_secs(3600)));
+        assert_eq!(granted.scope.as_deref(), Some("a b"));
+        assert_eq!(with("").unwrap().expires_in, None);
+        assert_eq!(with(r#","expires_in":null,"scope":null"#).unwrap().scope, None);
+    }
+
+    #[test]
+    fn what_has_two_readings_is_refused() {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "\"x\"",
+            "<html></html>",
+            r#"{"access_token":"t""#,
+            r#"{"access_token":"a","access_token":"b","token_type":"Bearer"}"#,
+            r#"{"access_token":null,"access_token":"b","token_type":"Bearer"}"#,
+            r#"{"access_token":"a","access\u005ftoken":"b","token_type":"Bearer"}"#,
+            r#"{"access_token":"a","token_type":"Bearer","x":1,"x":1}"#,
+            r#"{"access_token":"a","token_type":"Bearer","x":[{"y":1,"y":1}]}"#,
+            r#"{"access_token":"a","token_type":"Bearer"} x"#,
+            "\u{feff}{\"access_token\":\"a\",\"token_type\":\"Bearer\"}",
+            r#"{"access_token":7,"token_type":"Bearer"}"#,
+            r#"{"access_token":"a","token_type":["Bearer"]}"#,
+        ] {
+            assert_eq!(granted(body.as_bytes()).unwrap_err(), AnswerError::Json, "{body}");
+        }
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(30_000), "]".repeat(30_000));
+        assert_eq!(granted(deep.as_bytes()).unwrap_err(), AnswerError::Json);
+        assert_eq!(granted(b"{}").unwrap_err(), AnswerError::AccessToken);
+    }
+
+    #[test]
+    fn only_bearer() {
+        for kind in ["\"mac\"", "\"DPoP\"", "\"N_A\"", "\"bearer \"", "\"\"", "null"] {
+            let body = format!(r#"{{"access_token":"a","token_type":{kind}}}"#);
+            assert_eq!(granted(body.as_bytes()).unwrap_err(), AnswerError::TokenType, "{kind}");
+        }
+        assert_eq!(granted(br#"{"access_token":"a"}"#).unwrap_err(), AnswerError::TokenType);
+        assert!(granted(br#"{"access_token":"a","token_type":"bEARER"}"#).is_ok());
+    }
+
+    #[test]
+    fn lives() {
+        let life = |text: &str| with(&format!(r#","expires_in":{text}"#)).map(|g| g.expires_in);
+        for (text, seconds) in
+            [("1", 1), ("3600.9", 3600), ("\"3599\"", 3599), ("18446744073709551615", u64::MAX)]
+        {
+            assert_eq!(life(text), Ok(Some(Duration::from_secs(seconds))), "{text}");
+        }
+        assert_eq!(life("1e30"), Ok(Some(Duration::from_secs(u64::MAX))));
+        for text in ["0", "-1", "0.5", "\"\"", "\"-5\"", "\"1h\"", "\"99999999999999999999\""] {
+            assert_eq!(life(text).unwrap_err(), AnswerError::ExpiresIn, "{text}");
+        }
+        assert_eq!(life("true").unwrap_err(), AnswerError::Json);
+    }
+
+    #[test]
+    fn only_registered_words_are_kept() {
+        assert_eq!(refusal(br#"{"error":"invalid_grant"}"#), Some(OauthError::InvalidGrant));
+        for body in [r#"{"error":"canary"}"#, "{}", "<html>", r#"{"error":1}"#] {
+            assert_eq!(refusal(body.as_bytes()), None);
+        }
+        assert_eq!(with(r#","scope":"a\"b""#).unwrap_err(), AnswerError::Scope);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(body: Vec<u8>) {
+            let _ = granted(&body);
+            let _ = refusal(&body);
+        }
+
+        #[test]
+        fn arbitrary_json_never_panics(name in "[a-z_]{0,12}", value in "[\\[\\]{}\":,0-9a-z.\\\\-]{0,40}") {
+            let _ = granted(format!(r#"{{"access_token":"t","{name}":{value}}}"#).as_bytes());
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The token-endpoint call that most grants end in (RFC 6749 section 3.2), and its strict answer.
+//!
+//! Grants hand their parameters over and never see a secret's bytes: [`Form`] and [`basic`] are
+//! where they become bytes for the wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Uri};
+use zeroize::Zeroizing;
+
+use super::{AnswerError, DEFAULT_LIFE, MintError, answer, retry_after};
+use crate::model::clock::{Clock, Deadline, Moment};
+use crate::model::secret::Secret;
+use crate::model::token::Token;
+use crate::net::client::{Answer, Client};
+
+/// One token endpoint.
+pub struct Endpoint {
+    url: Uri,
+    client: Arc<Client>,
+    clock: Arc<dyn Clock>,
+}
+
+/// One call.
+pub struct Ask<'a> {
+    /// The `Authorization` field, where the client authenticates there.
+    pub authorization: Option<Secret>,
+    /// The body.
+    pub form: Form,
+    /// The scope asked for, which the answer may not exceed; empty: the issuer's default.
+    pub scope: &'a [String],
+    /// The upper bound of the token's life.
+    pub ttl: Option<Duration>,
+}
+
+impl Endpoint {
+    /// At `url`, which config has checked.
+    pub fn new(url: Uri, client: Arc<Client>, clock: Arc<dyn Clock>) -> Self {
+        Self { url, client, clock }
+    }
+
+    /// Asks once. The token's life counts from before the request was sent, so that it never
+    /// ends later here than at the issuer.
+    pub async fn ask(&self, ask: Ask<'_>) -> Result<Token, MintError> {
+        let asked = self.clock.now();
+        let form = ask.form.into_secret();
+        let answer = self.client.post_form(&self.url, ask.authorization, form).await?;
+        let now = self.clock.now();
+        let granted = match answer.status.as_u16() {
+            200 => granted(&answer)?,
+            _ => return Err(failure(&answer, now)),
+        };
+        let life = match (granted.expires_in, ask.ttl) {
+            (Some(expires_in), Some(ttl)) => expires_in.min(ttl),
+            (Some(life), None) | (None, Some(life)) => life,
+            (None, None) => DEFAULT_LIFE,
+        };
+        let end = Deadline::after(asked, life);
+        if end.passed(now) {
+            return Err(AnswerError::ExpiresIn.into());
+        }
+        let scope = granted_scope(ask.scope, granted.scope)?;
+        let token = Token::new(granted.value, asked, end, scope.map(Arc::from));
+        token.map_err(|_| AnswerError::AccessTokenBytes.into())
+    }
+}
+
+fn granted(answer: &Answer) -> Result<answer::Granted, AnswerError> {
+    if !is_json(&answer.headers) {
+        return Err(AnswerError::ContentType);
+    }
+    answer::granted(answer.body.expose())
+}
+
+/// What a status other than 200 means.
+fn failure(answer: &Answer, now: Moment) -> MintError {
+    let retry_after = retry_after::parse(&answer.headers, now.wall);
+    match answer.status.as_u16() {
+        300..=399 => AnswerError::Redirect.into(),
+        status @ (408 | 425 | 429 | 500..=599) => MintError::Busy { status, retry_after },
+        400..=499 => {
+            let error = is_json(&answer.headers).then(|| answer::refusal(answer.body.expose()));
+            MintError::Refused { error: error.flatten(), retry_after }
+        }
+        _ => AnswerError::Status.into(),
+    }
+}
+
+/// One `application/json`, in UTF-8 (RFC 8259 section 8.1) and without content coding.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else { return false };
+    let Ok(kind) = kind.to_str() else { return false };
+    let mut parts = kind.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let utf8 = parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.eq_ignore_ascii_case("charset")
+            || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    let plain = headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding == "identity");
+    json && utf8 && plain
+}
+
+/// The scope of the token: what the issuer says, else what was asked (RFC 6749 section 5.1).
+/// More than was asked is refused: somebody reviewed what was asked.
+fn granted_scope(asked: &[String], granted: Option<String>) -> Result<Option<String>, AnswerError> {
+    let Some(granted) = granted else {
+        return Ok((!asked.is_empty()).then(|| asked.join(" ")));
+    };
+    let within = |word: &str| asked.iter().any(|asked| asked == word);
+    if !asked.is_empty() && !granted.split(' ').filter(|word| !word.is_empty()).all(within) {
+        return Err(AnswerError::ScopeWidened);
+    }
+    Ok(Some(granted))
+}
+
+/// An `application/x-www-form-urlencoded` body, wiped when dropped.
+pub struct Form(Zeroizing<Vec<u8>>);
+
+impl Form {
+    /// With its grant type.
+    pub fn new(grant_type: &str) -> Self {
+        Self(Zeroizing::default()).text("grant_type", grant_type)
+    }
+
+    /// Adds a parameter.
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        self.add(name, value.as_bytes());
+        self
+    }
+
+    /// Adds a secret parameter.
+    pub fn secret(mut self, name: &str, value: &Secret) -> Self {
+        self.add(name, value.expose());
+        self
+    }
+
+    fn add(&mut self, name: &str, value: &[u8]) {
+        // Into a buffer that has room for all of it: one that grows leaves copies behind that
+        // nobody wipes; the old one is wiped here.
+        let room = self.0.len() + 2 + 3 * (name.len() + value.len());
+        let mut form = Zeroizing::new(Vec::with_capacity(room));
+        form.extend_from_slice(&self.0);
+        if !form.is_empty() {
+            form.push(b'&');
+        }
+        form_encode(name.as_bytes(), &mut form);
+        form.push(b'=');
+        form_encode(value, &mut form);
+        self.0 = form;
+    }
+
+    fn into_secret(mut self) -> Secret {
+        Secret::new(std::mem::take(&mut *self.0))
+    }
+}
+
+/// `Basic` of a client id and secret, both form-encoded first (RFC 6749 section 2.3.1).
+pub fn basic(id: &str, secret: &Secret) -> Secret {
+    let mut pair = Zeroizing::new(Vec::with_capacity(3 * (id.len() + secret.len()) + 1));
+    form_encode(id.as_bytes(), &mut pair);
+    pair.push(b':');
+    form_encode(secret.expose(), &mut pair);
+    let mut value = Zeroizing::new(String::with_capacity(8 + pair.len().div_ceil(3) * 4));
+    value.push_str("Basic ");
+    STANDARD.encode_string(&*pair, &mut value);
+    Secret::new(std::mem::take(&mut *value))
+}
+
+/// The URL standard's form encoding: letters, digits and `*-._` stay, a space becomes `+`.
+fn form_encode(bytes: &[u8], to: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'*' | b'-' | b'.' | b'_' => to.push(*byte),
+            b' ' => to.push(b'+'),
+            _ => to.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Floor 3: minting, one file per grant.
+//!
+//! A [`Minter`] makes one token of one credential for one client. It holds no tokens, retries
+//! nothing and knows no request: keeping, sharing and backing off is the broker's. What goes in
+//! and comes out is plain data, so that another process may do the minting.
+
+pub mod endpoint;
+
+mod answer;
+mod client_credentials;
+mod retry_after;
+mod static_key;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Credential, Grant};
+use crate::model::client::ClientKey;
+use crate::model::clock::Clock;
+use crate::model::id::CredentialName;
+use crate::model::reason::Reason;
+use crate::model::token::{Token, TokenError};
+use crate::net::client::{Client, ClientError};
+use crate::store::StoreError;
+
+pub use answer::{AnswerError, OauthError};
+
+/// A token's life where neither the issuer nor `ttl` names one.
+pub const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// Who asks for a token of what: a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MintRequest {
+    /// The credential to mint from.
+    pub credential: CredentialName,
+    /// The identity it is minted for, and for nobody else (I7).
+    pub client: ClientKey,
+}
+
+/// What a mint comes to.
+pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Token, MintError>> + Send + 'a>>;
+
+/// Makes tokens of one credential.
+pub trait Minter: Send + Sync {
+    /// One attempt at one token. Dropping the future ends the attempt.
+    fn mint(&self, request: MintRequest) -> Minting<'_>;
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The issuer's answer is not what RFC 6749 section 5.1 asks for.
+    #[error("the issuer's answer is not a usable token: {0}")]
+    Answer(#[from] AnswerError),
+    /// The issuer is overloaded or down: 429 or 5xx.
+    #[error("the issuer is not available now: status {status}")]
+    Busy {
+        /// The status it answered with.
+        status: u16,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The attempt took longer than the broker waits.
+    #[error("no token in time")]
+    Deadline,
+    /// A bug in a minter.
+    #[error("the minter panicked")]
+    Panicked,
+    /// The issuer said no: 4xx. Only registered error words are kept of what it said.
+    #[error("the issuer refused: {}", .error.map_or("no registered error word", OauthError::as_str))]
+    Refused {
+        /// The `error` member, where it is a registered word.
+        error: Option<OauthError>,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] StoreError),
+    /// The value is no token: a static key with a space in it, for instance.
+    #[error("the value is not usable as a token: {0}")]
+    Token(#[from] TokenError),
+    /// No answer at all.
+    #[error("the issuer could not be reached")]
+    Unreachable(#[source] ClientError),
+}
+
+impl MintError {
+    /// What a client is told.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Answer(_) => Reason::IssuerAnswerInvalid,
+            Self::Busy { .. } | Self::Deadline | Self::Unreachable(_) => Reason::IssuerUnreachable,
+            Self::Panicked => Reason::InternalError,
+            Self::Refused {
+                error: Some(OauthError::ServerError | OauthError::TemporarilyUnavailable),
+                ..
+            } => Reason::IssuerUnreachable,
+            Self::Refused { .. } => Reason::IssuerRefused,
+            Self::Secret(_) | Self::Token(_) => Reason::SecretUnavailable,
+        }
+    }
+
+    /// How long the issuer asked us to stay away; at most an hour.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } | Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The stable word for `status` and audit: finer than the reason's.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Answer(error) => error.code(),
+            Self::Busy { .. } => "issuer-busy",
+            Self::Deadline => "issuer-timeout",
+            Self::Panicked => "internal-error",
+            Self::Refused { error: Some(error), .. } => error.code(),
+            Self::Refused { error: None, .. } => "issuer-refused",
+            Self::Secret(error) => error.code(),
+            Self::Token(_) => "secret-invalid",
+            Self::Unreachable(_) => "issuer-unreachable",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Secret(error) => error.hint(),
+            Self::Token(_) => "the key must be one word of visible ASCII, at most 8 KiB",
+            Self::Answer(AnswerError::ScopeWidened) => {
+                "the issuer granted more than `scope` asks for; name what it grants, or narrow the client there"
+            }
+            _ => self.reason().hint(),
+        }
+    }
+}
+
+/// A body that is too long, or no HTTP at all, is a bad answer; the rest is no answer.
+impl From<ClientError> for MintError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::TooLong => Self::Answer(AnswerError::TooLong),
+            error => Self::Unreachable(error),
+        }
+    }
+}
+
+/// The minter of a credential.
+pub fn build(
+    credential: &Credential,
+    client: &Arc<Client>,
+    clock: &Arc<dyn Clock>,
+) -> Arc<dyn Minter> {
+    match &credential.grant {
+        Grant::ClientCredentials(grant) => Arc::new(client_credentials::ClientCredentials::new(
+            grant.clone(),
+            credential.ttl,
+            Arc::clone(client),
+            Arc::clone(clock),
+        )),
+        Grant::StaticKey(grant) => {
+            Arc::new(static_key::StaticKey::new(grant.clone(), credential.ttl, Arc::clone(clock)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! What becomes of a connection: who it is, what it wants, and whether that is tunnelled,
+//! intercepted or refused.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::Method;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::head::{self, Connect, Head};
+use super::peek::Prefixed;
+use super::respond::{self, Refused};
+use super::serve::{self, Connection};
+use super::{HEAD_TIMEOUT, Worker, World, intercept, plain, tunnel};
+use crate::audit::{Decision, Outcome, Recorder, RequestFacts};
+use crate::client::Admitted;
+use crate::model::client::Client;
+use crate::model::id::RequestId;
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+use crate::net::guard::Reach;
+use crate::policy::AtConnect;
+
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// Serves one accepted connection to its end.
+pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
+    let Ok(local) = stream.local_addr() else { return };
+    let uid = worker.proxy.gate.uid_of(peer, local);
+    let mut buffer = BytesMut::with_capacity(1024);
+    loop {
+        let read = timeout(HEAD_TIMEOUT, head::read(&mut stream, &mut buffer)).await;
+        let connect = match read.unwrap_or(Err(Reason::ClientTimeout)) {
+            Ok(Head::Connect(connect)) => connect,
+            Ok(Head::End) | Err(Reason::ClientGone) => return,
+            Ok(Head::Other) => return plain::serve(worker, Prefixed::new(buffer, stream), uid).await,
+            Err(reason) => return malformed(&worker, stream, uid, reason).await,
+        };
+        let world = worker.proxy.world.load_full();
+        let now = worker.proxy.clock.now();
+        match worker.proxy.gate.admit(&world.rules, connect.credentials.as_deref(), uid, now) {
+            Ok(admitted) => {
+                let stream = Prefixed::new(buffer, stream);
+                return admitted_connect(worker, &world, stream, admitted, connect).await;
+            }
+            // Kept open: git and others ask without credentials first and come back with them.
+            Err(reason) => {
+                let client = Arc::new(Client { uid, ..Client::default() });
+                let recorder = start(&worker, &world, client, &connect.target);
+                let answer = denied(recorder, reason.into(), false);
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn start(worker: &Worker, world: &World, client: Arc<Client>, target: &Target) -> Recorder {
+    let request = RequestId::new();
+    let facts = RequestFacts::new(request, client, Method::CONNECT, target.host.clone(), target.port, None);
+    Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone())
+}
+
+/// Writes the refusal down and gives its answer.
+fn denied(mut recorder: Recorder, refused: Refused, close: bool) -> Vec<u8> {
+    recorder.code(refused.reason);
+    let request = recorder.request();
+    recorder.decide(Decision::Deny, None).map(drop).ok();
+    let status = Some(respond::status(refused.reason).as_u16());
+    recorder.finish(Outcome { status, code: Some(refused.reason), ..Outcome::default() });
+    respond::raw(refused, request, close)
+}
+
+/// No target can be named in the audit: the record says who, when and why.
+async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, reason: Reason) {
+    let request = RequestId::new();
+    tracing::debug!(%request, ?uid, code = reason.code(), "a connection was refused before it named a target");
+    let answer = respond::raw(reason.into(), request, true);
+    worker.proxy.audit.event(crate::audit::Event::Malformed { request, uid, reason }).ok();
+    stream.write_all(&answer).await.ok();
+    linger(stream).await;
+}
+
+/// Lets the client read the answer before unread bytes of its own reset the connection.
+async fn linger(mut stream: TcpStream) {
+    stream.shutdown().await.ok();
+    let drain = async { tokio::io::copy(&mut tokio::io::AsyncReadExt::take(&mut stream, 1 << 20), &mut tokio::io::sink()).await };
+    timeout(std::time::Duration::from_secs(1), drain).await.ok();
+}
+
+async fn admitted_connect(
+    worker: Arc<Worker>,
+    world: &World,
+    mut stream: Prefixed<TcpStream>,
+    admitted: Admitted,
+    connect: Connect,
+) {
+    let target = connect.target;
+    let client = Arc::clone(&admitted.client);
+    match world.policy.at_connect(&target) {
+        AtConnect::Refuse(reason) => {
+            let answer = denied(start(&worker, world, client, &target), reason.into(), true);
+            stream.write_all(&answer).await.ok();
+            stream.shutdown().await.ok();
+        }
+        AtConnect::Tunnel => open_tunnel(&worker, world, stream, admitted, &target).await,
+        AtConnect::Intercept => {
+            if stream.write_all(ESTABLISHED).await.is_err() {
+                return;
+            }
+            let connection = Connection::new(Arc::clone(&worker), admitted, target);
+            if let Err(reason) = intercept::intercept(&connection, stream).await {
+                let world = worker.proxy.world.load_full();
+                drop(denied(start(&worker, &world, client, &connection.target), reason.into(), true));
+            }
+        }
+    }
+}
+
+async fn open_tunnel(
+    worker: &Arc<Worker>,
+    world: &World,
+    mut stream: Prefixed<TcpStream>,
+    admitted: Admitted,
+    target: &Target,
+) {
+    let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
+    worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
+    let dialled = world.dialer.dial(target, reach).await.map_err(|error| {
+        tracing::debug!(%target, %error, "dialling failed");
+        error.reason()
+    });
+    let upstream = match dialled {
+        Ok(upstream) => upstream,
+        Err(reason) => {
+            let answer = denied(recorder, reason.into(), true);
+            stream.write_all(&answer).await.ok();
+            stream.shutdown().await.ok();
+            return;
+        }
+    };
+    if let Err(reason) = serve::record(&mut recorder, Decision::Tunnel, None) {
+        let answer = denied(recorder, reason.into(), true);
+        stream.write_all(&answer).await.ok();
+        return;
+    }
+    if stream.write_all(ESTABLISHED).await.is_err() {
+        return;
+    }
+    let outcome = tunnel::copy(&worker.proxy, admitted.session.as_deref(), stream, upstream).await;
+    recorder.finish(outcome);
+}

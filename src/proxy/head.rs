@@ -1,0 +1,179 @@
+//! The head of a CONNECT, read by hand: strict, bounded, and without the HTTP library's upgrade
+//! machinery. Anything that is not CONNECT is left in the buffer for it.
+
+use bytes::{Buf as _, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::{MAX_HEAD, MAX_URI};
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+
+/// The first request of a connection.
+#[derive(Debug)]
+pub(super) enum Head {
+    /// CONNECT, taken out of the buffer.
+    Connect(Connect),
+    /// The client closed without a request.
+    End,
+    /// Another method; nothing was taken.
+    Other,
+}
+
+/// What a CONNECT says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Connect {
+    pub(super) target: Target,
+    /// The value of `Proxy-Authorization`.
+    pub(super) credentials: Option<Vec<u8>>,
+}
+
+/// Fields that a CONNECT may have; more make it refused.
+const MAX_FIELDS: usize = 100;
+
+/// Reads until one head is complete. Bytes behind it stay in `buffer`.
+pub(super) async fn read(io: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<Head, Reason> {
+    let mut seen = 0;
+    loop {
+        // What starts otherwise is TLS, SOCKS or noise: no need to wait for a head that never ends.
+        if buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+            return Err(Reason::MalformedRequest);
+        }
+        if let Some(end) = end_of_head(buffer, seen) {
+            return parse(buffer, end);
+        }
+        if buffer.len() > MAX_HEAD {
+            return Err(if first_line_ends(buffer) { Reason::HeadersTooLarge } else { Reason::UriTooLong });
+        }
+        if buffer.len() > MAX_URI + 64 && !first_line_ends(buffer) {
+            return Err(Reason::UriTooLong);
+        }
+        seen = buffer.len().saturating_sub(3);
+        match io.read_buf(buffer).await {
+            Ok(0) if buffer.is_empty() => return Ok(Head::End),
+            Ok(0) | Err(_) => return Err(Reason::ClientGone),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn end_of_head(buffer: &[u8], from: usize) -> Option<usize> {
+    memchr::memmem::find(&buffer[from..], b"\r\n\r\n").map(|at| from + at + 4)
+}
+
+fn first_line_ends(buffer: &[u8]) -> bool {
+    memchr::memchr(b'\n', buffer).is_some()
+}
+
+fn parse(buffer: &mut BytesMut, end: usize) -> Result<Head, Reason> {
+    if !buffer.starts_with(b"CONNECT ") {
+        return Ok(Head::Other);
+    }
+    let connect = parse_connect(&buffer[..end])?;
+    buffer.advance(end);
+    Ok(Head::Connect(connect))
+}
+
+fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
+    if !lines_end_in_crlf(head) {
+        return Err(Reason::MalformedRequest);
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(Reason::HeadersTooLarge),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(Reason::MalformedRequest),
+    }
+    let target = request.path.and_then(|path| Target::parse(path, None).ok()).ok_or(Reason::MalformedRequest)?;
+    let mut credentials = None;
+    let mut hosts = 0;
+    for field in request.headers.iter() {
+        let is = |name: http::HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
+        if is(PROXY_AUTHORIZATION) {
+            if credentials.replace(field.value.to_vec()).is_some() {
+                return Err(Reason::MalformedRequest);
+            }
+        } else if is(HOST) {
+            hosts += 1;
+            if hosts > 1 || !names(field.value, &target) {
+                return Err(Reason::MalformedRequest);
+            }
+        } else if is(TRANSFER_ENCODING) || (is(CONTENT_LENGTH) && field.value != b"0") {
+            // RFC 9110 section 9.3.6: a CONNECT has no content; what follows must be the tunnel's.
+            return Err(Reason::MalformedRequest);
+        }
+    }
+    Ok(Connect { target, credentials })
+}
+
+/// Whether `Host` agrees with the target; without a port it names the host alone.
+fn names(host: &[u8], target: &Target) -> bool {
+    let host = std::str::from_utf8(host).ok().and_then(|text| Target::parse(text, Some(target.port)).ok());
+    host.is_some_and(|host| host == *target)
+}
+
+/// No bare CR or LF, which other readers take for line ends.
+fn lines_end_in_crlf(head: &[u8]) -> bool {
+    let mut before = 0;
+    for (i, byte) in head.iter().enumerate() {
+        match byte {
+            b'\n' if before != b'\r' => return false,
+            b'\r' if head.get(i + 1) != Some(&b'\n') => return false,
+            _ => before = *byte,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn connect(text: &str) -> Result<String, Reason> {
+        parse_connect(text.as_bytes()).map(|connect| connect.target.to_string())
+    }
+
+    #[test]
+    fn reads_what_tools_send() {
+        for head in [
+            "CONNECT Good.example:443 HTTP/1.1\r\nHost: good.example:443\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.0\r\n\r\n",
+            "CONNECT good.example.:443 HTTP/1.1\r\nHost: good.example\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+        ] {
+            assert_eq!(connect(head), Ok("good.example:443".into()), "{head}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_has_two_readings() {
+        for head in [
+            "CONNECT good.example HTTP/1.1\r\n\r\n",
+            "CONNECT http://good.example:443 HTTP/1.1\r\n\r\n",
+            "CONNECT u@good.example:443 HTTP/1.1\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nHost: good.example\r\nHost: good.example\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\nHost: good.example\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nX: a\rb\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nX : a\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nProxy-Authorization: Basic a\r\nProxy-Authorization: Basic b\r\n\r\n",
+            "CONNECT  good.example:443 HTTP/1.1\r\n\r\n",
+            "CONNECT good.example:443 HTTP/3\r\n\r\n",
+        ] {
+            assert_eq!(connect(head), Err(Reason::MalformedRequest), "{head}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_connect(&bytes);
+            let mut head = b"CONNECT good.example:443 HTTP/1.1\r\n".to_vec();
+            head.extend(bytes);
+            let _ = parse_connect(&head);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The TLS server side of a tunnel to a routed host: our leaf for exactly the host that CONNECT named.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::peek::{Prefixed, Speaks};
+use super::serve::Connection;
+use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_HEAD};
+use crate::ca::Alpn;
+use crate::model::host::Host;
+use crate::model::reason::Reason;
+
+/// A fatal `unrecognized_name` alert in a plaintext record (RFC 8446 section 6, RFC 6066 section 3).
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// Streams of one client connection at once.
+const MAX_STREAMS: u32 = 256;
+
+/// Ends TLS here and serves what comes. `Err`: no request was read, and why.
+pub(super) async fn intercept<T>(connection: &Arc<Connection>, mut io: Prefixed<T>) -> Result<(), Reason>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match timeout(HANDSHAKE_TIMEOUT, io.speaks()).await {
+        Ok(Ok(Speaks::Tls)) => {}
+        Ok(Ok(Speaks::Other)) => return Err(Reason::TlsRequired),
+        // Connections opened ahead and never used are no incident.
+        Ok(Ok(Speaks::Nothing)) | Ok(Err(_)) => return Ok(()),
+        Err(_) => return Err(Reason::ClientTimeout),
+    }
+    let stream = timeout(HANDSHAKE_TIMEOUT, handshake(connection, io)).await.map_err(|_| Reason::ClientTimeout)??;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(connection, stream).await;
+    } else {
+        serve_http1(connection, stream).await;
+    }
+    Ok(())
+}
+
+async fn handshake<T>(connection: &Connection, io: Prefixed<T>) -> Result<TlsStream<Prefixed<T>>, Reason>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await.map_err(|error| {
+        tracing::debug!(%error, "no ClientHello");
+        Reason::ClientTlsFailed
+    })?;
+    let host = &connection.target.host;
+    let sni = start.client_hello().server_name().map(Host::parse);
+    // Without SNI the tunnel's host is all there is; IP literals are never routed.
+    if sni.is_some_and(|sni| sni.as_ref() != Ok(host)) {
+        start.io.write_all(&UNRECOGNIZED_NAME).await.ok();
+        start.io.shutdown().await.ok();
+        return Err(Reason::SniMismatch);
+    }
+    let world = connection.worker.proxy.world.load_full();
+    let config = world.authority.server_config(host.name().unwrap_or_default(), Alpn::Both).map_err(|error| {
+        tracing::error!(%host, %error, "no leaf certificate");
+        Reason::InternalError
+    })?;
+    start.into_stream(config).await.map_err(|error| {
+        tracing::debug!(%host, %error, "the TLS handshake with a client failed");
+        Reason::ClientTlsFailed
+    })
+}
+
+async fn serve_http1<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed<T>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let connection = Arc::clone(connection);
+        async move { Ok::<_, Infallible>(connection.serve(request).await) }
+    });
+    let mut serving = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let done = tokio::select! {
+        done = serving.as_mut() => done,
+        () = connection.worker.proxy.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "a client connection ended");
+    }
+}
+
+async fn serve_http2<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed<T>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let connection = Arc::clone(connection);
+        async move { Ok::<_, Infallible>(connection.serve(request).await) }
+    });
+    let mut serving = std::pin::pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD as u32)
+            .keep_alive_interval(Duration::from_secs(60))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let done = tokio::select! {
+        done = serving.as_mut() => done,
+        () = connection.worker.proxy.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "a client connection ended");
+    }
+}

@@ -1,0 +1,99 @@
+//! The HTTP proxy listener: every worker accepts from the same sockets, so whoever is idle takes the
+//! next connection, and it never moves afterwards.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::super::{Worker, connect};
+
+/// What an accept that failed for want of descriptors waits before the next try.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// How often idle upstream connections are looked at.
+const PRUNE: Duration = Duration::from_secs(30);
+/// What open connections may take when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(28);
+
+/// Accepts until the daemon stops, then waits for what is open. Runs on a current-thread runtime.
+pub async fn run(worker: Arc<Worker>, listeners: Vec<TcpListener>) -> io::Result<()> {
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        accepting.spawn(accept(Arc::clone(&worker), listener));
+    }
+    let pruner = Arc::clone(&worker);
+    let pruning = tokio::spawn(async move {
+        loop {
+            sleep(PRUNE).await;
+            pruner.pool.prune(pruner.proxy.world.load().generation);
+        }
+    });
+    worker.proxy.draining().await;
+    while accepting.join_next().await.is_some() {}
+    pruning.abort();
+    Ok(())
+}
+
+async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = open.join_next() => continue,
+            () = worker.proxy.draining() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_the_clients(&error) => continue,
+            Err(error) => {
+                // Out of descriptors or memory: the connection waits in the kernel's queue, and so do we.
+                tracing::warn!(%error, "cannot accept connections for now");
+                sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        if worker.proxy.connections.load(Relaxed) >= worker.proxy.max_connections {
+            drop(stream);
+            continue;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let counted = Counted::new(Arc::clone(&worker));
+        open.spawn(async move {
+            connect::serve(Arc::clone(&counted.0), stream, peer).await;
+        });
+    }
+    drop(listener);
+    let drained = async { while open.join_next().await.is_some() {} };
+    if timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("connections were still open at the end of the drain");
+    }
+}
+
+/// Errors of one connection that died before it was accepted (accept(2)).
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::Interrupted)
+}
+
+/// One open connection in the count.
+struct Counted(Arc<Worker>);
+
+impl Counted {
+    fn new(worker: Arc<Worker>) -> Self {
+        worker.proxy.connections.fetch_add(1, Relaxed);
+        Self(worker)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.proxy.connections.fetch_sub(1, Relaxed);
+    }
+}

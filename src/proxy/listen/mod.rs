@@ -1,0 +1,3 @@
+//! Sockets that clients connect to. One file for each kind; after `connect` nothing differs.
+
+pub mod forward;

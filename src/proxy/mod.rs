@@ -1,0 +1,113 @@
+//! Floor 5: the data plane. Read `serve` first: one request, start to end.
+//!
+//! A connection comes in by `listen`, is judged by `connect`, and is tunnelled, refused or
+//! intercepted. Every task of a connection stays on the worker that accepted it; what workers share
+//! is [`Proxy`], and the config's part of that is one [`World`], swapped whole.
+
+mod body;
+mod connect;
+mod head;
+mod intercept;
+pub mod listen;
+mod panic;
+mod peek;
+mod plain;
+mod respond;
+mod serve;
+mod tunnel;
+mod upstream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::audit::Audit;
+use crate::broker::Broker;
+use crate::ca::Authority;
+use crate::client::{Gate, Rules};
+use crate::model::clock::Clock;
+use crate::net::dial::Dialer;
+use crate::net::roots::Roots;
+use crate::policy::Policy;
+
+pub use respond::status;
+pub use upstream::Pool;
+
+/// From the first byte of a request's head to its last; also for a CONNECT and a ClientHello.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a whole TLS handshake with a client or an upstream.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A kept connection without a request, either side.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// A tunnel through which nothing went in either direction.
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// From the end of a request to the head of its answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// A request's head, in bytes.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// A request's URI, in bytes.
+pub const MAX_URI: usize = 8 * 1024;
+
+/// Everything that a config decides, as one immutable snapshot.
+#[derive(Debug)]
+pub struct World {
+    /// What is allowed.
+    pub policy: Policy,
+    /// Who is admitted.
+    pub rules: Rules,
+    /// Signs leaves.
+    pub authority: Arc<Authority>,
+    /// Finds and judges addresses.
+    pub dialer: Arc<Dialer>,
+    /// Verifies upstreams.
+    pub roots: Arc<Roots>,
+    /// Counts worlds: connections of an older one are not used again.
+    pub generation: u64,
+}
+
+/// What all workers share.
+pub struct Proxy {
+    /// The current snapshot; a request loads it once.
+    pub world: ArcSwap<World>,
+    /// Lets clients in.
+    pub gate: Gate,
+    /// Holds tokens.
+    pub broker: Arc<Broker>,
+    /// Writes down who did what.
+    pub audit: Arc<Audit>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Turns true when the daemon stops.
+    pub drain: watch::Receiver<bool>,
+    /// Connections open now.
+    pub connections: AtomicUsize,
+    /// Connections that may be open at once.
+    pub max_connections: usize,
+    /// Requests and tunnels judged since the start.
+    pub requests: AtomicU64,
+}
+
+impl Proxy {
+    /// Resolves when the daemon stops.
+    pub async fn draining(&self) {
+        let mut drain = self.drain.clone();
+        // A sender that is gone means that the daemon is gone as well.
+        let _ = drain.wait_for(|draining| *draining).await;
+    }
+
+    /// Whether the daemon is stopping.
+    pub fn is_draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+}
+
+/// One worker's own: nothing in it is shared with other threads.
+pub struct Worker {
+    /// What all workers share.
+    pub proxy: Arc<Proxy>,
+    /// Upstream connections of clients on this worker.
+    pub pool: Arc<Pool>,
+}

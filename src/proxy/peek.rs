@@ -1,0 +1,83 @@
+//! A stream with bytes in front of it that were read already, and a look at what it speaks.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+/// `buffer` first, then the stream.
+#[derive(Debug)]
+pub(super) struct Prefixed<T> {
+    buffer: BytesMut,
+    io: T,
+}
+
+/// What the first byte says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// The client closed without a word.
+    Nothing,
+    /// Neither: HTTP in the clear, SSH, noise.
+    Other,
+    /// A TLS handshake record (RFC 8446 section 5.1).
+    Tls,
+}
+
+impl<T: AsyncRead + Unpin> Prefixed<T> {
+    pub(super) fn new(buffer: BytesMut, io: T) -> Self {
+        Self { buffer, io }
+    }
+
+    /// Waits for one byte, takes none. One byte decides: a ClientHello may come in any pieces.
+    pub(super) async fn speaks(&mut self) -> io::Result<Speaks> {
+        if self.buffer.is_empty() && self.io.read_buf(&mut self.buffer).await? == 0 {
+            return Ok(Speaks::Nothing);
+        }
+        Ok(if self.buffer[0] == 0x16 { Speaks::Tls } else { Speaks::Other })
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.buffer.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, out);
+        }
+        let take = out.remaining().min(self.buffer.len());
+        out.put_slice(&self.buffer[..take]);
+        self.buffer.advance(take);
+        if self.buffer.is_empty() {
+            // Most connections never need it again.
+            self.buffer = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}

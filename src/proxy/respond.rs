@@ -1,0 +1,194 @@
+//! The one table from [`Reason`] to HTTP answer, and the two ways of writing it: as raw bytes before a
+//! request reached the HTTP library, and as a response after.
+//!
+//! Every answer of our own is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::body::Body;
+use crate::model::id::RequestId;
+use crate::model::reason::Reason;
+
+/// What is answered: a reason, and when to come back where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) reason: Reason,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
+
+/// The status of a reason.
+pub fn status(reason: Reason) -> StatusCode {
+    use Reason as R;
+    match reason {
+        R::AmbiguousPath | R::ConnectInTunnel | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
+            StatusCode::BAD_REQUEST
+        }
+        R::AddressRefused
+        | R::AmbiguousRoute
+        | R::ForeignPlaceholder
+        | R::MethodRefused
+        | R::NoRoute
+        | R::PortNotRouted
+        | R::RouteDenied
+        | R::RouteNotForClient
+        | R::SessionEnded
+        | R::TlsRequired
+        | R::UpgradeRefused => StatusCode::FORBIDDEN,
+        R::ProxyAuthFailed | R::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        R::ClientGone | R::ClientTimeout | R::ClientTlsFailed => StatusCode::REQUEST_TIMEOUT,
+        R::UriTooLong => StatusCode::URI_TOO_LONG,
+        R::AuthorityMismatch | R::SniMismatch => StatusCode::MISDIRECTED_REQUEST,
+        R::ProxyAuthThrottled => StatusCode::TOO_MANY_REQUESTS,
+        R::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        R::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+        R::IssuerAnswerInvalid
+        | R::IssuerRefused
+        | R::UpstreamAnswerInvalid
+        | R::UpstreamNameUnresolved
+        | R::UpstreamTlsInvalid
+        | R::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
+        R::AuditUnavailable
+        | R::IssuerUnreachable
+        | R::SecretUnavailable
+        | R::ShuttingDown
+        | R::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+        R::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The error type of RFC 9209 section 2.3 that comes nearest.
+fn proxy_error(reason: Reason) -> &'static str {
+    use Reason as R;
+    match reason {
+        R::AddressRefused => "destination_ip_prohibited",
+        R::UpstreamNameUnresolved => "dns_error",
+        R::UpstreamTlsInvalid => "tls_certificate_error",
+        R::UpstreamUnreachable => "destination_unavailable",
+        R::UpstreamTimeout => "connection_timeout",
+        R::UpstreamAnswerInvalid => "http_protocol_error",
+        R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => "http_request_error",
+        R::AuditUnavailable | R::InternalError | R::SecretUnavailable | R::ShuttingDown | R::TooManyConnections => {
+            "proxy_internal_error"
+        }
+        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable => "proxy_configuration_error",
+        _ => "http_request_denied",
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    hint: &'a str,
+    request_id: String,
+}
+
+fn problem(reason: Reason, request: RequestId) -> Bytes {
+    let status = status(reason);
+    let problem = Problem {
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        code: reason.code(),
+        detail: reason.detail(),
+        hint: reason.hint(),
+        request_id: request.to_string(),
+    };
+    // A struct of strings and a number always serialises.
+    let mut text = serde_json::to_vec(&problem).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+fn fields(refused: Refused) -> Vec<(HeaderName, String)> {
+    let reason = refused.reason;
+    let mut fields = vec![
+        (
+            HeaderName::from_static("proxy-status"),
+            format!("valetkey; error={}; details=\"{}\"", proxy_error(reason), reason.code()),
+        ),
+        (CONTENT_TYPE, "application/problem+json".to_owned()),
+        (CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    let status = status(reason);
+    if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        fields.push((PROXY_AUTHENTICATE, "Basic realm=\"valetkey\", charset=\"UTF-8\"".to_owned()));
+    }
+    let least = match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(Duration::from_secs(1)),
+        _ => None,
+    };
+    if let Some(wait) = refused.retry_after.or(least) {
+        // Whole seconds, rounded up: who comes back then is not told to wait again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        fields.push((RETRY_AFTER, seconds.max(1).to_string()));
+    }
+    fields
+}
+
+/// An answer for a request that the HTTP library read.
+pub(super) fn response(refused: Refused, request: RequestId, close: bool) -> Response<Body> {
+    let mut response = Response::new(Body::own(problem(refused.reason, request)));
+    *response.status_mut() = status(refused.reason);
+    for (name, value) in fields(refused) {
+        // All of these values are visible ASCII.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    if close {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same as bytes, for a CONNECT or for what is no HTTP at all.
+pub(super) fn raw(refused: Refused, request: RequestId, close: bool) -> Vec<u8> {
+    let status = status(refused.reason);
+    let body = problem(refused.reason, request);
+    let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    for (name, value) in fields(refused) {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let connection = if close { "close" } else { "keep-alive" };
+    text.push_str(&format!("content-length: {}\r\nconnection: {connection}\r\n\r\n", body.len()));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_well_formed() {
+        for reason in Reason::ALL {
+            let text = String::from_utf8(raw((*reason).into(), RequestId::new(), true)).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("details=\"{}\"", reason.code())), "{head}");
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["code"], reason.code());
+            assert!(status(*reason).is_client_error() || status(*reason).is_server_error());
+        }
+    }
+
+    #[test]
+    fn waiting_is_rounded_up() {
+        let wait = Some(Duration::from_millis(1200));
+        let refused = Refused { reason: Reason::IssuerUnreachable, retry_after: wait };
+        assert_eq!(response(refused, RequestId::new(), false).headers()["retry-after"], "2");
+    }
+}
