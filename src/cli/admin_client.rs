@@ -239,3 +239,31 @@ impl From<AdminError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_the_daemons_words() {
+        let body =
+            br#"{"code":"session-unknown","detail":"no such session","hint":"list them","x":1}"#;
+        let failure = Failure::from(refused(StatusCode::NOT_FOUND, body));
+        assert_eq!((&*failure.code, &*failure.message), ("session-unknown", "no such session"));
+        let failure = Failure::from(refused(StatusCode::BAD_GATEWAY, b"<html>"));
+        assert_eq!(failure.message, "the daemon answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn nobody_at_the_socket_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = crate::cli::context::runtime().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let found = runtime.block_on(AdminClient::connect(&socket));
+        assert!(matches!(found, Err(AdminError::Absent { .. })));
+        // A socket that a killed daemon left behind.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let found = runtime.block_on(AdminClient::connect(&socket));
+        assert!(matches!(found, Err(AdminError::Absent { .. })));
+    }
+}

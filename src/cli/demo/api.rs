@@ -118,3 +118,25 @@ fn answer(status: StatusCode, body: String) -> Answer {
     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_its_issuers_tokens_and_no_others() {
+        let runtime = crate::cli::context::runtime().unwrap();
+        runtime.block_on(async {
+            let pki = Pki::make().unwrap();
+            let issuer = Issuer::start("secret".into()).await.unwrap();
+            let other = Issuer::start("secret".into()).await.unwrap();
+            let api = Api::start(Arc::clone(&issuer), &pki).await.unwrap();
+            let token = issuer.mint().unwrap();
+            assert_eq!(api.judge(&token).unwrap().aud, AUDIENCE);
+            assert!(api.judge(&other.mint().unwrap()).is_err());
+            let (signed, _) = token.rsplit_once('.').unwrap();
+            assert!(api.judge(&format!("{signed}.AAAA")).is_err());
+            assert!(api.judge("vk-placeholder-x").is_err());
+        });
+    }
+}
