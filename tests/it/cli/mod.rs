@@ -1,0 +1,8 @@
+//! What a person touches: commands, their exit codes and their words.
+
+mod ca;
+mod config_problems;
+mod daemon;
+mod demo;
+mod run;
+mod snapshots;

@@ -1,0 +1,141 @@
+//! `run` and `env`: the child behind the proxy, its environment and its exit code.
+
+use crate::harness::client::{Finished, finish};
+use crate::harness::stage::{ORDERS, Stage};
+
+async fn run(stage: &Stage, command: &[&str]) -> Finished {
+    let mut arguments = vec!["run", "--"];
+    arguments.extend_from_slice(command);
+    let home = &stage.running().unwrap().home;
+    let mut command = home.bare_command(&[]);
+    command.arg("--config").arg(&home.config).args(arguments);
+    finish(&mut command).await
+}
+
+async fn stage() -> Stage {
+    Stage::valetkey_with(|v| {
+        v.env("UNRELATED", "kept").route(
+            "name = \"tool\"\nhost = \"tool.example\"\ncredential = \"orders\"\n\
+             env = { TOOL_API_KEY = \"placeholder:opaque\" }",
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_unmodified_curl_under_run() {
+    let stage = stage().await;
+    let url = format!("https://{ORDERS}/v1/x");
+    let script = format!("curl -sS -H \"Authorization: Bearer $TOOL_API_KEY\" {url}");
+    let done = run(&stage, &["sh", "-c", &script]).await;
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "{\"ok\":true}"), "{done:?}");
+    let seen = stage.orders.request(0).await;
+    stage.injected(&seen, &stage.orders_issuer.token()).unwrap();
+    assert_eq!(seen.count("vk-placeholder-"), 0);
+}
+
+#[tokio::test]
+async fn exit_codes_are_the_childs() {
+    let stage = stage().await;
+    assert_eq!(run(&stage, &["sh", "-c", "exit 7"]).await.code, Some(7));
+    assert_eq!(run(&stage, &["sh", "-c", "kill -TERM $$"]).await.code, Some(128 + 15));
+    assert_eq!(run(&stage, &["/nowhere/at-all"]).await.code, Some(127));
+    assert_eq!(run(&stage, &["/"]).await.code, Some(126));
+}
+
+#[tokio::test]
+async fn the_child_has_the_proxy_and_no_secret() {
+    let stage = stage().await;
+    let done = run(&stage, &["env"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let environment = &done.stdout;
+    for name in [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "NO_PROXY",
+        "no_proxy",
+        "CURL_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "GIT_SSL_CAINFO",
+    ] {
+        assert!(environment.contains(&format!("{name}=")), "{name} in\n{environment}");
+    }
+    assert!(environment.contains("TOOL_API_KEY=vk-placeholder-"), "{environment}");
+    assert!(environment.contains("UNRELATED=kept"), "{environment}");
+    assert!(!environment.contains("test-client-secret"), "{environment}");
+    stage.silent("the environment", environment).unwrap();
+}
+
+/// The variable that a secret source names is removed from the child's environment.
+#[tokio::test]
+async fn secret_variables_are_removed() {
+    let stage = Stage::valetkey_with(|v| {
+        v.env("ORDERS_SECRET", "secret-in-a-variable-3f").toml(
+            "[credentials.by-env]\ngrant = \"client-credentials\"\n\
+             token_url = \"http://127.0.0.1:9/token\"\nclient_id = \"x\"\n\
+             client_secret = { env = \"ORDERS_SECRET\" }",
+        )
+    })
+    .await;
+    let done = run(&stage, &["env"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(!done.stdout.contains("ORDERS_SECRET"), "{}", done.stdout);
+    assert!(!done.stdout.contains("secret-in-a-variable-3f"), "{}", done.stdout);
+}
+
+#[tokio::test]
+async fn stdin_and_stdout_are_the_childs_own() {
+    let stage = stage().await;
+    let home = &stage.running().unwrap().home;
+    let mut command = home.bare_command(&["run", "--config"]);
+    command.arg(&home.config).args(["--", "cat"]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let copy = bytes.clone();
+    tokio::spawn(async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, &copy).await;
+    });
+    let output = crate::harness::soon("cat to end", child.wait_with_output()).await.unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout == bytes, "stdout differs");
+}
+
+/// When the child has ended, its session has.
+#[tokio::test]
+async fn the_session_ends_with_the_child() {
+    let stage = stage().await;
+    let done = run(&stage, &["sh", "-c", "echo $HTTPS_PROXY"]).await;
+    let proxy = done.stdout.trim().to_owned();
+    assert!(proxy.contains('@'), "credentials of a session in {proxy}");
+    let refused = finish(
+        tokio::process::Command::new("curl")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .args(["-sk", "-o", "/dev/null", "-w", "%{http_connect}", "--proxy", &proxy])
+            .arg(format!("https://{ORDERS}/v1/x")),
+    )
+    .await;
+    assert_eq!(refused.stdout, "407", "{refused:?}");
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn env_prints_what_a_shell_can_eval() {
+    let stage = stage().await;
+    let home = &stage.running().unwrap().home;
+    let done = home.run(&["env", "--shell", "posix"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let script = format!(
+        "{}\ncurl -sS -H \"Authorization: Bearer $TOOL_API_KEY\" https://{ORDERS}/v1/x",
+        done.stdout
+    );
+    let mut command = tokio::process::Command::new("sh");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).args(["-c", &script]);
+    let curl = finish(&mut command).await;
+    assert_eq!((curl.code, curl.stdout.as_str()), (Some(0), "{\"ok\":true}"), "{curl:?}");
+    stage.injected(&stage.orders.request(0).await, &stage.orders_issuer.token()).unwrap();
+}

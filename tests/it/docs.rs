@@ -1,0 +1,93 @@
+//! What is written for people agrees with the program: codes in the README, configs that load, the schema.
+
+use std::path::{Path, PathBuf};
+
+use valetkey::model::reason::Reason;
+
+use crate::harness::client::finish;
+use crate::harness::valetkey::Valetkey;
+
+fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+#[test]
+fn every_reason_is_in_the_readme() {
+    let readme = std::fs::read_to_string(project("README.md")).expect("README.md");
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .map(|r| r.code())
+        .filter(|code| !readme.contains(&format!("`{code}`")))
+        .collect();
+    assert!(missing.is_empty(), "not in the README: {missing:?}");
+}
+
+fn configs(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            configs(&path, found);
+        } else if path.extension().is_some_and(|e| e == "toml") {
+            found.push(path);
+        }
+    }
+}
+
+/// Secrets that the examples name are given, so that nothing but the config is judged.
+#[tokio::test]
+async fn every_config_loads() {
+    let mut found = Vec::new();
+    configs(&project("config"), &mut found);
+    for name in ["example.toml", "minimal.toml"] {
+        assert!(found.iter().any(|p| p.ends_with(name)), "config/{name} is there");
+    }
+    let home = Valetkey::new().written();
+    for path in found {
+        let mut command = home.bare_command(&["check", "--config"]);
+        let done = finish(command.arg(&path)).await;
+        // A missing variable or file is the reader's to fill in; anything else is a mistake.
+        let said = format!("{}{}", done.stdout, done.stderr);
+        let errors: Vec<_> = said.lines().filter(|l| l.contains("error[")).collect();
+        let secrets_only = errors.iter().all(|l| l.contains("secret"));
+        assert!(done.code == Some(0) || secrets_only, "{}: {said}", path.display());
+    }
+}
+
+/// A grant is complete when code, recipe and test exist for its name.
+#[test]
+fn every_grant_has_its_recipe() {
+    for grant in ["client-credentials", "static-key"] {
+        let recipe = project(&format!("config/recipes/{grant}.toml"));
+        let text = std::fs::read_to_string(&recipe).expect("a recipe");
+        assert!(
+            text.contains(&format!("grant = \"{grant}\""))
+                || text.contains(&format!("\"{grant}\""))
+        );
+        let code = project(&format!("src/mint/{}.rs", grant.replace('-', "_")));
+        assert!(code.exists(), "{}", code.display());
+    }
+}
+
+/// No private key is in the repository's own directories.
+#[test]
+fn no_private_key_is_committed() {
+    let mut directories: Vec<_> =
+        ["src", "certs", "config", "tests", "examples", "benches"].map(project).to_vec();
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !["dev", ".peers", "node_modules"].contains(&name.as_str()) {
+                    directories.push(path);
+                }
+            } else if let Ok(bytes) = std::fs::read(&path) {
+                // The marker and the first byte of DER in base64: the words alone are harmless.
+                let begin = concat!("PRIVATE KEY", "-----\nM").as_bytes();
+                let found = bytes.windows(begin.len()).any(|w| w == begin);
+                assert!(!found, "{} holds a private key", path.display());
+            }
+        }
+    }
+}

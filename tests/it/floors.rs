@@ -1,0 +1,181 @@
+//! The shape of the source: floors, opening words, and size (STYLE: a module imports only from lower floors).
+
+use std::path::{Path, PathBuf};
+
+/// Which floor a top-level module stands on.
+const FLOORS: &[(u8, &[&str])] = &[
+    (0, &["model"]),
+    (1, &["config"]),
+    (2, &["net", "store", "telemetry", "shared"]),
+    (3, &["policy", "mint", "ca", "client", "audit"]),
+    (4, &["broker", "inject", "approval", "limits"]),
+    (5, &["proxy", "admin", "authz", "adapter"]),
+    (6, &["daemon", "keeper"]),
+    (7, &["cli"]),
+];
+
+fn floor(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.ends_with("tests.rs") {
+                // A module's tests in a file of their own.
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 5, "the source is there");
+    found
+}
+
+/// The top-level module that a file belongs to; `None` for `lib.rs` and `main.rs`.
+fn module_of(path: &Path) -> Option<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let inner = path.strip_prefix(source).unwrap();
+    let first = inner.components().next()?.as_os_str().to_str()?.to_owned();
+    let name = first.strip_suffix(".rs").unwrap_or(&first).to_owned();
+    (name != "lib" && name != "main").then_some(name)
+}
+
+/// What stands before the tests, without comments.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The modules that `crate::` paths and `use crate::{…}` groups name.
+fn named_modules(code: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        // `valetkey::` and `pub(in crate::…)` are no imports; a longer word ends before.
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            named.extend(group_heads(group));
+        } else {
+            named.push(word(rest));
+        }
+    }
+    named.retain(|name| !name.is_empty());
+    named
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// First words of the items of a `use` group, up to its closing brace.
+fn group_heads(group: &str) -> Vec<String> {
+    let (mut depth, mut start, mut heads) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 0 => {
+                heads.push(word(group[start..at].trim_start()));
+                start = at + 1;
+            }
+            '}' if depth == 0 => {
+                heads.push(word(group[start..at].trim_start()));
+                break;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    heads
+}
+
+/// Every edge that goes up or sideways, and every module without a floor.
+fn edges(files: &[(String, String)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (module, text) in files {
+        let Some(own) = floor(module) else {
+            wrong.push(format!("`{module}` stands on no floor"));
+            continue;
+        };
+        for name in named_modules(&code(text)) {
+            if name == *module {
+                continue;
+            }
+            match floor(&name) {
+                Some(other) if other < own => {}
+                Some(other) => wrong.push(format!("{module} ({own}) imports {name} ({other})")),
+                // Macros and items at the crate's root: there are none.
+                None => wrong.push(format!("{module} names crate::{name}, which has no floor")),
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn imports_go_down() {
+    let mut files = Vec::new();
+    for (path, text) in sources() {
+        if let Some(module) = module_of(&path) {
+            files.push((module, text));
+        }
+    }
+    let wrong = edges(&files);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_upward_or_sideways_edge_is_found() {
+    let found = |module: &str, text: &str| edges(&[(module.to_owned(), text.to_owned())]).len();
+    assert_eq!(found("policy", "use crate::model::host::Host;"), 0);
+    assert_eq!(found("policy", "use crate::policy::route::Route;"), 0);
+    assert_eq!(found("policy", "use crate::broker::Broker;"), 1, "up");
+    assert_eq!(found("policy", "use crate::mint::Minter;"), 1, "sideways");
+    assert_eq!(found("policy", "use crate::{model::id, proxy::{serve, peek}, cli};"), 2, "group");
+    assert_eq!(found("policy", "fn f() -> crate::daemon::World { }"), 1, "path");
+    assert_eq!(found("policy", "// use crate::daemon::World;"), 0, "comment");
+    assert_eq!(found("policy", "#[cfg(test)]\nmod tests { use crate::cli::x; }"), 0, "tests");
+    assert_eq!(found("helpers", ""), 1, "no floor");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} opens without `//!`", path.display());
+    }
+}
+
+#[test]
+fn no_file_is_over_400_lines_before_its_tests() {
+    for (path, text) in sources() {
+        let own = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let lines = own.lines().count();
+        assert!(lines <= 400, "{} has {lines} lines", path.display());
+    }
+}
+
+/// `expose()` is called where bytes must leave and nowhere else.
+#[test]
+fn secrets_are_exposed_only_where_they_leave() {
+    const ALLOWED: &[&str] = &[
+        "model/secret.rs",
+        "mint/endpoint.rs",
+        "mint/jws.rs",
+        "net/sigv4.rs",
+        "net/via.rs",
+        "net/client.rs",
+        "inject/place.rs",
+        "inject/redact.rs",
+    ];
+    for (path, text) in sources() {
+        let name = path.display().to_string();
+        let allowed = ALLOWED.iter().any(|a| name.ends_with(a)) || name.contains("/store/");
+        assert!(allowed || !code(&text).contains(".expose()"), "{name} exposes a secret");
+    }
+}

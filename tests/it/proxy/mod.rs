@@ -1,0 +1,15 @@
+//! The data plane from the outside: what goes in, what comes out, what is written down.
+
+mod admission;
+mod audit_chain;
+mod audit_unavailable;
+mod broker;
+mod framing;
+mod guard;
+mod hpack;
+mod http2;
+mod lifecycle;
+mod main_job;
+mod over_blocking;
+mod routes;
+mod upstream;
