@@ -94,6 +94,14 @@ impl Stage {
         Self::fakes().await
     }
 
+    /// A new stage of the same kind: no token, no back-off.
+    pub async fn another(&self) -> Self {
+        match &self.proxy {
+            Proxy::Naive(_) => Self::naive().await,
+            Proxy::Valetkey(_) => Self::valetkey().await,
+        }
+    }
+
     async fn fakes() -> Self {
         let pki = Pki::new();
         let orders = Api::tls(&pki.server(&[ORDERS])).await;
@@ -229,6 +237,22 @@ impl Stage {
             ensure!(seen.count(&self.placeholder) == 0, "{what} got the placeholder: {seen:#?}");
         }
         Ok(())
+    }
+
+    /// Waits until Valetkey has written so many refusals with this code, one record each.
+    pub async fn audited(&self, code: &str, count: usize) {
+        let Some(running) = self.running() else { return };
+        super::soon(&format!("{count} records with {code}"), async {
+            loop {
+                let audit = running.audit();
+                let decisions = audit.iter().filter(|r| r["event"] == "decision");
+                if decisions.filter(|r| r["code"] == code).count() == count {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Every token that either issuer minted.

@@ -88,16 +88,13 @@ async fn the_slow_are_let_go() {
     half_hello.stream.write_all(&[0x16, 3, 1, 2]).await.unwrap();
     let mut half_header = stage.tunnel(ORDERS).await.unwrap();
     half_header.stream.write_all(b"GET /v1/x HTTP/1.1\r\nHo").await.unwrap();
-    soon("all five to be let go", async {
-        tokio::join!(
-            silent.rest(),
-            half.rest(),
-            no_hello.rest(),
-            half_hello.rest(),
-            half_header.rest()
-        )
-    })
-    .await;
+    tokio::join!(
+        soon("a silent client to be let go", silent.rest()),
+        soon("half a CONNECT to be let go", half.rest()),
+        soon("a tunnel without a handshake to be let go", no_hello.rest()),
+        soon("half a ClientHello to be let go", half_hello.rest()),
+        soon("half a header to be let go", half_header.rest()),
+    );
     assert!(begun.elapsed().as_secs() <= 15, "{:?}", begun.elapsed());
     assert_eq!(stage.orders.connections(), 0);
     stage.control().await.unwrap();
