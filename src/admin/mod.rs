@@ -151,9 +151,12 @@ async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<F
     };
     match result {
         Ok(serde_json::Value::Null) => json(StatusCode::NO_CONTENT, "application/json", Vec::new()),
-        Ok(value) => json(StatusCode::OK, "application/json", serde_json::to_vec(&value).unwrap_or_default()),
+        Ok(value) => {
+            json(StatusCode::OK, "application/json", serde_json::to_vec(&value).unwrap_or_default())
+        }
         Err(error) => {
-            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let status =
+                StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             json(status, "application/problem+json", serde_json::to_vec(&error).unwrap_or_default())
         }
     }
@@ -166,8 +169,10 @@ async fn open(control: &dyn Control, body: Incoming) -> Result<serde_json::Value
         detail,
         hint: "daemon and command line differ in version: restart the daemon".into(),
     };
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| invalid(error.to_string()))?;
-    let open = serde_json::from_slice(&body.to_bytes()).map_err(|error| invalid(error.to_string()))?;
+    let body =
+        Limited::new(body, MAX_BODY).collect().await.map_err(|error| invalid(error.to_string()))?;
+    let open =
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| invalid(error.to_string()))?;
     let opened = control.open_session(open)?;
     serde_json::to_value(&opened).map_err(|error| invalid(error.to_string()))
 }

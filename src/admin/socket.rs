@@ -38,7 +38,9 @@ impl SocketError {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Bind { .. } => "check the directory's permissions, or name another path in admin.socket",
+            Self::Bind { .. } => {
+                "check the directory's permissions, or name another path in admin.socket"
+            }
             Self::Occupied { .. } => "look who put it there, and remove it",
         }
     }

@@ -237,6 +237,14 @@ impl<'a> Event<'a> {
         Self::new(EventKind::Ca, action)
     }
 
+    /// A request that was refused before it named a target that can be written down.
+    pub fn malformed(request: RequestId, client: &'a Client, reason: Reason) -> Self {
+        let mut record = Record::empty(EventKind::Decision);
+        record.client = client_facts(client);
+        record.decision = Some(Decision::Deny);
+        Self(record).request(request).code(reason.code())
+    }
+
     /// What the audit says about itself.
     pub(crate) fn notice(code: &'a str) -> Self {
         Self::new(EventKind::Config, "audit").code(code)

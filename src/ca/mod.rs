@@ -211,6 +211,20 @@ impl Authority {
     }
 }
 
+/// Whether a DER certificate was made by some Valetkey: by its subject, so that another config's CA, which a
+/// surrounding `valetkey env` put into our own environment, is known too. No upstream is trusted through it.
+pub fn is_ours(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
+    let names = |names: &x509_parser::x509::X509Name<'_>| {
+        names.iter_common_name().any(|name| {
+            name.as_str().is_ok_and(|name| {
+                name.starts_with("Valetkey root ") || name.starts_with("Valetkey intermediate ")
+            })
+        })
+    };
+    names(certificate.subject()) || names(certificate.issuer())
+}
+
 impl Signer for Authority {
     fn sign(&self, request: &LeafRequest) -> Result<SignedLeaf, CaError> {
         let now = self.clock.now().wall;

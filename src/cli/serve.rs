@@ -1,6 +1,25 @@
-use super::args::Serve;
-use super::failure::Failure;
+//! `serve`: the daemon, in the foreground or as `run` and `env` start it.
+
 use std::path::Path;
-pub(super) fn run(_args: &Serve, _explicit: Option<&Path>, _verbose: u8) -> Result<(), Failure> {
-    Err(Failure::failed("not-built", "the daemon is not built yet", "wait"))
+
+use super::args::Serve;
+use super::failure::{Failure, chain};
+use super::{context, printer};
+use crate::daemon::{self, Options};
+use crate::telemetry;
+
+pub(super) fn run(args: &Serve, explicit: Option<&Path>, verbose: u8) -> Result<(), Failure> {
+    if args.detached {
+        // Fails only for a leader of a process group, which is as far away as we want to be.
+        let _ = rustix::process::setsid();
+    }
+    telemetry::log::init(verbose);
+    let (config, warnings) = context::config_and_warnings(explicit)?;
+    printer::problems(&warnings);
+    daemon::serve(Options { config, idle_exit: args.idle_exit }).map_err(|error| {
+        if let daemon::Error::Policy(problems) = &error {
+            printer::problems(problems);
+        }
+        Failure::failed(error.code(), chain(&error), error.hint())
+    })
 }

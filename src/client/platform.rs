@@ -2,12 +2,15 @@
 //! `sock_diag(7)` with the exact pair of addresses: one small message each way, whatever else runs.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// The kernel's word for "any cookie".
 const NO_COOKIE: [u8; 8] = [0xff; 8];
@@ -59,12 +62,22 @@ pub(super) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
     exact.then_some(response.header.uid)
 }
 
-/// Resolves when the process has ended. A process descriptor becomes readable then.
-pub(super) async fn exited(pid: u32) {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
-    let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK) else { return };
-    let Ok(process) = tokio::io::unix::AsyncFd::with_interest(process, tokio::io::Interest::READABLE) else { return };
-    let _ = process.readable().await;
+/// A hold on one process that a pid used again cannot fool (`pidfd_open(2)`).
+#[derive(Debug)]
+pub(super) struct Process(OwnedFd);
+
+impl Process {
+    /// `None` where there is no such process.
+    pub(super) fn open(pid: u32) -> Option<Self> {
+        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        pidfd_open(pid, PidfdFlags::NONBLOCK).ok().map(Self)
+    }
+
+    /// Whether it has ended: its descriptor is readable then.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
 }
 
 #[cfg(test)]

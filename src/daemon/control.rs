@@ -16,7 +16,7 @@ use crate::audit::Event;
 use crate::broker::Broker;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
-use crate::client::watch;
+use crate::client::watch::Processes;
 use crate::config::{self, Config, Grant, PlaceholderKind, SecretSource};
 use crate::model::client::{Client, ClientKey};
 use crate::model::id::{CredentialName, SessionName};
@@ -33,9 +33,22 @@ pub(super) struct Current<'a> {
 impl Current<'_> {
     /// Whether a credential mints as before: its own entry and how issuers are reached.
     pub(super) fn unchanged(&self, config: &Config, name: &CredentialName) -> bool {
-        let entry = |config: &Config| config.credentials.get(name).map(|c| format!("{:?} {:?}", c.grant, c.ttl));
+        let entry = |config: &Config| {
+            config.credentials.get(name).map(|c| format!("{:?} {:?}", c.grant, c.ttl))
+        };
         let reached = |config: &Config| format!("{:?}", config.upstream);
         entry(config) == entry(self.config) && reached(config) == reached(self.config)
+    }
+}
+
+/// The admin socket's way to the daemon.
+pub(super) struct Handle(pub(super) Arc<Daemon>);
+
+impl std::ops::Deref for Handle {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.0
     }
 }
 
@@ -45,12 +58,26 @@ pub(super) struct Daemon {
     config: Mutex<Config>,
     own: Vec<SocketAddr>,
     state: StateDir,
+    processes: Processes,
     started: Instant,
 }
 
 impl Daemon {
-    pub(super) fn new(proxy: Arc<Proxy>, config: Config, own: Vec<SocketAddr>, state: StateDir, started: Instant) -> Self {
-        Self { proxy, config: Mutex::new(config), own, state, started }
+    pub(super) fn new(
+        proxy: Arc<Proxy>,
+        config: Config,
+        own: Vec<SocketAddr>,
+        state: StateDir,
+        started: Instant,
+    ) -> Self {
+        Self {
+            proxy,
+            config: Mutex::new(config),
+            own,
+            state,
+            processes: Processes::default(),
+            started,
+        }
     }
 
     pub(super) fn proxy(&self) -> &Proxy {
@@ -79,7 +106,9 @@ impl Daemon {
             let running = Current { world: &before, broker: &self.proxy.broker, config: &current };
             let audit = &self.proxy.audit;
             let built = world::build(&config, &self.own, Some(running), &self.proxy.clock, audit)
-                .and_then(|built| world::share_sessions(&config, self.proxy.gate.sessions()).map(|()| built));
+                .and_then(|built| {
+                    world::share_sessions(&config, self.proxy.gate.sessions()).map(|()| built)
+                });
             built.map(|(world, minters)| (config, world, minters)).map_err(|error| {
                 if let Error::Policy(problems) = &error {
                     for problem in problems {
@@ -91,7 +120,9 @@ impl Daemon {
         });
         match built {
             Ok((config, world, minters)) => {
-                if config.proxy.listen != current.proxy.listen || config.audit.path != current.audit.path {
+                if config.proxy.listen != current.proxy.listen
+                    || config.audit.path != current.audit.path
+                {
                     tracing::warn!("`proxy.listen` and `[audit]` take effect at the next start");
                 }
                 self.proxy.broker.replace(minters);
@@ -113,13 +144,17 @@ impl Daemon {
         for session in self.proxy.gate.sessions().sweep() {
             self.ended(&session);
         }
+        for name in self.processes.ended() {
+            self.end(&name);
+        }
         self.proxy.broker.sweep();
     }
 
     /// Whether someone uses this daemon: a session of `run` or `env`, or a connection.
     pub(super) fn is_busy(&self) -> bool {
         let used = |session: &Arc<Session>| session.kind() != Kind::Preshared;
-        self.proxy.connections.load(Relaxed) > 0 || self.proxy.gate.sessions().list().iter().any(used)
+        self.proxy.connections.load(Relaxed) > 0
+            || self.proxy.gate.sessions().list().iter().any(used)
     }
 
     pub(super) fn maintain_ca(&self) {
@@ -129,7 +164,9 @@ impl Daemon {
                 tracing::info!("local CA: {opened:?}");
                 self.proxy.audit.event(Event::ca("maintained")).ok();
             }
-            Err(error) => tracing::error!(%error, hint = error.hint(), "the local CA goes on as it is in memory"),
+            Err(error) => {
+                tracing::error!(%error, hint = error.hint(), "the local CA goes on as it is in memory")
+            }
         }
     }
 
@@ -138,8 +175,10 @@ impl Daemon {
     }
 
     fn ended(&self, session: &Session) {
+        self.processes.untie(session.name());
         self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
-        let client = Client { session: Some(session.name().clone()), user: session.user(), uid: None };
+        let client =
+            Client { session: Some(session.name().clone()), user: session.user(), uid: None };
         self.proxy.audit.event(Event::session("ended", &client, None)).ok();
         if session.kind() == Kind::Env {
             self.save_sessions();
@@ -183,7 +222,7 @@ impl Daemon {
     }
 }
 
-impl Control for Arc<Daemon> {
+impl Control for Handle {
     fn status(&self) -> Value {
         let world = self.proxy.world.load();
         let now = self.proxy.clock.now();
@@ -195,10 +234,10 @@ impl Control for Arc<Daemon> {
                 json!({
                     "credential": slot.key.credential,
                     "client": format!("{:?}", slot.key.client),
-                    "fingerprint": slot.token.as_ref().map(|token| token.fingerprint().to_string()),
-                    "expires": slot.token.as_ref().map(|token| rfc3339(token.expires())),
+                    "fingerprint": slot.token.as_ref().map(|token| token.fingerprint.to_string()),
+                    "expires": slot.token.as_ref().map(|token| rfc3339(token.expires)),
                     "age_s": slot.token.as_ref().map(|token| {
-                        now.mono.saturating_duration_since(token.minted().mono).as_secs()
+                        now.wall.duration_since(token.minted).unwrap_or_default().as_secs()
                     }),
                     "last_error": slot.last_error,
                 })
@@ -253,19 +292,16 @@ impl Control for Arc<Daemon> {
             SessionKind::Run => Kind::Run,
         };
         let lifetime = open.lifetime_s.map(Duration::from_secs);
-        let (session, secret) = sessions.open(NewSession { kind, user: open.user.map(Into::into), lifetime });
+        let (session, secret) =
+            sessions.open(NewSession { kind, user: open.user.map(Into::into), lifetime });
         if let Some(pid) = open.pid {
-            let daemon = Arc::clone(self);
-            let name = session.name().clone();
-            tokio::spawn(async move {
-                watch::exited(pid).await;
-                daemon.end(&name);
-            });
+            self.processes.tie(session.name().clone(), pid);
         }
         if kind == Kind::Env {
             self.save_sessions();
         }
-        let client = Client { session: Some(session.name().clone()), user: session.user(), uid: None };
+        let client =
+            Client { session: Some(session.name().clone()), user: session.user(), uid: None };
         self.proxy.audit.event(Event::session("opened", &client, session.until())).ok();
         let config = self.config();
         let address = self.own.first().map(ToString::to_string).unwrap_or_default();
@@ -274,7 +310,9 @@ impl Control for Arc<Daemon> {
             secret: secret.into_text(),
             proxy: format!("http://{address}"),
             placeholders: Daemon::placeholders(&config),
-            until: session.until().map(|until| humantime::format_rfc3339_seconds(until).to_string()),
+            until: session
+                .until()
+                .map(|until| humantime::format_rfc3339_seconds(until).to_string()),
             routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
             remove_env: Daemon::secret_variables(&config),
             ca_pem: self.proxy.world.load().authority.roots_pem(),

@@ -86,13 +86,17 @@ impl Error {
             Self::Admin(error) => error.code(),
             Self::Audit(error) => error.code(),
             Self::Ca(error) => error.code(),
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => "port-in-use",
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "port-in-use"
+            }
             Self::Listen { .. } => "listen-failed",
             Self::Running { .. } => "daemon-running",
             Self::Policy(_) => "config-invalid",
             Self::Roots(error) => error.code(),
             Self::Runtime(_) => "runtime-unavailable",
-            Self::SessionSecret { .. } | Self::SessionSecretShort { .. } => "session-secret-unusable",
+            Self::SessionSecret { .. } | Self::SessionSecretShort { .. } => {
+                "session-secret-unusable"
+            }
             Self::Signals(_) => "runtime-unavailable",
             Self::State { .. } => "state-dir-unwritable",
             Self::StateUnsafe { .. } => "state-dir-unsafe",
@@ -106,17 +110,22 @@ impl Error {
             Self::Audit(error) => error.hint().into(),
             Self::Ca(error) => error.hint().into(),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program listens there: stop it, or name another port in proxy.listen".into()
+                "another program listens there: stop it, or name another port in proxy.listen"
+                    .into()
             }
             Self::Listen { .. } => "name an address of this machine in proxy.listen".into(),
-            Self::Running { .. } => "`valetkey status` shows it; send it SIGHUP to reload, SIGTERM to stop".into(),
+            Self::Running { .. } => {
+                "`valetkey status` shows it; send it SIGHUP to reload, SIGTERM to stop".into()
+            }
             Self::Policy(_) => "`valetkey check` lists all problems".into(),
             Self::Roots(error) => error.hint().into(),
             Self::Runtime(_) | Self::Signals(_) => "check `ulimit -a`".into(),
             Self::SessionSecret { source, .. } => source.hint().into(),
             Self::SessionSecretShort { .. } => "`openssl rand -base64 32` makes a good one".into(),
             Self::State { .. } => "check its permissions, or set VALETKEY_STATE_DIR".into(),
-            Self::StateUnsafe { path } => format!("look who uses it, then: chmod 700 {}", path.display()),
+            Self::StateUnsafe { path } => {
+                format!("look who uses it, then: chmod 700 {}", path.display())
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::client::session::Sessions;
 use crate::config::Config;
 use crate::model::clock::{Clock, SystemClock};
 use crate::proxy::Proxy;
-use control::Daemon;
+use control::{Daemon, Handle};
 use state::StateDir;
 
 /// How a daemon is started.
@@ -44,7 +44,10 @@ pub struct Options {
 
 /// Runs until SIGTERM, SIGINT or the idle exit, then drains. Blocks.
 pub fn serve(options: Options) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
     // Drawn early: the first use of the generator costs milliseconds.
     let _ = crate::model::id::random_bytes();
     runtime.block_on(run(options))
@@ -56,7 +59,6 @@ async fn run(options: Options) -> Result<(), Error> {
     let state = StateDir::open(&config.state_dir)?;
     workers::raise_descriptor_limit();
     let listeners = workers::bind(&config.proxy.listen)?;
-    let admin = admin::bind(&config.admin.socket)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (audit, findings) = Audit::open(&config.audit, &config.state_dir, Arc::clone(&clock))?;
     for finding in findings {
@@ -68,7 +70,12 @@ async fn run(options: Options) -> Result<(), Error> {
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     world::share_sessions(&config, &sessions)?;
     state.restore(&sessions);
-    let broker = Broker::new(minters, Arc::clone(&clock), tokio::runtime::Handle::current(), on_mint(&audit));
+    let broker = Broker::new(
+        minters,
+        Arc::clone(&clock),
+        tokio::runtime::Handle::current(),
+        on_mint(&audit),
+    );
     let (drain, draining) = watch::channel(false);
     let hash = world.policy.hash().clone();
     let proxy = Arc::new(Proxy {
@@ -84,8 +91,10 @@ async fn run(options: Options) -> Result<(), Error> {
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
     let threads = workers::start(&proxy, &listeners)?;
+    // Last: whoever finds the socket finds a daemon that is ready.
+    let admin = admin::bind(&config.admin.socket)?;
     let daemon = Arc::new(Daemon::new(Arc::clone(&proxy), config, own.clone(), state, started));
-    let serving = tokio::spawn(admin::serve(admin, Arc::clone(&daemon) as Arc<dyn admin::Control>));
+    let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
     for address in &own {
         tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
     }

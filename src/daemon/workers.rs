@@ -33,7 +33,9 @@ pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Listeners, Error> {
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    let bound = addresses.iter().map(|address| bind(address).map_err(|source| Error::Listen { address: *address, source }));
+    let bound = addresses
+        .iter()
+        .map(|address| bind(address).map_err(|source| Error::Listen { address: *address, source }));
     bound.collect::<Result<_, _>>().map(Listeners)
 }
 
@@ -49,10 +51,18 @@ pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<Threads
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut threads = Vec::with_capacity(cores);
     for number in 0..cores {
-        let shared = listeners.0.iter().map(TcpListener::try_clone).collect::<io::Result<_>>().map_err(Error::Runtime)?;
+        let shared = listeners
+            .0
+            .iter()
+            .map(TcpListener::try_clone)
+            .collect::<io::Result<_>>()
+            .map_err(Error::Runtime)?;
         let proxy = Arc::clone(proxy);
         let work = move || work(proxy, shared);
-        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(Error::Runtime)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(work)
+            .map_err(Error::Runtime)?;
         threads.push(thread);
     }
     Ok(Threads(threads))
@@ -90,7 +100,8 @@ impl Threads {
 pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::debug!(%error, "the descriptor limit stays");
     }

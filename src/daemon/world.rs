@@ -9,7 +9,7 @@ use super::control::Current;
 use super::error::Error;
 use crate::audit::{Audit, Event};
 use crate::broker::Minters;
-use crate::ca::{Authority, Opened};
+use crate::ca::{self, Authority, Opened};
 use crate::client::Rules;
 use crate::client::session::Sessions;
 use crate::config::problem::Severity;
@@ -38,10 +38,16 @@ pub(super) fn build(
 ) -> Result<(World, Minters), Error> {
     let (policy, warnings) = Policy::compile(config).map_err(Error::Policy)?;
     for warning in warnings.iter().filter(|p| p.severity == Severity::Warning) {
-        tracing::warn!(line = warning.line, code = warning.code, hint = warning.hint, "{}", warning.message);
+        tracing::warn!(
+            line = warning.line,
+            code = warning.code,
+            hint = warning.hint,
+            "{}",
+            warning.message
+        );
     }
     let authority = authority(config, &policy, clock, audit)?;
-    let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &|der| authority.is_own_root(der))?);
+    let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &ca::is_ours)?);
     let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
     let dialer = Arc::new(Dialer::new(config.upstream.resolve.clone(), guard));
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
@@ -55,23 +61,35 @@ pub(super) fn build(
         })
         .collect();
     let generation = before.map_or(0, |before| before.world.generation + 1);
-    Ok((World { policy, rules: Rules::from(&config.proxy), authority, dialer, roots, generation }, minters))
+    Ok((
+        World { policy, rules: Rules::from(&config.proxy), authority, dialer, roots, generation },
+        minters,
+    ))
 }
 
 /// The CA for all names that routes and `permit` name; what was made anew is said aloud.
-fn authority(config: &Config, policy: &Policy, clock: &Arc<dyn Clock>, audit: &Audit) -> Result<Arc<Authority>, Error> {
-    let mut names: Vec<Arc<str>> = policy.routes().map(|route| Arc::from(route.host.subtree())).collect();
+fn authority(
+    config: &Config,
+    policy: &Policy,
+    clock: &Arc<dyn Clock>,
+    audit: &Audit,
+) -> Result<Arc<Authority>, Error> {
+    let mut names: Vec<Arc<str>> =
+        policy.routes().map(|route| Arc::from(route.host.subtree())).collect();
     names.extend(config.ca.permit.iter().map(|name| Arc::from(name.as_str())));
     names.sort();
     names.dedup();
-    let (authority, opened) = Authority::open(&ca_dir(&config.state_dir), &config.ca, &names, Arc::clone(clock))?;
+    let (authority, opened) =
+        Authority::open(&ca_dir(&config.state_dir), &config.ca, &names, Arc::clone(clock))?;
     let action = match &opened {
         Opened::Existing => return Ok(Arc::new(authority)),
         Opened::Created => "created",
         Opened::Expired => "expired and made anew",
         Opened::Outgrown { missing } => {
             let missing = missing.join(", ");
-            tracing::warn!("routes outgrew the local CA ({missing}): clients have to trust a new one");
+            tracing::warn!(
+                "routes outgrew the local CA ({missing}): clients have to trust a new one"
+            );
             "outgrown and made anew"
         }
         Opened::Prepared => "successor prepared",

@@ -15,8 +15,8 @@ use http::{HeaderMap, Method};
 pub use redact::{Redactor, clean_answer};
 
 use crate::audit::Written;
-use crate::model::token::Token;
 use crate::model::target::Origin;
+use crate::model::token::Token;
 use crate::policy::{Action, Permit};
 
 /// A request that may leave: judged, recorded, emptied and filled. Only [`clear`] makes one.
@@ -57,16 +57,29 @@ pub fn holds_placeholder(parts: &Parts) -> bool {
 }
 
 /// Strips and fills one request. `written` proves that its decision is in the audit.
-pub fn clear(permit: &Permit, token: Option<&Token>, _written: Written, mut parts: Parts) -> Result<Cleared, InjectError> {
+pub fn clear(
+    permit: &Permit,
+    token: Option<&Token>,
+    written: Written,
+    mut parts: Parts,
+) -> Result<Cleared, InjectError> {
     let target = parts.uri.path_and_query().ok_or(InjectError::Target)?;
     strip::hop_by_hop(&mut parts.headers);
     strip::overrides(&mut parts.headers);
     let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, target)?;
     strip::placeholders(&mut parts.headers, &mut path_and_query)?;
     match (permit.route().map(|route| &route.action), token) {
-        (Some(Action::Inject(_, inject)), Some(token)) => place::place(inject, token, &mut parts.headers),
-        (Some(Action::Inject(..)), None) | (_, Some(_)) => return Err(InjectError::Mismatch),
+        // The record must name just this token, or config waives the record.
+        (Some(Action::Inject(_, inject)), Some(token)) if written.covers(token) => {
+            place::place(inject, token, &mut parts.headers)
+        }
+        (Some(Action::Inject(..)), _) | (_, Some(_)) => return Err(InjectError::Mismatch),
         (_, None) => {}
     }
-    Ok(Cleared { origin: permit.origin().clone(), method: parts.method, path_and_query, headers: parts.headers })
+    Ok(Cleared {
+        origin: permit.origin().clone(),
+        method: parts.method,
+        path_and_query,
+        headers: parts.headers,
+    })
 }

@@ -33,7 +33,8 @@ fn fill(name: HeaderName, text: &[u8], headers: &mut HeaderMap) {
 /// `scheme token`, or the bare token.
 fn prefixed(scheme: Option<&str>, token: &Token) -> Zeroizing<Vec<u8>> {
     let token = token.value().expose();
-    let mut text = Zeroizing::new(Vec::with_capacity(token.len() + scheme.map_or(0, |s| s.len() + 1)));
+    let mut text =
+        Zeroizing::new(Vec::with_capacity(token.len() + scheme.map_or(0, |s| s.len() + 1)));
     if let Some(scheme) = scheme {
         text.extend_from_slice(scheme.as_bytes());
         text.push(b' ');
@@ -66,7 +67,8 @@ mod tests {
 
     fn token(text: &str) -> Token {
         let now = SystemClock.now();
-        Token::new(Secret::new(text), now, Deadline::after(now, Duration::from_secs(60)), None).unwrap()
+        Token::new(Secret::new(text), now, Deadline::after(now, Duration::from_secs(60)), None)
+            .unwrap()
     }
 
     #[test]
@@ -85,7 +87,11 @@ mod tests {
     fn other_shapes() {
         let mut headers = HeaderMap::new();
         headers.append("x_api_key", HeaderValue::from_static("twin"));
-        place(&Inject::Header { name: HeaderName::from_static("x-api-key"), scheme: None }, &token("abc"), &mut headers);
+        place(
+            &Inject::Header { name: HeaderName::from_static("x-api-key"), scheme: None },
+            &token("abc"),
+            &mut headers,
+        );
         assert_eq!(headers.get("x-api-key").unwrap(), "abc");
         assert!(!headers.contains_key("x_api_key"));
         place(&Inject::Basic { user: "x-access-token".into() }, &token("abc"), &mut headers);

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use http::header::{HeaderName, SET_COOKIE};
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -30,10 +30,11 @@ impl Redactor {
         for format in [hex_lower, hex_upper, percent_lower, percent_upper] {
             needles.push(Zeroizing::new(raw.iter().flat_map(|b| format(*b)).collect()));
         }
-        let escaped = percent_encoding::percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let escaped =
+            percent_encoding::percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
         needles.push(Zeroizing::new(escaped.to_ascii_lowercase().into_bytes()));
         needles.push(Zeroizing::new(escaped.into_bytes()));
-        needles.sort();
+        needles.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
         needles.dedup();
         let shortest = needles.iter().map(|n| n.len()).min().unwrap_or(usize::MAX);
         Self { needles, shortest }
@@ -57,7 +58,8 @@ impl Redactor {
 
     /// Masks the token in every field. A field *name* that holds it is removed.
     pub fn headers(&self, headers: &mut HeaderMap) {
-        let named: Vec<HeaderName> = headers.keys().filter(|name| self.names(name)).cloned().collect();
+        let named: Vec<HeaderName> =
+            headers.keys().filter(|name| self.names(name)).cloned().collect();
         for name in named {
             headers.remove(name);
         }
@@ -72,7 +74,10 @@ impl Redactor {
     fn names(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         name.len() >= self.shortest
-            && self.needles.iter().any(|needle| find(name, &needle.to_ascii_lowercase(), 0).is_some())
+            && self
+                .needles
+                .iter()
+                .any(|needle| find(name, &needle.to_ascii_lowercase(), 0).is_some())
     }
 }
 
@@ -110,7 +115,7 @@ fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
 
 /// What an answer to a request with a token must not carry: a cookie bought with it, and an
 /// invitation to go round the proxy (RFC 7838).
-const BOUGHT: &[HeaderName] = &[SET_COOKIE, HeaderName::from_static("set-cookie2"), http::header::ALT_SVC];
+const BOUGHT: &[&str] = &["set-cookie", "set-cookie2", "alt-svc"];
 
 /// Cleans the header (or trailer) of an answer. `redactor`: the token that went out with its request.
 pub fn clean_answer(redactor: Option<&Redactor>, headers: &mut HeaderMap) {
@@ -118,7 +123,7 @@ pub fn clean_answer(redactor: Option<&Redactor>, headers: &mut HeaderMap) {
     headers.remove(http::header::ALT_SVC);
     let Some(redactor) = redactor else { return };
     for name in BOUGHT {
-        headers.remove(name);
+        headers.remove(*name);
     }
     redactor.headers(headers);
 }
@@ -133,14 +138,18 @@ mod tests {
 
     fn token(text: &str) -> Token {
         let now = SystemClock.now();
-        Token::new(Secret::new(text), now, Deadline::after(now, Duration::from_secs(60)), None).unwrap()
+        Token::new(Secret::new(text), now, Deadline::after(now, Duration::from_secs(60)), None)
+            .unwrap()
     }
 
     #[test]
     fn masks_at_equal_length() {
         let redactor = Redactor::new(&token("canary-0123456789"));
         let mut headers = HeaderMap::new();
-        headers.insert("www-authenticate", HeaderValue::from_static("Bearer error=\"canary-0123456789\""));
+        headers.insert(
+            "www-authenticate",
+            HeaderValue::from_static("Bearer error=\"canary-0123456789\""),
+        );
         headers.insert("x-canary-0123456789", HeaderValue::from_static("v"));
         headers.insert("set-cookie", HeaderValue::from_static("a=b"));
         clean_answer(Some(&redactor), &mut headers);

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::header::{CONNECTION, HeaderName, TE, TRAILER, UPGRADE};
+use http::header::{CONNECTION, HeaderName, TE, TRAILER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
@@ -14,30 +14,37 @@ use crate::config::Placement;
 use crate::model::placeholder::Placeholder;
 
 /// Fields of one connection only (RFC 9110 section 7.6.1), and the client's words to the proxy.
-const HOP_BY_HOP: &[HeaderName] = &[
-    CONNECTION,
-    TE,
-    TRAILER,
-    UPGRADE,
-    http::header::TRANSFER_ENCODING,
-    http::header::PROXY_AUTHENTICATE,
-    http::header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "transfer-encoding",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
 ];
 
 /// Fields by which some upstreams take another method, path, host or client than the request's own.
 const OVERRIDES: &[&str] = &[
-    "forwarded", "x-http-method", "x-http-method-override", "x-method-override", "x-original-host", "x-original-url",
-    "x-real-ip", "x-rewrite-url",
+    "forwarded",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
 const OVERRIDE_PREFIXES: &[&str] = &["x-envoy-", "x-forwarded-", "x-vault-"];
 
 /// Removes hop-by-hop fields and everything that `Connection` names. `TE: trailers` survives: gRPC
 /// needs it and it asks for nothing but what HTTP/2 always allows.
 pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
-    let trailers = headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let trailers =
+        headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -50,7 +57,7 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
         }
     }
     for name in HOP_BY_HOP {
-        headers.remove(name);
+        headers.remove(*name);
     }
     headers.remove(http::header::HOST);
     if trailers {
@@ -72,7 +79,8 @@ pub(super) fn overrides(headers: &mut HeaderMap) {
     retain(headers, |name| {
         let plain = dashed(name);
         let plain = plain.as_deref().unwrap_or(name);
-        !OVERRIDES.contains(&plain) && !OVERRIDE_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
+        !OVERRIDES.contains(&plain)
+            && !OVERRIDE_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
     });
 }
 
@@ -83,7 +91,8 @@ pub(super) fn header(owned: &HeaderName, headers: &mut HeaderMap) {
 }
 
 fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
-    let gone: Vec<HeaderName> = headers.keys().filter(|name| !keep(name.as_str())).cloned().collect();
+    let gone: Vec<HeaderName> =
+        headers.keys().filter(|name| !keep(name.as_str())).cloned().collect();
     for name in gone {
         headers.remove(name);
     }
@@ -116,14 +125,22 @@ pub(super) fn placements(
 }
 
 /// Removes every header and query parameter that holds one of our placeholders: it never goes upstream.
-pub(super) fn placeholders(headers: &mut HeaderMap, target: &mut PathAndQuery) -> Result<(), InjectError> {
-    let gone: Vec<HeaderName> =
-        headers.iter().filter(|(_, value)| holds_placeholder(value.as_bytes())).map(|(name, _)| name.clone()).collect();
+pub(super) fn placeholders(
+    headers: &mut HeaderMap,
+    target: &mut PathAndQuery,
+) -> Result<(), InjectError> {
+    let gone: Vec<HeaderName> = headers
+        .iter()
+        .filter(|(_, value)| holds_placeholder(value.as_bytes()))
+        .map(|(name, _)| name.clone())
+        .collect();
     for name in gone {
         headers.remove(name);
     }
     if target.query().is_some() {
-        *target = without_parameters(target, |name, value| holds_placeholder(name) || holds_placeholder(value))?;
+        *target = without_parameters(target, |name, value| {
+            holds_placeholder(name) || holds_placeholder(value)
+        })?;
     }
     Ok(())
 }
@@ -158,7 +175,10 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The target without the parameters that `gone` picks by raw name and value. What stays, stays byte for byte.
-fn without_parameters(target: &PathAndQuery, gone: impl Fn(&[u8], &[u8]) -> bool) -> Result<PathAndQuery, InjectError> {
+fn without_parameters(
+    target: &PathAndQuery,
+    gone: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<PathAndQuery, InjectError> {
     let Some(query) = target.query() else { return Ok(target.clone()) };
     let picked = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -216,14 +236,29 @@ mod tests {
 
     fn query(text: &str, owned: &str) -> String {
         let target = PathAndQuery::try_from(text).unwrap();
-        placements(&[Placement::Query(owned.into())], &mut HeaderMap::new(), &target).unwrap().to_string()
+        placements(&[Placement::Query(owned.into())], &mut HeaderMap::new(), &target)
+            .unwrap()
+            .to_string()
     }
 
     #[test]
     fn query_in_every_spelling() {
-        for spelling in ["api_key", "api%5Fkey", "API_KEY", "%61pi_key", "api%255Fkey", "api_key[]", "+api_key", "api_key%20"] {
+        for spelling in [
+            "api_key",
+            "api%5Fkey",
+            "API_KEY",
+            "%61pi_key",
+            "api%255Fkey",
+            "api_key[]",
+            "+api_key",
+            "api_key%20",
+        ] {
             assert_eq!(query(&format!("/x?{spelling}=1"), "api_key"), "/x", "{spelling}");
-            assert_eq!(query(&format!("/x?a=1&{spelling}=1;b=2&{spelling}"), "api_key"), "/x?a=1;b=2", "{spelling}");
+            assert_eq!(
+                query(&format!("/x?a=1&{spelling}=1;b=2&{spelling}"), "api_key"),
+                "/x?a=1;b=2",
+                "{spelling}"
+            );
         }
         assert_eq!(query("/x?a=1;api_key=2", "api_key"), "/x?a=1");
         assert_eq!(query("/x?my_api_key=1&q=a%2Fb&&", "api_key"), "/x?my_api_key=1&q=a%2Fb&&");
@@ -232,8 +267,13 @@ mod tests {
     #[test]
     fn headers_and_twins() {
         let mut headers = HeaderMap::new();
-        for name in ["x-api-key", "x_api_key", "x_api-key", "x-other", "x_forwarded_host", "forwarded"] {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("v"));
+        for name in
+            ["x-api-key", "x_api_key", "x_api-key", "x-other", "x_forwarded_host", "forwarded"]
+        {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_static("v"),
+            );
         }
         header(&HeaderName::from_static("x-api-key"), &mut headers);
         overrides(&mut headers);
@@ -256,12 +296,17 @@ mod tests {
     #[test]
     fn placeholders_never_leave() {
         let placeholder = Placeholder::opaque().to_string();
-        let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("x:{placeholder}")));
+        let basic = format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(format!("x:{placeholder}"))
+        );
         let mut headers = HeaderMap::new();
         headers.append("x-one", HeaderValue::from_str(&format!("key {placeholder}")).unwrap());
         headers.append("authorization", HeaderValue::from_str(&basic).unwrap());
         headers.append("x-two", HeaderValue::from_static("fine"));
-        let mut target = PathAndQuery::try_from(format!("/x?k={placeholder}&l=1&m=vk%2Dplaceholder%2Dx")).unwrap();
+        let mut target =
+            PathAndQuery::try_from(format!("/x?k={placeholder}&l=1&m=vk%2Dplaceholder%2Dx"))
+                .unwrap();
         placeholders(&mut headers, &mut target).unwrap();
         assert_eq!(headers.len(), 1);
         assert_eq!(target, "/x?l=1");

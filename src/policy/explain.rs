@@ -75,17 +75,17 @@ impl Policy {
             considered: self.considered(client, method, &target, url.path()),
             policy: self.hash().to_string(),
         };
-        match (self.at_connect(&target), scheme) {
-            // Plain HTTP is carried, but nothing is ever put in.
-            (
-                AtConnect::Refuse(Reason::PortNotRouted) | AtConnect::Intercept | AtConnect::Tunnel,
-                Scheme::Http,
-            ) => {
-                explanation.decision = "pass";
+        if scheme == Scheme::Http {
+            match self.decide_plain(&target) {
+                Ok(permit) => explanation.permit(&permit),
+                Err(refusal) => explanation.refuse(refusal.reason),
             }
-            (AtConnect::Refuse(reason), _) => explanation.refuse(reason),
-            (AtConnect::Tunnel, _) => explanation.decision = "tunnel",
-            (AtConnect::Intercept, _) => {
+            return Ok(explanation);
+        }
+        match self.at_connect(&target) {
+            AtConnect::Refuse(reason) => explanation.refuse(reason),
+            AtConnect::Tunnel => explanation.decision = "tunnel",
+            AtConnect::Intercept => {
                 let facts = RequestFacts {
                     client,
                     allowed: None,

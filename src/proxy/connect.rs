@@ -15,7 +15,7 @@ use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Connection};
 use super::{HEAD_TIMEOUT, Worker, World, intercept, plain, tunnel};
-use crate::audit::{Decision, Outcome, Recorder, RequestFacts};
+use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts};
 use crate::client::Admitted;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
@@ -36,7 +36,9 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
         let connect = match read.unwrap_or(Err(Reason::ClientTimeout)) {
             Ok(Head::Connect(connect)) => connect,
             Ok(Head::End) | Err(Reason::ClientGone) => return,
-            Ok(Head::Other) => return plain::serve(worker, Prefixed::new(buffer, stream), uid).await,
+            Ok(Head::Other) => {
+                return plain::serve(worker, Prefixed::new(buffer, stream), uid).await;
+            }
             Err(reason) => return malformed(&worker, stream, uid, reason).await,
         };
         let world = worker.proxy.world.load_full();
@@ -61,7 +63,8 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
 
 fn start(worker: &Worker, world: &World, client: Arc<Client>, target: &Target) -> Recorder {
     let request = RequestId::new();
-    let facts = RequestFacts::new(request, client, Method::CONNECT, target.host.clone(), target.port, None);
+    let facts =
+        RequestFacts::new(request, client, Method::CONNECT, target.host.clone(), target.port, None);
     Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone())
 }
 
@@ -80,7 +83,8 @@ async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, rea
     let request = RequestId::new();
     tracing::debug!(%request, ?uid, code = reason.code(), "a connection was refused before it named a target");
     let answer = respond::raw(reason.into(), request, true);
-    worker.proxy.audit.event(crate::audit::Event::Malformed { request, uid, reason }).ok();
+    let client = Client { uid, ..Client::default() };
+    worker.proxy.audit.event(Event::malformed(request, &client, reason)).ok();
     stream.write_all(&answer).await.ok();
     linger(stream).await;
 }
@@ -88,7 +92,13 @@ async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, rea
 /// Lets the client read the answer before unread bytes of its own reset the connection.
 async fn linger(mut stream: TcpStream) {
     stream.shutdown().await.ok();
-    let drain = async { tokio::io::copy(&mut tokio::io::AsyncReadExt::take(&mut stream, 1 << 20), &mut tokio::io::sink()).await };
+    let drain = async {
+        tokio::io::copy(
+            &mut tokio::io::AsyncReadExt::take(&mut stream, 1 << 20),
+            &mut tokio::io::sink(),
+        )
+        .await
+    };
     timeout(std::time::Duration::from_secs(1), drain).await.ok();
 }
 
@@ -115,7 +125,11 @@ async fn admitted_connect(
             let connection = Connection::new(Arc::clone(&worker), admitted, target);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
-                drop(denied(start(&worker, &world, client, &connection.target), reason.into(), true));
+                drop(denied(
+                    start(&worker, &world, client, &connection.target),
+                    reason.into(),
+                    true,
+                ));
             }
         }
     }

@@ -32,7 +32,10 @@ pub(super) struct Connect {
 const MAX_FIELDS: usize = 100;
 
 /// Reads until one head is complete. Bytes behind it stay in `buffer`.
-pub(super) async fn read(io: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<Head, Reason> {
+pub(super) async fn read(
+    io: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> Result<Head, Reason> {
     let mut seen = 0;
     loop {
         // What starts otherwise is TLS, SOCKS or noise: no need to wait for a head that never ends.
@@ -43,7 +46,11 @@ pub(super) async fn read(io: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMu
             return parse(buffer, end);
         }
         if buffer.len() > MAX_HEAD {
-            return Err(if first_line_ends(buffer) { Reason::HeadersTooLarge } else { Reason::UriTooLong });
+            return Err(if first_line_ends(buffer) {
+                Reason::HeadersTooLarge
+            } else {
+                Reason::UriTooLong
+            });
         }
         if buffer.len() > MAX_URI + 64 && !first_line_ends(buffer) {
             return Err(Reason::UriTooLong);
@@ -85,7 +92,10 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
         Err(httparse::Error::TooManyHeaders) => return Err(Reason::HeadersTooLarge),
         Ok(httparse::Status::Partial) | Err(_) => return Err(Reason::MalformedRequest),
     }
-    let target = request.path.and_then(|path| Target::parse(path, None).ok()).ok_or(Reason::MalformedRequest)?;
+    let target = request
+        .path
+        .and_then(|path| Target::parse(path, None).ok())
+        .ok_or(Reason::MalformedRequest)?;
     let mut credentials = None;
     let mut hosts = 0;
     for field in request.headers.iter() {
@@ -109,7 +119,8 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
 
 /// Whether `Host` agrees with the target; without a port it names the host alone.
 fn names(host: &[u8], target: &Target) -> bool {
-    let host = std::str::from_utf8(host).ok().and_then(|text| Target::parse(text, Some(target.port)).ok());
+    let host =
+        std::str::from_utf8(host).ok().and_then(|text| Target::parse(text, Some(target.port)).ok());
     host.is_some_and(|host| host == *target)
 }
 

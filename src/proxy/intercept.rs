@@ -25,7 +25,10 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 const MAX_STREAMS: u32 = 256;
 
 /// Ends TLS here and serves what comes. `Err`: no request was read, and why.
-pub(super) async fn intercept<T>(connection: &Arc<Connection>, mut io: Prefixed<T>) -> Result<(), Reason>
+pub(super) async fn intercept<T>(
+    connection: &Arc<Connection>,
+    mut io: Prefixed<T>,
+) -> Result<(), Reason>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -36,7 +39,9 @@ where
         Ok(Ok(Speaks::Nothing)) | Ok(Err(_)) => return Ok(()),
         Err(_) => return Err(Reason::ClientTimeout),
     }
-    let stream = timeout(HANDSHAKE_TIMEOUT, handshake(connection, io)).await.map_err(|_| Reason::ClientTimeout)??;
+    let stream = timeout(HANDSHAKE_TIMEOUT, handshake(connection, io))
+        .await
+        .map_err(|_| Reason::ClientTimeout)??;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(connection, stream).await;
     } else {
@@ -45,14 +50,19 @@ where
     Ok(())
 }
 
-async fn handshake<T>(connection: &Connection, io: Prefixed<T>) -> Result<TlsStream<Prefixed<T>>, Reason>
+async fn handshake<T>(
+    connection: &Connection,
+    io: Prefixed<T>,
+) -> Result<TlsStream<Prefixed<T>>, Reason>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await.map_err(|error| {
-        tracing::debug!(%error, "no ClientHello");
-        Reason::ClientTlsFailed
-    })?;
+    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io)
+        .await
+        .map_err(|error| {
+            tracing::debug!(%error, "no ClientHello");
+            Reason::ClientTlsFailed
+        })?;
     let host = &connection.target.host;
     let sni = start.client_hello().server_name().map(Host::parse);
     // Without SNI the tunnel's host is all there is; IP literals are never routed.
@@ -62,10 +72,13 @@ where
         return Err(Reason::SniMismatch);
     }
     let world = connection.worker.proxy.world.load_full();
-    let config = world.authority.server_config(host.name().unwrap_or_default(), Alpn::Both).map_err(|error| {
-        tracing::error!(%host, %error, "no leaf certificate");
-        Reason::InternalError
-    })?;
+    let config = world
+        .authority
+        .server_config(host.name().unwrap_or_default(), Alpn::Both)
+        .map_err(|error| {
+            tracing::error!(%host, %error, "no leaf certificate");
+            Reason::InternalError
+        })?;
     start.into_stream(config).await.map_err(|error| {
         tracing::debug!(%host, %error, "the TLS handshake with a client failed");
         Reason::ClientTlsFailed

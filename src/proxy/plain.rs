@@ -17,7 +17,7 @@ use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Exchange};
 use super::{IDLE_TIMEOUT, MAX_HEAD, MAX_URI, Worker, World};
-use crate::audit::{Recorder, RequestFacts};
+use crate::audit::{Event, Recorder, RequestFacts};
 use crate::client::Admitted;
 use crate::inject;
 use crate::model::client::Client;
@@ -33,7 +33,9 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid:
         async move {
             let id = RequestId::new();
             let answer = Caught(Box::pin(exchange(worker, uid, id, request))).await;
-            Ok::<_, Infallible>(answer.unwrap_or_else(|| respond::response(Reason::InternalError.into(), id, true)))
+            Ok::<_, Infallible>(
+                answer.unwrap_or_else(|| respond::response(Reason::InternalError.into(), id, true)),
+            )
         }
     });
     let mut serving = std::pin::pin!(
@@ -56,13 +58,19 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid:
     }
 }
 
-async fn exchange(worker: Arc<Worker>, uid: Option<u32>, id: RequestId, request: Request<Incoming>) -> Response<Body> {
+async fn exchange(
+    worker: Arc<Worker>,
+    uid: Option<u32>,
+    id: RequestId,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let world = worker.proxy.world.load_full();
     let (mut parts, body) = request.into_parts();
     let target = match target(&parts) {
         Ok(target) => target,
         Err(reason) => {
-            worker.proxy.audit.event(crate::audit::Event::Malformed { request: id, uid, reason }).ok();
+            let client = Client { uid, ..Client::default() };
+            worker.proxy.audit.event(Event::malformed(id, &client, reason)).ok();
             return respond::response(reason.into(), id, true);
         }
     };
@@ -73,7 +81,14 @@ async fn exchange(worker: Arc<Worker>, uid: Option<u32>, id: RequestId, request:
     };
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let method = parts.method.clone();
-    let facts = RequestFacts::new(id, client, method, target.host.clone(), target.port, Some(parts.uri.path()));
+    let facts = RequestFacts::new(
+        id,
+        client,
+        method,
+        target.host.clone(),
+        target.port,
+        Some(parts.uri.path()),
+    );
     let recorder = Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone());
     let refuse = |recorder, reason| serve::refuse(recorder, Refused::from(reason), false);
     let admitted = match admitted {
@@ -92,7 +107,8 @@ async fn exchange(worker: Arc<Worker>, uid: Option<u32>, id: RequestId, request:
         return refuse(recorder, Reason::ForeignPlaceholder);
     }
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
-    let exchange = Exchange { worker: &worker, world: &world, reach, client: admitted.client.key() };
+    let exchange =
+        Exchange { worker: &worker, world: &world, reach, client: admitted.client.key() };
     exchange.forward(permit, None, recorder, parts, body).await
 }
 
@@ -113,7 +129,8 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let parse = |text: &str| Target::parse(text, default).map_err(|_| Reason::MalformedRequest);
     let target = parse(authority.as_str())?;
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next().map(|host| host.to_str().map_err(|_| Reason::MalformedRequest)).transpose()?;
+    let host =
+        hosts.next().map(|host| host.to_str().map_err(|_| Reason::MalformedRequest)).transpose()?;
     let disagrees = host.map(parse).transpose()?.is_some_and(|host| host != target);
     if hosts.next().is_some() || disagrees {
         return Err(Reason::MalformedRequest);
@@ -121,7 +138,12 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     Ok(target)
 }
 
-fn admit(worker: &Worker, world: &World, parts: &http::request::Parts, uid: Option<u32>) -> Result<Admitted, Reason> {
+fn admit(
+    worker: &Worker,
+    world: &World,
+    parts: &http::request::Parts,
+    uid: Option<u32>,
+) -> Result<Admitted, Reason> {
     let mut sent = parts.headers.get_all(header::PROXY_AUTHORIZATION).iter();
     let first = sent.next().map(http::HeaderValue::as_bytes);
     if sent.next().is_some() {

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER,
+};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -31,9 +33,11 @@ impl From<Reason> for Refused {
 pub fn status(reason: Reason) -> StatusCode {
     use Reason as R;
     match reason {
-        R::AmbiguousPath | R::ConnectInTunnel | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
-            StatusCode::BAD_REQUEST
-        }
+        R::AmbiguousPath
+        | R::ConnectInTunnel
+        | R::HttpsOverPlainProxy
+        | R::MalformedRequest
+        | R::NotAProxyRequest => StatusCode::BAD_REQUEST,
         R::AddressRefused
         | R::AmbiguousRoute
         | R::ForeignPlaceholder
@@ -77,11 +81,17 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::UpstreamUnreachable => "destination_unavailable",
         R::UpstreamTimeout => "connection_timeout",
         R::UpstreamAnswerInvalid => "http_protocol_error",
-        R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => "http_request_error",
-        R::AuditUnavailable | R::InternalError | R::SecretUnavailable | R::ShuttingDown | R::TooManyConnections => {
-            "proxy_internal_error"
+        R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
+            "http_request_error"
         }
-        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable => "proxy_configuration_error",
+        R::AuditUnavailable
+        | R::InternalError
+        | R::SecretUnavailable
+        | R::ShuttingDown
+        | R::TooManyConnections => "proxy_internal_error",
+        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable => {
+            "proxy_configuration_error"
+        }
         _ => "http_request_denied",
     }
 }
@@ -127,7 +137,9 @@ fn fields(refused: Refused) -> Vec<(HeaderName, String)> {
         fields.push((PROXY_AUTHENTICATE, "Basic realm=\"valetkey\", charset=\"UTF-8\"".to_owned()));
     }
     let least = match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(Duration::from_secs(1)),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            Some(Duration::from_secs(1))
+        }
         _ => None,
     };
     if let Some(wait) = refused.retry_after.or(least) {
@@ -158,7 +170,11 @@ pub(super) fn response(refused: Refused, request: RequestId, close: bool) -> Res
 pub(super) fn raw(refused: Refused, request: RequestId, close: bool) -> Vec<u8> {
     let status = status(refused.reason);
     let body = problem(refused.reason, request);
-    let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let mut text = format!(
+        "HTTP/1.1 {} {}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    );
     for (name, value) in fields(refused) {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Version, header};
@@ -21,7 +21,7 @@ use super::respond::{self, Refused};
 use super::upstream::Key;
 use super::{MAX_URI, Worker, World};
 use crate::audit::{Decision, Outcome, Recorder, RequestFacts, Written};
-use crate::broker::{Slot, SlotKey};
+use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
 use crate::inject::{self, Redactor};
 use crate::model::id::{CredentialName, RequestId};
@@ -55,7 +55,11 @@ impl Connection {
         }
     }
 
-    async fn exchange(self: Arc<Self>, id: RequestId, request: Request<Incoming>) -> Response<Body> {
+    async fn exchange(
+        self: Arc<Self>,
+        id: RequestId,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let world = self.worker.proxy.world.load_full();
         let (parts, body) = request.into_parts();
         let facts = RequestFacts::new(
@@ -67,7 +71,8 @@ impl Connection {
             Some(parts.uri.path()),
         );
         self.worker.proxy.requests.fetch_add(1, Relaxed);
-        let mut recorder = Recorder::start(&self.worker.proxy.audit, facts, world.policy.hash().clone());
+        let mut recorder =
+            Recorder::start(&self.worker.proxy.audit, facts, world.policy.hash().clone());
         let permit = match self.judge(&world, &parts, &mut recorder) {
             Ok(permit) => permit,
             Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
@@ -85,7 +90,12 @@ impl Connection {
         exchange.forward(permit, token, recorder, parts, body).await
     }
 
-    fn judge(&self, world: &World, parts: &Parts, recorder: &mut Recorder) -> Result<Permit, Reason> {
+    fn judge(
+        &self,
+        world: &World,
+        parts: &Parts,
+        recorder: &mut Recorder,
+    ) -> Result<Permit, Reason> {
         if let Some(session) = &self.admitted.session
             && session.has_ended(self.worker.proxy.clock.now())
         {
@@ -117,27 +127,47 @@ impl Connection {
     }
 
     /// The token that the permit asks for: from its slot, or minted now.
-    async fn token(&self, permit: &Permit, recorder: &mut Recorder) -> Result<Option<Arc<Token>>, Refused> {
+    async fn token(
+        &self,
+        permit: &Permit,
+        recorder: &mut Recorder,
+    ) -> Result<Option<Arc<Token>>, Refused> {
         let Some(route) = permit.route() else { return Ok(None) };
         recorder.route(route.name.clone());
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
-        let slot = self.slot(credential);
-        match slot.token().await {
-            Ok(token) => Ok(Some(token)),
-            Err(failure) => Err(Refused { reason: failure.reason, retry_after: failure.retry_after }),
-        }
+        self.mint(credential).await.map(Some).map_err(|failure| Refused {
+            reason: if failure.backing_off { Reason::IssuerUnreachable } else { failure.reason },
+            retry_after: failure.retry_after,
+        })
     }
 
-    fn slot(&self, credential: &CredentialName) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(credential).filter(|slot| !slot.is_closed()) {
-            return Arc::clone(slot);
+    async fn mint(&self, credential: &CredentialName) -> Result<Arc<Token>, Failure> {
+        let broker = &self.worker.proxy.broker;
+        let known = self.slots().get(credential).cloned();
+        let mut slot = match known {
+            Some(slot) => slot,
+            None => {
+                let key =
+                    SlotKey { client: self.admitted.client.key(), credential: credential.clone() };
+                let slot = broker.slot(&key)?;
+                self.slots().insert(credential.clone(), Arc::clone(&slot));
+                slot
+            }
+        };
+        if let Some(token) = slot.current(self.worker.proxy.clock.now()) {
+            return Ok(token);
         }
-        let key = SlotKey { client: self.admitted.client.key(), credential: credential.clone() };
-        let slot = self.worker.proxy.broker.slot(&key);
-        slots.insert(credential.clone(), Arc::clone(&slot));
-        slot
+        let asked = Arc::clone(&slot);
+        let token = broker.token(&mut slot).await?;
+        if !Arc::ptr_eq(&asked, &slot) {
+            self.slots().insert(credential.clone(), slot);
+        }
+        Ok(token)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<CredentialName, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,7 +229,11 @@ fn credential(permit: &Permit) -> Option<&CredentialName> {
 }
 
 /// The decision, in the kernel's hands before anything goes upstream (invariant I9).
-pub(super) fn record(recorder: &mut Recorder, decision: Decision, token: Option<&Token>) -> Result<Written, Reason> {
+pub(super) fn record(
+    recorder: &mut Recorder,
+    decision: Decision,
+    token: Option<&Token>,
+) -> Result<Written, Reason> {
     recorder.decide(decision, token).or_else(|error| recorder.waive(error)).map_err(|error| {
         tracing::error!(%error, "the audit record could not be written");
         Reason::AuditUnavailable
@@ -230,7 +264,10 @@ fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
 fn closes(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::AuthorityMismatch | Reason::ConnectInTunnel | Reason::MalformedRequest | Reason::SessionEnded
+        Reason::AuthorityMismatch
+            | Reason::ConnectInTunnel
+            | Reason::MalformedRequest
+            | Reason::SessionEnded
     )
 }
 
@@ -242,10 +279,14 @@ fn agree(tunnel: &Target, parts: &Parts) -> Result<(), Reason> {
         if parts.uri.scheme_str().is_some_and(|scheme| scheme != "https") {
             return Err(Reason::MalformedRequest);
         }
-        named = Some(Target::parse(authority.as_str(), default).map_err(|_| Reason::MalformedRequest)?);
+        named =
+            Some(Target::parse(authority.as_str(), default).map_err(|_| Reason::MalformedRequest)?);
     }
     let host = host(&parts.headers)?;
-    let host = host.map(|text| Target::parse(text, default)).transpose().map_err(|_| Reason::MalformedRequest)?;
+    let host = host
+        .map(|text| Target::parse(text, default))
+        .transpose()
+        .map_err(|_| Reason::MalformedRequest)?;
     match (&named, &host) {
         (Some(named), Some(host)) if named != host => return Err(Reason::MalformedRequest),
         // RFC 9112 section 3.2: HTTP/1.1 must have Host. HTTP/1.0 may do without, the tunnel names it.
@@ -291,10 +332,20 @@ mod tests {
         for host in ["evil.example", "good.example:80", "good.example:8443", "a.good.example"] {
             assert_eq!(check("/", &[host], h1), Err(Reason::AuthorityMismatch), "{host}");
         }
-        for host in ["good@evil", "evil#good", "good:443:80", "good.example,evil.example", "", "good.example:0443"] {
+        for host in [
+            "good@evil",
+            "evil#good",
+            "good:443:80",
+            "good.example,evil.example",
+            "",
+            "good.example:0443",
+        ] {
             assert_eq!(check("/", &[host], h1), Err(Reason::MalformedRequest), "{host}");
         }
-        assert_eq!(check("/", &["good.example", "good.example"], h1), Err(Reason::MalformedRequest));
+        assert_eq!(
+            check("/", &["good.example", "good.example"], h1),
+            Err(Reason::MalformedRequest)
+        );
         assert_eq!(check("/", &[], h1), Err(Reason::MalformedRequest));
         assert_eq!(check("/", &[], Version::HTTP_10), Ok(()));
     }
@@ -302,11 +353,23 @@ mod tests {
     #[test]
     fn absolute_form_and_http2() {
         assert_eq!(check("https://good.example/", &["good.example"], Version::HTTP_11), Ok(()));
-        assert_eq!(check("https://evil.example/", &["good.example"], Version::HTTP_11), Err(Reason::MalformedRequest));
-        assert_eq!(check("http://good.example:443/", &["good.example"], Version::HTTP_11), Err(Reason::MalformedRequest));
+        assert_eq!(
+            check("https://evil.example/", &["good.example"], Version::HTTP_11),
+            Err(Reason::MalformedRequest)
+        );
+        assert_eq!(
+            check("http://good.example:443/", &["good.example"], Version::HTTP_11),
+            Err(Reason::MalformedRequest)
+        );
         assert_eq!(check("https://good.example/", &[], Version::HTTP_2), Ok(()));
-        assert_eq!(check("https://evil.example/", &[], Version::HTTP_2), Err(Reason::AuthorityMismatch));
-        assert_eq!(check("https://good.example/", &["evil.example"], Version::HTTP_2), Err(Reason::MalformedRequest));
+        assert_eq!(
+            check("https://evil.example/", &[], Version::HTTP_2),
+            Err(Reason::AuthorityMismatch)
+        );
+        assert_eq!(
+            check("https://good.example/", &["evil.example"], Version::HTTP_2),
+            Err(Reason::MalformedRequest)
+        );
         assert_eq!(check("/", &[], Version::HTTP_2), Err(Reason::MalformedRequest));
     }
 }

@@ -117,7 +117,8 @@ impl Pool {
         let lease = |http1| Lease { pool, key: key.clone(), http1 };
         let (sent, lease) = match sender {
             Sender::Http1(mut sender) => {
-                let sent = timeout(ANSWER_TIMEOUT, sender.try_send_request(as_http1(request))).await;
+                let sent =
+                    timeout(ANSWER_TIMEOUT, sender.try_send_request(as_http1(request))).await;
                 (sent, lease(Some(sender)))
             }
             Sender::Http2(mut sender) => {
@@ -165,7 +166,8 @@ impl Pool {
     fn tls(&self, world: &World, key: &Key) -> Arc<ClientConfig> {
         let mut shelves = self.shelves();
         if shelves.len() >= MAX_KEYS && !shelves.contains_key(key) {
-            let oldest = shelves.iter().min_by_key(|(_, shelf)| shelf.used).map(|(key, _)| key.clone());
+            let oldest =
+                shelves.iter().min_by_key(|(_, shelf)| shelf.used).map(|(key, _)| key.clone());
             oldest.map(|oldest| shelves.remove(&oldest));
         }
         let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
@@ -210,7 +212,11 @@ impl Pool {
     }
 }
 
-async fn handshake(tls: Arc<ClientConfig>, origin: &Origin, stream: TcpStream) -> Result<TlsStream<TcpStream>, Reason> {
+async fn handshake(
+    tls: Arc<ClientConfig>,
+    origin: &Origin,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Reason> {
     let name = match &origin.target.host {
         crate::model::host::Host::Ip(ip) => ServerName::from(*ip),
         crate::model::host::Host::Name(name) => {
