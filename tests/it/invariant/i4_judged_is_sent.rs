@@ -75,10 +75,8 @@ async fn odd_paths_are_sent_as_judged_or_refused(stage: &mut Stage) -> Verdict {
         let seen = stage.orders.requests();
         let Some(seen) = seen.get(before) else {
             // Refused: by an answer of our own, or where HTTP is impossible by closing.
-            if let Ok(answer) = sent {
-                own_answer(&answer, &[400], &["ambiguous-path", "malformed-request"])
-                    .map_err(|e| format!("{path}: {e}"))?;
-            }
+            let status = sent.map_or(400, |answer| answer.status());
+            ensure!(status == 400, "{path} is answered by {status} and not sent");
             continue;
         };
         // A fragment never belongs to a request; policy did not see it, nor does the API.
