@@ -56,6 +56,8 @@ pub struct Stage {
     pub billing_issuer: Issuer,
     /// What the client sends where its key would be.
     pub placeholder: String,
+    /// A real standing key, which Valetkey does not know: only the slot it stands in betrays it.
+    pub standing_key: String,
 }
 
 /// A TLS connection through a tunnel, ready for HTTP/1.1.
@@ -130,6 +132,7 @@ impl Stage {
             orders_issuer,
             billing_issuer,
             placeholder: format!("vk-placeholder-{}", canary("p")),
+            standing_key: canary("standing"),
         }
     }
 
@@ -225,6 +228,7 @@ impl Stage {
         ensure!(slot == [format!("Bearer {token}")], "authorization is {slot:?}");
         ensure!(seen.count(token) == 1, "the token stands elsewhere too: {seen:#?}");
         ensure!(seen.count(&self.placeholder) == 0, "placeholder upstream: {seen:#?}");
+        ensure!(seen.count(&self.standing_key) == 0, "the client's own key upstream: {seen:#?}");
         Ok(())
     }
 
