@@ -71,15 +71,9 @@ pub struct Permit {
     origin: Origin,
     route: Option<Arc<Route>>,
     strip: Vec<Placement>,
-    path: Option<String>,
 }
 
 impl Permit {
-    /// The path that was judged, where it has to be sent in another spelling than it came in.
-    pub fn path(&self) -> Option<&str> {
-        self.path.as_deref()
-    }
-
     /// Where the request may go, and nowhere else.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -194,7 +188,7 @@ impl Policy {
             AtConnect::Refuse(reason) => refuse(reason),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
-                Ok(Permit { origin, route: None, strip: Vec::new(), path: None })
+                Ok(Permit { origin, route: None, strip: Vec::new() })
             }
         }
     }
@@ -211,10 +205,9 @@ impl Policy {
             return self.no_match(&facts, false);
         }
         let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
-        let mut permit = self.judge(&facts, path.segments())?;
-        permit.path = RequestPath::normal_form(facts.path);
-        if let Some(plain) = path.plain() {
-            let other = self.judge(&facts, plain)?;
+        let permit = self.judge(&facts, path.segments())?;
+        for reading in path.others() {
+            let other = self.judge(&facts, reading)?;
             if action(&permit) != action(&other) || permit.strip != other.strip {
                 return refuse(Reason::AmbiguousPath);
             }
@@ -264,7 +257,6 @@ impl Policy {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
             strip,
-            path: None,
         })
     }
 
@@ -278,7 +270,6 @@ impl Policy {
                 origin: Origin::https(facts.target.clone()),
                 route: None,
                 strip: Vec::new(),
-                path: None,
             }),
         }
     }

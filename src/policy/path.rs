@@ -16,6 +16,7 @@ const DECODINGS: usize = 4;
 pub struct RequestPath<'a> {
     segments: Vec<Cow<'a, str>>,
     plain: Option<Vec<Cow<'a, str>>>,
+    literal: Option<Vec<Cow<'a, str>>>,
 }
 
 /// The path holds dot segments, a backslash, control characters or broken escapes, plain or encoded.
@@ -27,10 +28,11 @@ impl<'a> RequestPath<'a> {
     pub fn parse(path: &'a str) -> Result<Self, Ambiguous> {
         let rest = path.strip_prefix('/').ok_or(Ambiguous)?;
         let mut segments = Vec::with_capacity(8);
-        let mut odd = false;
+        let (mut odd, mut needless) = (false, false);
         for raw in rest.split('/') {
             let segment = decode(raw)?;
             odd |= segment.is_empty() || segment.contains(';');
+            needless |= literal(raw).is_some();
             segments.push(segment);
         }
         // A trailing slash makes no difference, here and in patterns.
@@ -38,7 +40,11 @@ impl<'a> RequestPath<'a> {
             segments.pop();
         }
         let plain = odd.then(|| plain(&segments)).filter(|plain| *plain != segments);
-        Ok(Self { segments, plain })
+        let by_letter = |(i, segment): (usize, &Cow<'a, str>)| {
+            rest.split('/').nth(i).and_then(literal).unwrap_or_else(|| segment.clone())
+        };
+        let literal = needless.then(|| segments.iter().enumerate().map(by_letter).collect());
+        Ok(Self { segments, plain, literal })
     }
 
     /// The segments as sent, decoded.
@@ -46,32 +52,10 @@ impl<'a> RequestPath<'a> {
         &self.segments
     }
 
-    /// The path as it must be sent, where that is not how it came: escapes of characters that need none are
-    /// undone (RFC 3986 section 6.2.2.2), so that what was judged and what an upstream reads are one text.
-    pub fn normal_form(path: &str) -> Option<String> {
-        let mut normal = String::new();
-        let mut rest = path;
-        while let Some(at) = rest.find('%') {
-            let unreserved = rest
-                .get(at + 1..at + 3)
-                .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-                .filter(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
-            let Some(byte) = unreserved else {
-                normal.push_str(&rest[..=at]);
-                rest = &rest[at + 1..];
-                continue;
-            };
-            normal.push_str(&rest[..at]);
-            normal.push(char::from(byte));
-            rest = &rest[at + 3..];
-        }
-        normal.push_str(rest);
-        (normal != path).then_some(normal)
-    }
-
-    /// The other reading, where there is one: no empty segments, no `;parameters`.
-    pub fn plain(&self) -> Option<&[Cow<'a, str>]> {
-        self.plain.as_deref()
+    /// The other readings, where there are any: without empty segments and `;parameters`; and with
+    /// needless escapes (`%76` for `v`) taken by the letter.
+    pub fn others(&self) -> impl Iterator<Item = &[Cow<'a, str>]> {
+        [self.plain.as_deref(), self.literal.as_deref()].into_iter().flatten()
     }
 }
 
@@ -81,6 +65,25 @@ fn plain<'a>(segments: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
         None => s.clone(),
     };
     segments.iter().map(without).filter(|s| !s.is_empty()).collect()
+}
+
+/// The segment with escapes of characters that need none (RFC 3986 section 2.3) left as they are;
+/// `None` where it has no such escape.
+fn literal<'a>(raw: &str) -> Option<Cow<'a, str>> {
+    let needless = |hex: &str| {
+        let byte = hex.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        byte.is_some_and(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    let mut parts = raw.split('%');
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    let mut any = false;
+    for part in parts {
+        any |= needless(part);
+        kept.push_str(if needless(part) { "%25" } else { "%" });
+        kept.push_str(part);
+    }
+    let text = any.then(|| percent_decode_str(&kept).decode_utf8_lossy().into_owned());
+    text.map(Cow::Owned)
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, Ambiguous> {
@@ -162,13 +165,14 @@ mod tests {
     fn encoded_slash_stays_inside() {
         let path = RequestPath::parse("/api/v4/projects/group%2Fname/x").unwrap();
         assert_eq!(path.segments()[3], "group/name");
-        assert_eq!(path.plain(), None);
+        assert!(path.others().next().is_none());
     }
 
     #[test]
-    fn needless_escapes_are_undone() {
-        assert_eq!(RequestPath::normal_form("/%76%31/x%2Fy%7e%25%"), Some("/v1/x%2Fy~%25%".into()));
-        assert_eq!(RequestPath::normal_form("/v1/x%2fy"), None);
+    fn needless_escapes_have_a_reading_of_their_own() {
+        let path = RequestPath::parse("/%76%31/a%2Fb%7e/c").unwrap();
+        assert_eq!(path.segments(), ["v1", "a/b~", "c"]);
+        assert_eq!(path.others().next().unwrap(), ["%76%31", "a/b%7e", "c"]);
     }
 
     #[test]
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn odd_forms_have_a_plain_reading() {
         let path = RequestPath::parse("/v1//admin;x=1").unwrap();
-        assert_eq!(path.plain().unwrap(), ["v1", "admin"]);
+        assert_eq!(path.others().next().unwrap(), ["v1", "admin"]);
         assert_eq!(RequestPath::parse("/v1/100%25").unwrap().segments()[1], "100%");
     }
 

@@ -108,6 +108,8 @@ fn two_readings_must_agree() {
     assert_eq!(decide(&policy, Method::GET, "/v1//admin"), Err(Reason::RouteDenied));
     assert_eq!(decide(&policy, Method::GET, "/v1/admin;x=1"), Err(Reason::RouteDenied));
     assert_eq!(decide(&policy, Method::GET, "//v1/x"), Err(Reason::AmbiguousPath));
+    assert_eq!(decide(&policy, Method::GET, "/%76%31/x"), Err(Reason::AmbiguousPath));
+    assert_eq!(decide(&policy, Method::GET, "/v1/%7Euser"), Ok(Some("a".into())));
     assert_eq!(decide(&policy, Method::GET, "/v1/%61dmin/"), Err(Reason::RouteDenied));
 }
 
