@@ -63,7 +63,8 @@ impl Pki {
     fn within(scope: Scope) -> Self {
         let root_key = KeyPair::generate().unwrap();
         // By the same profiles, under other names: Valetkey refuses roots that look like its own.
-        let named = |name: &str, subject: &str| Profile { subject: subject.into(), ..profile(name) };
+        let named =
+            |name: &str, subject: &str| Profile { subject: subject.into(), ..profile(name) };
         let root_params = params(&named("root", "Test root {label}"), "", &scope);
         let root = root_params.self_signed(&root_key).unwrap();
         let root_issuer = Issuer::new(root_params, root_key);
