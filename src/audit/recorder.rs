@@ -87,6 +87,8 @@ pub struct Recorder {
     route: Option<RouteName>,
     credential: Option<CredentialName>,
     code: Option<Reason>,
+    /// The code that the last decision carries: its outcome does not say it again.
+    said: Option<Reason>,
     static_key: Option<(Fingerprint, &'static str)>,
     progress: Outcome,
     /// The proof that a failed decision did not earn; `waive` may give it.
@@ -112,6 +114,7 @@ impl Recorder {
             route: None,
             credential: None,
             code: None,
+            said: None,
             static_key: None,
             progress: Outcome::default(),
             unwritten: None,
@@ -180,6 +183,7 @@ impl Recorder {
         let written = Written { token: injected.map(|token| token.fingerprint().clone()) };
         match result {
             Ok(_) => {
+                self.said = self.code;
                 self.state = State::Decided;
                 self.unwritten = None;
                 Ok(written)
@@ -223,6 +227,9 @@ impl Recorder {
         self.state = State::Finished;
         let ms = self.audit.clock.now().mono.saturating_duration_since(self.started).as_millis();
         let mut record = self.record(EventKind::Outcome);
+        if self.code == self.said {
+            record.code = None;
+        }
         record.outcome = Some(OutcomeFacts {
             status: outcome.status,
             bytes_in: outcome.bytes_in,

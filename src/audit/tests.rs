@@ -225,9 +225,9 @@ fn what_is_dropped_is_recorded() {
         seen,
         [
             line(Some(Decision::Deny), "internal-error", None),
-            line(None, "internal-error", Some(0)),
+            line(None, "", Some(0)),
             line(Some(Decision::Deny), "client-gone", None),
-            line(None, "client-gone", Some(0)),
+            line(None, "", Some(0)),
             line(Some(Decision::Pass), "", None),
             line(None, "client-gone", Some(7)),
             line(Some(Decision::Tunnel), "", None),

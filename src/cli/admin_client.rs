@@ -24,6 +24,9 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// How long the daemon may take; making a CA is the slowest it does.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The code of [`AdminError::Broken`].
+pub(super) const BROKE_OFF: &str = "daemon-broke-off";
+
 /// A connection to the daemon.
 pub(super) struct AdminClient {
     sender: SendRequest<Full<Bytes>>,
@@ -213,7 +216,7 @@ impl From<AdminError> for Failure {
                 "`valetkey serve` runs one in the foreground; `valetkey run` starts one by itself",
             ),
             AdminError::Broken(_) => Self::failed(
-                "daemon-broke-off",
+                BROKE_OFF,
                 text,
                 "its log may say why: daemon.log in the state directory",
             ),
@@ -234,5 +237,33 @@ impl From<AdminError> for Failure {
                 "it must belong to you: check the permissions of the state directory",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_the_daemons_words() {
+        let body =
+            br#"{"code":"session-unknown","detail":"no such session","hint":"list them","x":1}"#;
+        let failure = Failure::from(refused(StatusCode::NOT_FOUND, body));
+        assert_eq!((&*failure.code, &*failure.message), ("session-unknown", "no such session"));
+        let failure = Failure::from(refused(StatusCode::BAD_GATEWAY, b"<html>"));
+        assert_eq!(failure.message, "the daemon answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn nobody_at_the_socket_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = crate::cli::context::runtime().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let found = runtime.block_on(AdminClient::connect(&socket));
+        assert!(matches!(found, Err(AdminError::Absent { .. })));
+        // A socket that a killed daemon left behind.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let found = runtime.block_on(AdminClient::connect(&socket));
+        assert!(matches!(found, Err(AdminError::Absent { .. })));
     }
 }

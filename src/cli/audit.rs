@@ -88,7 +88,7 @@ pub(super) fn human(report: &VerifyReport) -> String {
     }
     let verdict = if report.is_intact() { "intact" } else { "NOT intact" };
     text.push_str(&match report.records {
-        0 => format!("{verdict}: no records"),
+        0 => format!("{verdict}: nothing is recorded"),
         n => format!("{verdict}: {n} records, {} to {}", report.first, report.last),
     });
     if report.torn {

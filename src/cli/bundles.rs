@@ -3,9 +3,10 @@
 //! Reading the platform's roots and making a Java trust store costs tens of milliseconds, so what
 //! they are made of is fingerprinted, and nothing is written while that stays the same.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,8 @@ use crate::config::trust::hex;
 
 /// The largest wgetrc that is copied, in bytes.
 const MAX_WGETRC: u64 = 1024 * 1024;
+/// Beside the bundles: what of the user's they were made of.
+const SOURCES: &str = "sources";
 
 /// Variables of the user.
 type Users<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -33,12 +36,9 @@ pub(super) fn write(
     users: Users<'_>,
 ) -> Result<BundlePaths, Failure> {
     let dir = state_dir.join("trust");
-    let user_files = user_files(users, &dir);
-    let wgetrc = user_wgetrc(users, &dir);
-    let inputs = fingerprint(ca_pem, &user_files, wgetrc.as_deref());
-    // One environment's bundles must not change under another's running tools: each set of user
-    // files has a directory of its own, and the most common set, none, always the same.
-    let dir = dir.join(set_name(&user_files, wgetrc.as_deref()));
+    let sources = Sources::of(users, &dir);
+    let inputs = fingerprint(ca_pem, &sources);
+    let dir = dir.join(sources.directory());
     let paths = BundlePaths {
         ca: dir.join("valetkey-ca.pem"),
         combined: dir.join("combined.pem"),
@@ -52,7 +52,7 @@ pub(super) fn write(
     if is_current(&dir, &inputs, &paths) {
         return Ok(paths);
     }
-    let made = write_bundles(&dir, ca_pem, &platform_roots(), &user_files)
+    let made = write_bundles(&dir, ca_pem, &platform_roots(), &sources.ca_files)
         .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
     for (path, why) in &made.skipped {
         printer::warn(
@@ -65,29 +65,83 @@ pub(super) fn write(
         );
     }
     let paths = BundlePaths { ca: made.ca, combined: made.combined, java: made.java, ..paths };
-    write_wgetrc(&paths, wgetrc.as_deref()).map_err(|error| unwritable(&dir, &error))?;
-    replace(&dir.join("inputs"), inputs.as_bytes()).map_err(|error| unwritable(&dir, &error))?;
+    write_wgetrc(&paths, sources.wgetrc.as_deref())
+        .and_then(|()| replace(&dir.join(SOURCES), &sources.to_bytes()))
+        .and_then(|()| replace(&dir.join("inputs"), inputs.as_bytes()))
+        .map_err(|error| unwritable(&dir, &error))?;
     Ok(paths)
 }
 
-/// CA files and directories that the user's variables name; ours, of an outer `run`, are not.
-fn user_files(users: Users<'_>, ours: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        environment::ca_variables().filter_map(users).map(PathBuf::from).collect();
-    if let Some(dirs) = users("SSL_CERT_DIR") {
-        files.extend(std::env::split_paths(&dirs));
-    }
-    files.retain(|path| !path.as_os_str().is_empty() && !path.starts_with(ours));
-    files.sort();
-    files.dedup();
-    files
+/// What the user's own environment names: CA files and directories, and wget's settings.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sources {
+    ca_files: Vec<PathBuf>,
+    wgetrc: Option<PathBuf>,
 }
 
-/// The wgetrc that wget would read without us.
-fn user_wgetrc(users: Users<'_>, ours: &Path) -> Option<PathBuf> {
-    let named = users("WGETRC").map(PathBuf::from).filter(|path| !path.starts_with(ours));
-    let path = named.or_else(|| Some(PathBuf::from(users("HOME")?).join(".wgetrc")))?;
-    path.is_file().then_some(path)
+impl Sources {
+    /// Inside an outer `run` or `env` the variables name bundles of ours, below `ours`: what those
+    /// were made of is what the user has.
+    fn of(users: Users<'_>, ours: &Path) -> Self {
+        let named = environment::ca_variables().filter_map(users).map(PathBuf::from);
+        let dirs = users("SSL_CERT_DIR").unwrap_or_default();
+        let mut sources = Self::default();
+        for path in named.chain(std::env::split_paths(&dirs)) {
+            if path.starts_with(ours) {
+                sources.ca_files.extend(Self::read(&path).ca_files);
+            } else if !path.as_os_str().is_empty() {
+                sources.ca_files.push(path);
+            }
+        }
+        sources.ca_files.sort();
+        sources.ca_files.dedup();
+        sources.wgetrc = match users("WGETRC").map(PathBuf::from) {
+            Some(path) if path.starts_with(ours) => Self::read(&path).wgetrc,
+            Some(path) => Some(path),
+            None => users("HOME").map(|home| PathBuf::from(home).join(".wgetrc")),
+        }
+        .filter(|path| path.is_file());
+        sources
+    }
+
+    /// What the bundle beside which `path` lies was made of.
+    fn read(path: &Path) -> Self {
+        let text = fs::read(path.with_file_name(SOURCES)).unwrap_or_default();
+        let mut sources = Self::default();
+        for entry in text.split(|byte| *byte == 0) {
+            match entry.split_first() {
+                Some((b'c', path)) => sources.ca_files.push(OsStr::from_bytes(path).into()),
+                Some((b'w', path)) => sources.wgetrc = Some(OsStr::from_bytes(path).into()),
+                _ => {}
+            }
+        }
+        sources
+    }
+
+    /// For [`Self::read`].
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let files = self.ca_files.iter().map(|path| (b'c', path));
+        for (kind, path) in files.chain(self.wgetrc.iter().map(|path| (b'w', path))) {
+            text.push(kind);
+            text.extend_from_slice(path.as_os_str().as_bytes());
+            text.push(0);
+        }
+        text
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.ca_files.iter().chain(&self.wgetrc).map(PathBuf::as_path)
+    }
+
+    /// One environment's bundles must not change under another's running tools: each set of
+    /// sources has a directory of its own.
+    fn directory(&self) -> String {
+        if self.paths().next().is_none() {
+            return "plain".to_owned();
+        }
+        hex(&digest::digest(&digest::SHA256, &self.to_bytes()).as_ref()[..8])
+    }
 }
 
 /// The roots of this machine, whatever `SSL_CERT_FILE` says: that file comes in as the user's.
@@ -102,12 +156,12 @@ fn platform_roots() -> Vec<CertificateDer<'static>> {
 
 /// What the bundles are made of, as text that changes with it. A store that we can't see the
 /// files of is looked at anew each day.
-fn fingerprint(ca_pem: &str, user_files: &[PathBuf], wgetrc: Option<&Path>) -> String {
+fn fingerprint(ca_pem: &str, sources: &Sources) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(env!("CARGO_PKG_VERSION").as_bytes());
     context.update(ca_pem.as_bytes());
     let platform = linux::ROOT_BUNDLES.iter().map(Path::new);
-    for path in platform.chain(user_files.iter().map(PathBuf::as_path)).chain(wgetrc) {
+    for path in platform.chain(sources.paths()) {
         context.update(path.as_os_str().as_encoded_bytes());
         if let Ok(meta) = fs::metadata(path) {
             let facts = [
@@ -122,18 +176,6 @@ fn fingerprint(ca_pem: &str, user_files: &[PathBuf], wgetrc: Option<&Path>) -> S
     let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400;
     context.update(&today.to_le_bytes());
     hex(context.finish().as_ref())
-}
-
-fn set_name(user_files: &[PathBuf], wgetrc: Option<&Path>) -> String {
-    if user_files.is_empty() && wgetrc.is_none() {
-        return "plain".to_owned();
-    }
-    let mut context = digest::Context::new(&digest::SHA256);
-    for path in user_files.iter().map(PathBuf::as_path).chain(wgetrc) {
-        context.update(path.as_os_str().as_encoded_bytes());
-        context.update(b"\0");
-    }
-    hex(&context.finish().as_ref()[..8])
 }
 
 fn is_current(dir: &Path, inputs: &str, paths: &BundlePaths) -> bool {
@@ -228,22 +270,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("corp.pem");
         fs::write(&file, "1").unwrap();
-        let before = fingerprint("ca", std::slice::from_ref(&file), None);
-        assert_eq!(before, fingerprint("ca", std::slice::from_ref(&file), None));
-        assert_ne!(before, fingerprint("other", std::slice::from_ref(&file), None));
+        let sources = Sources { ca_files: vec![file.clone()], wgetrc: None };
+        let before = fingerprint("ca", &sources);
+        assert_eq!(before, fingerprint("ca", &sources));
+        assert_ne!(before, fingerprint("other", &sources));
         fs::write(&file, "22").unwrap();
-        assert_ne!(before, fingerprint("ca", &[file], None));
+        assert_ne!(before, fingerprint("ca", &sources));
     }
 
     #[test]
-    fn ours_of_an_outer_run_is_not_the_users() {
-        let users = |name: &str| match name {
-            "SSL_CERT_FILE" => Some(OsString::from("/state/trust/plain/combined.pem")),
+    fn an_inner_run_has_what_the_outer_had() {
+        let state = tempfile::tempdir().unwrap();
+        let ours = state.path().join("trust");
+        let outer = |name: &str| match name {
             "CURL_CA_BUNDLE" => Some(OsString::from("/corp.pem")),
             "SSL_CERT_DIR" => Some(OsString::from("/a:/b")),
             _ => None,
         };
-        let files = user_files(&users, Path::new("/state/trust"));
-        assert_eq!(files, ["/a", "/b", "/corp.pem"].map(PathBuf::from));
+        let sources = Sources::of(&outer, &ours);
+        assert_eq!(sources.ca_files, ["/a", "/b", "/corp.pem"].map(PathBuf::from));
+        let dir = ours.join(sources.directory());
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(SOURCES), sources.to_bytes()).unwrap();
+
+        let combined = dir.join("combined.pem");
+        let inner = |name: &str| match name {
+            "CURL_CA_BUNDLE" | "SSL_CERT_FILE" => Some(combined.clone().into()),
+            "SSL_CERT_DIR" => Some(OsString::from("/a:/b")),
+            _ => None,
+        };
+        assert_eq!(Sources::of(&inner, &ours), sources);
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::failure::{Exit, Failure};
-use super::printer;
+use super::{check_secrets, printer};
 use crate::config::Config;
 use crate::config::check::{LoadError, load};
 use crate::config::problem::{Problem, Severity};
@@ -23,6 +23,7 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
     let (config, problems) = match load(explicit) {
         Ok((config, mut problems)) => {
             problems.extend(policy_problems(&config));
+            problems.extend(check_secrets::problems(&config));
             problems.sort_by_key(|problem| (problem.severity, problem.line));
             (Some(config), problems)
         }

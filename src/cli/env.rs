@@ -11,8 +11,9 @@ use super::admin_client::AdminClient;
 use super::args::{Env, Shell};
 use super::environment::{self, Environment};
 use super::failure::Failure;
+use super::join::Stay;
 use super::session::{self, Kind};
-use super::{context, join, printer, shell};
+use super::{context, printer, shell};
 use crate::config::Config;
 
 /// What `--json` prints.
@@ -30,8 +31,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>) -> Result<(), Failure> {
         return runtime.block_on(unset(args, &config));
     }
     runtime.block_on(async {
-        let daemon = join::join(&config, join::Stay::Forever).await?;
-        let open = session::open(&config, daemon, Kind::Env, &session::inherited).await?;
+        let open = session::begin(&config, Stay::Forever, Kind::Env).await?;
         open.say_warnings();
         warn_of_secrets(&open.environment);
         if args.json {

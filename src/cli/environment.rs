@@ -184,14 +184,23 @@ fn set_java(inputs: &Inputs<'_>, no_proxy: &no_proxy::Merged, env: &mut Environm
         ("javax.net.ssl.trustStoreType", "PKCS12".to_owned()),
     ];
     let theirs = users(inputs, JAVA).unwrap_or_default().to_string_lossy().into_owned();
-    // Of two settings the last counts; ours of an earlier `env` would only pile up.
-    let is_ours = |token: &str| ours.iter().any(|(key, value)| token == format!("-D{key}={value}"));
+    // Of two settings the last counts; ours of an outer `env` would only pile up.
+    let store =
+        inputs.bundles.java.ancestors().nth(2).map(|dir| dir.to_string_lossy().into_owned());
+    let inner = store.is_some_and(|dir| {
+        theirs.contains(&format!(
+            "-Djavax.net.ssl.trustStore={}",
+            java_quoted(&dir).trim_end_matches('"')
+        ))
+    });
+    let is_ours =
+        |token: &str| inner && ours.iter().any(|(key, _)| token.starts_with(&format!("-D{key}=")));
     let mut options: Vec<String> = if theirs.contains(['"', '\'']) {
         vec![theirs]
     } else {
         theirs.split_ascii_whitespace().filter(|t| !is_ours(t)).map(str::to_owned).collect()
     };
-    if options.iter().any(|token| token.contains("-Djavax.net.ssl.trustStore=")) {
+    if !inner && options.iter().any(|token| token.contains("-Djavax.net.ssl.trustStore=")) {
         env.warnings.push(Warning {
             code: "java-trust-store-replaced",
             text: "JAVA_TOOL_OPTIONS names a trust store, which ours replaces".into(),
@@ -247,10 +256,10 @@ mod tests {
             users.iter().map(|(k, v)| ((*k).to_owned(), OsString::from(v))).collect();
         let placeholders = [("ORDERS_API_KEY".to_owned(), "vk-placeholder-x".to_owned())].into();
         let bundles = BundlePaths {
-            ca: "/s/ca.pem".into(),
-            combined: "/s/all.pem".into(),
-            java: "/s/java.p12".into(),
-            wgetrc: "/s/wgetrc".into(),
+            ca: "/s/trust/plain/ca.pem".into(),
+            combined: "/s/trust/plain/all.pem".into(),
+            java: "/s/trust/plain/java.p12".into(),
+            wgetrc: "/s/trust/plain/wgetrc".into(),
         };
         compute(&Inputs {
             proxy: "http://127.0.0.1:8383",
@@ -292,12 +301,12 @@ mod tests {
     #[test]
     fn trust_replaces_or_adds() {
         let env = with(&[]);
-        assert_eq!(value(&env, "SSL_CERT_FILE"), "/s/all.pem");
-        assert_eq!(value(&env, "NODE_EXTRA_CA_CERTS"), "/s/ca.pem");
-        assert_eq!(value(&env, "WGETRC"), "/s/wgetrc");
+        assert_eq!(value(&env, "SSL_CERT_FILE"), "/s/trust/plain/all.pem");
+        assert_eq!(value(&env, "NODE_EXTRA_CA_CERTS"), "/s/trust/plain/ca.pem");
+        assert_eq!(value(&env, "WGETRC"), "/s/trust/plain/wgetrc");
         assert!(!env.set.contains_key("SSL_CERT_DIR"));
         let env = with(&[("NODE_EXTRA_CA_CERTS", "/corp.pem")]);
-        assert_eq!(value(&env, "NODE_EXTRA_CA_CERTS"), "/s/all.pem");
+        assert_eq!(value(&env, "NODE_EXTRA_CA_CERTS"), "/s/trust/plain/all.pem");
     }
 
     #[test]
@@ -318,7 +327,7 @@ mod tests {
             once,
             "-Xmx1g -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=8383 \
              -Dhttp.nonProxyHosts=*.corp.example|localhost|127.*|[::1] \
-             -Djavax.net.ssl.trustStore=/s/java.p12 -Djavax.net.ssl.trustStorePassword=changeit \
+             -Djavax.net.ssl.trustStore=/s/trust/plain/java.p12 -Djavax.net.ssl.trustStorePassword=changeit \
              -Djavax.net.ssl.trustStoreType=PKCS12"
         );
         let again = with(&[("JAVA_TOOL_OPTIONS", &once), ("NO_PROXY", ".corp.example")]);

@@ -82,3 +82,18 @@ fn write_new(path: &Path) -> Result<(), Failure> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::check::parse;
+    use crate::policy::Policy;
+
+    #[test]
+    fn what_is_written_loads() {
+        let (config, warnings) =
+            parse(Path::new("/c/valetkey.toml"), CONFIG.as_bytes(), "/s".into()).unwrap();
+        assert_eq!(warnings, []);
+        assert!(Policy::compile(&config).is_ok_and(|(_, warnings)| warnings.is_empty()));
+    }
+}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep};
 
 use super::admin_client::{AdminClient, AdminError};
@@ -65,8 +66,8 @@ pub(super) async fn wait_for(
     let deadline = Instant::now() + PATIENCE;
     let mut gone = false;
     loop {
-        match AdminClient::connect(socket).await {
-            Err(AdminError::Absent { .. }) => {}
+        match answering(socket).await {
+            Err(AdminError::Absent { .. } | AdminError::Broken(_)) => {}
             other => return Ok(other?),
         }
         // Its end cannot be asked for twice. One that lost the lock is no failure: the winner is
@@ -81,6 +82,13 @@ pub(super) async fn wait_for(
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// A daemon whose socket is bound may still fail to start: it counts once it answers.
+async fn answering(socket: &Path) -> Result<AdminClient, AdminError> {
+    let mut client = AdminClient::connect(socket).await?;
+    client.get::<IgnoredAny>("/v1/status").await?;
+    Ok(client)
 }
 
 /// `serve --detached` leaves our terminal and our process group by itself (`setsid`).

@@ -10,6 +10,7 @@ mod audit_line;
 mod bundles;
 mod ca;
 mod check;
+mod check_secrets;
 mod child;
 mod completions;
 mod context;

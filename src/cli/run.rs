@@ -9,8 +9,9 @@ use tokio::time::timeout;
 
 use super::args::Run;
 use super::failure::{Exit, Failure};
+use super::join::Stay;
 use super::session::{self, Kind};
-use super::{child, context, join};
+use super::{child, context};
 
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -20,9 +21,7 @@ pub(super) fn run(args: &Run, explicit: Option<&Path>) -> Result<Exit, Failure> 
     let config = context::config(explicit).map_err(ours)?;
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
-        let daemon = join::join(&config, join::Stay::WhileUsed).await.map_err(ours)?;
-        let mut open =
-            session::open(&config, daemon, Kind::Run, &session::inherited).await.map_err(ours)?;
+        let mut open = session::begin(&config, Stay::WhileUsed, Kind::Run).await.map_err(ours)?;
         open.say_warnings();
         let result = supervise(args, &open).await;
         let _ = timeout(CLOSE_PATIENCE, open.close()).await;

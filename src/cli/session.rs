@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::process;
 use std::time::Duration;
 
-use super::admin_client::{AdminClient, OpenSession, Session};
+use super::admin_client::{AdminClient, BROKE_OFF, OpenSession, Session};
 use super::environment::{self, Environment, Inputs};
 use super::failure::Failure;
+use super::join::{self, Stay};
 use super::{bundles, printer};
 use crate::config::Config;
 
@@ -33,6 +34,19 @@ pub(super) struct Open {
     pub(super) until: Option<String>,
     /// For the tool.
     pub(super) environment: Environment,
+}
+
+/// Joins the daemon and opens a session in it. One that was just about to end when we came, idle
+/// or told to, is no reason to fail: another is started.
+pub(super) async fn begin(config: &Config, stay: Stay, kind: Kind) -> Result<Open, Failure> {
+    let daemon = join::join(config, stay).await?;
+    match open(config, daemon, kind, &inherited).await {
+        Err(failure) if failure.code == BROKE_OFF => {
+            let daemon = join::join(config, stay).await?;
+            open(config, daemon, kind, &inherited).await
+        }
+        other => other,
+    }
 }
 
 /// Opens a session and writes the trust bundles, if they changed. `users` are the variables that
@@ -92,7 +106,7 @@ impl Open {
 }
 
 /// Our own environment.
-pub(super) fn inherited(name: &str) -> Option<OsString> {
+fn inherited(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 

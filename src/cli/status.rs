@@ -39,6 +39,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(fields) => (fields.iter())
+            .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| format!("{name} {}", cell(value)))
             .collect::<Vec<_>>()
             .join("  "),

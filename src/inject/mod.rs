@@ -63,10 +63,10 @@ pub fn clear(
     written: Written,
     mut parts: Parts,
 ) -> Result<Cleared, InjectError> {
-    let target = parts.uri.path_and_query().ok_or(InjectError::Target)?;
+    let target = judged(permit, &parts)?;
     strip::hop_by_hop(&mut parts.headers);
     strip::overrides(&mut parts.headers);
-    let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, target)?;
+    let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, &target)?;
     strip::placeholders(&mut parts.headers, &mut path_and_query)?;
     match (permit.route().map(|route| &route.action), token) {
         // The record must name just this token, or config waives the record.
@@ -82,4 +82,15 @@ pub fn clear(
         path_and_query,
         headers: parts.headers,
     })
+}
+
+/// The request target as it was judged.
+fn judged(permit: &Permit, parts: &Parts) -> Result<PathAndQuery, InjectError> {
+    let target = parts.uri.path_and_query().ok_or(InjectError::Target)?;
+    let Some(path) = permit.path() else { return Ok(target.clone()) };
+    let text = match target.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(text).map_err(|_| InjectError::Target)
 }

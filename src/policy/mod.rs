@@ -71,9 +71,15 @@ pub struct Permit {
     origin: Origin,
     route: Option<Arc<Route>>,
     strip: Vec<Placement>,
+    path: Option<String>,
 }
 
 impl Permit {
+    /// The path that was judged, where it has to be sent in another spelling than it came in.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
     /// Where the request may go, and nowhere else.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -188,7 +194,7 @@ impl Policy {
             AtConnect::Refuse(reason) => refuse(reason),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
-                Ok(Permit { origin, route: None, strip: Vec::new() })
+                Ok(Permit { origin, route: None, strip: Vec::new(), path: None })
             }
         }
     }
@@ -196,7 +202,8 @@ impl Policy {
     /// What to do with one request inside an intercepted connection.
     pub fn decide(&self, facts: RequestFacts<'_>) -> Result<Permit, Refusal> {
         let refuse = |reason| Err(Refusal { reason, route: None });
-        if matches!(facts.method.as_str(), "TRACE" | "TRACK") {
+        let method = facts.method.as_str();
+        if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") {
             return refuse(Reason::MethodRefused);
         }
         // `OPTIONS *` is about the server, not a path: no route speaks of it.
@@ -204,7 +211,8 @@ impl Policy {
             return self.no_match(&facts, false);
         }
         let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
-        let permit = self.judge(&facts, path.segments())?;
+        let mut permit = self.judge(&facts, path.segments())?;
+        permit.path = RequestPath::normal_form(facts.path);
         if let Some(plain) = path.plain() {
             let other = self.judge(&facts, plain)?;
             if action(&permit) != action(&other) || permit.strip != other.strip {
@@ -256,6 +264,7 @@ impl Policy {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
             strip,
+            path: None,
         })
     }
 
@@ -269,6 +278,7 @@ impl Policy {
                 origin: Origin::https(facts.target.clone()),
                 route: None,
                 strip: Vec::new(),
+                path: None,
             }),
         }
     }

@@ -46,6 +46,29 @@ impl<'a> RequestPath<'a> {
         &self.segments
     }
 
+    /// The path as it must be sent, where that is not how it came: escapes of characters that need none are
+    /// undone (RFC 3986 section 6.2.2.2), so that what was judged and what an upstream reads are one text.
+    pub fn normal_form(path: &str) -> Option<String> {
+        let mut normal = String::new();
+        let mut rest = path;
+        while let Some(at) = rest.find('%') {
+            let unreserved = rest
+                .get(at + 1..at + 3)
+                .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+                .filter(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
+            let Some(byte) = unreserved else {
+                normal.push_str(&rest[..=at]);
+                rest = &rest[at + 1..];
+                continue;
+            };
+            normal.push_str(&rest[..at]);
+            normal.push(char::from(byte));
+            rest = &rest[at + 3..];
+        }
+        normal.push_str(rest);
+        (normal != path).then_some(normal)
+    }
+
     /// The other reading, where there is one: no empty segments, no `;parameters`.
     pub fn plain(&self) -> Option<&[Cow<'a, str>]> {
         self.plain.as_deref()
@@ -140,6 +163,12 @@ mod tests {
         let path = RequestPath::parse("/api/v4/projects/group%2Fname/x").unwrap();
         assert_eq!(path.segments()[3], "group/name");
         assert_eq!(path.plain(), None);
+    }
+
+    #[test]
+    fn needless_escapes_are_undone() {
+        assert_eq!(RequestPath::normal_form("/%76%31/x%2Fy%7e%25%"), Some("/v1/x%2Fy~%25%".into()));
+        assert_eq!(RequestPath::normal_form("/v1/x%2fy"), None);
     }
 
     #[test]

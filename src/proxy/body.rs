@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ pub(super) struct Streamed {
     recorder: Option<Recorder>,
     redactor: Option<Arc<Redactor>>,
     lease: Option<Lease>,
-    sent: Arc<AtomicU64>,
+    sent: Arc<Sent>,
     outcome: Outcome,
 }
 
@@ -44,7 +44,7 @@ impl Body {
         recorder: Recorder,
         redactor: Option<Arc<Redactor>>,
         lease: Lease,
-        sent: Arc<AtomicU64>,
+        sent: Arc<Sent>,
     ) -> Self {
         let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
         let (recorder, lease) = (Some(recorder), Some(lease));
@@ -59,7 +59,7 @@ impl Body {
 
 impl Streamed {
     fn end(&mut self, code: Option<Reason>) {
-        self.outcome.bytes_in = self.sent.load(Relaxed);
+        self.outcome.bytes_in = self.sent.bytes.load(Relaxed);
         self.outcome.code = code;
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(self.outcome);
@@ -155,14 +155,28 @@ impl http_body::Body for Body {
     }
 }
 
+/// What became of a request's body.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    bytes: AtomicU64,
+    broke: AtomicBool,
+}
+
+impl Sent {
+    /// Whether the client's body ended in an error.
+    pub(super) fn broke(&self) -> bool {
+        self.broke.load(Relaxed)
+    }
+}
+
 /// A request's body on its way upstream. Its trailers stay behind: they could be read as header fields.
 pub(super) struct Upload {
     inner: Option<Incoming>,
-    sent: Arc<AtomicU64>,
+    sent: Arc<Sent>,
 }
 
 impl Upload {
-    pub(super) fn new(inner: Incoming, sent: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(inner: Incoming, sent: Arc<Sent>) -> Self {
         let inner = (!http_body::Body::is_end_stream(&inner)).then_some(inner);
         Self { inner, sent }
     }
@@ -180,10 +194,14 @@ impl http_body::Body for Upload {
             let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
             let frame = match ready!(Pin::new(inner).poll_frame(cx)) {
                 None => return Poll::Ready(None),
-                Some(frame) => frame?,
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.sent.broke.store(true, Relaxed);
+                    return Poll::Ready(Some(Err(error)));
+                }
             };
             if let Some(data) = frame.data_ref() {
-                self.sent.fetch_add(data.len() as u64, Relaxed);
+                self.sent.bytes.fetch_add(data.len() as u64, Relaxed);
                 return Poll::Ready(Some(Ok(frame)));
             }
         }

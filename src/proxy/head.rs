@@ -5,7 +5,8 @@ use bytes::{Buf as _, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{MAX_HEAD, MAX_URI};
+use super::framing::lines_end_in_crlf;
+use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 
@@ -27,9 +28,6 @@ pub(super) struct Connect {
     /// The value of `Proxy-Authorization`.
     pub(super) credentials: Option<Vec<u8>>,
 }
-
-/// Fields that a CONNECT may have; more make it refused.
-const MAX_FIELDS: usize = 100;
 
 /// Reads until one head is complete. Bytes behind it stay in `buffer`.
 pub(super) async fn read(
@@ -122,19 +120,6 @@ fn names(host: &[u8], target: &Target) -> bool {
     let host =
         std::str::from_utf8(host).ok().and_then(|text| Target::parse(text, Some(target.port)).ok());
     host.is_some_and(|host| host == *target)
-}
-
-/// No bare CR or LF, which other readers take for line ends.
-fn lines_end_in_crlf(head: &[u8]) -> bool {
-    let mut before = 0;
-    for (i, byte) in head.iter().enumerate() {
-        match byte {
-            b'\n' if before != b'\r' => return false,
-            b'\r' if head.get(i + 1) != Some(&b'\n') => return false,
-            _ => before = *byte,
-        }
-    }
-    true
 }
 
 #[cfg(test)]

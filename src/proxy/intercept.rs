@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::framing::Framed;
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
 use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_HEAD};
@@ -89,9 +90,11 @@ async fn serve_http1<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Framed::new(stream);
+    let verdict = stream.verdict();
     let service = service_fn(|request| {
-        let connection = Arc::clone(connection);
-        async move { Ok::<_, Infallible>(connection.serve(request).await) }
+        let (connection, refused) = (Arc::clone(connection), verdict.take());
+        async move { Ok::<_, Infallible>(connection.serve(request, refused).await) }
     });
     let mut serving = std::pin::pin!(
         http1::Builder::new()
@@ -119,7 +122,7 @@ where
 {
     let service = service_fn(|request| {
         let connection = Arc::clone(connection);
-        async move { Ok::<_, Infallible>(connection.serve(request).await) }
+        async move { Ok::<_, Infallible>(connection.serve(request, None).await) }
     });
     let mut serving = std::pin::pin!(
         http2::Builder::new(TokioExecutor::new())

@@ -5,7 +5,9 @@
 //! is [`Proxy`], and the config's part of that is one [`World`], swapped whole.
 
 mod body;
+mod chunks;
 mod connect;
+mod framing;
 mod head;
 mod intercept;
 pub mod listen;
@@ -48,6 +50,8 @@ pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// A request's head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
+/// Header fields of a request; more are refused.
+pub const MAX_FIELDS: usize = 100;
 /// A request's URI, in bytes.
 pub const MAX_URI: usize = 8 * 1024;
 

@@ -12,12 +12,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::body::Body;
+use super::framing::Framed;
 use super::panic::Caught;
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Exchange};
 use super::{IDLE_TIMEOUT, MAX_HEAD, MAX_URI, Worker, World};
-use crate::audit::{Event, Recorder, RequestFacts};
+use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
 use crate::inject;
 use crate::model::client::Client;
@@ -28,10 +29,16 @@ use crate::net::guard::Reach;
 
 /// Serves requests until the client is done.
 pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid: Option<u32>) {
+    let stream = Framed::new(stream);
+    let verdict = stream.verdict();
     let service = service_fn(|request| {
-        let worker = Arc::clone(&worker);
+        let (worker, refused) = (Arc::clone(&worker), verdict.take());
         async move {
             let id = RequestId::new();
+            if let Some(reason) = refused {
+                let client = Client { uid, ..Client::default() };
+                return Ok(serve::malformed(&worker.proxy, &client, id, reason));
+            }
             let answer = Caught(Box::pin(exchange(worker, uid, id, request))).await;
             Ok::<_, Infallible>(
                 answer.unwrap_or_else(|| respond::response(Reason::InternalError.into(), id, true)),
@@ -70,8 +77,7 @@ async fn exchange(
         Ok(target) => target,
         Err(reason) => {
             let client = Client { uid, ..Client::default() };
-            worker.proxy.audit.event(Event::malformed(id, &client, reason)).ok();
-            return respond::response(reason.into(), id, true);
+            return serve::malformed(&worker.proxy, &client, id, reason);
         }
     };
     let admitted = admit(&worker, &world, &parts, uid);

@@ -21,11 +21,19 @@ use crate::model::reason::Reason;
 pub(super) struct Refused {
     pub(super) reason: Reason,
     pub(super) retry_after: Option<Duration>,
+    /// The failure is an earlier one, and we are still waiting before the next try: 503 whatever it was.
+    pub(super) backing_off: bool,
+}
+
+impl Refused {
+    pub(super) fn status(self) -> StatusCode {
+        if self.backing_off { StatusCode::SERVICE_UNAVAILABLE } else { status(self.reason) }
+    }
 }
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Self { reason, retry_after: None }
+        Self { reason, retry_after: None, backing_off: false }
     }
 }
 
@@ -106,8 +114,8 @@ struct Problem<'a> {
     request_id: String,
 }
 
-fn problem(reason: Reason, request: RequestId) -> Bytes {
-    let status = status(reason);
+fn problem(refused: Refused, request: RequestId) -> Bytes {
+    let (reason, status) = (refused.reason, refused.status());
     let problem = Problem {
         title: status.canonical_reason().unwrap_or_default(),
         status: status.as_u16(),
@@ -132,7 +140,7 @@ fn fields(refused: Refused) -> Vec<(HeaderName, String)> {
         (CONTENT_TYPE, "application/problem+json".to_owned()),
         (CACHE_CONTROL, "no-store".to_owned()),
     ];
-    let status = status(reason);
+    let status = refused.status();
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         fields.push((PROXY_AUTHENTICATE, "Basic realm=\"valetkey\", charset=\"UTF-8\"".to_owned()));
     }
@@ -152,8 +160,8 @@ fn fields(refused: Refused) -> Vec<(HeaderName, String)> {
 
 /// An answer for a request that the HTTP library read.
 pub(super) fn response(refused: Refused, request: RequestId, close: bool) -> Response<Body> {
-    let mut response = Response::new(Body::own(problem(refused.reason, request)));
-    *response.status_mut() = status(refused.reason);
+    let mut response = Response::new(Body::own(problem(refused, request)));
+    *response.status_mut() = refused.status();
     for (name, value) in fields(refused) {
         // All of these values are visible ASCII.
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -168,8 +176,8 @@ pub(super) fn response(refused: Refused, request: RequestId, close: bool) -> Res
 
 /// The same as bytes, for a CONNECT or for what is no HTTP at all.
 pub(super) fn raw(refused: Refused, request: RequestId, close: bool) -> Vec<u8> {
-    let status = status(refused.reason);
-    let body = problem(refused.reason, request);
+    let status = refused.status();
+    let body = problem(refused, request);
     let mut text = format!(
         "HTTP/1.1 {} {}\r\n",
         status.as_u16(),
@@ -204,7 +212,8 @@ mod tests {
     #[test]
     fn waiting_is_rounded_up() {
         let wait = Some(Duration::from_millis(1200));
-        let refused = Refused { reason: Reason::IssuerUnreachable, retry_after: wait };
+        let refused =
+            Refused { reason: Reason::IssuerUnreachable, retry_after: wait, backing_off: false };
         assert_eq!(response(refused, RequestId::new(), false).headers()["retry-after"], "2");
     }
 }

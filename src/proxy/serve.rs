@@ -8,22 +8,23 @@
 //! [`Recorder`] writes what is missing when it is dropped.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 
-use super::body::{Body, Upload};
+use super::body::{Body, Sent, Upload};
 use super::panic::Caught;
 use super::respond::{self, Refused};
 use super::upstream::Key;
-use super::{MAX_URI, Worker, World};
-use crate::audit::{Decision, Outcome, Recorder, RequestFacts, Written};
+use super::{MAX_URI, Proxy, Worker, World};
+use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts, Written};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
 use crate::inject::{self, Redactor};
+use crate::model::client::Client;
 use crate::model::id::{CredentialName, RequestId};
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
@@ -46,9 +47,17 @@ impl Connection {
         Arc::new(Self { worker, admitted, target, slots: Mutex::default() })
     }
 
-    /// Serves one request of an intercepted connection. A panic costs this request only.
-    pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    /// Serves one request of an intercepted connection; `refused`: what stood in its place had two
+    /// readings. A panic costs this request only.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        refused: Option<Reason>,
+    ) -> Response<Body> {
         let id = RequestId::new();
+        if let Some(reason) = refused {
+            return malformed(&self.worker.proxy, &self.admitted.client, id, reason);
+        }
         match Caught(Box::pin(self.exchange(id, request))).await {
             Some(response) => response,
             None => respond::response(Reason::InternalError.into(), id, true),
@@ -137,8 +146,9 @@ impl Connection {
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
         self.mint(credential).await.map(Some).map_err(|failure| Refused {
-            reason: if failure.backing_off { Reason::IssuerUnreachable } else { failure.reason },
+            reason: failure.reason,
             retry_after: failure.retry_after,
+            backing_off: failure.backing_off,
         })
     }
 
@@ -204,11 +214,13 @@ impl Exchange<'_> {
             origin: permit.origin().clone(),
             generation: self.world.generation,
         };
-        let sent = Arc::new(AtomicU64::new(0));
+        let sent = Arc::new(Sent::default());
         let upload = Upload::new(body, Arc::clone(&sent));
         let pool = &self.worker.pool;
         let (answer, lease) = match pool.send(self.world, key, self.reach, cleared, upload).await {
             Ok(answer) => answer,
+            // The upstream saw a body break off because the client's did.
+            Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Err(reason) => return fail(recorder, reason),
         };
         let redactor = token.map(|token| Arc::new(Redactor::new(token)));
@@ -246,7 +258,7 @@ pub(super) fn refuse(mut recorder: Recorder, refused: Refused, close: bool) -> R
     let request = recorder.request();
     // Where even the refusal cannot be recorded, it is still a refusal.
     recorder.decide(Decision::Deny, None).map(drop).ok();
-    let status = Some(respond::status(refused.reason).as_u16());
+    let status = Some(refused.status().as_u16());
     recorder.finish(Outcome { status, code: Some(refused.reason), ..Outcome::default() });
     respond::response(refused, request, close)
 }
@@ -256,7 +268,18 @@ fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
     let request = recorder.request();
     let status = Some(respond::status(reason).as_u16());
     recorder.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
-    respond::response(reason.into(), request, false)
+    respond::response(reason.into(), request, closes(reason))
+}
+
+/// Refused before it could be parsed: nothing of it is written down but that.
+pub(super) fn malformed(
+    proxy: &Proxy,
+    client: &Client,
+    id: RequestId,
+    reason: Reason,
+) -> Response<Body> {
+    proxy.audit.event(Event::malformed(id, client, reason)).ok();
+    respond::response(reason.into(), id, true)
 }
 
 /// Refusals after which the connection ends: whoever disagrees about the authority or the framing once

@@ -91,3 +91,41 @@ fn no_private_key_is_committed() {
         }
     }
 }
+
+/// The schema is generated; `VALETKEY_TEST_UPDATE=1` writes it anew.
+#[test]
+fn the_schema_is_the_generated_one() {
+    let generated = serde_json::to_value(valetkey::config::file::schema()).unwrap();
+    let path = project("config/schema.json");
+    if std::env::var_os("VALETKEY_TEST_UPDATE").is_some() {
+        let text = serde_json::to_string_pretty(&generated).unwrap();
+        std::fs::write(&path, text + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(&path).expect("config/schema.json");
+    let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(written == generated, "run this test with VALETKEY_TEST_UPDATE=1 and look at the diff");
+}
+
+/// The example names every key that there is.
+#[test]
+fn the_example_names_every_key() {
+    fn keys(schema: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        if let Some(properties) = schema["properties"].as_object() {
+            found.extend(properties.keys().cloned());
+        }
+        match schema {
+            serde_json::Value::Object(map) => map.values().for_each(|v| keys(v, found)),
+            serde_json::Value::Array(list) => list.iter().for_each(|v| keys(v, found)),
+            _ => {}
+        }
+    }
+    let example =
+        std::fs::read_to_string(project("config/example.toml")).expect("config/example.toml");
+    let mut all = std::collections::BTreeSet::new();
+    keys(&serde_json::to_value(valetkey::config::file::schema()).unwrap(), &mut all);
+    assert!(all.contains("config_version") && all.len() > 30, "{all:?}");
+    let words: std::collections::BTreeSet<&str> =
+        example.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let missing: Vec<_> = all.iter().filter(|key| !words.contains(key.as_str())).collect();
+    assert!(missing.is_empty(), "not in config/example.toml: {missing:?}");
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use jsonwebtoken::{Algorithm, Validation, decode};
+use jsonwebtoken::{Algorithm, Validation, decode, get_current_timestamp};
 
 use super::issuer::{AUDIENCE, Claims, Issuer, SCOPE};
 use super::net::{self, Answer};
@@ -73,6 +73,10 @@ impl Api {
                 _ => "not a token of our issuer for us",
             })?
             .claims;
+        // The library takes a token during the second it ends in; RFC 7519 section 4.1.4 doesn't.
+        if claims.exp <= get_current_timestamp() {
+            return Err("the token has ended");
+        }
         if claims.scope.split(' ').any(|scope| scope == SCOPE) {
             Ok(claims)
         } else {
@@ -113,4 +117,26 @@ fn answer(status: StatusCode, body: String) -> Answer {
     *answer.status_mut() = status;
     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_its_issuers_tokens_and_no_others() {
+        let runtime = crate::cli::context::runtime().unwrap();
+        runtime.block_on(async {
+            let pki = Pki::make().unwrap();
+            let issuer = Issuer::start("secret".into()).await.unwrap();
+            let other = Issuer::start("secret".into()).await.unwrap();
+            let api = Api::start(Arc::clone(&issuer), &pki).await.unwrap();
+            let token = issuer.mint().unwrap();
+            assert_eq!(api.judge(&token).unwrap().aud, AUDIENCE);
+            assert!(api.judge(&other.mint().unwrap()).is_err());
+            let (signed, _) = token.rsplit_once('.').unwrap();
+            assert!(api.judge(&format!("{signed}.AAAA")).is_err());
+            assert!(api.judge("vk-placeholder-x").is_err());
+        });
+    }
 }

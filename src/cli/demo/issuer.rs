@@ -17,6 +17,8 @@ use crate::model::id::random_text;
 
 /// The life of its tokens, in seconds.
 pub(super) const LIFE_S: u64 = 5;
+/// What it promises of that: `exp` has whole seconds and may come up to one sooner.
+const EXPIRES_IN_S: u64 = LIFE_S - 1;
 /// Whom its tokens are for.
 pub(super) const AUDIENCE: &str = "https://api.orders.example";
 /// What they allow.
@@ -108,7 +110,7 @@ impl Issuer {
             Some(token) => json(
                 StatusCode::OK,
                 format!(
-                    r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{LIFE_S},"scope":"{SCOPE}"}}"#
+                    r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{EXPIRES_IN_S},"scope":"{SCOPE}"}}"#
                 ),
             ),
             None => {
@@ -117,7 +119,8 @@ impl Issuer {
         }
     }
 
-    fn mint(&self) -> Option<String> {
+    /// A token for [`AUDIENCE`].
+    pub(super) fn mint(&self) -> Option<String> {
         let now = get_current_timestamp();
         let claims = Claims {
             iss: self.url.clone(),

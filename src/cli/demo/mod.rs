@@ -75,7 +75,7 @@ fn introduce(story: &Story, world: &World, tool: &Tool) -> Result<(), Failure> {
         "   issuer       {}: OAuth client credentials, JWTs that live {LIFE_S} s\n   \
             API          https://{HOST}: wants such a JWT, verifies signature, audience, end\n   \
             proxy        {}: valetkey serve\n   \
-            tool         {}, unmodified: all it has is {KEY_VARIABLE}",
+            tool         {}; all it has is {KEY_VARIABLE}",
         world.issuer.url(),
         world.session.proxy,
         tool.name(),

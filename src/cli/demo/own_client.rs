@@ -72,7 +72,7 @@ async fn connect(proxy: &str) -> Result<TcpStream, String> {
     );
     stream.write_all(head.as_bytes()).await.map_err(text)?;
     let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
+    while !answer.ends_with(b"\r\n\r\n") && answer.len() < 16 * 1024 {
         // Byte by byte: what follows belongs to TLS.
         answer.push(stream.read_u8().await.map_err(text)?);
     }

@@ -28,7 +28,7 @@ impl Pki {
             let mut ca = CertificateParams::new(Vec::new())?;
             ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
             ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-            ca.distinguished_name.push(DnType::CommonName, "Valetkey demo: the API's CA");
+            ca.distinguished_name.push(DnType::CommonName, "The API's own CA, for one demo");
             let ca_pem = ca.self_signed(&ca_key)?.pem();
             let key = KeyPair::generate()?;
             let mut leaf = CertificateParams::new(vec![HOST.to_owned()])?;

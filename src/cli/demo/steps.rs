@@ -85,9 +85,8 @@ pub(super) async fn renewed(world: &World, tool: &Tool) -> Result<Step, Failure>
     let end = UNIX_EPOCH + Duration::from_secs(claims.exp) + Duration::from_millis(100);
     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
     tokio::time::sleep(left).await;
-    let verdict =
-        world.api.judge(&token).map(|_| "the API would still take it").unwrap_or_else(|e| e);
-    step.line("first token", format!("{} s after it was made, the API says: {verdict}", LIFE_S));
+    let verdict = world.api.judge(&token).map(|_| "still good").unwrap_or_else(|e| e);
+    step.line("first token", format!("{verdict}, says the API after {LIFE_S} s"));
     step.expect(world.api.judge(&token).is_err(), "the first token to have ended");
     step.line(COMMAND, "");
     let answer = tool.send(world, Road::Proxied, "GET", ORDERS).await?;

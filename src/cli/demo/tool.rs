@@ -41,7 +41,7 @@ impl Tool {
         let text = version.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
         let words: Vec<&str> = text.as_deref().unwrap_or_default().split(' ').take(2).collect();
         match words[..] {
-            ["curl", version] => Self::Curl(format!("curl {version}")),
+            ["curl", version] => Self::Curl(format!("curl {version}, unmodified")),
             _ => Self::Own,
         }
     }
@@ -50,7 +50,7 @@ impl Tool {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Curl(version) => version,
-            Self::Own => "a client of our own (there is no curl here)",
+            Self::Own => "a client of our own, because there is no curl here",
         }
     }
 

@@ -55,7 +55,7 @@ impl World {
     pub(super) async fn start() -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("valetkey-demo-")
-            .tempdir()
+            .tempdir_in(short_temp_dir())
             .map_err(|error| broken("make a temporary directory", &error))?;
         let client_secret = random_text();
         let pki = Pki::make()?;
@@ -109,6 +109,12 @@ impl World {
         }
         self.dir.close().map_err(|error| broken("remove its directory", &error))
     }
+}
+
+/// A unix socket's path has 108 bytes at most (`unix(7)`); some `TMPDIR`s leave no room in that.
+fn short_temp_dir() -> PathBuf {
+    let dir = std::env::temp_dir();
+    if dir.as_os_str().len() > 64 { PathBuf::from("/tmp") } else { dir }
 }
 
 /// What a person would write, but for the two lines that stand in for DNS and a public CA.

@@ -56,6 +56,8 @@ pub struct Stage {
     pub billing_issuer: Issuer,
     /// What the client sends where its key would be.
     pub placeholder: String,
+    /// A real standing key, which Valetkey does not know: only the slot it stands in betrays it.
+    pub standing_key: String,
 }
 
 /// A TLS connection through a tunnel, ready for HTTP/1.1.
@@ -94,6 +96,14 @@ impl Stage {
         Self::fakes().await
     }
 
+    /// A new stage of the same kind: no token, no back-off.
+    pub async fn another(&self) -> Self {
+        match &self.proxy {
+            Proxy::Naive(_) => Self::naive().await,
+            Proxy::Valetkey(_) => Self::valetkey().await,
+        }
+    }
+
     async fn fakes() -> Self {
         let pki = Pki::new();
         let orders = Api::tls(&pki.server(&[ORDERS])).await;
@@ -122,6 +132,7 @@ impl Stage {
             orders_issuer,
             billing_issuer,
             placeholder: format!("vk-placeholder-{}", canary("p")),
+            standing_key: canary("standing"),
         }
     }
 
@@ -217,6 +228,7 @@ impl Stage {
         ensure!(slot == [format!("Bearer {token}")], "authorization is {slot:?}");
         ensure!(seen.count(token) == 1, "the token stands elsewhere too: {seen:#?}");
         ensure!(seen.count(&self.placeholder) == 0, "placeholder upstream: {seen:#?}");
+        ensure!(seen.count(&self.standing_key) == 0, "the client's own key upstream: {seen:#?}");
         Ok(())
     }
 
@@ -229,6 +241,22 @@ impl Stage {
             ensure!(seen.count(&self.placeholder) == 0, "{what} got the placeholder: {seen:#?}");
         }
         Ok(())
+    }
+
+    /// Waits until Valetkey has written so many refusals with this code, one record each.
+    pub async fn audited(&self, code: &str, count: usize) {
+        let Some(running) = self.running() else { return };
+        super::soon(&format!("{count} records with {code}"), async {
+            loop {
+                let audit = running.audit();
+                let decisions = audit.iter().filter(|r| r["event"] == "decision");
+                if decisions.filter(|r| r["code"] == code).count() == count {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Every token that either issuer minted.

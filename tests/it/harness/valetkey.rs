@@ -115,7 +115,11 @@ impl Valetkey {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.home.path().join(name), text).unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        // As a person should keep a secret: `check` warns of anything looser.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// The directory of the config.

@@ -4,7 +4,7 @@
 use tokio::io::AsyncWriteExt;
 
 use crate::harness::soon;
-use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::stage::{ORDERS, Stage, own_answer};
 
 /// Each is a first request, in which a second (`/v1/smuggled`) may hide.
 fn cases() -> Vec<(&'static str, String)> {
@@ -93,7 +93,7 @@ async fn what_has_two_readings_never_becomes_two_requests() {
 }
 
 fn refusal(answer: &str) -> bool {
-    ["400", "403", "405", "411", "413", "431", "501", "505"]
+    ["400", "403", "405", "411", "413", "431", "501", "502", "505"]
         .iter()
         .any(|status| answer.starts_with(&format!("HTTP/1.1 {status} ")))
 }
@@ -117,17 +117,59 @@ async fn pipelined_requests_are_judged_separately() {
 }
 
 #[tokio::test]
-async fn limits_answer_with_their_own_status() {
+async fn too_long_a_uri_is_414() {
     let stage = Stage::valetkey().await;
     let long = format!("/v1/{}", "a".repeat(9000));
     let answer = stage.get(ORDERS, &long, "").await.unwrap();
-    crate::harness::stage::own_answer(&answer, &[414], &["uri-too-long"]).unwrap();
+    own_answer(&answer, &[414], &["uri-too-long"]).unwrap();
+    assert!(stage.orders.requests().is_empty());
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn too_large_a_header_is_431() {
+    let stage = Stage::valetkey().await;
     let big = format!("X-Big: {}\r\n", "b".repeat(70_000));
     let answer = stage.get(ORDERS, "/v1/x", &big).await.unwrap();
-    crate::harness::stage::own_answer(&answer, &[431], &["headers-too-large"]).unwrap();
+    own_answer(&answer, &[431], &["headers-too-large"]).unwrap();
+    assert!(stage.orders.requests().is_empty());
+    stage.control().await.unwrap();
+}
+
+#[tokio::test]
+async fn too_many_fields_are_431() {
+    let stage = Stage::valetkey().await;
     let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
     let answer = stage.get(ORDERS, "/v1/x", &many).await.unwrap();
-    crate::harness::stage::own_answer(&answer, &[431], &["headers-too-large"]).unwrap();
+    own_answer(&answer, &[431], &["headers-too-large"]).unwrap();
     assert!(stage.orders.requests().is_empty());
+    stage.control().await.unwrap();
+}
+
+/// What the HTTP library itself cannot read is told in our words too, and written down.
+#[tokio::test]
+async fn what_cannot_be_parsed_is_answered_and_recorded() {
+    let stage = Stage::valetkey().await;
+    for request in [
+        format!("GET /v1/x\ty HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n"),
+        format!("GET /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\nX A: b\r\n\r\n"),
+    ] {
+        let answer = stage.send(ORDERS, &request).await.unwrap();
+        own_answer(&answer, &[400], &["malformed-request"]).unwrap();
+    }
+    stage.audited("malformed-request", 2).await;
+    assert!(stage.orders.requests().is_empty());
+    stage.control().await.unwrap();
+}
+
+/// A body that breaks off in bad chunks is the client's fault, not the API's.
+#[tokio::test]
+async fn a_broken_upload_is_the_clients_fault() {
+    let stage = Stage::valetkey().await;
+    let request = format!(
+        "POST /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    );
+    let answer = stage.send(ORDERS, &request).await.unwrap();
+    own_answer(&answer, &[400], &["malformed-request"]).unwrap();
     stage.control().await.unwrap();
 }

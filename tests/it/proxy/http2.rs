@@ -63,7 +63,7 @@ async fn authority_and_host_must_agree() {
 #[tokio::test]
 async fn owned_slots_are_replaced() {
     let stage = Stage::valetkey().await;
-    let key = stage.placeholder.clone();
+    let key = stage.standing_key.clone();
     let mut sender = tunnel(&stage, ORDERS).await;
     for (at, count) in [1, 2, 90].into_iter().enumerate() {
         let mut request = get(&format!("https://{ORDERS}/v1/x?api%5Fkey={key}"));

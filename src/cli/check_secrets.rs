@@ -1,0 +1,100 @@
+//! Whether the secrets that a config names can be had, as far as that shows without reading one.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::config::problem::{Problem, Problems};
+use crate::config::{Config, Grant, SecretSource};
+
+/// What is wrong with the sources of credentials and sessions.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Problems::of(&config.path);
+    for (name, credential) in &config.credentials {
+        let source = match &credential.grant {
+            Grant::ClientCredentials(grant) => &grant.client_secret,
+            Grant::StaticKey(grant) => &grant.secret,
+        };
+        check(&format!("credential `{name}`"), source, credential.line, &mut problems);
+    }
+    for session in &config.sessions {
+        let whose = format!("session `{}`", session.name);
+        check(&whose, &session.secret, session.line, &mut problems);
+    }
+    problems.into_sorted()
+}
+
+fn check(whose: &str, source: &SecretSource, line: usize, problems: &mut Problems) {
+    match source {
+        SecretSource::Env(name) => {
+            // A warning: the daemon may have been started where it is set.
+            if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
+                problems.warn(
+                    line,
+                    "secret-variable-unset",
+                    format!("{whose}: {name} is not set here"),
+                    "set it where the daemon is started: before `valetkey serve`, or the first `run`",
+                );
+            }
+        }
+        SecretSource::File(path) => check_file(whose, path, line, problems),
+    }
+}
+
+fn check_file(whose: &str, path: &Path, line: usize, problems: &mut Problems) {
+    let shown = path.display();
+    // Opened to see whether it may be; not read.
+    if let Err(error) = File::open(path) {
+        return problems.error(
+            line,
+            "secret-file-unreadable",
+            format!("{whose}: cannot read {shown}: {error}"),
+            "check the path, which is relative to the config, and its permissions",
+        );
+    }
+    let Ok(meta) = fs::metadata(path) else { return };
+    if meta.is_file() && meta.len() == 0 {
+        problems.error(
+            line,
+            "secret-file-empty",
+            format!("{whose}: {shown} is empty"),
+            "write the secret into it; one newline at its end is dropped",
+        );
+    }
+    if meta.mode() & 0o077 != 0 {
+        problems.warn(
+            line,
+            "secret-file-permissions",
+            format!("{whose}: others than its owner have access to {shown}"),
+            "chmod 600 it",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn codes(source: &SecretSource) -> Vec<&'static str> {
+        let mut problems = Problems::of(Path::new("/c/valetkey.toml"));
+        check("credential `x`", source, 1, &mut problems);
+        problems.into_sorted().iter().map(|problem| problem.code).collect()
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.secret");
+        let source = SecretSource::File(path.clone());
+        assert_eq!(codes(&source), ["secret-file-unreadable"]);
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(codes(&source), ["secret-file-empty", "secret-file-permissions"]);
+        fs::write(&path, "s\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(codes(&source).is_empty());
+        let unset = SecretSource::Env("VALETKEY_TEST_NEVER_SET".into());
+        assert_eq!(codes(&unset), ["secret-variable-unset"]);
+    }
+}

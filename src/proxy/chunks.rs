@@ -1,0 +1,169 @@
+//! How far a chunked body has one reading (RFC 9112 section 7.1).
+
+/// Hex digits of a chunk's size: 2^60 bytes.
+const MAX_SIZE_DIGITS: u8 = 15;
+/// A line of size and extensions, in bytes.
+const MAX_LINE: u16 = 1024;
+/// All trailer lines together, in bytes.
+const MAX_TRAILERS: u16 = 8 * 1024;
+
+/// Where in a chunked body the next byte stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chunks {
+    state: State,
+    size: u64,
+    digits: u8,
+    line: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Bytes of a chunk.
+    Data,
+    /// CR after a chunk's bytes.
+    DataCr,
+    /// LF after that.
+    DataLf,
+    /// Behind the last byte.
+    Done,
+    /// An extension, up to its CR.
+    Extension,
+    /// The last LF of all.
+    FinalLf,
+    /// The size, in hex.
+    #[default]
+    Size,
+    /// LF after the size line.
+    SizeLf,
+    /// A trailer line, up to its CR.
+    Trailer,
+    /// LF after a trailer line.
+    TrailerLf,
+    /// The start of a trailer line, or the final CR.
+    TrailerStart,
+}
+
+impl Chunks {
+    /// Whether the body has ended.
+    pub(super) fn done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Reads on; gives the number of bytes that belong to this body. `None`: they have two readings.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() && !self.done() {
+            if self.state == State::Data {
+                let take = (bytes.len() - at).min(usize::try_from(self.size).unwrap_or(usize::MAX));
+                at += take;
+                self.size -= take as u64;
+                if self.size == 0 {
+                    self.state = State::DataCr;
+                }
+            } else {
+                self.state = self.next(bytes[at])?;
+                at += 1;
+            }
+        }
+        Some(at)
+    }
+
+    fn next(&mut self, byte: u8) -> Option<State> {
+        let next = match (self.state, byte) {
+            (State::Size, b'\r') if self.digits > 0 => State::SizeLf,
+            (State::Size, b';') if self.digits > 0 => State::Extension,
+            (State::Size, _) if self.digits < MAX_SIZE_DIGITS => {
+                self.size = self.size * 16 + u64::from(char::from(byte).to_digit(16)?);
+                self.digits += 1;
+                State::Size
+            }
+            (State::Extension, b'\r') => State::SizeLf,
+            (State::Extension, b'\t' | b' '..=0x7e | 0x80..) => {
+                self.counted(State::Extension, MAX_LINE)?
+            }
+            (State::SizeLf, b'\n') => {
+                let last = self.size == 0;
+                (self.digits, self.line) = (0, 0);
+                if last { State::TrailerStart } else { State::Data }
+            }
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::Size,
+            (State::TrailerStart, b'\r') => State::FinalLf,
+            // A line that begins with white space would continue the one before (obs-fold).
+            (State::TrailerStart, b'!'..=0x7e) => self.counted(State::Trailer, MAX_TRAILERS)?,
+            (State::Trailer, b'\r') => State::TrailerLf,
+            (State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => {
+                self.counted(State::Trailer, MAX_TRAILERS)?
+            }
+            (State::TrailerLf, b'\n') => State::TrailerStart,
+            (State::FinalLf, b'\n') => State::Done,
+            _ => return None,
+        };
+        Some(next)
+    }
+
+    fn counted(&mut self, state: State, most: u16) -> Option<State> {
+        self.line += 1;
+        (self.line <= most).then_some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Option<(usize, bool)> {
+        let mut chunks = Chunks::default();
+        chunks.advance(text.as_bytes()).map(|read| (read, chunks.done()))
+    }
+
+    #[test]
+    fn one_reading() {
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "A;x=\"y\"\r\n0123456789\r\n00\r\nT: v\r\nU: w\r\n\r\n",
+        ] {
+            assert_eq!(read(&format!("{body}NEXT")), Some((body.len(), true)), "{body}");
+        }
+        assert_eq!(read("5\r\nhel"), Some((6, false)));
+    }
+
+    #[test]
+    fn two_readings() {
+        for body in [
+            "\r\n",
+            "g\r\n",
+            "0x5\r\n",
+            "+5\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            "5\n",
+            "5\rx",
+            "10000000000000000\r\n",
+            "0;a\nb\r\n\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n0\r\n\r\n",
+            "0\r\n X: y\r\n\r\n",
+            "0\r\nX: a\nb\r\n\r\n",
+            "5;\0\r\n",
+        ] {
+            assert_eq!(read(body), None, "{body:?}");
+        }
+        assert_eq!(read(&format!("5;{}\r\n", "a".repeat(2000))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(sizes in proptest::collection::vec(0usize..40, 0..5), cut in 0usize..200) {
+            let mut body: String = sizes.iter().filter(|s| **s > 0).map(|s| format!("{s:x}\r\n{}\r\n", "d".repeat(*s))).collect();
+            body.push_str("0\r\n\r\n");
+            let cut = cut.min(body.len());
+            let mut chunks = Chunks::default();
+            prop_assert_eq!(chunks.advance(&body.as_bytes()[..cut]), Some(cut));
+            prop_assert_eq!(chunks.advance(&body.as_bytes()[cut..]), Some(body.len() - cut));
+            prop_assert!(chunks.done());
+        }
+    }
+}
