@@ -197,7 +197,7 @@ mod tests {
             gate.admit(&rules(true, true), Some(b"Basic eDp5"), Some(9), now).unwrap_err()
         });
         assert_eq!(answers.next(), Some(Reason::ProxyAuthFailed));
-        assert_eq!(answers.last(), Some(Reason::ProxyAuthThrottled));
+        assert_eq!(answers.reduce(|_, last| last), Some(Reason::ProxyAuthThrottled));
         let other = gate.admit(&rules(true, true), Some(b"Basic eDp5"), Some(10), now).unwrap_err();
         assert_eq!(other, Reason::ProxyAuthFailed);
     }
