@@ -1,4 +1,58 @@
-//! Valetkey: placeholder in, fresh token out.
+//! Valetkey: placeholder in, fresh token out. This file is the map; it holds no code.
+//!
+//! # The life of a request
+//!
+//! ```text
+//! socket
+//!   │ proxy::listen::forward              a worker accepts it and keeps it
+//!   ▼
+//! proxy::connect ── client::Gate ───────▶ Admitted │ 407
+//!   │            ── policy.at_connect ──▶ Intercept │ Tunnel ─▶ proxy::tunnel │ Refuse ─▶ proxy::respond
+//!   ▼ Intercept
+//! proxy::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (behind proxy::framing) or h2
+//!   ▼
+//! proxy::serve     audit::Recorder::start ································┐ writes what is missing when dropped
+//!   ├─ agree: CONNECT = SNI = Host = :authority                           :
+//!   ├─ policy.decide ───────────────────▶ Permit │ Refusal(Reason)        :
+//!   ├─ broker::Slot ────────────────────▶ Token: a pointer load, or one mint for all who wait ─▶ mint ─▶ store, net
+//!   ├─ Recorder::decide ────────────────▶ Written: in the kernel's hands  :
+//!   ├─ inject::clear(Permit, Token, Written, request) ─▶ Cleared          :
+//!   ├─ proxy::upstream.send(Cleared) ───▶ its one origin, verified        :
+//!   ▼                                                                     :
+//! the answer, cleaned (inject::clean_answer), streamed back ── outcome ───┘
+//! ```
+//!
+//! The proofs are types: a [`policy::Permit`] only comes from policy, an [`audit::Written`] only from a
+//! record on its way to disk, an [`inject::Cleared`] only from both, and nothing else can be sent.
+//!
+//! # The floors
+//!
+//! A module imports only from floors below its own; a test holds it to that.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 7 | [`cli`]: what a person touches |
+//! | 6 | [`daemon`]: wiring; the only place that knows everyone |
+//! | 5 | [`proxy`]: the data plane. [`admin`]: looking in |
+//! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer |
+//! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
+//! | 2 | [`net`], [`store`], [`telemetry`] |
+//! | 1 | [`config`]: TOML to types that cannot be wrong |
+//! | 0 | [`model`]: the nouns |
+//!
+//! # Who may see a secret
+//!
+//! `Secret::expose` is called in `mint/endpoint.rs`, `net/client.rs`, `inject/place.rs` and
+//! `inject/redact.rs`, and nowhere else outside tests; a test holds the code to that. Comparing and
+//! fingerprinting are methods of [`model::secret::Secret`].
+//!
+//! # Threads
+//!
+//! | thread | runs |
+//! |---|---|
+//! | main | signals, admin socket, mints, the half-second ticker |
+//! | worker-N, one a core | a current-thread runtime: accept, TLS, requests, its own upstream pool |
+//! | blocking pool | DNS, reading secrets, the audit's sync |
 
 pub mod admin;
 pub mod audit;
