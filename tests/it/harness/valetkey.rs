@@ -322,6 +322,17 @@ impl Running {
     }
 }
 
+/// Gone for good before its directory is removed, or it would write into what is being deleted.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            let _ = self.child.start_kill();
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        }
+    }
+}
+
 /// What a pipe has carried so far.
 struct Captured {
     text: Arc<Mutex<String>>,

@@ -68,7 +68,10 @@ fn cases() -> Vec<(&'static str, String)> {
 async fn what_has_two_readings_never_becomes_two_requests() {
     let stage = Stage::valetkey().await;
     let mut wrong = Vec::new();
-    for (name, bytes) in cases() {
+    for (n, (name, bytes)) in cases().into_iter().enumerate() {
+        // A path of its own, because the end of a broken upload may be seen late.
+        let path = format!("/v1/case-{n}-");
+        let bytes = bytes.replace("/v1/x", &path);
         let before = stage.orders.requests().len();
         let mut tunnel = stage.tunnel(ORDERS).await.unwrap();
         tunnel.stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -77,6 +80,7 @@ async fn what_has_two_readings_never_becomes_two_requests() {
         let came = String::from_utf8_lossy(&came).into_owned();
         let seen = stage.orders.requests()[before..].to_vec();
         let smuggled = seen.iter().any(|s| s.target.contains("smuggled"));
+        let seen: Vec<_> = seen.into_iter().filter(|s| s.target.starts_with(&path)).collect();
         let both = seen
             .iter()
             .any(|s| !s.all("content-length").is_empty() && !s.all("transfer-encoding").is_empty());
