@@ -35,8 +35,8 @@ pub trait Control: Send + Sync + 'static {
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Describes the CA.
     fn ca(&self) -> serde_json::Value;
-    /// Rotates the CA in good order, and describes it.
-    fn rotate_ca(&self) -> Result<serde_json::Value, AdminError>;
+    /// Rotates the CA, in good order or because someone may have its key, and describes it.
+    fn rotate_ca(&self, compromised: bool) -> Result<serde_json::Value, AdminError>;
 }
 
 /// `POST /v1/sessions`
@@ -137,7 +137,8 @@ async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<F
     let result = match (&parts.method, parts.uri.path()) {
         (&Method::GET, "/v1/status") => Ok(control.status()),
         (&Method::GET, "/v1/ca") => Ok(control.ca()),
-        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(),
+        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
+        (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
         (&Method::POST, "/v1/sessions") => open(control, body).await,
         (&Method::DELETE, path) if path.starts_with("/v1/sessions/") => {
             control.end_session(&path["/v1/sessions/".len()..]).map(|()| serde_json::Value::Null)

@@ -165,7 +165,16 @@ pub(super) enum Ca {
     /// Describe the authority: names it may sign, end, fingerprint
     Show(CaShow),
     /// Make a new one; running tools need the new trust bundle
-    Rotate(Json),
+    Rotate(CaRotate),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CaRotate {
+    /// Someone may have its key: trust nothing old any more, not even a successor in waiting
+    #[arg(long)]
+    pub(super) compromised: bool,
+    #[command(flatten)]
+    pub(super) json: Json,
 }
 
 #[derive(Debug, Args)]

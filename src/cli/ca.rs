@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::admin_client::{AdminClient, AdminError};
-use super::args::{Ca, CaShow, Json};
+use super::args::{Ca, CaRotate, CaShow};
 use super::failure::{Failure, chain};
 use super::{context, printer};
 use crate::ca::{Authority, CaError, Description, Opened, Rotation};
@@ -17,7 +17,7 @@ use crate::model::clock::SystemClock;
 pub(super) fn run(args: &Ca, explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config(explicit)?;
     match args {
-        Ca::Rotate(json) => rotate(json, &config),
+        Ca::Rotate(args) => rotate(args, &config),
         Ca::Show(show) => self::show(show, &config),
     }
 }
@@ -53,29 +53,38 @@ fn show(args: &CaShow, config: &Config) -> Result<(), Failure> {
     }
 }
 
-fn rotate(args: &Json, config: &Config) -> Result<(), Failure> {
+fn rotate(args: &CaRotate, config: &Config) -> Result<(), Failure> {
+    let (rotation, path) = if args.compromised {
+        (Rotation::Compromised, "/v1/ca/rotate-compromised")
+    } else {
+        (Rotation::Planned, "/v1/ca/rotate")
+    };
     let runtime = context::runtime()?;
     let description = runtime.block_on(async {
         match AdminClient::connect(&config.admin.socket).await {
-            Ok(mut daemon) => Ok(daemon.post::<Value>("/v1/ca/rotate").await?),
-            Err(AdminError::Absent { .. }) => rotate_here(config),
+            Ok(mut daemon) => Ok(daemon.post::<Value>(path).await?),
+            Err(AdminError::Absent { .. }) => rotate_here(config, rotation),
             Err(error) => Err(error.into()),
         }
     })?;
-    if args.json {
+    if args.json.json {
         return printer::json(&description);
     }
     // The daemon and we describe it in the same words; what is on disk now is what it said.
     if let Some((description, _)) = crate::ca::show(&directory(config), SystemTime::now())? {
         printer::line(human(&description))?;
     }
-    printer::note("tools started before this trust the old root until its end; start others anew");
+    printer::note(if args.compromised {
+        "nothing old is trusted any more: start every tool anew"
+    } else {
+        "tools started before this trust the old root until its end; start others anew"
+    });
     Ok(())
 }
 
-fn rotate_here(config: &Config) -> Result<Value, Failure> {
+fn rotate_here(config: &Config, rotation: Rotation) -> Result<Value, Failure> {
     let (authority, _) = open(config)?;
-    authority.rotate(Rotation::Planned)?;
+    authority.rotate(rotation)?;
     serde_json::to_value(authority.describe()).map_err(|error| {
         Failure::failed("output-invalid", error, "this is a mistake of ours: please report it")
     })

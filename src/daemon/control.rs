@@ -336,16 +336,20 @@ impl Control for Handle {
         serde_json::to_value(description).unwrap_or_default()
     }
 
-    fn rotate_ca(&self) -> Result<Value, AdminError> {
+    fn rotate_ca(&self, compromised: bool) -> Result<Value, AdminError> {
+        let rotation = if compromised { Rotation::Compromised } else { Rotation::Planned };
         let world = self.proxy.world.load();
-        world.authority.rotate(Rotation::Planned).map_err(|error| AdminError {
+        world.authority.rotate(rotation).map_err(|error| AdminError {
             status: 500,
             code: error.code(),
             detail: error.to_string(),
             hint: error.hint().into(),
         })?;
         tracing::info!("local CA: rotated");
-        self.proxy.audit.event(Event::ca("rotated")).ok();
+        self.proxy
+            .audit
+            .event(Event::ca(if compromised { "rotated, compromised" } else { "rotated" }))
+            .ok();
         Ok(self.ca())
     }
 }

@@ -92,7 +92,7 @@ reasons! {
         "check the tool's base URL, or add a route for this host";
     /// Too many header fields or bytes.
     HeadersTooLarge = "headers-too-large", Client,
-        "the request's header is larger than 64 KiB or has more than 100 fields",
+        "the request's header is larger than 64 KiB or has more than 128 fields",
         "send fewer or smaller fields";
     /// Absolute-form https over the plain listener.
     HttpsOverPlainProxy = "https-over-plain-proxy", Client,
@@ -149,7 +149,7 @@ reasons! {
     /// The route says `deny = true`.
     RouteDenied = "route-denied", Client,
         "a route denies this request",
-        "`valetkey explain METHOD URL` names the route";
+        "the config means it; `valetkey explain METHOD URL` names the route, whoever keeps the config can change it";
     /// The route serves other clients.
     RouteNotForClient = "route-not-for-client", Client,
         "the routes for this request serve other clients",

@@ -78,6 +78,13 @@ fn denied(mut recorder: Recorder, refused: Refused, close: bool) -> Vec<u8> {
     respond::raw(refused, request, close)
 }
 
+/// Writes down what ended without an HTTP answer.
+fn unanswered(mut recorder: Recorder, reason: Reason) {
+    recorder.code(reason);
+    recorder.decide(Decision::Deny, None).map(drop).ok();
+    recorder.finish(Outcome { code: Some(reason), ..Outcome::default() });
+}
+
 /// No target can be named in the audit: the record says who, when and why.
 async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, reason: Reason) {
     let request = RequestId::new();
@@ -125,11 +132,7 @@ async fn admitted_connect(
             let connection = Connection::new(Arc::clone(&worker), admitted, target);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
-                drop(denied(
-                    start(&worker, &world, client, &connection.target),
-                    reason.into(),
-                    true,
-                ));
+                unanswered(start(&worker, &world, client, &connection.target), reason);
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 use super::framing::Framed;
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
-use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_HEAD};
+use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD};
 use crate::ca::Alpn;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
@@ -100,6 +100,7 @@ where
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_TIMEOUT)
+            .max_headers(MAX_FIELDS)
             .max_buf_size(MAX_HEAD)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service)

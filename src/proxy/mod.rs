@@ -51,7 +51,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// A request's head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Header fields of a request; more are refused.
-pub const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 128;
 /// A request's URI, in bytes.
 pub const MAX_URI: usize = 8 * 1024;
 

@@ -17,7 +17,7 @@ use super::panic::Caught;
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Exchange};
-use super::{IDLE_TIMEOUT, MAX_HEAD, MAX_URI, Worker, World};
+use super::{IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, MAX_URI, Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
 use crate::inject;
@@ -49,6 +49,7 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid:
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_TIMEOUT)
+            .max_headers(MAX_FIELDS)
             .max_buf_size(MAX_HEAD)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service)

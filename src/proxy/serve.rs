@@ -19,7 +19,7 @@ use super::body::{Body, Sent, Upload};
 use super::panic::Caught;
 use super::respond::{self, Refused};
 use super::upstream::Key;
-use super::{MAX_URI, Proxy, Worker, World};
+use super::{MAX_FIELDS, MAX_URI, Proxy, Worker, World};
 use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts, Written};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
@@ -112,6 +112,10 @@ impl Connection {
         }
         if parts.uri.to_string().len() > MAX_URI {
             return Err(Reason::UriTooLong);
+        }
+        // HTTP/2 bounds bytes only.
+        if parts.headers.len() > MAX_FIELDS {
+            return Err(Reason::HeadersTooLarge);
         }
         agree(&self.target, parts)?;
         if parts.method == Method::CONNECT {
