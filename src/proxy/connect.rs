@@ -32,7 +32,11 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
     let uid = worker.proxy.gate.uid_of(peer, local);
     let mut buffer = BytesMut::with_capacity(1024);
     loop {
-        let read = timeout(HEAD_TIMEOUT, head::read(&mut stream, &mut buffer)).await;
+        let read = tokio::select! {
+            read = timeout(HEAD_TIMEOUT, head::read(&mut stream, &mut buffer)) => read,
+            // Nothing was asked yet: whoever waits here may as well try the next daemon.
+            () = worker.proxy.draining() => return,
+        };
         let connect = match read.unwrap_or(Err(Reason::ClientTimeout)) {
             Ok(Head::Connect(connect)) => connect,
             Ok(Head::End) | Err(Reason::ClientGone) => return,
@@ -94,6 +98,12 @@ async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, rea
     worker.proxy.audit.event(Event::malformed(request, &client, reason)).ok();
     stream.write_all(&answer).await.ok();
     linger(stream).await;
+}
+
+/// One connection more than the proxy holds: told so, if it takes no waiting.
+pub(super) fn turn_away(stream: &TcpStream) {
+    let answer = respond::raw(Reason::TooManyConnections.into(), RequestId::new(), true);
+    let _ = stream.try_write(&answer);
 }
 
 /// Lets the client read the answer before unread bytes of its own reset the connection.

@@ -129,6 +129,10 @@ impl Pool {
         match sent {
             Ok(Ok(response)) => Ok((response, lease)),
             Ok(Err(mut error)) => {
+                // An HTTP/2 connection that takes no more is not asked again; HTTP/1 was taken off its shelf.
+                if let Some(shelf) = self.shelves().get_mut(key) {
+                    shelf.http2 = None;
+                }
                 let unsent = error.take_message().map(Box::new);
                 Err((reason(error.error()), unsent))
             }

@@ -58,7 +58,7 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
             }
         };
         if worker.proxy.connections.load(Relaxed) >= worker.proxy.max_connections {
-            drop(stream);
+            connect::turn_away(&stream);
             continue;
         }
         if let Err(error) = stream.set_nodelay(true) {
