@@ -17,10 +17,10 @@ use super::panic::Caught;
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Exchange};
-use super::{IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, MAX_URI, Worker, World};
+use super::{IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
-use crate::inject;
+use crate::inject::{self, LastRedactor};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -114,8 +114,13 @@ async fn exchange(
         return refuse(recorder, Reason::ForeignPlaceholder);
     }
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
-    let exchange =
-        Exchange { worker: &worker, world: &world, reach, client: admitted.client.key() };
+    let exchange = Exchange {
+        worker: &worker,
+        world: &world,
+        reach,
+        client: admitted.client.key(),
+        redactor: &LastRedactor::default(),
+    };
     exchange.forward(permit, None, recorder, parts, body).await
 }
 
@@ -124,7 +129,7 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) else {
         return Err(Reason::NotAProxyRequest);
     };
-    if parts.uri.to_string().len() > MAX_URI {
+    if serve::is_too_long(&parts.uri) {
         return Err(Reason::UriTooLong);
     }
     match scheme {
@@ -135,14 +140,10 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let default = Some(Scheme::Http.default_port());
     let parse = |text: &str| Target::parse(text, default).map_err(|_| Reason::MalformedRequest);
     let target = parse(authority.as_str())?;
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host =
-        hosts.next().map(|host| host.to_str().map_err(|_| Reason::MalformedRequest)).transpose()?;
-    let disagrees = host.map(parse).transpose()?.is_some_and(|host| host != target);
-    if hosts.next().is_some() || disagrees {
-        return Err(Reason::MalformedRequest);
+    match serve::host(&parts.headers)?.map(parse).transpose()? {
+        Some(host) if host != target => Err(Reason::MalformedRequest),
+        _ => Ok(target),
     }
-    Ok(target)
 }
 
 fn admit(
