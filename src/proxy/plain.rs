@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::body::Body;
 use super::framing::Framed;
+use super::intercept::{http1_server, until_drained};
 use super::panic::Caught;
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Exchange};
-use super::{IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, Worker, World};
+use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
 use crate::inject::{self, LastRedactor};
@@ -45,25 +45,8 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid:
             )
         }
     });
-    let mut serving = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_TIMEOUT)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let done = tokio::select! {
-        done = serving.as_mut() => done,
-        () = worker.proxy.draining() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "a client connection ended");
-    }
+    let serving = http1_server().serve_connection(TokioIo::new(stream), service);
+    until_drained(&worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
 }
 
 async fn exchange(
