@@ -7,6 +7,8 @@
 
 use aws_lc_rs::digest;
 
+use crate::model::hex;
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hash([u8; 32]);
@@ -50,7 +52,7 @@ impl Sealed {
 impl Hash {
     /// 64 lower-case hex digits.
     pub(crate) fn hex(&self) -> String {
-        hex(&self.0)
+        hex::hex(&self.0)
     }
 
     /// The opposite of [`Hash::hex`]; upper case is another spelling and refused.
@@ -60,7 +62,7 @@ impl Hash {
             return None;
         }
         for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+            *byte = hex::byte([pair[0], pair[1]])?;
         }
         Some(Self(bytes))
     }
@@ -77,11 +79,11 @@ pub(crate) fn seal(lines: &mut Vec<u8>, start: usize, prev: &Hash) -> Hash {
     debug_assert_eq!(lines.last(), Some(&b'}'));
     lines.pop();
     lines.extend_from_slice(PREV);
-    push_hex(lines, &prev.0);
+    lines.extend(prev.0.iter().flat_map(|byte| hex::digits(*byte)));
     lines.push(b'"');
     let hash = Hash::of(&lines[start..]);
     lines.extend_from_slice(HASH);
-    push_hex(lines, &hash.0);
+    lines.extend(hash.0.iter().flat_map(|byte| hex::digits(*byte)));
     lines.extend_from_slice(b"\"}\n");
     hash
 }
@@ -105,31 +107,6 @@ fn split_end<'a>(text: &'a [u8], key: &[u8]) -> Option<(&'a [u8], Hash)> {
     Some((front.strip_suffix(key)?, Hash::parse(digits)?))
 }
 
-/// Lower-case hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
-        .map(char::from)
-        .collect()
-}
-
-fn push_hex(to: &mut Vec<u8>, bytes: &[u8; 32]) {
-    for byte in bytes {
-        to.push(DIGITS[usize::from(byte >> 4)]);
-        to.push(DIGITS[usize::from(byte & 15)]);
-    }
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const FRONT: &[u8] = b"{\"v\":1,\"seq\":";
 const PREV: &[u8] = b",\"prev\":\"";
 const HASH: &[u8] = b",\"hash\":\"";

@@ -7,12 +7,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::client::Client;
+use crate::model::clock::rfc3339_millis;
 use crate::model::id::{CredentialName, PolicyHash, RequestId};
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
@@ -166,7 +167,7 @@ impl<'a> From<&'a Token> for TokenFacts<'a> {
     fn from(token: &'a Token) -> Self {
         Self {
             fingerprint: token.fingerprint().as_str().into(),
-            expires: rfc3339(token.expires()).into(),
+            expires: rfc3339_millis(token.expires()).into(),
             scope: token.scope().map(Into::into),
         }
     }
@@ -220,7 +221,7 @@ impl<'a> Event<'a> {
         let mut event = Self::new(EventKind::Session, action);
         event.0.client = client_facts(client);
         match until {
-            Some(until) => event.with("until", rfc3339(until)),
+            Some(until) => event.with("until", rfc3339_millis(until)),
             None => event,
         }
     }
@@ -325,18 +326,11 @@ pub(crate) fn client_facts(client: &Client) -> Option<ClientFacts<'_>> {
     (facts != ClientFacts::default()).then_some(facts)
 }
 
-/// `static_key` from what `inject` found.
 impl<'a> StaticKeyFacts<'a> {
-    /// `kind`: what the key looks like.
+    /// Of what `inject` found. `kind`: what the key looks like.
     pub fn new(fingerprint: &'a Fingerprint, kind: &'a str) -> Self {
         Self { fingerprint: fingerprint.as_str().into(), kind: kind.into() }
     }
-}
-
-/// RFC 3339 in UTC with milliseconds. Clocks set before 1970 or after 9999 are shown at these ends.
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999);
-    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, latest)).to_string()
 }
 
 impl fmt::Display for Decision {
@@ -350,20 +344,9 @@ impl fmt::Display for Decision {
     }
 }
 
-const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_never_panic() {
-        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
-        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(rfc3339(before), "1970-01-01T00:00:00.000Z");
-        let after = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999 + 5);
-        assert_eq!(rfc3339(after), "9999-12-31T23:59:59.000Z");
-    }
 
     #[test]
     fn reads_what_it_writes() {

@@ -12,6 +12,7 @@ use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use super::AuditError;
+use crate::model::hex::hex;
 use crate::model::id::random_bytes;
 use crate::model::secret::Secret;
 
@@ -46,7 +47,7 @@ impl Key {
 
     /// HMAC-SHA-256 over the head's bytes, in hex.
     pub(crate) fn mac(&self, head: &[u8]) -> String {
-        super::chain::hex(hmac::sign(&self.head, head).as_ref())
+        hex(hmac::sign(&self.head, head).as_ref())
     }
 
     /// What [`Secret::keyed_fingerprint`] takes for static keys.

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config;
-use crate::model::clock::Clock;
+use crate::model::clock::{Clock, rfc3339_millis};
 use crate::model::secret::{Fingerprint, Secret};
 
 pub use event::{Decision, Event, EventKind, Record};
@@ -34,7 +34,6 @@ pub use recover::Finding;
 pub use verify::{VerifyReport, verify};
 pub use writer::Health;
 
-use event::rfc3339;
 use head::{Head, HeadFile};
 use sink::file::FileSink;
 use sink::places::Places;
@@ -193,7 +192,7 @@ impl Audit {
             if *written != Some(head) {
                 // The head must not survive a power cut that its records do not.
                 files.iter().try_for_each(|file| file.sync_data())?;
-                head.write(&self.places.head, &self.key, &rfc3339(now.wall))?;
+                head.write(&self.places.head, &self.key, &rfc3339_millis(now.wall))?;
                 *written = Some(head);
             }
             surplus.into_iter().try_for_each(|first| self.delete_rotated(first))

@@ -164,11 +164,13 @@ impl Recorder {
             self.code = None;
         }
         let mut record = self.record(EventKind::Decision);
-        let host = self.facts.host.to_string();
         record.client = client_facts(&self.facts.client);
         record.target = Some(TargetFacts {
             method: self.facts.method.as_str().into(),
-            host: host.into(),
+            host: match &self.facts.host {
+                Host::Ip(_) => self.facts.host.to_string().into(),
+                Host::Name(name) => name.as_ref().into(),
+            },
             port: self.facts.port,
             path: self.facts.path.as_deref().map(Into::into),
         });

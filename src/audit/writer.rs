@@ -7,9 +7,9 @@ use std::io;
 use std::time::SystemTime;
 
 use super::chain::{self, Link};
-use super::event::{Event, Record, rfc3339};
+use super::event::{Event, Record};
 use super::sink::file::FileSink;
-use crate::model::clock::Moment;
+use crate::model::clock::{Moment, rfc3339_millis};
 
 /// How the audit is, for `status` and `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Writer {
     fn chain(&mut self, record: &mut Record<'_>, now: Moment) -> io::Result<()> {
         let start = self.pending.len();
         record.seq = self.last.seq + 1;
-        record.time = rfc3339(now.wall).into();
+        record.time = rfc3339_millis(now.wall).into();
         if let Err(e) = serde_json::to_writer(&mut self.pending, record) {
             self.pending.truncate(start);
             return Err(e.into());
@@ -155,7 +155,7 @@ impl Writer {
             let lost = std::mem::take(&mut self.lost_now);
             tracing::warn!(code = "audit-resumed", lost, "the audit can be written again");
             let event = Event::notice("audit-resumed").with("lost", lost);
-            events.push(event.with("since", rfc3339(since)).with("error", error));
+            events.push(event.with("since", rfc3339_millis(since)).with("error", error));
         }
         if events.is_empty() {
             return;

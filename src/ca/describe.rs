@@ -12,6 +12,8 @@ use super::line::Line;
 use super::pem;
 use super::root::Root;
 use super::scope::Scope;
+use crate::model::clock::rfc3339_seconds;
+use crate::model::hex::hex;
 
 /// All of the local CA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +72,7 @@ impl Description {
             Scope::Any => None,
             Scope::Names(names) => Some(names.clone()),
         };
-        let successor_due = rfc3339(active.successor_due());
+        let successor_due = rfc3339_seconds(active.successor_due());
         Self { directory: directory.to_owned(), permitted, roots, successor_due }
     }
 }
@@ -81,9 +83,9 @@ impl RootDescription {
         Self {
             role,
             subject: root.subject.clone(),
-            sha256: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-            not_before: rfc3339(root.not_before),
-            not_after: rfc3339(root.not_after),
+            sha256: hex(digest.as_ref()),
+            not_before: rfc3339_seconds(root.not_before),
+            not_after: rfc3339_seconds(root.not_after),
         }
     }
 }
@@ -105,8 +107,4 @@ pub fn show(dir: &Path, now: SystemTime) -> Result<Option<(Description, String)>
 
 pub(super) fn roots_pem(line: &Line) -> String {
     line.roots().map(|root| pem::certificate(&root.der)).collect()
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -10,6 +10,7 @@ use super::error::CaError;
 use super::profile::{self, Blanks};
 use super::root::Generation;
 use super::scope;
+use crate::model::clock::rfc3339_seconds;
 
 /// "Sign this key for this host."
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +67,11 @@ pub(super) fn sign(
 pub(super) fn check_life(generation: &Generation, now: SystemTime) -> Result<(), CaError> {
     let root = &generation.root;
     if now < root.not_before {
-        let begins = humantime::format_rfc3339_seconds(root.not_before).to_string();
+        let begins = rfc3339_seconds(root.not_before);
         return Err(CaError::Clock { begins });
     }
     if root.has_ended(now) {
-        let ended = humantime::format_rfc3339_seconds(root.not_after).to_string();
+        let ended = rfc3339_seconds(root.not_after);
         return Err(CaError::Expired { ended });
     }
     Ok(())

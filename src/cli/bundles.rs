@@ -18,7 +18,7 @@ use super::environment::{self, BundlePaths};
 use super::failure::{Failure, chain};
 use super::{linux, printer};
 use crate::ca::trust::write_bundles;
-use crate::config::trust::hex;
+use crate::model::hex::hex;
 
 /// The largest wgetrc that is copied, in bytes.
 const MAX_WGETRC: u64 = 1024 * 1024;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 
 use super::{env, trust};
+use crate::model::hex::hex;
 
 /// The name of a project's own config in the working directory.
 pub const PROJECT_FILE: &str = "valetkey.toml";
@@ -102,5 +103,5 @@ pub fn state_dir(path: &Path) -> Result<PathBuf, LocateError> {
     }
     let home = env::state_home().ok_or(LocateError::NoStateHome)?;
     let digest = digest::digest(&digest::SHA256, path.as_os_str().as_encoded_bytes());
-    Ok(home.join(trust::hex(&digest.as_ref()[..8])))
+    Ok(home.join(hex(&digest.as_ref()[..8])))
 }

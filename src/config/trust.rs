@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 
 use super::env;
+use crate::model::hex::hex;
 
 /// Why trust could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +61,4 @@ pub fn allow(path: &Path, text: &[u8]) -> Result<(), TrustError> {
         return Ok(());
     }
     write().map_err(|source| TrustError::Unwritable { path: list.clone(), source })
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -19,6 +19,7 @@ use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
 use crate::client::watch::Processes;
 use crate::config::{self, Config, Grant, PlaceholderKind, SecretSource};
 use crate::model::client::{Client, ClientKey};
+use crate::model::clock::rfc3339_seconds;
 use crate::model::id::{CredentialName, SessionName};
 use crate::model::placeholder::Placeholder;
 use crate::proxy::{Proxy, World};
@@ -228,14 +229,13 @@ impl Control for Handle {
         let now = self.proxy.clock.now();
         let health = self.proxy.audit.health();
         let config = self.config();
-        let rfc3339 = |time| humantime::format_rfc3339_seconds(time).to_string();
         let tokens: Vec<Value> = (self.proxy.broker.status().iter())
             .map(|slot| {
                 json!({
                     "credential": slot.key.credential,
                     "client": format!("{:?}", slot.key.client),
                     "fingerprint": slot.token.as_ref().map(|token| token.fingerprint.to_string()),
-                    "expires": slot.token.as_ref().map(|token| rfc3339(token.expires)),
+                    "expires": slot.token.as_ref().map(|token| rfc3339_seconds(token.expires)),
                     "age_s": slot.token.as_ref().map(|token| {
                         now.wall.duration_since(token.minted).unwrap_or_default().as_secs()
                     }),
@@ -249,7 +249,7 @@ impl Control for Handle {
                     "name": session.name(),
                     "kind": session.kind(),
                     "user": session.user().as_deref(),
-                    "until": session.until().map(rfc3339),
+                    "until": session.until().map(rfc3339_seconds),
                 })
             })
             .collect();
@@ -310,9 +310,7 @@ impl Control for Handle {
             secret: secret.into_text(),
             proxy: format!("http://{address}"),
             placeholders: Daemon::placeholders(&config),
-            until: session
-                .until()
-                .map(|until| humantime::format_rfc3339_seconds(until).to_string()),
+            until: session.until().map(rfc3339_seconds),
             routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
             remove_env: Daemon::secret_variables(&config),
             ca_pem: self.proxy.world.load().authority.roots_pem(),

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-pub use redact::{Redactor, clean_answer};
+pub use redact::{LastRedactor, Redactor, clean_answer};
 
 use crate::audit::Written;
 use crate::model::target::Origin;

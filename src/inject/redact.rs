@@ -1,19 +1,24 @@
 //! Nothing comes back: an answer's header fields are searched for the token, in the forms in which
 //! an upstream may echo it, and masked at equal length.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+use crate::model::hex;
+use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
 
 /// What a match is overwritten with.
 const MASK: u8 = b'*';
 
-/// The forms of one token, made once and used for every answer while the token lives.
+/// The forms of one token.
 pub struct Redactor {
+    token: Fingerprint,
     needles: Vec<Zeroizing<Vec<u8>>>,
     shortest: usize,
 }
@@ -27,8 +32,16 @@ impl Redactor {
             needles.push(Zeroizing::new(inner_base64(&STANDARD, raw, skip)));
             needles.push(Zeroizing::new(inner_base64(&URL_SAFE, raw, skip)));
         }
-        for format in [hex_lower, hex_upper, percent_lower, percent_upper] {
-            needles.push(Zeroizing::new(raw.iter().flat_map(|b| format(*b)).collect()));
+        let escape = |byte: &u8| {
+            let [high, low] = hex::digits(*byte);
+            [b'%', high, low]
+        };
+        for lower in [
+            raw.iter().flat_map(|byte| hex::digits(*byte)).collect(),
+            raw.iter().flat_map(escape).collect::<Vec<u8>>(),
+        ] {
+            needles.push(Zeroizing::new(lower.to_ascii_uppercase()));
+            needles.push(Zeroizing::new(lower));
         }
         let escaped =
             percent_encoding::percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
@@ -37,7 +50,7 @@ impl Redactor {
         needles.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
         needles.dedup();
         let shortest = needles.iter().map(|n| n.len()).min().unwrap_or(usize::MAX);
-        Self { needles, shortest }
+        Self { token: token.fingerprint().clone(), needles, shortest }
     }
 
     /// The value with every form masked; `None` where there is nothing to mask.
@@ -81,6 +94,22 @@ impl Redactor {
     }
 }
 
+/// The redactor used last on a connection. Its forms take longer to make than a request takes to
+/// judge, and most connections use one token for as long as it lives.
+#[derive(Default)]
+pub struct LastRedactor(Mutex<Option<Arc<Redactor>>>);
+
+impl LastRedactor {
+    /// The redactor of this token and no other.
+    pub fn of(&self, token: &Token) -> Arc<Redactor> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(redactor) if redactor.token == *token.fingerprint() => Arc::clone(redactor),
+            _ => Arc::clone(last.insert(Arc::new(Redactor::new(token)))),
+        }
+    }
+}
+
 /// The base64 characters that depend on the token alone when `skip` bytes stand before it.
 fn inner_base64(engine: &base64::engine::GeneralPurpose, raw: &[u8], skip: usize) -> Vec<u8> {
     let mut padded = Zeroizing::new(vec![0; skip]);
@@ -92,25 +121,13 @@ fn inner_base64(engine: &base64::engine::GeneralPurpose, raw: &[u8], skip: usize
     text.get(start..end).unwrap_or_default().to_vec()
 }
 
-fn hex_lower(byte: u8) -> Vec<u8> {
-    format!("{byte:02x}").into_bytes()
-}
-
-fn hex_upper(byte: u8) -> Vec<u8> {
-    format!("{byte:02X}").into_bytes()
-}
-
-fn percent_lower(byte: u8) -> Vec<u8> {
-    format!("%{byte:02x}").into_bytes()
-}
-
-fn percent_upper(byte: u8) -> Vec<u8> {
-    format!("%{byte:02X}").into_bytes()
-}
-
 fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    let at = memchr::memmem::find(haystack.get(from..)?, needle)?;
-    (!needle.is_empty()).then_some(from + at)
+    let haystack = haystack.get(from..)?;
+    // Most fields are shorter than most forms, and preparing a search costs as much as the needle is long.
+    if needle.is_empty() || haystack.len() < needle.len() {
+        return None;
+    }
+    Some(from + memchr::memmem::find(haystack, needle)?)
 }
 
 /// What an answer to a request with a token must not carry: a cookie bought with it, and an
@@ -155,6 +172,15 @@ mod tests {
         clean_answer(Some(&redactor), &mut headers);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers["www-authenticate"], "Bearer error=\"*****************\"");
+    }
+
+    #[test]
+    fn another_token_has_another_redactor() {
+        let last = LastRedactor::default();
+        let (one, two) = (token("canary-0123456789"), token("canary-9876543210"));
+        assert!(Arc::ptr_eq(&last.of(&one), &last.of(&one)));
+        assert!(last.of(&two).mask(b"canary-9876543210").is_some());
+        assert!(last.of(&one).mask(b"canary-0123456789").is_some());
     }
 
     #[test]

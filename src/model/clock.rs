@@ -64,9 +64,37 @@ impl Deadline {
     }
 }
 
+/// RFC 3339 in UTC with milliseconds, for records.
+pub fn rfc3339_millis(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(writable(time)).to_string()
+}
+
+/// RFC 3339 in UTC with whole seconds, for people.
+pub fn rfc3339_seconds(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(writable(time)).to_string()
+}
+
+/// Four digits hold no other year: a clock set before 1970 or after 9999 is shown at these ends, where
+/// writing it as it is would panic.
+fn writable(time: SystemTime) -> SystemTime {
+    let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999);
+    time.clamp(SystemTime::UNIX_EPOCH, latest)
+}
+
+const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writing_a_time_never_panics() {
+        assert_eq!(rfc3339_millis(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rfc3339_seconds(before), "1970-01-01T00:00:00Z");
+        let after = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999 + 5);
+        assert_eq!(rfc3339_millis(after), "9999-12-31T23:59:59.000Z");
+    }
 
     #[test]
     fn either_clock_ends_it() {

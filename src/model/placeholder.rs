@@ -21,7 +21,7 @@ impl Placeholder {
 
     /// Whether a value holds one of ours anywhere, raw.
     pub fn found_in(value: &[u8]) -> bool {
-        value.windows(PREFIX.len()).any(|w| w == PREFIX.as_bytes())
+        memchr::memmem::find(value, PREFIX.as_bytes()).is_some()
     }
 }
 

@@ -5,9 +5,12 @@
 //! fingerprinting are methods here so that they never need it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use zeroize::Zeroizing;
+
+use super::hex::hex;
 
 /// Long-lived or minted bytes that must not appear in logs, errors, argv or environment.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -89,18 +92,11 @@ impl fmt::Display for Secret {
 
 /// A short, stable, irreversible name for a secret, fit for logs: `sha256:` and 32 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(Box<str>);
+pub struct Fingerprint(Arc<str>);
 
 impl Fingerprint {
     fn from_digest(prefix: &str, digest: &[u8]) -> Self {
-        let mut text = String::with_capacity(prefix.len() + 32);
-        text.push_str(prefix);
-        for byte in &digest[..16] {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            text.push(char::from(HEX[usize::from(byte >> 4)]));
-            text.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-        Self(text.into())
+        Self(format!("{prefix}{}", hex(&digest[..16])).into())
     }
 
     /// The text, as it stands in audit records.

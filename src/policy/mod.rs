@@ -21,8 +21,9 @@ pub use explain::Explanation;
 pub use route::{Action, Route};
 
 use crate::config::problem::{Problem, Problems, Severity};
-use crate::config::{Config, Placement, Unmatched, trust};
+use crate::config::{Config, Placement, Unmatched};
 use crate::model::client::Client;
+use crate::model::hex::hex;
 use crate::model::host::Host;
 use crate::model::id::{PolicyHash, RouteName};
 use crate::model::reason::Reason;
@@ -295,7 +296,7 @@ fn hash(config: &Config) -> PolicyHash {
     routes.sort_by(|a, b| a.name.cmp(&b.name));
     let text = format!("{routes:?} {:?}", config.proxy.unmatched);
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    PolicyHash::new(format!("sha256:{}", trust::hex(&digest.as_ref()[..8])))
+    PolicyHash::new(format!("sha256:{}", hex(&digest.as_ref()[..8])))
 }
 
 #[cfg(test)]

@@ -273,8 +273,24 @@ fn too_long(head: &[u8]) -> Option<Reason> {
     }
 }
 
+/// Parses a whole head, strictly.
+pub(super) fn parse<'h, 'b>(
+    head: &'b [u8],
+    fields: &'h mut [httparse::Header<'b>],
+) -> Result<httparse::Request<'h, 'b>, Reason> {
+    if !lines_end_in_crlf(head) {
+        return Err(Reason::MalformedRequest);
+    }
+    let mut request = httparse::Request::new(fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => Ok(request),
+        Err(httparse::Error::TooManyHeaders) => Err(Reason::HeadersTooLarge),
+        Ok(httparse::Status::Partial) | Err(_) => Err(Reason::MalformedRequest),
+    }
+}
+
 /// No bare CR or LF, which other readers take for line ends.
-pub(super) fn lines_end_in_crlf(head: &[u8]) -> bool {
+fn lines_end_in_crlf(head: &[u8]) -> bool {
     let alone = |at: usize, byte: u8| match byte {
         b'\n' => at == 0 || head[at - 1] != b'\r',
         _ => head.get(at + 1) != Some(&b'\n'),
@@ -287,16 +303,8 @@ fn check(head: &[u8]) -> Result<Body, Reason> {
     if head.len() > MAX_HEAD {
         return Err(Reason::HeadersTooLarge);
     }
-    if !lines_end_in_crlf(head) {
-        return Err(Reason::MalformedRequest);
-    }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Reason::HeadersTooLarge),
-        Ok(httparse::Status::Partial) | Err(_) => return Err(Reason::MalformedRequest),
-    }
+    let request = parse(head, &mut fields)?;
     let target = request.path.unwrap_or_default().as_bytes();
     if target.len() > MAX_URI {
         return Err(Reason::UriTooLong);

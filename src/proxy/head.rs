@@ -5,8 +5,7 @@ use bytes::{Buf as _, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::framing::lines_end_in_crlf;
-use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
+use super::{MAX_FIELDS, MAX_HEAD, MAX_URI, framing};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 
@@ -80,16 +79,8 @@ fn parse(buffer: &mut BytesMut, end: usize) -> Result<Head, Reason> {
 }
 
 fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
-    if !lines_end_in_crlf(head) {
-        return Err(Reason::MalformedRequest);
-    }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Reason::HeadersTooLarge),
-        Ok(httparse::Status::Partial) | Err(_) => return Err(Reason::MalformedRequest),
-    }
+    let request = framing::parse(head, &mut fields)?;
     let target = request
         .path
         .and_then(|path| Target::parse(path, None).ok())

@@ -1,6 +1,7 @@
 //! The TLS server side of a tunnel to a routed host: our leaf for exactly the host that CONNECT named.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::framing::Framed;
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
-use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD};
+use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, Proxy};
 use crate::ca::Alpn;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
@@ -96,25 +97,20 @@ where
         let (connection, refused) = (Arc::clone(connection), verdict.take());
         async move { Ok::<_, Infallible>(connection.serve(request, refused).await) }
     });
-    let mut serving = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_TIMEOUT)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let done = tokio::select! {
-        done = serving.as_mut() => done,
-        () = connection.worker.proxy.draining() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "a client connection ended");
-    }
+    let serving = http1_server().serve_connection(TokioIo::new(stream), service);
+    until_drained(&connection.worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
+}
+
+/// How HTTP/1.1 is spoken with clients, whatever carries it.
+pub(super) fn http1_server() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD)
+        .auto_date_header(false);
+    builder
 }
 
 async fn serve_http2<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed<T>>)
@@ -125,20 +121,27 @@ where
         let connection = Arc::clone(connection);
         async move { Ok::<_, Infallible>(connection.serve(request, None).await) }
     });
-    let mut serving = std::pin::pin!(
-        http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEAD as u32)
-            .keep_alive_interval(Duration::from_secs(60))
-            .keep_alive_timeout(Duration::from_secs(20))
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
+    until_drained(&connection.worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
+}
+
+/// Serves a connection to its end; when the daemon stops, to the end of the requests it has begun.
+pub(super) async fn until_drained<C>(proxy: &Proxy, serving: C, shut_down: impl FnOnce(Pin<&mut C>))
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut serving = std::pin::pin!(serving);
     let done = tokio::select! {
         done = serving.as_mut() => done,
-        () = connection.worker.proxy.draining() => {
-            serving.as_mut().graceful_shutdown();
+        () = proxy.draining() => {
+            shut_down(serving.as_mut());
             serving.await
         }
     };

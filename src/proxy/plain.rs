@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::body::Body;
 use super::framing::Framed;
+use super::intercept::{http1_server, until_drained};
 use super::panic::Caught;
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Exchange};
-use super::{IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, MAX_URI, Worker, World};
+use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
-use crate::inject;
+use crate::inject::{self, LastRedactor};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -45,25 +45,8 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid:
             )
         }
     });
-    let mut serving = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_TIMEOUT)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let done = tokio::select! {
-        done = serving.as_mut() => done,
-        () = worker.proxy.draining() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "a client connection ended");
-    }
+    let serving = http1_server().serve_connection(TokioIo::new(stream), service);
+    until_drained(&worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
 }
 
 async fn exchange(
@@ -114,8 +97,13 @@ async fn exchange(
         return refuse(recorder, Reason::ForeignPlaceholder);
     }
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
-    let exchange =
-        Exchange { worker: &worker, world: &world, reach, client: admitted.client.key() };
+    let exchange = Exchange {
+        worker: &worker,
+        world: &world,
+        reach,
+        client: admitted.client.key(),
+        redactor: &LastRedactor::default(),
+    };
     exchange.forward(permit, None, recorder, parts, body).await
 }
 
@@ -124,7 +112,7 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) else {
         return Err(Reason::NotAProxyRequest);
     };
-    if parts.uri.to_string().len() > MAX_URI {
+    if serve::is_too_long(&parts.uri) {
         return Err(Reason::UriTooLong);
     }
     match scheme {
@@ -135,14 +123,10 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let default = Some(Scheme::Http.default_port());
     let parse = |text: &str| Target::parse(text, default).map_err(|_| Reason::MalformedRequest);
     let target = parse(authority.as_str())?;
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host =
-        hosts.next().map(|host| host.to_str().map_err(|_| Reason::MalformedRequest)).transpose()?;
-    let disagrees = host.map(parse).transpose()?.is_some_and(|host| host != target);
-    if hosts.next().is_some() || disagrees {
-        return Err(Reason::MalformedRequest);
+    match serve::host(&parts.headers)?.map(parse).transpose()? {
+        Some(host) if host != target => Err(Reason::MalformedRequest),
+        _ => Ok(target),
     }
-    Ok(target)
 }
 
 fn admit(

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Version, header};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 
 use super::body::{Body, Sent, Upload};
@@ -23,8 +23,8 @@ use super::{MAX_FIELDS, MAX_URI, Proxy, Worker, World};
 use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts, Written};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
-use crate::inject::{self, Redactor};
-use crate::model::client::Client;
+use crate::inject::{self, LastRedactor};
+use crate::model::client::{Client, ClientKey};
 use crate::model::id::{CredentialName, RequestId};
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
@@ -40,11 +40,13 @@ pub(super) struct Connection {
     pub(super) target: Target,
     /// Token slots used on this connection: the broker's map is asked once for each.
     slots: Mutex<HashMap<CredentialName, Arc<Slot>>>,
+    redactor: LastRedactor,
 }
 
 impl Connection {
     pub(super) fn new(worker: Arc<Worker>, admitted: Admitted, target: Target) -> Arc<Self> {
-        Arc::new(Self { worker, admitted, target, slots: Mutex::default() })
+        let (slots, redactor) = (Mutex::default(), LastRedactor::default());
+        Arc::new(Self { worker, admitted, target, slots, redactor })
     }
 
     /// Serves one request of an intercepted connection; `refused`: what stood in its place had two
@@ -95,6 +97,7 @@ impl Connection {
             world: &world,
             reach: Reach::Public,
             client: self.admitted.client.key(),
+            redactor: &self.redactor,
         };
         exchange.forward(permit, token, recorder, parts, body).await
     }
@@ -110,7 +113,7 @@ impl Connection {
         {
             return Err(Reason::SessionEnded);
         }
-        if parts.uri.to_string().len() > MAX_URI {
+        if is_too_long(&parts.uri) {
             return Err(Reason::UriTooLong);
         }
         // HTTP/2 bounds bytes only.
@@ -190,7 +193,8 @@ pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Arc<Worker>,
     pub(super) world: &'a World,
     pub(super) reach: Reach,
-    pub(super) client: crate::model::client::ClientKey,
+    pub(super) client: ClientKey,
+    pub(super) redactor: &'a LastRedactor,
 }
 
 impl Exchange<'_> {
@@ -227,7 +231,7 @@ impl Exchange<'_> {
             Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Err(reason) => return fail(recorder, reason),
         };
-        let redactor = token.map(|token| Arc::new(Redactor::new(token)));
+        let redactor = token.map(|token| self.redactor.of(token));
         let (head, body) = answer.into_parts();
         let mut response = Response::new(());
         *response.status_mut() = head.status;
@@ -327,8 +331,16 @@ fn agree(tunnel: &Target, parts: &Parts) -> Result<(), Reason> {
     }
 }
 
+/// Whether the URI, as the client sent it, is over the limit.
+pub(super) fn is_too_long(uri: &Uri) -> bool {
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let rest = uri.path_and_query().map_or(0, |rest| rest.as_str().len());
+    scheme + authority + rest > MAX_URI
+}
+
 /// The one `Host` field, if any.
-fn host(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
+pub(super) fn host(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     if second.is_some() {
