@@ -53,6 +53,9 @@ pub struct OpenSession {
     /// Its life in seconds.
     #[serde(default)]
     pub lifetime_s: Option<u64>,
+    /// The digest of the config as the caller read it: an edited one is taken up first.
+    #[serde(default)]
+    pub config: Option<String>,
 }
 
 /// Who asks for a session.
@@ -82,6 +85,10 @@ pub struct OpenedSession {
     pub routed_hosts: Vec<String>,
     /// Variables that secrets are read from: the tool must not have them.
     pub remove_env: Vec<String>,
+    /// Those of them that the daemon's own environment lacks.
+    pub missing_env: Vec<String>,
+    /// The daemon's process.
+    pub pid: u32,
     /// Roots that the tool must trust.
     pub ca_pem: String,
 }

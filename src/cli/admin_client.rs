@@ -83,6 +83,8 @@ pub(super) struct OpenSession<'a> {
     pub(super) pid: Option<u32>,
     /// Its life; none: as long as the process.
     pub(super) lifetime_s: Option<u64>,
+    /// The digest of the config as we read it.
+    pub(super) config: &'a str,
 }
 
 /// An open session, as the daemon hands it out. No `Debug`: it holds the session's secret.
@@ -103,6 +105,12 @@ pub(super) struct Session {
     pub(super) routed_hosts: Vec<String>,
     /// Variables that secrets are read from.
     pub(super) remove_env: Vec<String>,
+    /// Those of them that the daemon itself was started without.
+    #[serde(default)]
+    pub(super) missing_env: Vec<String>,
+    /// The daemon's process.
+    #[serde(default)]
+    pub(super) pid: u32,
     /// The CA certificates that a tool must trust.
     pub(super) ca_pem: String,
 }

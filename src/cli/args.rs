@@ -46,7 +46,6 @@ pub(super) enum Command {
     /// Allow a project's own config, as it is now
     Trust(Trust),
     /// Show what the running proxy knows: routes, credentials, sessions
-    #[command(hide = true)]
     Status(Json),
     /// Follow the audit trail, or check its chain
     #[command(subcommand)]

@@ -77,7 +77,7 @@ fn rotate(args: &CaRotate, config: &Config) -> Result<(), Failure> {
     printer::note(if args.compromised {
         "nothing old is trusted any more: start every tool anew"
     } else {
-        "tools started before this trust the old root until its end; start others anew"
+        "tools that run now, and shells with `valetkey env`, do not know the new one: start them anew"
     });
     Ok(())
 }

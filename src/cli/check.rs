@@ -27,7 +27,14 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
             problems.sort_by_key(|problem| (problem.severity, problem.line));
             (Some(config), problems)
         }
-        Err(LoadError::Invalid { problems, .. }) => (None, problems),
+        Err(LoadError::Invalid { mut problems, readable, .. }) => {
+            if let Some(config) = readable {
+                problems.extend(policy_problems(&config));
+                problems.extend(check_secrets::problems(&config));
+                problems.sort_by_key(|problem| (problem.severity, problem.line));
+            }
+            (None, problems)
+        }
         Err(error @ LoadError::Locate(_)) => return Err(error.into()),
     };
     let ok = problems.iter().all(|problem| problem.severity == Severity::Warning);

@@ -40,6 +40,7 @@ const REPLACING: [&str; 14] = [
 const ADDING: [&str; 2] = ["DENO_CERT", "NODE_EXTRA_CA_CERTS"];
 const JAVA: &str = "JAVA_TOOL_OPTIONS";
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+const GIT_PROXY_AUTH: &str = "GIT_HTTP_PROXY_AUTHMETHOD";
 const NODE_USE_ENV_PROXY: &str = "NODE_USE_ENV_PROXY";
 const WGETRC: &str = "WGETRC";
 
@@ -110,7 +111,7 @@ pub(super) fn compute(inputs: &Inputs<'_>) -> Environment {
 
 /// All names that [`compute`] sets for routes with these variables, for `env --unset`.
 pub(super) fn names<'a>(placeholders: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
-    let fixed = [JAVA, NODE_USE_ENV_PROXY, WGETRC];
+    let fixed = [GIT_PROXY_AUTH, JAVA, NODE_USE_ENV_PROXY, WGETRC];
     let lists = PROXY.into_iter().chain(NO_PROXY).chain(REPLACING).chain(ADDING).chain(fixed);
     lists.chain(placeholders).collect()
 }
@@ -130,8 +131,28 @@ fn set_proxy(inputs: &Inputs<'_>, env: &mut Environment) {
     for name in PROXY.into_iter().chain(instead) {
         env.set.insert(name.to_owned(), url.clone().into());
     }
+    let outer =
+        |name: &&str| users(inputs, name).is_some_and(|value| !is_valetkeys(&value, inputs.proxy));
+    if let Some(name) = PROXY.into_iter().find(outer) {
+        env.warnings.push(Warning {
+            code: "upstream-proxy-ignored",
+            text: format!("{name} names another proxy, which this version does not go through"),
+            hint: "the command goes through Valetkey, and Valetkey reaches upstreams directly",
+        });
+    }
+    // git asks without credentials first, and would be admitted as its user instead of this session.
+    env.set.insert(GIT_PROXY_AUTH.to_owned(), "basic".into());
     // Node 24 looks at proxy variables only when told to.
     env.set.insert(NODE_USE_ENV_PROXY.to_owned(), "1".into());
+}
+
+/// A proxy URL of an outer `run` or `env`.
+fn is_valetkeys(value: &OsStr, proxy: &str) -> bool {
+    let address = |url: &str| url.rsplit(['@', '/']).next().unwrap_or_default().to_owned();
+    let value = value.to_string_lossy();
+    address(value.trim_end_matches('/')) == address(proxy)
+        || value.contains("//run-")
+        || value.contains("//env-")
 }
 
 fn set_no_proxy(inputs: &Inputs<'_>, env: &mut Environment) -> no_proxy::Merged {

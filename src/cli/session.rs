@@ -5,7 +5,7 @@ use std::process;
 use std::time::Duration;
 
 use super::admin_client::{AdminClient, BROKE_OFF, OpenSession, Session};
-use super::environment::{self, Environment, Inputs};
+use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
 use super::join::{self, Stay};
 use super::{bundles, printer};
@@ -64,10 +64,15 @@ pub(super) async fn open(
             user: &user,
             pid: None,
             lifetime_s: Some(ENV_LIFE.as_secs()),
+            config: &config.digest,
         },
-        Kind::Run => {
-            OpenSession { kind: "run", user: &user, pid: Some(process::id()), lifetime_s: None }
-        }
+        Kind::Run => OpenSession {
+            kind: "run",
+            user: &user,
+            pid: Some(process::id()),
+            lifetime_s: None,
+            config: &config.digest,
+        },
     };
     let session = daemon.open(&wanted).await?;
     let bundles = match bundles::write(&config.state_dir, &session.ca_pem, users) {
@@ -78,7 +83,7 @@ pub(super) async fn open(
             return Err(failure);
         }
     };
-    let environment = environment::compute(&Inputs {
+    let mut environment = environment::compute(&Inputs {
         proxy: &session.proxy,
         session: (&session.name, &session.secret),
         placeholders: &session.placeholders,
@@ -87,6 +92,17 @@ pub(super) async fn open(
         bundles: &bundles,
         users,
     });
+    if !session.missing_env.is_empty() {
+        environment.warnings.push(Warning {
+            code: "secret-unavailable",
+            text: format!(
+                "the daemon (process {}) was started without {}, which a credential reads",
+                session.pid,
+                session.missing_env.join(", ")
+            ),
+            hint: "set it, end the daemon (kill PID), and run this again: a daemon reads its own environment",
+        });
+    }
     let Session { name, proxy, until, .. } = session;
     Ok(Open { daemon, name, proxy, until, environment })
 }

@@ -27,6 +27,8 @@ use problem::Located;
 pub struct Config {
     /// The file it came from.
     pub path: PathBuf,
+    /// SHA-256 of its text, in hex: whether a daemon runs this very config.
+    pub digest: String,
     /// Where CA, sessions and audit live; mode 0700.
     pub state_dir: PathBuf,
     /// `[proxy]`

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::error::Error;
+use super::last_errors::LastErrors;
 use super::state::StateDir;
 use super::world;
 use crate::admin::{AdminError, Control, OpenSession, OpenedSession, SessionKind};
@@ -60,6 +61,7 @@ pub(super) struct Daemon {
     own: Vec<SocketAddr>,
     state: StateDir,
     processes: Processes,
+    last_errors: Arc<LastErrors>,
     started: Instant,
 }
 
@@ -69,6 +71,7 @@ impl Daemon {
         config: Config,
         own: Vec<SocketAddr>,
         state: StateDir,
+        last_errors: Arc<LastErrors>,
         started: Instant,
     ) -> Self {
         Self {
@@ -77,6 +80,7 @@ impl Daemon {
             own,
             state,
             processes: Processes::default(),
+            last_errors,
             started,
         }
     }
@@ -138,6 +142,23 @@ impl Daemon {
                 self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
             }
         }
+    }
+
+    /// Reloads where the caller read another config than the one that is running.
+    fn take_up(&self, digest: Option<&str>) -> Result<(), AdminError> {
+        let Some(digest) = digest else { return Ok(()) };
+        if self.config().digest != digest {
+            self.reload();
+        }
+        if self.config().digest == digest {
+            return Ok(());
+        }
+        Err(AdminError {
+            status: 409,
+            code: "config-not-reloaded",
+            detail: "the config was edited, and the daemon could not take it up".into(),
+            hint: "its log says why: daemon.log in the state directory".into(),
+        })
     }
 
     /// Ends sessions whose time is over and forgets tokens that ended.
@@ -233,7 +254,7 @@ impl Control for Handle {
             .map(|slot| {
                 json!({
                     "credential": slot.key.credential,
-                    "client": format!("{:?}", slot.key.client),
+                    "client": slot.key.client.to_string(),
                     "fingerprint": slot.token.as_ref().map(|token| token.fingerprint.to_string()),
                     "expires": slot.token.as_ref().map(|token| rfc3339_seconds(token.expires)),
                     "age_s": slot.token.as_ref().map(|token| {
@@ -257,7 +278,13 @@ impl Control for Handle {
             .map(|route| json!({ "name": route.value.name, "host": route.value.host, "credential": route.value.credential }))
             .collect();
         let credentials: Vec<Value> = (config.credentials.iter())
-            .map(|(name, credential)| json!({ "name": name, "grant": credential.grant.name() }))
+            .map(|(name, credential)| {
+                let error = self
+                    .last_errors
+                    .of(name)
+                    .map(|(code, time)| json!({ "code": code, "time": rfc3339_seconds(time) }));
+                json!({ "name": name, "grant": credential.grant.name(), "last_error": error })
+            })
             .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -278,6 +305,7 @@ impl Control for Handle {
     }
 
     fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
+        self.take_up(open.config.as_deref())?;
         let sessions = self.proxy.gate.sessions();
         if sessions.len() >= MAX_SESSIONS {
             return Err(AdminError {
@@ -304,6 +332,7 @@ impl Control for Handle {
             Client { session: Some(session.name().clone()), user: session.user(), uid: None };
         self.proxy.audit.event(Event::session("opened", &client, session.until())).ok();
         let config = self.config();
+        let secrets = Daemon::secret_variables(&config);
         let address = self.own.first().map(ToString::to_string).unwrap_or_default();
         Ok(OpenedSession {
             name: session.name().to_string(),
@@ -312,7 +341,13 @@ impl Control for Handle {
             placeholders: Daemon::placeholders(&config),
             until: session.until().map(rfc3339_seconds),
             routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
-            remove_env: Daemon::secret_variables(&config),
+            missing_env: secrets
+                .iter()
+                .filter(|name| std::env::var_os(name).is_none())
+                .cloned()
+                .collect(),
+            remove_env: secrets,
+            pid: std::process::id(),
             ca_pem: self.proxy.world.load().authority.roots_pem(),
         })
     }

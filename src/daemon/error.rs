@@ -110,7 +110,7 @@ impl Error {
             Self::Audit(error) => error.hint().into(),
             Self::Ca(error) => error.hint().into(),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program listens there: stop it, or name another port in proxy.listen"
+                "another program, perhaps the Valetkey of another config, listens there: stop it, or name another port in proxy.listen"
                     .into()
             }
             Self::Listen { .. } => "name an address of this machine in proxy.listen".into(),
@@ -121,7 +121,7 @@ impl Error {
             Self::Roots(error) => error.hint().into(),
             Self::Runtime(_) | Self::Signals(_) => "check `ulimit -a`".into(),
             Self::SessionSecret { source, .. } => source.hint().into(),
-            Self::SessionSecretShort { .. } => "`openssl rand -base64 32` makes a good one".into(),
+            Self::SessionSecretShort { .. } => "`openssl rand -hex 32` makes one that also fits into a URL".into(),
             Self::State { .. } => "check its permissions, or set VALETKEY_STATE_DIR".into(),
             Self::StateUnsafe { path } => {
                 format!("look who uses it, then: chmod 700 {}", path.display())

@@ -6,6 +6,7 @@
 
 mod control;
 mod error;
+mod last_errors;
 mod state;
 mod ticker;
 mod workers;
@@ -31,6 +32,7 @@ use crate::config::Config;
 use crate::model::clock::{Clock, SystemClock};
 use crate::proxy::Proxy;
 use control::{Daemon, Handle};
+use last_errors::LastErrors;
 use state::StateDir;
 
 /// How a daemon is started.
@@ -70,11 +72,12 @@ async fn run(options: Options) -> Result<(), Error> {
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     world::share_sessions(&config, &sessions)?;
     state.restore(&sessions);
+    let last_errors = Arc::new(LastErrors::default());
     let broker = Broker::new(
         minters,
         Arc::clone(&clock),
         tokio::runtime::Handle::current(),
-        on_mint(&audit),
+        on_mint(&audit, &last_errors),
     );
     let (drain, draining) = watch::channel(false);
     let hash = world.policy.hash().clone();
@@ -93,7 +96,8 @@ async fn run(options: Options) -> Result<(), Error> {
     let threads = workers::start(&proxy, &listeners)?;
     // Last: whoever finds the socket finds a daemon that is ready.
     let admin = admin::bind(&config.admin.socket)?;
-    let daemon = Arc::new(Daemon::new(Arc::clone(&proxy), config, own.clone(), state, started));
+    let daemon =
+        Arc::new(Daemon::new(Arc::clone(&proxy), config, own.clone(), state, last_errors, started));
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
     for address in &own {
         tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
@@ -130,9 +134,13 @@ async fn until_stopped(daemon: &Arc<Daemon>, idle_exit: Option<Duration>) -> Res
 }
 
 /// Every mint is in the audit before its token serves.
-fn on_mint(audit: &Arc<Audit>) -> Arc<dyn Fn(&MintReport<'_>) + Send + Sync> {
-    let audit = Arc::clone(audit);
+fn on_mint(
+    audit: &Arc<Audit>,
+    last_errors: &Arc<LastErrors>,
+) -> Arc<dyn Fn(&MintReport<'_>) + Send + Sync> {
+    let (audit, last_errors) = (Arc::clone(audit), Arc::clone(last_errors));
     Arc::new(move |report| {
+        last_errors.note(report);
         let credential = &report.key.credential;
         let event = match report.result {
             Ok(token) => Event::minted(credential, token),

@@ -1,5 +1,6 @@
 //! [`Client`]: who is asking, once it has been established.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::id::SessionName;
@@ -25,6 +26,17 @@ pub enum ClientKey {
     Session(SessionName),
     /// One user of this machine without a session.
     Uid(u32),
+}
+
+/// As in `clients` of a route.
+impl fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::Session(name) => write!(f, "session:{name}"),
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
+        }
+    }
 }
 
 impl Client {

@@ -157,7 +157,7 @@ reasons! {
     /// The credential's secret cannot be had.
     SecretUnavailable = "secret-unavailable", Valetkey,
         "the credential's secret could not be read",
-        "`valetkey check` says which file or variable is missing";
+        "`valetkey check` looks at its file; a variable must be set where the daemon is started: end the daemon, set it, run again";
     /// The session ended while the tunnel was open.
     SessionEnded = "session-ended", Client,
         "the session has ended",

@@ -9,6 +9,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -16,6 +17,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::locate::{self, LocateError};
 use super::problem::{Problem, Problems};
 use super::{Config, Credential, file};
+use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
 /// The largest config that is read, in bytes: room for 100,000 routes.
@@ -31,6 +33,8 @@ pub enum LoadError {
         path: PathBuf,
         /// All of them.
         problems: Vec<Problem>,
+        /// What could be read in spite of them, to be looked at further and never to be used.
+        readable: Option<Box<Config>>,
     },
     /// There is no text.
     #[error(transparent)]
@@ -72,8 +76,15 @@ pub fn parse(
     let config =
         Check::new(path, text, state_dir, &mut problems).and_then(|check| check.run(&mut problems));
     match config {
-        Some(config) if !problems.any_error() => Ok((config, problems.into_sorted())),
-        _ => Err(LoadError::Invalid { path: path.to_owned(), problems: problems.into_sorted() }),
+        Some(mut config) if !problems.any_error() => {
+            config.digest = hex(digest::digest(&digest::SHA256, text).as_ref());
+            Ok((config, problems.into_sorted()))
+        }
+        readable => Err(LoadError::Invalid {
+            path: path.to_owned(),
+            problems: problems.into_sorted(),
+            readable: readable.map(Box::new),
+        }),
     }
 }
 
@@ -164,6 +175,7 @@ impl<'a> Check<'a> {
         let routes = self.check_routes(routes, &known, problems);
         Some(Config {
             path: self.path.to_owned(),
+            digest: String::new(),
             proxy: self.check_proxy(proxy, problems),
             sessions: self.check_sessions(sessions, &routes, problems),
             ca: self.check_ca(ca, problems),
