@@ -139,3 +139,49 @@ async fn env_prints_what_a_shell_can_eval() {
     assert_eq!((curl.code, curl.stdout.as_str()), (Some(0), "{\"ok\":true}"), "{curl:?}");
     stage.injected(&stage.orders.request(0).await, &stage.orders_issuer.token()).unwrap();
 }
+
+/// What `explain` says of an edited config is what the next `run` does.
+#[tokio::test]
+async fn an_edited_config_is_taken_up_by_the_next_run() {
+    let stage = stage().await;
+    let url = format!("https://{ORDERS}/v1/edited");
+    let status = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url.as_str()];
+    assert_eq!(run(&stage, &status).await.stdout, "200");
+    stage.running().unwrap().home.rewrite(|text| {
+        text + "\n[[routes]]\nname = \"edited\"\nhost = \"api.orders.example\"\n\
+                path = [\"/v1/edited\"]\ndeny = true\n"
+    });
+    assert_eq!(run(&stage, &status).await.stdout, "403");
+    stage.audited("route-denied", 1).await;
+}
+
+/// A failed mint is still to be seen when the session that it failed for is over.
+#[tokio::test]
+async fn the_last_error_outlives_its_session() {
+    let mut stage = stage().await;
+    stage.orders_issuer.stop();
+    let url = format!("https://{ORDERS}/v1/x");
+    let status = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url.as_str()];
+    assert_eq!(run(&stage, &status).await.stdout, "503");
+    let status = stage.running().unwrap().home.run(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let credentials = status["credentials"].as_array().unwrap();
+    let failed = credentials.iter().find(|c| c["name"] == "orders").unwrap();
+    assert_eq!(failed["last_error"]["code"], "issuer-unreachable", "{status}");
+}
+
+/// A daemon that was started without a secret's variable cannot mint: that is said before the tool fails.
+#[tokio::test]
+async fn a_variable_that_the_daemon_lacks_is_said() {
+    let stage = Stage::valetkey_with(|v| {
+        v.toml(
+            "[credentials.by-env]\ngrant = \"client-credentials\"\ntoken_url = \"http://127.0.0.1:9/token\"\n\
+             client_id = \"x\"\nclient_secret = { env = \"NOT_SET_ANYWHERE\" }",
+        )
+    })
+    .await;
+    let done = run(&stage, &["true"]).await;
+    assert_eq!(done.code, Some(0));
+    assert!(done.stderr.contains("warning[secret-unavailable]"), "{done:?}");
+    assert!(done.stderr.contains("NOT_SET_ANYWHERE"), "{done:?}");
+}
