@@ -47,6 +47,7 @@ pub struct Audit {
     places: Places,
     key: Key,
     clock: Arc<dyn Clock>,
+    /// `on_failure = "continue"`: requests are served although they cannot be recorded.
     continue_on_failure: bool,
     /// Held as long as we live; the kernel lets go of it when we die.
     _lock: File,
@@ -204,11 +205,6 @@ impl Audit {
     /// A name for a value that might be guessable: see [`Secret::keyed_fingerprint`].
     pub fn keyed_fingerprint(&self, secret: &Secret) -> Fingerprint {
         secret.keyed_fingerprint(self.key.fingerprints())
-    }
-
-    /// `on_failure = "continue"`: requests are served although they cannot be recorded.
-    pub fn continue_on_failure(&self) -> bool {
-        self.continue_on_failure
     }
 
     /// Whether records can be written, as far as the last attempt showed.

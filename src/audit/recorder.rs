@@ -90,7 +90,6 @@ pub struct Recorder {
     /// The code that the last decision carries: its outcome does not say it again.
     said: Option<Reason>,
     static_key: Option<(Fingerprint, &'static str)>,
-    progress: Outcome,
     /// The proof that a failed decision did not earn; `waive` may give it.
     unwritten: Option<Written>,
     state: State,
@@ -116,7 +115,6 @@ impl Recorder {
             code: None,
             said: None,
             static_key: None,
-            progress: Outcome::default(),
             unwritten: None,
             state: State::Undecided,
         }
@@ -147,9 +145,11 @@ impl Recorder {
         self.static_key = Some((fingerprint, kind));
     }
 
-    /// What has been transferred so far: the outcome that a drop would write.
-    pub fn progress(&mut self, outcome: Outcome) {
-        self.progress = outcome;
+    /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a refusal.
+    pub fn refuse(mut self, reason: Reason, status: Option<u16>) {
+        self.code(reason);
+        self.decide(Decision::Deny, None).map(drop).ok();
+        self.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
     }
 
     /// Writes a decision; each replay has its own. `token`: what is about to be put in. After an
@@ -259,6 +259,6 @@ impl Drop for Recorder {
             State::Undecided => None,
             State::Decided => Some(self.code.unwrap_or(Reason::ClientGone)),
         };
-        self.end(Outcome { code, ..self.progress });
+        self.end(Outcome { code, ..Outcome::default() });
     }
 }

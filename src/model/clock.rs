@@ -57,11 +57,6 @@ impl Deadline {
     pub fn wall(&self) -> SystemTime {
         self.wall
     }
-
-    /// The earlier end of two, by each clock on its own.
-    pub fn earlier(self, other: Self) -> Self {
-        Self { wall: self.wall.min(other.wall), mono: self.mono.min(other.mono) }
-    }
 }
 
 /// RFC 3339 in UTC with milliseconds, for records.

@@ -19,9 +19,6 @@ use rustls::{ClientConfig, RootCertStore};
 #[derive(Debug)]
 pub struct Roots {
     template: ClientConfig,
-    platform: Vec<CertificateDer<'static>>,
-    skipped: Vec<String>,
-    count: usize,
 }
 
 /// Why roots could not be loaded.
@@ -80,36 +77,24 @@ impl Roots {
         is_own: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Self, RootsError> {
         let native = rustls_native_certs::load_native_certs();
-        let skipped = native.errors.iter().map(ToString::to_string).collect();
-        Self::build(native.certs, skipped, extra_roots, is_own)
+        for error in &native.errors {
+            tracing::warn!(%error, "a part of the platform's roots cannot be read");
+        }
+        let store = store(native.certs, extra_roots, is_own)?;
+        if store.is_empty() {
+            tracing::warn!("this machine trusts no roots: every upstream will be refused");
+        }
+        Self::build(store)
     }
 
-    fn build(
-        mut platform: Vec<CertificateDer<'static>>,
-        skipped: Vec<String>,
-        extra_roots: &[PathBuf],
-        is_own: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Self, RootsError> {
-        platform.retain(|certificate| !is_own(certificate));
-        let mut store = RootCertStore::empty();
-        // Platforms ship the odd certificate that webpki does not take; the others still count.
-        store.add_parsable_certificates(platform.iter().cloned());
-        for path in extra_roots {
-            for certificate in read_pem(path)? {
-                if is_own(&certificate) {
-                    return Err(RootsError::OwnCa(path.clone()));
-                }
-                store.add(certificate).map_err(|e| RootsError::NotARoot(path.clone(), e))?;
-            }
-        }
-        let count = store.len();
+    fn build(store: RootCertStore) -> Result<Self, RootsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let template = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(RootsError::Tls)?
             .with_root_certificates(store)
             .with_no_client_auth();
-        Ok(Self { template, platform, skipped, count })
+        Ok(Self { template })
     }
 
     /// TLS 1.2 and 1.3 towards upstreams, offering `alpn` (`[b"h2", b"http/1.1"]`). Each call
@@ -129,21 +114,25 @@ impl Roots {
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
+}
 
-    /// The platform's roots as DER, for the combined bundle that children are given.
-    pub fn platform(&self) -> &[CertificateDer<'static>] {
-        &self.platform
+fn store(
+    platform: Vec<CertificateDer<'static>>,
+    extra_roots: &[PathBuf],
+    is_own: &dyn Fn(&[u8]) -> bool,
+) -> Result<RootCertStore, RootsError> {
+    let mut store = RootCertStore::empty();
+    // Platforms ship the odd certificate that webpki does not take; the others still count.
+    store.add_parsable_certificates(platform.into_iter().filter(|root| !is_own(root)));
+    for path in extra_roots {
+        for certificate in read_pem(path)? {
+            if is_own(&certificate) {
+                return Err(RootsError::OwnCa(path.clone()));
+            }
+            store.add(certificate).map_err(|e| RootsError::NotARoot(path.clone(), e))?;
+        }
     }
-
-    /// What the platform's store could not give us, in the words of its reader.
-    pub fn skipped(&self) -> &[String] {
-        &self.skipped
-    }
-
-    /// How many roots are trusted; with none, every upstream is refused.
-    pub fn count(&self) -> usize {
-        self.count
-    }
+    Ok(store)
 }
 
 fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
@@ -188,19 +177,12 @@ mod tests {
         let (a, b, own) = (root("a"), root("b"), root("own"));
         let own_der = own.der().to_vec();
         let extra = file(&b.pem());
-        let roots = Roots::build(
-            vec![a.der().clone(), own.der().clone()],
-            vec![],
-            &[extra.path().to_owned()],
-            &|der| der == own_der,
-        )
-        .unwrap();
-        assert_eq!(roots.count(), 2);
-        assert_eq!(roots.platform(), [a.der().clone()]);
+        let is_own = |der: &[u8]| der == own_der;
+        let platform = vec![a.der().clone(), own.der().clone()];
+        assert_eq!(store(platform, &[extra.path().to_owned()], &is_own).unwrap().len(), 2);
 
         let extra = file(&own.pem());
-        let result =
-            Roots::build(vec![], vec![], &[extra.path().to_owned()], &|der| der == own_der);
+        let result = store(vec![], &[extra.path().to_owned()], &is_own);
         assert!(matches!(result, Err(RootsError::OwnCa(_))));
     }
 
@@ -216,18 +198,17 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "extra-root-invalid"),
         ] {
             let file = file(content);
-            let error =
-                Roots::build(vec![], vec![], &[file.path().to_owned()], &|_| false).unwrap_err();
+            let error = store(vec![], &[file.path().to_owned()], &|_| false).unwrap_err();
             assert_eq!(error.code(), code, "{content:?}");
             assert!(error.to_string().contains(&file.path().display().to_string()));
         }
-        let error = Roots::build(vec![], vec![], &["/nonexistent/root.pem".into()], &|_| false);
+        let error = store(vec![], &["/nonexistent/root.pem".into()], &|_| false);
         assert_eq!(error.unwrap_err().code(), "extra-root-unreadable");
     }
 
     #[test]
     fn configs_do_not_share_sessions() {
-        let roots = Roots::build(vec![], vec![], &[], &|_| false).unwrap();
+        let roots = Roots::build(RootCertStore::empty()).unwrap();
         let config = roots.client_config(&[b"h2", b"http/1.1"]);
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(!config.enable_early_data);

@@ -160,11 +160,6 @@ impl Policy {
         self.unmatched
     }
 
-    /// Whether some route names this host, on whatever port.
-    pub fn is_routed(&self, host: &Host) -> bool {
-        self.of_host(host).next().is_some()
-    }
-
     /// What to do with a connection to `target`.
     pub fn at_connect(&self, target: &Target) -> AtConnect {
         let mut routed = false;

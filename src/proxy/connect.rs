@@ -15,7 +15,7 @@ use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::{self, Connection};
 use super::{HEAD_TIMEOUT, Worker, World, intercept, plain, tunnel};
-use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts};
+use crate::audit::{Decision, Event, Recorder, RequestFacts};
 use crate::client::Admitted;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
@@ -73,20 +73,10 @@ fn start(worker: &Worker, world: &World, client: Arc<Client>, target: &Target) -
 }
 
 /// Writes the refusal down and gives its answer.
-fn denied(mut recorder: Recorder, refused: Refused, close: bool) -> Vec<u8> {
-    recorder.code(refused.reason);
+fn denied(recorder: Recorder, refused: Refused, close: bool) -> Vec<u8> {
     let request = recorder.request();
-    recorder.decide(Decision::Deny, None).map(drop).ok();
-    let status = Some(respond::status(refused.reason).as_u16());
-    recorder.finish(Outcome { status, code: Some(refused.reason), ..Outcome::default() });
+    recorder.refuse(refused.reason, Some(refused.status().as_u16()));
     respond::raw(refused, request, close)
-}
-
-/// Writes down what ended without an HTTP answer.
-fn unanswered(mut recorder: Recorder, reason: Reason) {
-    recorder.code(reason);
-    recorder.decide(Decision::Deny, None).map(drop).ok();
-    recorder.finish(Outcome { code: Some(reason), ..Outcome::default() });
 }
 
 /// No target can be named in the audit: the record says who, when and why.
@@ -142,7 +132,8 @@ async fn admitted_connect(
             let connection = Connection::new(Arc::clone(&worker), admitted, target);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
-                unanswered(start(&worker, &world, client, &connection.target), reason);
+                // It ended without an HTTP answer.
+                start(&worker, &world, client, &connection.target).refuse(reason, None);
             }
         }
     }

@@ -101,11 +101,6 @@ impl Proxy {
         // A sender that is gone means that the daemon is gone as well.
         let _ = drain.wait_for(|draining| *draining).await;
     }
-
-    /// Whether the daemon is stopping.
-    pub fn is_draining(&self) -> bool {
-        *self.drain.borrow()
-    }
 }
 
 /// One worker's own: nothing in it is shared with other threads.

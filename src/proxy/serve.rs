@@ -261,13 +261,9 @@ pub(super) fn record(
 }
 
 /// Refused by us, before anything went upstream.
-pub(super) fn refuse(mut recorder: Recorder, refused: Refused, close: bool) -> Response<Body> {
-    recorder.code(refused.reason);
+pub(super) fn refuse(recorder: Recorder, refused: Refused, close: bool) -> Response<Body> {
     let request = recorder.request();
-    // Where even the refusal cannot be recorded, it is still a refusal.
-    recorder.decide(Decision::Deny, None).map(drop).ok();
-    let status = Some(refused.status().as_u16());
-    recorder.finish(Outcome { status, code: Some(refused.reason), ..Outcome::default() });
+    recorder.refuse(refused.reason, Some(refused.status().as_u16()));
     respond::response(refused, request, close)
 }
 
