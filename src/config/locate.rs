@@ -8,6 +8,8 @@ use aws_lc_rs::digest;
 use super::{env, trust};
 use crate::model::hex::hex;
 
+/// The largest config that is read, in bytes: room for 100,000 routes.
+pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// The name of a project's own config in the working directory.
 pub const PROJECT_FILE: &str = "valetkey.toml";
 
@@ -87,11 +89,8 @@ fn read(path: &Path) -> Result<(PathBuf, Vec<u8>), LocateError> {
     // One byte over the cap is enough for `check` to see that it is too large.
     let file = fs::File::open(&absolute).map_err(unreadable)?;
     let mut text = Vec::new();
-    std::io::Read::read_to_end(
-        &mut std::io::Read::take(file, super::check::MAX_BYTES + 1),
-        &mut text,
-    )
-    .map_err(unreadable)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES + 1), &mut text)
+        .map_err(unreadable)?;
     Ok((absolute, text))
 }
 

@@ -11,37 +11,18 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::last_errors::LastErrors;
 use super::state::StateDir;
-use super::world;
+use super::world::{self, Current};
 use crate::admin::{AdminError, Control, OpenSession, OpenedSession, SessionKind};
 use crate::audit::Event;
-use crate::broker::Broker;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
 use crate::client::watch::Processes;
 use crate::config::{self, Config, Grant, PlaceholderKind, SecretSource};
 use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_seconds;
-use crate::model::id::{CredentialName, SessionName};
+use crate::model::id::SessionName;
 use crate::model::placeholder::Placeholder;
-use crate::proxy::{Proxy, World};
-
-/// What is running, as far as a reload carries it over.
-pub(super) struct Current<'a> {
-    pub(super) world: &'a World,
-    pub(super) broker: &'a Broker,
-    pub(super) config: &'a Config,
-}
-
-impl Current<'_> {
-    /// Whether a credential mints as before: its own entry and how issuers are reached.
-    pub(super) fn unchanged(&self, config: &Config, name: &CredentialName) -> bool {
-        let entry = |config: &Config| {
-            config.credentials.get(name).map(|c| format!("{:?} {:?}", c.grant, c.ttl))
-        };
-        let reached = |config: &Config| format!("{:?}", config.upstream);
-        entry(config) == entry(self.config) && reached(config) == reached(self.config)
-    }
-}
+use crate::proxy::Proxy;
 
 /// The admin socket's way to the daemon.
 pub(super) struct Handle(pub(super) Arc<Daemon>);

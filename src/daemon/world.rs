@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::control::Current;
 use super::error::Error;
 use crate::audit::{Audit, Event};
-use crate::broker::Minters;
+use crate::broker::{Broker, Minters};
 use crate::ca::{self, Authority, Opened};
 use crate::client::Rules;
 use crate::client::session::Sessions;
@@ -16,6 +15,7 @@ use crate::config::problem::Severity;
 use crate::config::{Config, SecretSource, Unmatched};
 use crate::mint;
 use crate::model::clock::Clock;
+use crate::model::id::CredentialName;
 use crate::model::secret::Secret;
 use crate::net::client::Client;
 use crate::net::dial::Dialer;
@@ -27,6 +27,24 @@ use crate::store;
 
 /// The least that a pre-shared secret may have, in bytes.
 const MIN_SESSION_SECRET: usize = 16;
+
+/// What is running, as far as a reload carries it over.
+pub(super) struct Current<'a> {
+    pub(super) world: &'a World,
+    pub(super) broker: &'a Broker,
+    pub(super) config: &'a Config,
+}
+
+impl Current<'_> {
+    /// Whether a credential mints as before: its own entry and how issuers are reached.
+    pub(super) fn unchanged(&self, config: &Config, name: &CredentialName) -> bool {
+        let entry = |config: &Config| {
+            config.credentials.get(name).map(|c| format!("{:?} {:?}", c.grant, c.ttl))
+        };
+        let reached = |config: &Config| format!("{:?}", config.upstream);
+        entry(config) == entry(self.config) && reached(config) == reached(self.config)
+    }
+}
 
 /// Builds a world and the minters that go with it. `before`: what is running, for a reload.
 pub(super) fn build(

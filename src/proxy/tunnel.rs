@@ -1,13 +1,10 @@
 //! A blind copy in both directions, for hosts that no route names. Nothing of ours goes in.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio_util::io::InspectReader;
 
 use super::{Proxy, TUNNEL_IDLE_TIMEOUT};
 use crate::audit::Outcome;
@@ -26,10 +23,14 @@ pub(super) async fn copy(
     client: impl AsyncRead + AsyncWrite + Unpin,
     upstream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Outcome {
-    let read = Arc::new(AtomicU64::new(0));
-    let mut client = Counted { io: client, read: Arc::clone(&read) };
-    let back = Arc::new(AtomicU64::new(0));
-    let mut upstream = Counted { io: upstream, read: Arc::clone(&back) };
+    let read = AtomicU64::new(0);
+    let mut client = InspectReader::new(client, |bytes: &[u8]| {
+        read.fetch_add(bytes.len() as u64, Relaxed);
+    });
+    let back = AtomicU64::new(0);
+    let mut upstream = InspectReader::new(upstream, |bytes: &[u8]| {
+        back.fetch_add(bytes.len() as u64, Relaxed);
+    });
     let ended = async {
         match session {
             Some(session) => session.ended().await,
@@ -57,41 +58,4 @@ pub(super) async fn copy(
         () = silent => Some(Reason::ClientTimeout),
     };
     Outcome { status: None, bytes_in: read.load(Relaxed), bytes_out: back.load(Relaxed), code }
-}
-
-/// Counts what is read.
-struct Counted<T> {
-    io: T,
-    read: Arc<AtomicU64>,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
-        self.read.fetch_add((out.filled().len() - before) as u64, Relaxed);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }

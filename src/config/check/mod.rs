@@ -14,14 +14,11 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::locate::{self, LocateError};
+use super::locate::{self, LocateError, MAX_BYTES};
 use super::problem::{Problem, Problems};
 use super::{Config, Credential, file};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
-
-/// The largest config that is read, in bytes: room for 100,000 routes.
-pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
