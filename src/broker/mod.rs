@@ -174,6 +174,11 @@ impl Broker {
         }
     }
 
+    /// The token that is held for a client and credential, if any; mints nothing.
+    pub fn held(&self, key: &SlotKey) -> Option<Arc<Token>> {
+        self.slots.get(key)?.current(self.shared.clock.now())
+    }
+
     /// A token from a slot that was asked for earlier; asks for it again first where a reload has
     /// closed it. [`Slot::current`] is the quick way to a hit.
     pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {

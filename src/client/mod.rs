@@ -106,11 +106,23 @@ impl Gate {
             let client = Arc::new(Client { session: Some(session.name().clone()), uid, user });
             return Ok(Admitted { client, session: Some(session), foreign });
         }
-        let ours = uid.is_some_and(|uid| uid == self.own_uid || rules.allow_uids.contains(&uid));
-        if rules.auth_uid && ours {
+        if rules.auth_uid && self.admits_uid(rules, uid) {
             return Ok(Admitted { client: client(None), session: None, foreign });
         }
         Err(Reason::ProxyAuthRequired)
+    }
+
+    /// Whether a client that was admitted would still be: its session lives, or the rules still let its uid in.
+    pub fn still_admits(&self, rules: &Rules, admitted: &Admitted, now: Moment) -> bool {
+        let open = !rules.auth_session && !rules.auth_uid;
+        match &admitted.session {
+            Some(session) => (rules.auth_session || open) && !session.has_ended(now),
+            None => open || (rules.auth_uid && self.admits_uid(rules, admitted.client.uid)),
+        }
+    }
+
+    fn admits_uid(&self, rules: &Rules, uid: Option<u32>) -> bool {
+        uid.is_some_and(|uid| uid == self.own_uid || rules.allow_uids.contains(&uid))
     }
 
     /// `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a wrong secret.

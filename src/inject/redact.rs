@@ -18,39 +18,27 @@ const MASK: u8 = b'*';
 
 /// The forms of one token.
 pub struct Redactor {
-    token: Fingerprint,
+    token: Option<Fingerprint>,
     needles: Vec<Zeroizing<Vec<u8>>>,
     shortest: usize,
 }
 
 impl Redactor {
-    /// Raw, base64 and base64url at every alignment, hexadecimal, percent-encoded in full and in part.
+    /// The forms of one token.
     pub fn new(token: &Token) -> Self {
-        let raw = token.value().expose();
-        let mut needles = vec![Zeroizing::new(raw.to_vec())];
-        for skip in 0..3 {
-            needles.push(Zeroizing::new(inner_base64(&STANDARD, raw, skip)));
-            needles.push(Zeroizing::new(inner_base64(&URL_SAFE, raw, skip)));
-        }
-        let escape = |byte: &u8| {
-            let [high, low] = hex::digits(*byte);
-            [b'%', high, low]
-        };
-        for lower in [
-            raw.iter().flat_map(|byte| hex::digits(*byte)).collect(),
-            raw.iter().flat_map(escape).collect::<Vec<u8>>(),
-        ] {
-            needles.push(Zeroizing::new(lower.to_ascii_uppercase()));
-            needles.push(Zeroizing::new(lower));
-        }
-        let escaped =
-            percent_encoding::percent_encode(raw, percent_encoding::NON_ALPHANUMERIC).to_string();
-        needles.push(Zeroizing::new(escaped.to_ascii_lowercase().into_bytes()));
-        needles.push(Zeroizing::new(escaped.into_bytes()));
+        Self::of(Some(token.fingerprint().clone()), forms(token))
+    }
+
+    /// The forms of several tokens, for an answer to a request that carried none of them.
+    pub fn of_all<'a>(tokens: impl Iterator<Item = &'a Token>) -> Self {
+        Self::of(None, tokens.flat_map(forms).collect())
+    }
+
+    fn of(token: Option<Fingerprint>, mut needles: Vec<Zeroizing<Vec<u8>>>) -> Self {
         needles.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
         needles.dedup();
         let shortest = needles.iter().map(|n| n.len()).min().unwrap_or(usize::MAX);
-        Self { token: token.fingerprint().clone(), needles, shortest }
+        Self { token, needles, shortest }
     }
 
     /// The value with every form masked; `None` where there is nothing to mask.
@@ -104,10 +92,52 @@ impl LastRedactor {
     pub fn of(&self, token: &Token) -> Arc<Redactor> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(redactor) if redactor.token == *token.fingerprint() => Arc::clone(redactor),
+            Some(redactor) if redactor.token.as_ref() == Some(token.fingerprint()) => {
+                Arc::clone(redactor)
+            }
             _ => Arc::clone(last.insert(Arc::new(Redactor::new(token)))),
         }
     }
+}
+
+/// Raw, base64 and base64url at every alignment, hexadecimal, percent-encoded in full and as common
+/// libraries do it, and escaped as JSON allows.
+fn forms(token: &Token) -> Vec<Zeroizing<Vec<u8>>> {
+    let raw = token.value().expose();
+    let mut needles = vec![Zeroizing::new(raw.to_vec())];
+    for skip in 0..3 {
+        needles.push(Zeroizing::new(inner_base64(&STANDARD, raw, skip)));
+        needles.push(Zeroizing::new(inner_base64(&URL_SAFE, raw, skip)));
+    }
+    let escape = |byte: &u8| {
+        let [high, low] = hex::digits(*byte);
+        [b'%', high, low]
+    };
+    let json = |byte: &u8| {
+        let [high, low] = hex::digits(*byte);
+        [b'\\', b'u', b'0', b'0', high, low]
+    };
+    needles.push(Zeroizing::new(
+        raw.iter().flat_map(|byte| hex::digits(*byte).map(|d| d.to_ascii_uppercase())).collect(),
+    ));
+    needles.push(Zeroizing::new(raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
+    // What is left as it is: nothing; the unreserved; what JavaScript leaves; what Python leaves.
+    for kept in [&b""[..], b"-._~", b"-._~!*'()", b"-._~/"] {
+        let plain =
+            |byte: &u8| !kept.is_empty() && (byte.is_ascii_alphanumeric() || kept.contains(byte));
+        for upper in [false, true] {
+            let spelt = |byte: &u8| match plain(byte) {
+                true => vec![*byte],
+                false if upper => escape(byte).to_ascii_uppercase(),
+                false => escape(byte).to_vec(),
+            };
+            needles.push(Zeroizing::new(raw.iter().flat_map(spelt).collect()));
+        }
+    }
+    let slashes = |byte: &u8| if *byte == b'/' { vec![b'\\', b'/'] } else { vec![*byte] };
+    needles.push(Zeroizing::new(raw.iter().flat_map(slashes).collect()));
+    needles.push(Zeroizing::new(raw.iter().flat_map(json).collect()));
+    needles
 }
 
 /// The base64 characters that depend on the token alone when `skip` bytes stand before it.
@@ -134,15 +164,19 @@ fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
 /// invitation to go round the proxy (RFC 7838).
 const BOUGHT: &[&str] = &["set-cookie", "set-cookie2", "alt-svc"];
 
-/// Cleans the header (or trailer) of an answer. `redactor`: the token that went out with its request.
-pub fn clean_answer(redactor: Option<&Redactor>, headers: &mut HeaderMap) {
+/// Cleans the header (or trailer) of an answer. `injected`: its request carried a token. `redactor`: all
+/// tokens that must not be in it.
+pub fn clean_answer(injected: bool, redactor: Option<&Redactor>, headers: &mut HeaderMap) {
     super::strip::hop_by_hop_answer(headers);
     headers.remove(http::header::ALT_SVC);
-    let Some(redactor) = redactor else { return };
-    for name in BOUGHT {
-        headers.remove(*name);
+    if injected {
+        for name in BOUGHT {
+            headers.remove(*name);
+        }
     }
-    redactor.headers(headers);
+    if let Some(redactor) = redactor {
+        redactor.headers(headers);
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +186,9 @@ mod tests {
     use crate::model::secret::Secret;
     use proptest::prelude::*;
     use std::time::Duration;
+
+    const UNRESERVED_KEPT: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
     fn token(text: &str) -> Token {
         let now = SystemClock.now();
@@ -169,7 +206,7 @@ mod tests {
         );
         headers.insert("x-canary-0123456789", HeaderValue::from_static("v"));
         headers.insert("set-cookie", HeaderValue::from_static("a=b"));
-        clean_answer(Some(&redactor), &mut headers);
+        clean_answer(true, Some(&redactor), &mut headers);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers["www-authenticate"], "Bearer error=\"*****************\"");
     }
@@ -188,7 +225,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("set-cookie", HeaderValue::from_static("a=b"));
         headers.insert("alt-svc", HeaderValue::from_static("h3=\":443\""));
-        clean_answer(None, &mut headers);
+        clean_answer(false, None, &mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["set-cookie"]);
     }
 
@@ -199,7 +236,8 @@ mod tests {
             let pair = format!("{before}{text}{after}");
             let hex: String = text.bytes().map(|b| format!("{b:02X}")).collect();
             let percent: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
-            for form in [text.clone(), hex, percent] {
+            let quoted = percent_encoding::percent_encode(text.as_bytes(), UNRESERVED_KEPT).to_string();
+            for form in [text.clone(), hex, percent, quoted, text.replace('/', "\\/")] {
                 let value = format!("{before}{form}{after}");
                 let masked = redactor.mask(value.as_bytes()).unwrap();
                 prop_assert_eq!(masked.len(), value.len());

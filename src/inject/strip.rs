@@ -27,6 +27,9 @@ const HOP_BY_HOP: &[&str] = &[
     "http2-settings",
 ];
 
+/// Fields whose twins with `_` some servers take for them.
+const FRAMING: &[&str] = &["content-length", "host"];
+
 /// Fields by which some upstreams take another method, path, host or client than the request's own.
 const OVERRIDES: &[&str] = &[
     "forwarded",
@@ -60,6 +63,11 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(*name);
     }
     headers.remove(http::header::HOST);
+    retain(headers, |name| {
+        dashed(name).is_none_or(|plain| {
+            !HOP_BY_HOP.contains(&plain.as_str()) && !FRAMING.contains(&plain.as_str())
+        })
+    });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -68,6 +76,10 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
 /// The same for an answer. `Trailer` stays, the trailers are passed on.
 pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
     let trailer = headers.remove(TRAILER);
+    // RFC 9112 section 6.3: the coding counts, and a length beside it would cut the answer short.
+    if headers.contains_key(http::header::TRANSFER_ENCODING) {
+        headers.remove(http::header::CONTENT_LENGTH);
+    }
     hop_by_hop(headers);
     if let Some(trailer) = trailer {
         headers.insert(TRAILER, trailer);
@@ -278,6 +290,28 @@ mod tests {
         header(&HeaderName::from_static("x-api-key"), &mut headers);
         overrides(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
+    }
+
+    #[test]
+    fn hop_by_hop_twins_go_too() {
+        let mut headers = HeaderMap::new();
+        for name in ["proxy_authorization", "content_length", "transfer_encoding", "x_mine"] {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_static("v"),
+            );
+        }
+        hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x_mine"]);
+    }
+
+    #[test]
+    fn an_answers_length_beside_a_coding_goes() {
+        let mut headers = HeaderMap::new();
+        headers.append("content-length", HeaderValue::from_static("3"));
+        headers.append("transfer-encoding", HeaderValue::from_static("chunked"));
+        hop_by_hop_answer(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

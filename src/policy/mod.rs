@@ -25,7 +25,7 @@ use crate::config::{Config, Placement, Unmatched};
 use crate::model::client::Client;
 use crate::model::hex::hex;
 use crate::model::host::Host;
-use crate::model::id::{PolicyHash, RouteName};
+use crate::model::id::{CredentialName, PolicyHash, RouteName};
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme, Target};
 use path::RequestPath;
@@ -158,6 +158,14 @@ impl Policy {
     /// What to do with requests to hosts that no route names.
     pub fn unmatched(&self) -> Unmatched {
         self.unmatched
+    }
+
+    /// The credentials whose tokens may go to this host.
+    pub fn credentials_of(&self, host: &Host) -> impl Iterator<Item = &CredentialName> {
+        self.of_host(host).filter_map(|route| match &route.action {
+            Action::Inject(credential, _) => Some(credential),
+            Action::Deny | Action::Pass => None,
+        })
     }
 
     /// What to do with a connection to `target`.

@@ -40,10 +40,9 @@ impl<'a> RequestPath<'a> {
             segments.pop();
         }
         let plain = odd.then(|| plain(&segments)).filter(|plain| *plain != segments);
-        let by_letter = |(i, segment): (usize, &Cow<'a, str>)| {
-            rest.split('/').nth(i).and_then(literal).unwrap_or_else(|| segment.clone())
-        };
-        let literal = needless.then(|| segments.iter().enumerate().map(by_letter).collect());
+        let by_letter =
+            |(raw, segment): (&str, &Cow<'a, str>)| literal(raw).unwrap_or_else(|| segment.clone());
+        let literal = needless.then(|| rest.split('/').zip(&segments).map(by_letter).collect());
         Ok(Self { segments, plain, literal })
     }
 

@@ -22,11 +22,17 @@ pub(super) enum Body {
     Streamed(Box<Streamed>),
 }
 
+/// What an answer's trailers are cleaned of, as its header was.
+pub(super) struct Clean {
+    pub(super) injected: bool,
+    pub(super) redactor: Option<Arc<Redactor>>,
+}
+
 /// The upstream's body on its way to the client. Ends its request's record when it ends, or is dropped.
 pub(super) struct Streamed {
     inner: Incoming,
     recorder: Option<Recorder>,
-    redactor: Option<Arc<Redactor>>,
+    clean: Clean,
     lease: Option<Lease>,
     sent: Arc<Sent>,
     outcome: Outcome,
@@ -42,13 +48,13 @@ impl Body {
         inner: Incoming,
         status: http::StatusCode,
         recorder: Recorder,
-        redactor: Option<Arc<Redactor>>,
+        clean: Clean,
         lease: Lease,
         sent: Arc<Sent>,
     ) -> Self {
         let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
         let (recorder, lease) = (Some(recorder), Some(lease));
-        let mut streamed = Streamed { inner, recorder, redactor, lease, sent, outcome };
+        let mut streamed = Streamed { inner, recorder, clean, lease, sent, outcome };
         // The server never asks an empty body for its end.
         if http_body::Body::is_end_stream(&streamed.inner) {
             streamed.end(None);
@@ -101,7 +107,7 @@ impl http_body::Body for Streamed {
         };
         let frame = match frame.into_trailers() {
             Ok(mut trailers) => {
-                clean_answer(self.redactor.as_deref(), &mut trailers);
+                clean_answer(self.clean.injected, self.clean.redactor.as_deref(), &mut trailers);
                 Frame::trailers(trailers)
             }
             Err(frame) => {
@@ -163,6 +169,11 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// Bytes so far: while they grow, nobody waits for an answer yet.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
     /// Whether the client's body ended in an error.
     pub(super) fn broke(&self) -> bool {
         self.broke.load(Relaxed)
@@ -179,6 +190,11 @@ impl Upload {
     pub(super) fn new(inner: Incoming, sent: Arc<Sent>) -> Self {
         let inner = (!http_body::Body::is_end_stream(&inner)).then_some(inner);
         Self { inner, sent }
+    }
+
+    /// What became of it so far.
+    pub(super) fn sent(&self) -> Arc<Sent> {
+        Arc::clone(&self.sent)
     }
 }
 

@@ -24,6 +24,8 @@ use crate::model::target::Target;
 use crate::net::guard::Reach;
 use crate::policy::AtConnect;
 
+/// Refusals on one connection before it is closed: a challenge or two is what clients need.
+const MAX_REFUSALS: usize = 8;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves one accepted connection to its end.
@@ -31,7 +33,7 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
     let Ok(local) = stream.local_addr() else { return };
     let uid = worker.proxy.gate.uid_of(peer, local);
     let mut buffer = BytesMut::with_capacity(1024);
-    loop {
+    for left in (0..MAX_REFUSALS).rev() {
         let read = tokio::select! {
             read = timeout(HEAD_TIMEOUT, head::read(&mut stream, &mut buffer)) => read,
             // Nothing was asked yet: whoever waits here may as well try the next daemon.
@@ -54,10 +56,18 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
             }
             // Kept open: git and others ask without credentials first and come back with them.
             Err(reason) => {
-                let client = Arc::new(Client { uid, ..Client::default() });
-                let recorder = start(&worker, &world, client, &connect.target);
-                let answer = denied(recorder, reason.into(), false);
-                if stream.write_all(&answer).await.is_err() {
+                let answer = if reason == Reason::ProxyAuthThrottled {
+                    // No record: whoever guesses must not be able to rotate the audit away.
+                    tracing::warn!(?uid, "wrong proxy credentials, too many of them");
+                    respond::raw(reason.into(), RequestId::new(), true)
+                } else {
+                    let client = Arc::new(Client { uid, ..Client::default() });
+                    let recorder = start(&worker, &world, client, &connect.target);
+                    denied(recorder, reason.into(), left == 0)
+                };
+                let done = stream.write_all(&answer).await.is_err()
+                    || reason == Reason::ProxyAuthThrottled;
+                if done {
                     return;
                 }
             }

@@ -9,7 +9,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -18,11 +18,14 @@ use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
 use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, Proxy};
 use crate::ca::Alpn;
+use crate::client::session::Session;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
 
 /// A fatal `unrecognized_name` alert in a plaintext record (RFC 8446 section 6, RFC 6066 section 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// From a session's end to the end of its streams; within it, requests get their 403.
+const LAST_WORDS: Duration = Duration::from_secs(4);
 /// Streams of one client connection at once.
 const MAX_STREAMS: u32 = 256;
 
@@ -98,7 +101,13 @@ where
         async move { Ok::<_, Infallible>(connection.serve(request, refused).await) }
     });
     let serving = http1_server().serve_connection(TokioIo::new(stream), service);
-    until_drained(&connection.worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
+    until_drained(
+        &connection.worker.proxy,
+        connection.admitted.session.as_deref(),
+        serving,
+        |serving| serving.graceful_shutdown(),
+    )
+    .await;
 }
 
 /// How HTTP/1.1 is spoken with clients, whatever carries it.
@@ -129,17 +138,36 @@ where
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
-    until_drained(&connection.worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
+    until_drained(
+        &connection.worker.proxy,
+        connection.admitted.session.as_deref(),
+        serving,
+        |serving| serving.graceful_shutdown(),
+    )
+    .await;
 }
 
 /// Serves a connection to its end; when the daemon stops, to the end of the requests it has begun.
-pub(super) async fn until_drained<C>(proxy: &Proxy, serving: C, shut_down: impl FnOnce(Pin<&mut C>))
-where
+/// When its session ends, new requests are told so for a while, and then whatever still streams is cut.
+pub(super) async fn until_drained<C>(
+    proxy: &Proxy,
+    session: Option<&Session>,
+    serving: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut serving = std::pin::pin!(serving);
+    let ended = async {
+        match session {
+            Some(session) => session.ended().await,
+            None => std::future::pending().await,
+        }
+        sleep(LAST_WORDS).await;
+    };
     let done = tokio::select! {
         done = serving.as_mut() => done,
+        () = ended => return,
         () = proxy.draining() => {
             shut_down(serving.as_mut());
             serving.await

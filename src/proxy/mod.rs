@@ -4,6 +4,7 @@
 //! intercepted. Every task of a connection stays on the worker that accepted it; what workers share
 //! is [`Proxy`], and the config's part of that is one [`World`], swapped whole.
 
+mod agree;
 mod body;
 mod chunks;
 mod connect;

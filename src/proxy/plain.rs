@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::agree;
 use super::body::Body;
 use super::framing::Framed;
 use super::intercept::{http1_server, until_drained};
@@ -46,7 +47,7 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid:
         }
     });
     let serving = http1_server().serve_connection(TokioIo::new(stream), service);
-    until_drained(&worker.proxy, serving, |serving| serving.graceful_shutdown()).await;
+    until_drained(&worker.proxy, None, serving, |serving| serving.graceful_shutdown()).await;
 }
 
 async fn exchange(
@@ -112,7 +113,7 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) else {
         return Err(Reason::NotAProxyRequest);
     };
-    if serve::is_too_long(&parts.uri) {
+    if agree::is_too_long(&parts.uri) {
         return Err(Reason::UriTooLong);
     }
     match scheme {
@@ -123,7 +124,7 @@ fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let default = Some(Scheme::Http.default_port());
     let parse = |text: &str| Target::parse(text, default).map_err(|_| Reason::MalformedRequest);
     let target = parse(authority.as_str())?;
-    match serve::host(&parts.headers)?.map(parse).transpose()? {
+    match agree::host(&parts.headers)?.map(parse).transpose()? {
         Some(host) if host != target => Err(Reason::MalformedRequest),
         _ => Ok(target),
     }

@@ -12,22 +12,24 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use super::body::{Body, Sent, Upload};
+use super::agree;
+use super::body::{Body, Clean, Sent, Upload};
 use super::panic::Caught;
 use super::respond::{self, Refused};
 use super::upstream::Key;
-use super::{MAX_FIELDS, MAX_URI, Proxy, Worker, World};
+use super::{MAX_FIELDS, Proxy, Worker, World};
 use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts, Written};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
-use crate::inject::{self, LastRedactor};
+use crate::inject::{self, LastRedactor, Redactor};
 use crate::model::client::{Client, ClientKey};
 use crate::model::id::{CredentialName, RequestId};
 use crate::model::reason::Reason;
-use crate::model::target::{Scheme, Target};
+use crate::model::target::{Origin, Target};
 use crate::model::token::Token;
 use crate::net::guard::Reach;
 use crate::policy::{self, Action, Permit};
@@ -108,19 +110,23 @@ impl Connection {
         parts: &Parts,
         recorder: &mut Recorder,
     ) -> Result<Permit, Reason> {
-        if let Some(session) = &self.admitted.session
-            && session.has_ended(self.worker.proxy.clock.now())
-        {
+        let now = self.worker.proxy.clock.now();
+        if !self.worker.proxy.gate.still_admits(&world.rules, &self.admitted, now) {
             return Err(Reason::SessionEnded);
         }
-        if is_too_long(&parts.uri) {
+        let visible =
+            |target: &PathAndQuery| target.as_str().bytes().all(|b| (0x21..0x7f).contains(&b));
+        if !parts.uri.path_and_query().is_none_or(visible) {
+            return Err(Reason::MalformedRequest);
+        }
+        if agree::is_too_long(&parts.uri) {
             return Err(Reason::UriTooLong);
         }
         // HTTP/2 bounds bytes only.
         if parts.headers.len() > MAX_FIELDS {
             return Err(Reason::HeadersTooLarge);
         }
-        agree(&self.target, parts)?;
+        agree::agree(&self.target, parts)?;
         if parts.method == Method::CONNECT {
             return Err(Reason::ConnectInTunnel);
         }
@@ -212,32 +218,66 @@ impl Exchange<'_> {
             Ok(written) => written,
             Err(reason) => return refuse(recorder, reason.into(), false),
         };
+        let mut parts = parts;
+        set_length(&mut parts.headers, &body);
         let cleared = match inject::clear(&permit, token, written, parts) {
             Ok(cleared) => cleared,
             Err(_) => return fail(recorder, Reason::MalformedRequest),
         };
+        let origin = permit.origin().clone();
         let key = Key {
-            client: self.client,
+            client: self.client.clone(),
             credential: credential(&permit).cloned(),
-            origin: permit.origin().clone(),
+            origin: origin.clone(),
             generation: self.world.generation,
+            reach: self.reach,
         };
         let sent = Arc::new(Sent::default());
         let upload = Upload::new(body, Arc::clone(&sent));
         let pool = &self.worker.pool;
-        let (answer, lease) = match pool.send(self.world, key, self.reach, cleared, upload).await {
+        let (answer, lease) = match pool.send(self.world, key, cleared, upload).await {
             Ok(answer) => answer,
             // The upstream saw a body break off because the client's did.
             Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Err(reason) => return fail(recorder, reason),
         };
-        let redactor = token.map(|token| self.redactor.of(token));
         let (head, body) = answer.into_parts();
+        // Nobody asked for another protocol: after this the bytes would mean something else.
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return fail(recorder, Reason::UpstreamAnswerInvalid);
+        }
+        let redactor = match token {
+            Some(token) => Some(self.redactor.of(token)),
+            None => self.redact_held(&origin),
+        };
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        inject::clean_answer(redactor.as_deref(), response.headers_mut());
-        response.map(|()| Body::streamed(body, head.status, recorder, redactor, lease, sent))
+        let injected = token.is_some();
+        inject::clean_answer(injected, redactor.as_deref(), response.headers_mut());
+        let clean = Clean { injected, redactor };
+        response.map(|()| Body::streamed(body, head.status, recorder, clean, lease, sent))
+    }
+
+    /// A request without a token may still be answered with one: the upstream has seen those of others.
+    fn redact_held(&self, origin: &Origin) -> Option<Arc<Redactor>> {
+        let broker = &self.worker.proxy.broker;
+        let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
+            .filter_map(|name| {
+                let key = SlotKey { client: self.client.clone(), credential: name.clone() };
+                broker.held(&key)
+            })
+            .collect();
+        (!held.is_empty()).then(|| Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref))))
+    }
+}
+
+/// One length, the body's own: HTTP/2 lets several, or odd spellings, through to us.
+fn set_length(headers: &mut HeaderMap, body: &Incoming) {
+    if headers.remove(header::CONTENT_LENGTH).is_some()
+        && let Some(length) = http_body::Body::size_hint(body).exact()
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
     }
 }
 
@@ -296,115 +336,4 @@ fn closes(reason: Reason) -> bool {
             | Reason::MalformedRequest
             | Reason::SessionEnded
     )
-}
-
-/// Whether everything in the request that names a host names the tunnel's (invariant I1).
-fn agree(tunnel: &Target, parts: &Parts) -> Result<(), Reason> {
-    let default = Some(Scheme::Https.default_port());
-    let mut named = None;
-    if let Some(authority) = parts.uri.authority() {
-        if parts.uri.scheme_str().is_some_and(|scheme| scheme != "https") {
-            return Err(Reason::MalformedRequest);
-        }
-        named =
-            Some(Target::parse(authority.as_str(), default).map_err(|_| Reason::MalformedRequest)?);
-    }
-    let host = host(&parts.headers)?;
-    let host = host
-        .map(|text| Target::parse(text, default))
-        .transpose()
-        .map_err(|_| Reason::MalformedRequest)?;
-    match (&named, &host) {
-        (Some(named), Some(host)) if named != host => return Err(Reason::MalformedRequest),
-        // RFC 9112 section 3.2: HTTP/1.1 must have Host. HTTP/1.0 may do without, the tunnel names it.
-        (_, None) if parts.version == Version::HTTP_11 => return Err(Reason::MalformedRequest),
-        (None, None) if parts.version == Version::HTTP_2 => return Err(Reason::MalformedRequest),
-        _ => {}
-    }
-    match named.as_ref().or(host.as_ref()) {
-        Some(target) if target != tunnel => Err(Reason::AuthorityMismatch),
-        _ => Ok(()),
-    }
-}
-
-/// Whether the URI, as the client sent it, is over the limit.
-pub(super) fn is_too_long(uri: &Uri) -> bool {
-    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
-    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
-    let rest = uri.path_and_query().map_or(0, |rest| rest.as_str().len());
-    scheme + authority + rest > MAX_URI
-}
-
-/// The one `Host` field, if any.
-pub(super) fn host(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Err(Reason::MalformedRequest);
-    }
-    first.map(|value| value.to_str().map_err(|_| Reason::MalformedRequest)).transpose()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(uri: &str, hosts: &[&str], version: Version) -> Result<(), Reason> {
-        let tunnel = Target::parse("good.example:443", None).unwrap();
-        let mut request = Request::builder().uri(uri).version(version);
-        for host in hosts {
-            request = request.header("host", *host);
-        }
-        agree(&tunnel, &request.body(()).unwrap().into_parts().0)
-    }
-
-    #[test]
-    fn one_authority() {
-        let h1 = Version::HTTP_11;
-        for host in ["good.example", "GOOD.example.", "good.example:443", "good.example.:443"] {
-            assert_eq!(check("/", &[host], h1), Ok(()), "{host}");
-        }
-        for host in ["evil.example", "good.example:80", "good.example:8443", "a.good.example"] {
-            assert_eq!(check("/", &[host], h1), Err(Reason::AuthorityMismatch), "{host}");
-        }
-        for host in [
-            "good@evil",
-            "evil#good",
-            "good:443:80",
-            "good.example,evil.example",
-            "",
-            "good.example:0443",
-        ] {
-            assert_eq!(check("/", &[host], h1), Err(Reason::MalformedRequest), "{host}");
-        }
-        assert_eq!(
-            check("/", &["good.example", "good.example"], h1),
-            Err(Reason::MalformedRequest)
-        );
-        assert_eq!(check("/", &[], h1), Err(Reason::MalformedRequest));
-        assert_eq!(check("/", &[], Version::HTTP_10), Ok(()));
-    }
-
-    #[test]
-    fn absolute_form_and_http2() {
-        assert_eq!(check("https://good.example/", &["good.example"], Version::HTTP_11), Ok(()));
-        assert_eq!(
-            check("https://evil.example/", &["good.example"], Version::HTTP_11),
-            Err(Reason::MalformedRequest)
-        );
-        assert_eq!(
-            check("http://good.example:443/", &["good.example"], Version::HTTP_11),
-            Err(Reason::MalformedRequest)
-        );
-        assert_eq!(check("https://good.example/", &[], Version::HTTP_2), Ok(()));
-        assert_eq!(
-            check("https://evil.example/", &[], Version::HTTP_2),
-            Err(Reason::AuthorityMismatch)
-        );
-        assert_eq!(
-            check("https://good.example/", &["evil.example"], Version::HTTP_2),
-            Err(Reason::MalformedRequest)
-        );
-        assert_eq!(check("/", &[], Version::HTTP_2), Err(Reason::MalformedRequest));
-    }
 }

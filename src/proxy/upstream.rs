@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::body::Upload;
+use super::body::{Sent, Upload};
 use super::{ANSWER_TIMEOUT, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::inject::Cleared;
 use crate::model::client::ClientKey;
@@ -43,6 +43,8 @@ pub(super) struct Key {
     pub(super) credential: Option<CredentialName>,
     pub(super) origin: Origin,
     pub(super) generation: u64,
+    /// How far it was dialled: a connection into a private network is not everybody's.
+    pub(super) reach: Reach,
 }
 
 /// Upstream connections of one worker. The lock is never contended: all users are on one thread.
@@ -87,7 +89,6 @@ impl Pool {
         self: &Arc<Self>,
         world: &World,
         key: Key,
-        reach: Reach,
         cleared: Cleared,
         body: Upload,
     ) -> Result<(Response<Incoming>, Lease), Reason> {
@@ -103,7 +104,7 @@ impl Pool {
                 Err((_, Some(unsent))) => request = *unsent,
             }
         }
-        let sender = self.connect(world, &key, reach).await?;
+        let sender = self.connect(world, &key).await?;
         self.exchange(&key, sender, request).await.map_err(|(reason, _)| reason)
     }
 
@@ -115,28 +116,35 @@ impl Pool {
     ) -> Result<(Response<Incoming>, Lease), (Reason, Option<Box<Request<Upload>>>)> {
         let pool = Arc::downgrade(self);
         let lease = |http1| Lease { pool, key: key.clone(), http1 };
+        let upload = request.body().sent();
         let (sent, lease) = match sender {
             Sender::Http1(mut sender) => {
-                let sent =
-                    timeout(ANSWER_TIMEOUT, sender.try_send_request(as_http1(request))).await;
+                let sent = patiently(&upload, sender.try_send_request(as_http1(request))).await;
                 (sent, lease(Some(sender)))
             }
             Sender::Http2(mut sender) => {
-                let sent = timeout(ANSWER_TIMEOUT, sender.try_send_request(request)).await;
+                let sent = patiently(&upload, sender.try_send_request(request)).await;
                 (sent, lease(None))
             }
         };
         match sent {
-            Ok(Ok(response)) => Ok((response, lease)),
-            Ok(Err(mut error)) => {
-                // An HTTP/2 connection that takes no more is not asked again; HTTP/1 was taken off its shelf.
-                if let Some(shelf) = self.shelves().get_mut(key) {
-                    shelf.http2 = None;
-                }
+            Some(Ok(response)) => Ok((response, lease)),
+            Some(Err(mut error)) => {
+                self.forget_http2(key);
                 let unsent = error.take_message().map(Box::new);
                 Err((reason(error.error()), unsent))
             }
-            Err(_) => Err((Reason::UpstreamTimeout, None)),
+            None => {
+                self.forget_http2(key);
+                Err((Reason::UpstreamTimeout, None))
+            }
+        }
+    }
+
+    /// An HTTP/2 connection that takes no more or says no more is not asked again; HTTP/1 is off its shelf.
+    fn forget_http2(&self, key: &Key) {
+        if let Some(shelf) = self.shelves().get_mut(key) {
+            shelf.http2 = None;
         }
     }
 
@@ -183,10 +191,10 @@ impl Pool {
         Arc::clone(&shelf.tls)
     }
 
-    async fn connect(&self, world: &World, key: &Key, reach: Reach) -> Result<Sender, Reason> {
+    async fn connect(&self, world: &World, key: &Key) -> Result<Sender, Reason> {
         let tls = self.tls(world, key);
         let target = &key.origin.target;
-        let stream = world.dialer.dial(target, reach).await.map_err(|error| {
+        let stream = world.dialer.dial(target, key.reach).await.map_err(|error| {
             tracing::debug!(%target, %error, "dialling failed");
             error.reason()
         })?;
@@ -213,6 +221,22 @@ impl Pool {
             }
             key.generation == generation && shelf.used.elapsed() < IDLE_TIMEOUT
         });
+    }
+}
+
+/// Waits for an answer; the time for it begins anew as long as the upload moves.
+async fn patiently<F: Future>(upload: &Sent, answer: F) -> Option<F::Output> {
+    let mut answer = std::pin::pin!(answer);
+    let mut before = upload.bytes();
+    loop {
+        if let Ok(answer) = timeout(ANSWER_TIMEOUT, answer.as_mut()).await {
+            return Some(answer);
+        }
+        let now = upload.bytes();
+        if now == before {
+            return None;
+        }
+        before = now;
     }
 }
 
@@ -290,11 +314,25 @@ fn as_http1(mut request: Request<Upload>) -> Request<Upload> {
     {
         request.headers_mut().insert(header::HOST, host);
     }
+    join_cookies(request.headers_mut());
     if let Some(path) = request.uri().path_and_query() {
         *request.uri_mut() = Uri::from(path.clone());
     }
     *request.version_mut() = http::Version::HTTP_11;
     request
+}
+
+/// HTTP/2 splits `Cookie` into crumbs; HTTP/1 has one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Field values joined by field characters are a field value.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 fn reason(error: &hyper::Error) -> Reason {

@@ -16,6 +16,8 @@ pub fn init(verbose: u8) {
         .with_max_level(level)
         .with_ansi(false)
         .with_target(verbose > 0)
+        // It would panic where stderr is gone, and take the daemon with it.
+        .log_internal_errors(false)
         .try_init()
         .ok();
 }

@@ -30,6 +30,8 @@ fn cases() -> Vec<(&'static str, String)> {
         ("CL twice", post(&format!("Content-Length: 0\r\nContent-Length: {length}\r\n"), &inner)),
         ("CL list", post(&format!("Content-Length: 0, {length}\r\n"), &inner)),
         ("CL plus", post(&format!("Content-Length: +{length}\r\n"), &inner)),
+        ("CL twin", post(&format!("Content_Length: {length}\r\n"), &inner)),
+        ("TE twin", post("Transfer_Encoding: chunked\r\n", &inner)),
         ("CL hex", post("Content-Length: 0x5\r\n", &inner)),
         ("CL negative", post("Content-Length: -1\r\n", &inner)),
         ("CL overflow", post("Content-Length: 18446744073709551617\r\n", &inner)),
