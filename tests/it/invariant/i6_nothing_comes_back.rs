@@ -11,6 +11,7 @@ invariant!("I6":
     an_echoed_token_in_base64_is_masked,
     a_redirect_with_the_token_is_masked,
     cookies_and_alternatives_are_dropped,
+    an_answer_to_a_bare_request_holds_no_token,
 );
 
 async fn an_echoed_token_is_masked(stage: &mut Stage) -> Verdict {
@@ -77,5 +78,17 @@ async fn cookies_and_alternatives_are_dropped(stage: &mut Stage) -> Verdict {
     ensure!(answer.all("set-cookie").is_empty(), "a cookie: {}", answer.everything());
     ensure!(answer.all("alt-svc").is_empty(), "Alt-Svc: {}", answer.everything());
     ensure!(answer.all("etag") == ["\"kept\""], "other fields stay: {}", answer.everything());
+    stage.control().await
+}
+
+/// An upstream that has seen the client's token may answer another request with it.
+async fn an_answer_to_a_bare_request_holds_no_token(stage: &mut Stage) -> Verdict {
+    stage.get(ORDERS, "/v1/x", "").await?;
+    let token = stage.orders_issuer.token();
+    let echoed = token.clone();
+    stage.orders.answer(move |_| Answer::ok("").header("X-Last", &format!("was {echoed}")));
+    let answer = stage.get(ORDERS, "/v2/bare", "").await?;
+    ensure!(!answer.everything().contains(&token), "the token came back: {}", answer.everything());
+    stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));
     stage.control().await
 }

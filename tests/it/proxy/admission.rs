@@ -3,8 +3,11 @@
 use base64::Engine as _;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::client::{connect, connect_answer, connect_with, dial, exchange, finish};
-use crate::harness::http1::Message;
+use crate::harness::api::Answer;
+use crate::harness::client::{
+    connect, connect_answer, connect_with, dial, exchange, finish, tls, tls_config,
+};
+use crate::harness::http1::{Message, Reader};
 use crate::harness::soon;
 use crate::harness::stage::{BILLING, ORDERS, Stage, own_answer};
 
@@ -214,4 +217,45 @@ async fn what_is_no_proxy_request_is_told_so() {
         assert!(came.is_empty() || text.starts_with("HTTP/1.1 400"), "{text}");
     }
     stage.control().await.unwrap();
+}
+
+/// The end of a session ends what it is still being sent, within 5 s.
+#[tokio::test]
+async fn an_ended_session_ends_its_streams() {
+    let stage = stage_with_sessions("").await;
+    let never = crate::harness::Gate::closed();
+    stage.orders.answer(move |_| Answer::ok("first ").then(&never, "second"));
+    let authority = format!("{ORDERS}:443");
+    let (answer, reader) = connect_with(stage.proxy_addr(), &authority, &basic("ci", SECRET)).await;
+    assert_eq!(answer.status(), 200);
+    let config = tls_config(stage.trust(), &["http/1.1"]);
+    let mut tunnel = Reader::new(tls(reader.stream, ORDERS, config).await.unwrap());
+    let request = format!("GET /v1/stream HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n");
+    tunnel.stream.write_all(request.as_bytes()).await.unwrap();
+    soon("the head", tunnel.until(b"first ")).await.unwrap();
+    let begun = std::time::Instant::now();
+    let home = &stage.running().unwrap().home;
+    home.rewrite(|text| text.replace("name = \"ci\"", "name = \"other\""));
+    stage.running().unwrap().sighup();
+    soon("the end of the stream", tunnel.rest()).await;
+    assert!(begun.elapsed().as_secs() <= 5, "{:?}", begun.elapsed());
+}
+
+/// A client that was admitted by its uid is not, once the config no longer admits uids.
+#[tokio::test]
+async fn admission_is_judged_with_each_request() {
+    let stage = stage_with_sessions("").await;
+    let mut tunnel = stage.tunnel(ORDERS).await.unwrap();
+    let request = format!("GET /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n");
+    let answer = exchange(&mut tunnel, request.as_bytes()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let running = stage.running().unwrap();
+    running
+        .home
+        .rewrite(|text| text.replace("[proxy]\n", "[proxy]\nclient_auth = [\"session\"]\n"));
+    running.sighup();
+    running.says("config reloaded").await;
+    let answer = exchange(&mut tunnel, request.as_bytes()).await.unwrap();
+    own_answer(&answer, &[403], &["session-ended"]).unwrap();
+    assert_eq!(stage.orders.requests().len(), 1);
 }

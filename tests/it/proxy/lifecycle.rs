@@ -227,3 +227,34 @@ async fn a_removed_session_ends_its_open_tunnels() {
     assert_eq!(answer.status(), 407, "{}", answer.everything());
     stage.control().await.unwrap();
 }
+
+/// Whoever read the log is gone: that is no reason to stop, or to drop what is in flight.
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_harms_nothing() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let home = crate::harness::valetkey::Valetkey::new().written();
+    let mut command = home.command(&["serve"]);
+    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains("listening on ") {
+            break;
+        }
+    }
+    drop(lines);
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let loaded = || home.audit().iter().filter(|r| r["context"]["action"] == "loaded").count();
+    soon("the reload", async {
+        while loaded() < 2 && child.try_wait().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(child.try_wait().unwrap(), None, "it still runs");
+    assert_eq!(loaded(), 2);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = soon("the end", child.wait()).await.unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
