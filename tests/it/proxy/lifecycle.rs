@@ -232,7 +232,7 @@ async fn a_removed_session_ends_its_open_tunnels() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_any_more_harms_nothing() {
     use tokio::io::{AsyncBufReadExt, BufReader};
-    let home = crate::harness::valetkey::Valetkey::new().written();
+    let home = Valetkey::new().written();
     let mut command = home.command(&["serve"]);
     command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn().unwrap();
