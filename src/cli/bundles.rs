@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::environment::{self, BundlePaths};
 use super::failure::{Failure, chain};
-use super::{linux, printer};
+use super::{platform, printer};
 use crate::ca::trust::write_bundles;
 use crate::model::hex::hex;
 
@@ -146,7 +146,7 @@ impl Sources {
 
 /// The roots of this machine, whatever `SSL_CERT_FILE` says: that file comes in as the user's.
 fn platform_roots() -> Vec<CertificateDer<'static>> {
-    let bundle = linux::ROOT_BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let bundle = platform::ROOT_BUNDLES.iter().map(Path::new).find(|path| path.is_file());
     let roots = match bundle {
         Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None).certs,
         None => Vec::new(),
@@ -160,7 +160,7 @@ fn fingerprint(ca_pem: &str, sources: &Sources) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(env!("CARGO_PKG_VERSION").as_bytes());
     context.update(ca_pem.as_bytes());
-    let platform = linux::ROOT_BUNDLES.iter().map(Path::new);
+    let platform = platform::ROOT_BUNDLES.iter().map(Path::new);
     for path in platform.chain(sources.paths()) {
         context.update(path.as_os_str().as_encoded_bytes());
         if let Ok(meta) = fs::metadata(path) {

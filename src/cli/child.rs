@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
 
 use super::environment::Environment;
 use super::failure::{Exit, Failure, chain};
-use super::linux;
+use super::platform;
 
 /// Our own failures, below those of the child (127, 126).
 pub(super) const OURS: Exit = Exit::Child(125);
@@ -38,7 +38,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Starts catching them. One that is ignored (`nohup`) stays so, for the child too.
     pub(super) fn catch() -> Result<Self, Failure> {
-        let ignored = linux::ignored_signals();
+        let ignored = platform::ignored_signals();
         let catch = |kind: SignalKind| -> io::Result<Option<Incoming>> {
             let number = kind.as_raw_value();
             let is_ignored = (1..=64).contains(&number) && ignored >> (number - 1) & 1 == 1;
