@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 pub use error::Error;
@@ -57,6 +57,7 @@ pub fn serve(options: Options) -> Result<(), Error> {
 
 async fn run(options: Options) -> Result<(), Error> {
     let started = Instant::now();
+    let signals = Signals::listen().map_err(Error::Signals)?;
     let config = options.config;
     let state = StateDir::open(&config.state_dir)?;
     workers::raise_descriptor_limit();
@@ -102,7 +103,7 @@ async fn run(options: Options) -> Result<(), Error> {
     for address in &own {
         tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
     }
-    until_stopped(&daemon, options.idle_exit).await?;
+    until_stopped(&daemon, signals, options.idle_exit).await;
     tracing::info!("stopping: no new connections, open ones are drained");
     drain.send_replace(true);
     drop(listeners);
@@ -114,20 +115,34 @@ async fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is listened for from the very start: a signal that nobody listens for ends a process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Signals, the ticker and the idle exit, until one of them says stop.
-async fn until_stopped(daemon: &Arc<Daemon>, idle_exit: Option<Duration>) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
+async fn until_stopped(daemon: &Arc<Daemon>, mut signals: Signals, idle_exit: Option<Duration>) {
     let mut ticks = std::pin::pin!(ticker::run(Arc::clone(daemon), idle_exit));
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => daemon.reload(),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => daemon.reload(),
             () = ticks.as_mut() => {
                 tracing::info!("idle for long enough");
-                return Ok(());
+                return;
             }
         }
     }
