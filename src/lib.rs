@@ -9,12 +9,13 @@
 //! proxy::connect ── client::Gate ───────▶ Admitted │ 407
 //!   │            ── policy.at_connect ──▶ Intercept │ Tunnel ─▶ proxy::tunnel │ Refuse ─▶ proxy::respond
 //!   ▼ Intercept
-//! proxy::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (behind proxy::framing) or h2
+//! proxy::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (our own, proxy::http1) or h2 (hyper)
 //!   ▼
 //! proxy::serve     audit::Recorder::start ································┐ writes what is missing when dropped
 //!   ├─ agree: CONNECT = SNI = Host = :authority                           :
 //!   ├─ policy.decide ───────────────────▶ Permit │ Refusal(Reason)        :
 //!   ├─ broker::Slot ────────────────────▶ Token: a pointer load, or one mint for all who wait ─▶ mint ─▶ store, net
+//!   ├─ proxy::exchange: the same from here for plain http              :
 //!   ├─ Recorder::decide ────────────────▶ Written: in the kernel's hands  :
 //!   ├─ inject::clear(Permit, Token, Written, request) ─▶ Cleared          :
 //!   ├─ proxy::upstream.send(Cleared) ───▶ its one origin, verified        :

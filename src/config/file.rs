@@ -331,6 +331,10 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Option<Vec<String>>")]
     pub clients: Option<Spanned<Vec<String>>>,
+    /// Protocols that an upgrade may switch to, as ["websocket"]; after the upstream's own 101 bytes are carried as they are. Absent: none.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub upgrade: Vec<Spanned<String>>,
     /// Refuses what matches.
     #[serde(default)]
     pub deny: bool,

@@ -239,6 +239,8 @@ pub struct Route {
     pub env: BTreeMap<String, PlaceholderKind>,
     /// Whom it serves; `None`: everyone.
     pub clients: Option<Vec<ClientSelector>>,
+    /// Protocols that an upgrade may switch to, lower case.
+    pub upgrade: Vec<Box<str>>,
     /// Refuse what matches.
     pub deny: bool,
 }

@@ -72,9 +72,15 @@ pub struct Permit {
     origin: Origin,
     route: Option<Arc<Route>>,
     strip: Vec<Placement>,
+    upgrades: Vec<Box<str>>,
 }
 
 impl Permit {
+    /// Whether one of the matched routes allows an upgrade to this protocol, in lower case.
+    pub fn allows_upgrade(&self, protocol: &str) -> bool {
+        self.upgrades.iter().any(|allowed| **allowed == *protocol)
+    }
+
     /// Where the request may go, and nowhere else.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -192,7 +198,7 @@ impl Policy {
             AtConnect::Refuse(reason) => refuse(reason),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
-                Ok(Permit { origin, route: None, strip: Vec::new() })
+                Ok(Permit { origin, route: None, strip: Vec::new(), upgrades: Vec::new() })
             }
         }
     }
@@ -239,6 +245,7 @@ impl Policy {
         let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
+        let mut upgrades: Vec<Box<str>> = Vec::new();
         let mut withheld = false;
         for route in fitting().filter(|route| route.action != Action::Deny) {
             if !route.serves(facts.client) || !allowed(route) {
@@ -253,6 +260,7 @@ impl Policy {
                     strip.push(placement.clone());
                 }
             }
+            upgrades.extend(route.upgrade.iter().cloned());
             // Among routes that agree, the one whose name stands in the audit is the first by name.
             matched = matched.into_iter().chain([route]).min_by(|a, b| a.name.cmp(&b.name));
         }
@@ -261,6 +269,7 @@ impl Policy {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
             strip,
+            upgrades,
         })
     }
 
@@ -274,6 +283,7 @@ impl Policy {
                 origin: Origin::https(facts.target.clone()),
                 route: None,
                 strip: Vec::new(),
+                upgrades: Vec::new(),
             }),
         }
     }

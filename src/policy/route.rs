@@ -22,6 +22,8 @@ pub struct Route {
     pub action: Action,
     /// Placements emptied first.
     pub strip: Vec<Placement>,
+    /// Protocols that an upgrade may switch to, lower case.
+    pub upgrade: Vec<Box<str>>,
     methods: Option<Vec<Method>>,
     paths: Vec<PathPattern>,
     clients: Option<Vec<ClientSelector>>,
@@ -72,6 +74,7 @@ impl Route {
             port: route.port,
             action,
             strip: route.strip.clone(),
+            upgrade: route.upgrade.clone(),
             methods: (!methods.is_empty()).then_some(methods),
             paths,
             clients: route.clients.clone(),

@@ -9,154 +9,58 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::upstream::Lease;
+use super::http1::{BodyError, Exchange, Inbound};
+use super::upgrade::Upgraded;
+use super::upstream::Home;
 use crate::audit::{Outcome, Recorder};
 use crate::inject::{Redactor, clean_answer};
 use crate::model::reason::Reason;
 
-/// What a client gets.
-pub(super) enum Body {
-    /// An answer of our own.
-    Own(Option<Bytes>),
-    /// The upstream's, as it comes.
-    Streamed(Box<Streamed>),
+/// What a client sends.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    /// Nothing.
+    Empty,
+    /// Over HTTP/1.
+    Http1(Arc<dyn Inbound>),
+    /// Over HTTP/2.
+    Http2(Incoming),
 }
 
-/// What an answer's trailers are cleaned of, as its header was.
-pub(super) struct Clean {
-    pub(super) injected: bool,
-    pub(super) redactor: Option<Arc<Redactor>>,
-}
-
-/// The upstream's body on its way to the client. Ends its request's record when it ends, or is dropped.
-pub(super) struct Streamed {
-    inner: Incoming,
-    recorder: Option<Recorder>,
-    clean: Clean,
-    lease: Option<Lease>,
-    sent: Arc<Sent>,
-    outcome: Outcome,
-}
-
-impl Body {
-    pub(super) fn own(bytes: Bytes) -> Self {
-        Self::Own(Some(bytes))
-    }
-
-    /// `sent` counts the request's body; `lease` goes back to the pool at the end.
-    pub(super) fn streamed(
-        inner: Incoming,
-        status: http::StatusCode,
-        recorder: Recorder,
-        clean: Clean,
-        lease: Lease,
-        sent: Arc<Sent>,
-    ) -> Self {
-        let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
-        let (recorder, lease) = (Some(recorder), Some(lease));
-        let mut streamed = Streamed { inner, recorder, clean, lease, sent, outcome };
-        // The server never asks an empty body for its end.
-        if http_body::Body::is_end_stream(&streamed.inner) {
-            streamed.end(None);
-        }
-        Self::Streamed(Box::new(streamed))
+impl RequestBody {
+    pub(super) fn http2(body: Incoming) -> Self {
+        if http_body::Body::is_end_stream(&body) { Self::Empty } else { Self::Http2(body) }
     }
 }
 
-impl Streamed {
-    fn end(&mut self, code: Option<Reason>) {
-        self.outcome.bytes_in = self.sent.bytes.load(Relaxed);
-        self.outcome.code = code;
-        if let Some(recorder) = self.recorder.take() {
-            recorder.finish(self.outcome);
-        }
-        if let (Some(lease), None) = (self.lease.take(), code) {
-            lease.give_back();
-        }
-    }
-}
-
-impl Drop for Streamed {
-    fn drop(&mut self) {
-        if self.recorder.is_some() {
-            self.end(Some(Reason::ClientGone));
-        }
-    }
-}
-
-impl http_body::Body for Streamed {
+impl http_body::Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        let frame = match polled {
-            None => {
-                self.end(None);
-                return Poll::Ready(None);
-            }
-            Some(Err(error)) => {
-                // The client must see an error too, never a clean end.
-                self.end(Some(Reason::UpstreamAnswerInvalid));
-                return Poll::Ready(Some(Err(error)));
-            }
-            Some(Ok(frame)) => frame,
-        };
-        let frame = match frame.into_trailers() {
-            Ok(mut trailers) => {
-                clean_answer(self.clean.injected, self.clean.redactor.as_deref(), &mut trailers);
-                Frame::trailers(trailers)
-            }
-            Err(frame) => {
-                self.outcome.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
-                frame
-            }
-        };
-        if http_body::Body::is_end_stream(&self.inner) {
-            self.end(None);
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.inner)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(streamed) => Pin::new(streamed.as_mut()).poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(inbound) => inbound.poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(bytes) => bytes.is_none(),
-            Self::Streamed(streamed) => streamed.is_end_stream(),
+            Self::Empty => true,
+            Self::Http1(inbound) => inbound.done(),
+            Self::Http2(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Streamed(streamed) => streamed.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(inbound) => inbound.size(),
+            Self::Http2(body) => body.size_hint(),
         }
     }
 }
@@ -182,33 +86,36 @@ impl Sent {
 
 /// A request's body on its way upstream. Its trailers stay behind: they could be read as header fields.
 pub(super) struct Upload {
-    inner: Option<Incoming>,
+    inner: RequestBody,
     sent: Arc<Sent>,
 }
 
 impl Upload {
-    pub(super) fn new(inner: Incoming, sent: Arc<Sent>) -> Self {
-        let inner = (!http_body::Body::is_end_stream(&inner)).then_some(inner);
-        Self { inner, sent }
+    pub(super) fn new(inner: RequestBody) -> Self {
+        Self { inner, sent: Arc::default() }
+    }
+
+    /// Nothing, for a request that is sent again; counted with the first.
+    pub(super) fn empty(sent: Arc<Sent>) -> Self {
+        Self { inner: RequestBody::Empty, sent }
     }
 
     /// What became of it so far.
-    pub(super) fn sent(&self) -> Arc<Sent> {
-        Arc::clone(&self.sent)
+    pub(super) fn sent(&self) -> &Arc<Sent> {
+        &self.sent
     }
 }
 
 impl http_body::Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
-            let frame = match ready!(Pin::new(inner).poll_frame(cx)) {
+            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
@@ -224,10 +131,202 @@ impl http_body::Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+        self.inner.size_hint()
+    }
+}
+
+/// What an upstream sends.
+pub(super) enum Reply {
+    /// Over HTTP/1, with the connection it comes on; gone once that is home.
+    Http1(Option<Box<Exchange>>),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
+impl Reply {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(Some(exchange)) => exchange.poll_body(cx),
+            Self::Http1(None) => Poll::Ready(None),
+            Self::Http2(body) => {
+                http_body::Body::poll_frame(Pin::new(body), cx).map_err(BodyError::from)
+            }
+        }
+    }
+
+    fn done(&self) -> bool {
+        match self {
+            Self::Http1(exchange) => exchange.as_ref().is_none_or(|exchange| exchange.done()),
+            Self::Http2(body) => http_body::Body::is_end_stream(body),
+        }
+    }
+
+    fn size(&self) -> SizeHint {
+        match self {
+            Self::Http1(Some(exchange)) => exchange.size(),
+            Self::Http1(None) => SizeHint::with_exact(0),
+            Self::Http2(body) => http_body::Body::size_hint(body),
+        }
+    }
+}
+
+/// What a client gets.
+pub(super) enum Body {
+    /// An answer of our own.
+    Own(Option<Bytes>),
+    /// The upstream's, as it comes.
+    Streamed(Box<Streamed>),
+    /// After a 101: no HTTP any more.
+    Upgraded(Box<Upgraded>),
+}
+
+/// What an answer's trailers are cleaned of, as its header was.
+pub(super) struct Clean {
+    pub(super) injected: bool,
+    pub(super) redactor: Option<Arc<Redactor>>,
+}
+
+/// The upstream's body on its way to the client. Ends its request's record when it ends, or is dropped.
+pub(super) struct Streamed {
+    inner: Reply,
+    recorder: Option<Recorder>,
+    clean: Clean,
+    home: Home,
+    sent: Arc<Sent>,
+    outcome: Outcome,
+}
+
+impl Body {
+    pub(super) fn own(bytes: Bytes) -> Self {
+        Self::Own(Some(bytes))
+    }
+
+    /// `sent` counts the request's body; the connection goes `home` at the end.
+    pub(super) fn streamed(
+        inner: Reply,
+        status: http::StatusCode,
+        recorder: Recorder,
+        clean: Clean,
+        home: Home,
+        sent: Arc<Sent>,
+    ) -> Self {
+        let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
+        let recorder = Some(recorder);
+        let mut streamed = Streamed { inner, recorder, clean, home, sent, outcome };
+        // The server never asks an empty body for its end.
+        if streamed.inner.done() {
+            streamed.end(None);
+        }
+        Self::Streamed(Box::new(streamed))
+    }
+
+    /// It will not be asked for more, and why.
+    pub(super) fn cut(&mut self, reason: Option<Reason>) {
+        if let (Self::Streamed(streamed), Some(reason)) = (self, reason) {
+            streamed.end(Some(reason));
+        }
+    }
+
+    /// Moves the upload on while nobody takes the answer.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Self::Streamed(streamed) = self
+            && let Reply::Http1(Some(exchange)) = &mut streamed.inner
+        {
+            exchange.drive(cx);
+        }
+    }
+}
+
+impl Streamed {
+    fn end(&mut self, code: Option<Reason>) {
+        self.outcome.bytes_in = self.sent.bytes();
+        self.outcome.code = code;
+        if let Some(recorder) = self.recorder.take() {
+            recorder.finish(self.outcome);
+        }
+        if let Reply::Http1(exchange) = &mut self.inner
+            && let Some(connection) =
+                exchange.take().and_then(|exchange| exchange.into_connection())
+        {
+            self.home.take_back(connection);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match ready!(self.inner.poll_frame(cx)) {
+            None => {
+                self.end(None);
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                // The client must see an error too, never a clean end.
+                self.end(Some(Reason::UpstreamAnswerInvalid));
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        let frame = match frame.into_trailers() {
+            Ok(mut trailers) => {
+                clean_answer(self.clean.injected, self.clean.redactor.as_deref(), &mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => {
+                self.outcome.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                frame
+            }
+        };
+        if self.inner.done() {
+            self.end(None);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if self.recorder.is_some() {
+            self.end(Some(Reason::ClientGone));
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll(cx),
+            Self::Upgraded(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Streamed(streamed) => streamed.inner.done(),
+            Self::Upgraded(_) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Streamed(streamed) => streamed.inner.size(),
+            Self::Upgraded(_) => SizeHint::with_exact(0),
+        }
     }
 }

@@ -10,10 +10,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::exchange;
 use super::head::{self, Connect, Head};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
-use super::serve::{self, Connection};
+use super::serve::Connection;
 use super::{HEAD_TIMEOUT, Worker, World, intercept, plain, tunnel};
 use crate::audit::{Decision, Event, Recorder, RequestFacts};
 use crate::client::Admitted;
@@ -172,7 +173,7 @@ async fn open_tunnel(
             return;
         }
     };
-    if let Err(reason) = serve::record(&mut recorder, Decision::Tunnel, None) {
+    if let Err(reason) = exchange::record(&mut recorder, Decision::Tunnel, None) {
         let answer = denied(recorder, reason.into(), true);
         stream.write_all(&answer).await.ok();
         return;

@@ -1,11 +1,14 @@
 //! The head of a CONNECT, read by hand: strict, bounded, and without the HTTP library's upgrade
 //! machinery. Anything that is not CONNECT is left in the buffer for it.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf as _, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{MAX_FIELDS, MAX_HEAD, MAX_URI, framing};
+use super::http1::head;
+use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 
@@ -39,7 +42,7 @@ pub(super) async fn read(
         if buffer.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
             return Err(Reason::MalformedRequest);
         }
-        if let Some(end) = end_of_head(buffer, seen) {
+        if let Some(end) = head::end(buffer, seen) {
             return parse(buffer, end);
         }
         if buffer.len() > MAX_HEAD {
@@ -52,17 +55,13 @@ pub(super) async fn read(
         if buffer.len() > MAX_URI + 64 && !first_line_ends(buffer) {
             return Err(Reason::UriTooLong);
         }
-        seen = buffer.len().saturating_sub(3);
+        seen = buffer.len();
         match io.read_buf(buffer).await {
             Ok(0) if buffer.is_empty() => return Ok(Head::End),
             Ok(0) | Err(_) => return Err(Reason::ClientGone),
             Ok(_) => {}
         }
     }
-}
-
-fn end_of_head(buffer: &[u8], from: usize) -> Option<usize> {
-    memchr::memmem::find(&buffer[from..], b"\r\n\r\n").map(|at| from + at + 4)
 }
 
 fn first_line_ends(buffer: &[u8]) -> bool {
@@ -79,8 +78,8 @@ fn parse(buffer: &mut BytesMut, end: usize) -> Result<Head, Reason> {
 }
 
 fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let request = framing::parse(head, &mut fields)?;
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let request = head::lines(head, &mut fields)?;
     let target = request
         .path
         .and_then(|path| Target::parse(path, None).ok())

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use bytes::BytesMut;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -13,10 +14,11 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::framing::Framed;
+use super::body::Body;
+use super::http1::{self, Buffered};
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
-use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS, MAX_HEAD, Proxy};
+use super::{HANDSHAKE_TIMEOUT, MAX_HEAD, Proxy};
 use crate::ca::Alpn;
 use crate::client::session::Session;
 use crate::model::host::Host;
@@ -94,32 +96,12 @@ async fn serve_http1<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = Framed::new(stream);
-    let verdict = stream.verdict();
-    let service = service_fn(|request| {
-        let (connection, refused) = (Arc::clone(connection), verdict.take());
-        async move { Ok::<_, Infallible>(connection.serve(request, refused).await) }
-    });
-    let serving = http1_server().serve_connection(TokioIo::new(stream), service);
-    until_drained(
-        &connection.worker.proxy,
-        connection.admitted.session.as_deref(),
-        serving,
-        |serving| serving.graceful_shutdown(),
-    )
-    .await;
-}
-
-/// How HTTP/1.1 is spoken with clients, whatever carries it.
-pub(super) fn http1_server() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_headers(MAX_FIELDS)
-        .max_buf_size(MAX_HEAD)
-        .auto_date_header(false);
-    builder
+    let session = connection.admitted.session.as_deref();
+    let io = Buffered::new(stream, BytesMut::new());
+    let switched = until_ended(session, http1::serve(io, &**connection)).await.flatten();
+    if let Some((io, ahead, Body::Upgraded(upgraded))) = switched {
+        upgraded.carry(&connection.worker.proxy, session, (io, ahead)).await;
+    }
 }
 
 async fn serve_http2<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed<T>>)
@@ -128,7 +110,7 @@ where
 {
     let service = service_fn(|request| {
         let connection = Arc::clone(connection);
-        async move { Ok::<_, Infallible>(connection.serve(request, None).await) }
+        async move { Ok::<_, Infallible>(connection.serve(request).await) }
     });
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -138,36 +120,36 @@ where
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
-    until_drained(
-        &connection.worker.proxy,
-        connection.admitted.session.as_deref(),
-        serving,
-        |serving| serving.graceful_shutdown(),
-    )
-    .await;
+    let serving = until_drained(&connection.worker.proxy, serving, |s| s.graceful_shutdown());
+    until_ended(connection.admitted.session.as_deref(), serving).await;
 }
 
-/// Serves a connection to its end; when the daemon stops, to the end of the requests it has begun.
-/// When its session ends, new requests are told so for a while, and then whatever still streams is cut.
-pub(super) async fn until_drained<C>(
-    proxy: &Proxy,
+/// Serves to the end, or until the session's: then new requests are told so for a while, and whatever
+/// still streams after that is cut.
+pub(super) async fn until_ended<F: Future>(
     session: Option<&Session>,
-    serving: C,
-    shut_down: impl FnOnce(Pin<&mut C>),
-) where
+    serving: F,
+) -> Option<F::Output> {
+    let Some(session) = session else { return Some(serving.await) };
+    let ended = async {
+        session.ended().await;
+        sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        biased;
+        done = serving => Some(done),
+        () = ended => None,
+    }
+}
+
+/// Serves an HTTP/2 connection to its end; when the daemon stops, to the end of the requests it has begun.
+async fn until_drained<C>(proxy: &Proxy, serving: C, shut_down: impl FnOnce(Pin<&mut C>))
+where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut serving = std::pin::pin!(serving);
-    let ended = async {
-        match session {
-            Some(session) => session.ended().await,
-            None => std::future::pending().await,
-        }
-        sleep(LAST_WORDS).await;
-    };
     let done = tokio::select! {
         done = serving.as_mut() => done,
-        () = ended => return,
         () = proxy.draining() => {
             shut_down(serving.as_mut());
             serving.await

@@ -6,18 +6,20 @@
 
 mod agree;
 mod body;
-mod chunks;
 mod connect;
-mod framing;
+mod exchange;
 mod head;
+mod http1;
 mod intercept;
 pub mod listen;
 mod panic;
 mod peek;
 mod plain;
+mod pool;
 mod respond;
 mod serve;
 mod tunnel;
+mod upgrade;
 mod upstream;
 
 use std::sync::Arc;
@@ -36,8 +38,8 @@ use crate::net::dial::Dialer;
 use crate::net::roots::Roots;
 use crate::policy::Policy;
 
+pub use pool::Pool;
 pub use respond::status;
-pub use upstream::Pool;
 
 /// From the first byte of a request's head to its last; also for a CONNECT and a ClientHello.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +51,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// From the end of a request to the head of its answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// A body or an answer of which nothing moves because the client takes or sends nothing.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// An answer of which the upstream sends nothing more: event streams may be silent for long.
+pub const STREAM_TIMEOUT: Duration = TUNNEL_IDLE_TIMEOUT;
 /// A request's head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Header fields of a request; more are refused.

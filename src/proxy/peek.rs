@@ -30,6 +30,11 @@ impl<T: AsyncRead + Unpin> Prefixed<T> {
         Self { buffer, io }
     }
 
+    /// What was read already, and the stream.
+    pub(super) fn into_parts(self) -> (BytesMut, T) {
+        (self.buffer, self.io)
+    }
+
     /// Waits for one byte, takes none. One byte decides: a ClientHello may come in any pieces.
     pub(super) async fn speaks(&mut self) -> io::Result<Speaks> {
         if self.buffer.is_empty() && self.io.read_buf(&mut self.buffer).await? == 0 {

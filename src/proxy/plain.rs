@@ -1,27 +1,22 @@
 //! Absolute-form requests in the clear (RFC 9112 section 3.2.2): carried to hosts that no route
 //! names, never with a token, and each admitted on its own.
 
-use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use http::{Request, Response, header};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{Response, header};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::agree;
 use super::body::Body;
-use super::framing::Framed;
-use super::intercept::{http1_server, until_drained};
-use super::panic::Caught;
+use super::exchange::{self, Exchange, Kept};
+use super::http1::{self, Arrived, Buffered, Service};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
-use super::serve::{self, Exchange};
 use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
-use crate::inject::{self, LastRedactor};
+use crate::inject;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -29,83 +24,93 @@ use crate::model::target::{Scheme, Target};
 use crate::net::guard::Reach;
 
 /// Serves requests until the client is done.
-pub(super) async fn serve(worker: Arc<Worker>, stream: Prefixed<TcpStream>, uid: Option<u32>) {
-    let stream = Framed::new(stream);
-    let verdict = stream.verdict();
-    let service = service_fn(|request| {
-        let (worker, refused) = (Arc::clone(&worker), verdict.take());
-        async move {
-            let id = RequestId::new();
-            if let Some(reason) = refused {
-                let client = Client { uid, ..Client::default() };
-                return Ok(serve::malformed(&worker.proxy, &client, id, reason));
-            }
-            let answer = Caught(Box::pin(exchange(worker, uid, id, request))).await;
-            Ok::<_, Infallible>(
-                answer.unwrap_or_else(|| respond::response(Reason::InternalError.into(), id, true)),
-            )
-        }
-    });
-    let serving = http1_server().serve_connection(TokioIo::new(stream), service);
-    until_drained(&worker.proxy, None, serving, |serving| serving.graceful_shutdown()).await;
+pub(super) async fn serve<T>(worker: Arc<Worker>, stream: Prefixed<T>, uid: Option<u32>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (ahead, io) = stream.into_parts();
+    let plain = Plain { worker, uid, kept: Arc::default() };
+    // Upgrades are refused, so nothing comes back.
+    http1::serve(Buffered::new(io, ahead), &plain).await;
 }
 
-async fn exchange(
+/// One client connection in the clear.
+struct Plain {
     worker: Arc<Worker>,
     uid: Option<u32>,
-    id: RequestId,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let world = worker.proxy.world.load_full();
-    let (mut parts, body) = request.into_parts();
-    let target = match target(&parts) {
-        Ok(target) => target,
-        Err(reason) => {
-            let client = Client { uid, ..Client::default() };
-            return serve::malformed(&worker.proxy, &client, id, reason);
+    kept: Arc<Kept>,
+}
+
+impl Service for Plain {
+    async fn answer(&self, arrived: Arrived) -> Response<Body> {
+        self.exchange(RequestId::new(), arrived).await
+    }
+
+    fn refuse(&self, reason: Reason) -> Response<Body> {
+        exchange::malformed(&self.worker.proxy, &self.nobody(), RequestId::new(), reason)
+    }
+
+    fn failed(&self) -> Response<Body> {
+        respond::response(Reason::InternalError.into(), RequestId::new(), true)
+    }
+
+    async fn stopping(&self) {
+        self.worker.proxy.draining().await;
+    }
+}
+
+impl Plain {
+    /// Who asks, before anybody was admitted.
+    fn nobody(&self) -> Client {
+        Client { uid: self.uid, ..Client::default() }
+    }
+
+    async fn exchange(&self, id: RequestId, arrived: Arrived) -> Response<Body> {
+        let worker = &self.worker;
+        let world = worker.proxy.world.load_full();
+        let (mut parts, body) = arrived.request.into_parts();
+        let target = match target(&parts) {
+            Ok(target) => target,
+            Err(reason) => return exchange::malformed(&worker.proxy, &self.nobody(), id, reason),
+        };
+        let admitted = admit(worker, &world, &parts, self.uid);
+        let client = match &admitted {
+            Ok(admitted) => Arc::clone(&admitted.client),
+            Err(_) => Arc::new(self.nobody()),
+        };
+        worker.proxy.requests.fetch_add(1, Relaxed);
+        let facts = RequestFacts::new(
+            id,
+            client,
+            parts.method.clone(),
+            target.host.clone(),
+            target.port,
+            Some(parts.uri.path()),
+        );
+        let recorder = Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone());
+        let refuse = |recorder, reason| exchange::refuse(recorder, Refused::from(reason), false);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(reason) => return refuse(recorder, reason),
+        };
+        let permit = match world.policy.decide_plain(&target) {
+            Ok(permit) => permit,
+            Err(refusal) => return refuse(recorder, refusal.reason),
+        };
+        parts.headers.remove(header::PROXY_AUTHORIZATION);
+        if inject::holds_placeholder(&parts) {
+            return refuse(recorder, Reason::ForeignPlaceholder);
         }
-    };
-    let admitted = admit(&worker, &world, &parts, uid);
-    let client = match &admitted {
-        Ok(admitted) => Arc::clone(&admitted.client),
-        Err(_) => Arc::new(Client { uid, ..Client::default() }),
-    };
-    worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let method = parts.method.clone();
-    let facts = RequestFacts::new(
-        id,
-        client,
-        method,
-        target.host.clone(),
-        target.port,
-        Some(parts.uri.path()),
-    );
-    let recorder = Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone());
-    let refuse = |recorder, reason| serve::refuse(recorder, Refused::from(reason), false);
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
-        Err(reason) => return refuse(recorder, reason),
-    };
-    let permit = match world.policy.decide_plain(&target) {
-        Ok(permit) => permit,
-        Err(refusal) => return refuse(recorder, refusal.reason),
-    };
-    parts.headers.remove(header::PROXY_AUTHORIZATION);
-    if parts.headers.contains_key(header::UPGRADE) {
-        return refuse(recorder, Reason::UpgradeRefused);
+        let exchange = Exchange {
+            worker,
+            world: &world,
+            reach: if admitted.foreign { Reach::Public } else { Reach::Private },
+            client: admitted.client.key(),
+            kept: &self.kept,
+            inbound: Some(arrived.inbound),
+        };
+        exchange.forward(permit, None, recorder, parts, body).await
     }
-    if inject::holds_placeholder(&parts) {
-        return refuse(recorder, Reason::ForeignPlaceholder);
-    }
-    let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
-    let exchange = Exchange {
-        worker: &worker,
-        world: &world,
-        reach,
-        client: admitted.client.key(),
-        redactor: &LastRedactor::default(),
-    };
-    exchange.forward(permit, None, recorder, parts, body).await
 }
 
 /// What an absolute-form request is for, if it is one and nothing in it disagrees.

@@ -13,23 +13,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::agree;
-use super::body::{Body, Clean, Sent, Upload};
+use super::body::{Body, RequestBody};
+use super::exchange::{Exchange, Kept, closes, malformed, refuse};
+use super::http1::{Arrived, Inbound, Service};
 use super::panic::Caught;
 use super::respond::{self, Refused};
-use super::upstream::Key;
-use super::{MAX_FIELDS, Proxy, Worker, World};
-use crate::audit::{Decision, Event, Outcome, Recorder, RequestFacts, Written};
+use super::{MAX_FIELDS, Worker, World};
+use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
-use crate::inject::{self, LastRedactor, Redactor};
-use crate::model::client::{Client, ClientKey};
 use crate::model::id::{CredentialName, RequestId};
 use crate::model::reason::Reason;
-use crate::model::target::{Origin, Target};
+use crate::model::target::Target;
 use crate::model::token::Token;
 use crate::net::guard::Reach;
 use crate::policy::{self, Action, Permit};
@@ -42,36 +41,49 @@ pub(super) struct Connection {
     pub(super) target: Target,
     /// Token slots used on this connection: the broker's map is asked once for each.
     slots: Mutex<HashMap<CredentialName, Arc<Slot>>>,
-    redactor: LastRedactor,
+    kept: Arc<Kept>,
+}
+
+/// HTTP/1: a panic costs the connection, which has one request at a time.
+impl Service for Connection {
+    async fn answer(&self, arrived: Arrived) -> Response<Body> {
+        self.exchange(RequestId::new(), arrived.request, Some(arrived.inbound)).await
+    }
+
+    fn refuse(&self, reason: Reason) -> Response<Body> {
+        malformed(&self.worker.proxy, &self.admitted.client, RequestId::new(), reason)
+    }
+
+    fn failed(&self) -> Response<Body> {
+        respond::response(Reason::InternalError.into(), RequestId::new(), true)
+    }
+
+    async fn stopping(&self) {
+        self.worker.proxy.draining().await;
+    }
 }
 
 impl Connection {
     pub(super) fn new(worker: Arc<Worker>, admitted: Admitted, target: Target) -> Arc<Self> {
-        let (slots, redactor) = (Mutex::default(), LastRedactor::default());
-        Arc::new(Self { worker, admitted, target, slots, redactor })
+        let (slots, kept) = (Mutex::default(), Arc::default());
+        Arc::new(Self { worker, admitted, target, slots, kept })
     }
 
-    /// Serves one request of an intercepted connection; `refused`: what stood in its place had two
-    /// readings. A panic costs this request only.
-    pub(super) async fn serve(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        refused: Option<Reason>,
-    ) -> Response<Body> {
+    /// Serves one HTTP/2 request of an intercepted connection. A panic costs this request only.
+    pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let id = RequestId::new();
-        if let Some(reason) = refused {
-            return malformed(&self.worker.proxy, &self.admitted.client, id, reason);
-        }
-        match Caught(Box::pin(self.exchange(id, request))).await {
+        let request = request.map(RequestBody::http2);
+        match Caught(Box::pin(self.exchange(id, request, None))).await {
             Some(response) => response,
             None => respond::response(Reason::InternalError.into(), id, true),
         }
     }
 
     async fn exchange(
-        self: Arc<Self>,
+        &self,
         id: RequestId,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
+        inbound: Option<Arc<dyn Inbound>>,
     ) -> Response<Body> {
         let world = self.worker.proxy.world.load_full();
         let (parts, body) = request.into_parts();
@@ -99,7 +111,8 @@ impl Connection {
             world: &world,
             reach: Reach::Public,
             client: self.admitted.client.key(),
-            redactor: &self.redactor,
+            kept: &self.kept,
+            inbound,
         };
         exchange.forward(permit, token, recorder, parts, body).await
     }
@@ -129,9 +142,6 @@ impl Connection {
         agree::agree(&self.target, parts)?;
         if parts.method == Method::CONNECT {
             return Err(Reason::ConnectInTunnel);
-        }
-        if parts.headers.contains_key(header::UPGRADE) {
-            return Err(Reason::UpgradeRefused);
         }
         let facts = policy::RequestFacts {
             client: &self.admitted.client,
@@ -192,148 +202,4 @@ impl Connection {
     fn slots(&self) -> MutexGuard<'_, HashMap<CredentialName, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The second half of a request, the same for intercepted and plain ones: record, clear, send, stream.
-pub(super) struct Exchange<'a> {
-    pub(super) worker: &'a Arc<Worker>,
-    pub(super) world: &'a World,
-    pub(super) reach: Reach,
-    pub(super) client: ClientKey,
-    pub(super) redactor: &'a LastRedactor,
-}
-
-impl Exchange<'_> {
-    pub(super) async fn forward(
-        self,
-        permit: Permit,
-        token: Option<Arc<Token>>,
-        mut recorder: Recorder,
-        parts: Parts,
-        body: Incoming,
-    ) -> Response<Body> {
-        let token = token.as_deref();
-        let decision = if permit.injects() { Decision::Inject } else { Decision::Pass };
-        let written = match record(&mut recorder, decision, token) {
-            Ok(written) => written,
-            Err(reason) => return refuse(recorder, reason.into(), false),
-        };
-        let mut parts = parts;
-        set_length(&mut parts.headers, &body);
-        let cleared = match inject::clear(&permit, token, written, parts) {
-            Ok(cleared) => cleared,
-            Err(_) => return fail(recorder, Reason::MalformedRequest),
-        };
-        let origin = permit.origin().clone();
-        let key = Key {
-            client: self.client.clone(),
-            credential: credential(&permit).cloned(),
-            origin: origin.clone(),
-            generation: self.world.generation,
-            reach: self.reach,
-        };
-        let sent = Arc::new(Sent::default());
-        let upload = Upload::new(body, Arc::clone(&sent));
-        let pool = &self.worker.pool;
-        let (answer, lease) = match pool.send(self.world, key, cleared, upload).await {
-            Ok(answer) => answer,
-            // The upstream saw a body break off because the client's did.
-            Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
-            Err(reason) => return fail(recorder, reason),
-        };
-        let (head, body) = answer.into_parts();
-        // Nobody asked for another protocol: after this the bytes would mean something else.
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return fail(recorder, Reason::UpstreamAnswerInvalid);
-        }
-        let redactor = match token {
-            Some(token) => Some(self.redactor.of(token)),
-            None => self.redact_held(&origin),
-        };
-        let mut response = Response::new(());
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        let injected = token.is_some();
-        inject::clean_answer(injected, redactor.as_deref(), response.headers_mut());
-        let clean = Clean { injected, redactor };
-        response.map(|()| Body::streamed(body, head.status, recorder, clean, lease, sent))
-    }
-
-    /// A request without a token may still be answered with one: the upstream has seen those of others.
-    fn redact_held(&self, origin: &Origin) -> Option<Arc<Redactor>> {
-        let broker = &self.worker.proxy.broker;
-        let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
-            .filter_map(|name| {
-                let key = SlotKey { client: self.client.clone(), credential: name.clone() };
-                broker.held(&key)
-            })
-            .collect();
-        (!held.is_empty()).then(|| Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref))))
-    }
-}
-
-/// One length, the body's own: HTTP/2 lets several, or odd spellings, through to us.
-fn set_length(headers: &mut HeaderMap, body: &Incoming) {
-    if headers.remove(header::CONTENT_LENGTH).is_some()
-        && let Some(length) = http_body::Body::size_hint(body).exact()
-    {
-        headers.insert(header::CONTENT_LENGTH, length.into());
-    }
-}
-
-fn credential(permit: &Permit) -> Option<&CredentialName> {
-    match &permit.route()?.action {
-        Action::Inject(credential, _) => Some(credential),
-        Action::Deny | Action::Pass => None,
-    }
-}
-
-/// The decision, in the kernel's hands before anything goes upstream (invariant I9).
-pub(super) fn record(
-    recorder: &mut Recorder,
-    decision: Decision,
-    token: Option<&Token>,
-) -> Result<Written, Reason> {
-    recorder.decide(decision, token).or_else(|error| recorder.waive(error)).map_err(|error| {
-        tracing::error!(%error, "the audit record could not be written");
-        Reason::AuditUnavailable
-    })
-}
-
-/// Refused by us, before anything went upstream.
-pub(super) fn refuse(recorder: Recorder, refused: Refused, close: bool) -> Response<Body> {
-    let request = recorder.request();
-    recorder.refuse(refused.reason, Some(refused.status().as_u16()));
-    respond::response(refused, request, close)
-}
-
-/// Failed after the decision.
-fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
-    let request = recorder.request();
-    let status = Some(respond::status(reason).as_u16());
-    recorder.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
-    respond::response(reason.into(), request, closes(reason))
-}
-
-/// Refused before it could be parsed: nothing of it is written down but that.
-pub(super) fn malformed(
-    proxy: &Proxy,
-    client: &Client,
-    id: RequestId,
-    reason: Reason,
-) -> Response<Body> {
-    proxy.audit.event(Event::malformed(id, client, reason)).ok();
-    respond::response(reason.into(), id, true)
-}
-
-/// Refusals after which the connection ends: whoever disagrees about the authority or the framing once
-/// gets no second try on the same connection.
-fn closes(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::AuthorityMismatch
-            | Reason::ConnectInTunnel
-            | Reason::MalformedRequest
-            | Reason::SessionEnded
-    )
 }

@@ -1,227 +1,206 @@
-//! Sending a cleared request to its origin, and nowhere else.
-//!
-//! `send` takes only [`Cleared`]. Connections are kept by client identity, credential and origin
-//! (invariant I7), together with the TLS sessions that may resume them, and used again only in the
-//! world that made them.
+//! Sending a cleared request to its origin, and nowhere else: `send` takes only [`Cleared`].
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
 
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::body::{Sent, Upload};
-use super::{ANSWER_TIMEOUT, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
+use super::body::{Reply, Sent, Upload};
+use super::http1::{self, Connection, Exchange, Failure};
+use super::pool::{Key, Pinned, Pool, Sender, lock};
+use super::upgrade::Asked;
+use super::{ANSWER_TIMEOUT, World};
+use crate::audit::Written;
 use crate::inject::Cleared;
-use crate::model::client::ClientKey;
-use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
-use crate::model::target::{Origin, Scheme};
-use crate::net::guard::Reach;
 
-/// Idle connections kept for one key.
-const MAX_IDLE: usize = 32;
-/// Keys remembered; the one unused for longest goes first.
-const MAX_KEYS: usize = 1024;
-/// Kept a little shorter than most servers do, so that fewer die under a request.
-const KEEP: std::time::Duration = std::time::Duration::from_secs(55);
-
-/// What a connection may be shared by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) client: ClientKey,
-    pub(super) credential: Option<CredentialName>,
-    pub(super) origin: Origin,
-    pub(super) generation: u64,
-    /// How far it was dialled: a connection into a private network is not everybody's.
-    pub(super) reach: Reach,
+/// What is to be sent, beside the request itself.
+pub(super) struct Ask<'a, A, I> {
+    pub(super) world: &'a World,
+    pub(super) key: Key,
+    pub(super) pinned: &'a Pinned,
+    pub(super) upgrade: Option<Asked>,
+    /// Writes another decision before the request is sent again.
+    pub(super) again: A,
+    /// Takes 1xx answers.
+    pub(super) inform: I,
 }
 
-/// Upstream connections of one worker. The lock is never contended: all users are on one thread.
-#[derive(Default)]
-pub struct Pool {
-    shelves: Mutex<HashMap<Key, Shelf>>,
+/// The head of an answer, and where the rest comes from.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) reply: Reply,
+    pub(super) home: Home,
 }
 
-struct Shelf {
-    tls: Arc<ClientConfig>,
-    http1: Vec<(http1::SendRequest<Upload>, Instant)>,
-    http2: Option<http2::SendRequest<Upload>>,
-    used: Instant,
-}
-
-/// A connection in use; HTTP/1 goes back to its shelf after the answer.
-pub(super) struct Lease {
-    pool: std::sync::Weak<Pool>,
+/// Where a connection goes after the answer.
+pub(super) struct Home {
+    pool: Weak<Pool>,
     key: Key,
-    http1: Option<http1::SendRequest<Upload>>,
+    pinned: Option<Pinned>,
+    _stream: Option<Arc<()>>,
 }
 
-impl Lease {
-    /// Puts the connection back, for the next request of the same key.
-    pub(super) fn give_back(mut self) {
-        let (Some(pool), Some(sender)) = (self.pool.upgrade(), self.http1.take()) else { return };
-        if !sender.is_closed() {
-            pool.put(&self.key, sender);
+impl Home {
+    /// From now on the connection belongs to one client connection, and ends with it.
+    pub(super) fn pin(&mut self, pinned: &Pinned) {
+        self.pinned = Some(Arc::clone(pinned));
+    }
+
+    /// Keeps it for the next request of the same key.
+    pub(super) fn take_back(&self, connection: Connection) {
+        if let Some(pinned) = &self.pinned {
+            *lock(pinned) = Some((self.key.clone(), connection));
+        } else if let Some(pool) = self.pool.upgrade() {
+            pool.put(&self.key, connection);
         }
     }
 }
 
-enum Sender {
-    Http1(http1::SendRequest<Upload>),
-    Http2(http2::SendRequest<Upload>),
+/// Why an attempt came to nothing.
+enum Lost {
+    /// No byte of an answer came: the connection may have died before.
+    Silent(Reason),
+    /// Whatever came, it was no answer.
+    Failed(Reason),
+    /// Nothing of the request was sent.
+    Unsent(Box<Upload>),
 }
 
 impl Pool {
-    /// Sends one request. What could not be sent at all on a kept connection is sent on a new one; what
-    /// was sent is never sent again.
-    pub(super) async fn send(
+    /// Sends one request. What was not sent at all on a kept connection is sent on another. What was
+    /// sent is sent once more only if that changes nothing (a safe method, no body) and the kept
+    /// connection said nothing at all.
+    pub(super) async fn send<A, I>(
         self: &Arc<Self>,
-        world: &World,
-        key: Key,
+        mut ask: Ask<'_, A, I>,
         cleared: Cleared,
-        body: Upload,
-    ) -> Result<(Response<Incoming>, Lease), Reason> {
+        mut upload: Upload,
+    ) -> Result<Answered, Reason>
+    where
+        A: FnMut() -> Result<Written, Reason>,
+        I: FnMut(StatusCode, HeaderMap),
+    {
         // The origin of the request and that of the connection are one value: nothing can differ.
-        if *cleared.origin() != key.origin {
+        if *cleared.origin() != ask.key.origin {
             return Err(Reason::InternalError);
         }
-        let mut request = request(cleared, body)?;
-        while let Some(sender) = self.take(&key) {
-            match self.exchange(&key, sender, request).await {
-                Ok(answer) => return Ok(answer),
-                Err((reason, None)) => return Err(reason),
-                Err((_, Some(unsent))) => request = *unsent,
+        let mut request = request(cleared)?;
+        if let Some(upgrade) = ask.upgrade.take() {
+            request.extensions_mut().insert(upgrade);
+        }
+        let sent = Arc::clone(upload.sent());
+        let repeatable = request.method().is_safe() && http_body::Body::is_end_stream(&upload);
+        while let Some((sender, pinned)) = self.take(&ask, &request, repeatable).await {
+            match self.exchange(&mut ask, sender, pinned, &request, upload).await {
+                Ok(answered) => return Ok(answered),
+                Err(Lost::Unsent(unsent)) => upload = *unsent,
+                Err(Lost::Silent(_)) if repeatable => {
+                    let _another: Written = (ask.again)()?;
+                    upload = Upload::empty(sent);
+                    break;
+                }
+                Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
             }
         }
-        let sender = self.connect(world, &key).await?;
-        self.exchange(&key, sender, request).await.map_err(|(reason, _)| reason)
+        let sender = self.connect(ask.world, &ask.key, is_upgrade(&request)).await?;
+        self.exchange(&mut ask, sender, false, &request, upload).await.map_err(|lost| match lost {
+            Lost::Silent(reason) | Lost::Failed(reason) => reason,
+            Lost::Unsent(_) => Reason::UpstreamUnreachable,
+        })
     }
 
-    async fn exchange(
-        self: &Arc<Self>,
-        key: &Key,
-        sender: Sender,
-        request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Lease), (Reason, Option<Box<Request<Upload>>>)> {
-        let pool = Arc::downgrade(self);
-        let lease = |http1| Lease { pool, key: key.clone(), http1 };
-        let upload = request.body().sent();
-        let (sent, lease) = match sender {
-            Sender::Http1(mut sender) => {
-                let sent = patiently(&upload, sender.try_send_request(as_http1(request))).await;
-                (sent, lease(Some(sender)))
-            }
-            Sender::Http2(mut sender) => {
-                let sent = patiently(&upload, sender.try_send_request(request)).await;
-                (sent, lease(None))
-            }
-        };
-        match sent {
-            Some(Ok(response)) => Ok((response, lease)),
-            Some(Err(mut error)) => {
-                self.forget_http2(key);
-                let unsent = error.take_message().map(Box::new);
-                Err((reason(error.error()), unsent))
-            }
-            None => {
-                self.forget_http2(key);
-                Err((Reason::UpstreamTimeout, None))
-            }
+    /// A kept connection, and whether it is the client connection's own.
+    async fn take<A, I>(
+        &self,
+        ask: &Ask<'_, A, I>,
+        request: &Request<()>,
+        repeatable: bool,
+    ) -> Option<(Sender, bool)> {
+        if is_upgrade(request) {
+            return None;
         }
-    }
-
-    /// An HTTP/2 connection that takes no more or says no more is not asked again; HTTP/1 is off its shelf.
-    fn forget_http2(&self, key: &Key) {
-        if let Some(shelf) = self.shelves().get_mut(key) {
-            shelf.http2 = None;
+        if !repeatable {
+            // Lets the runtime look at the sockets first: a connection that the upstream has closed
+            // by now must not take a request that cannot be repeated.
+            tokio::task::yield_now().await;
         }
-    }
-
-    fn shelves(&self) -> MutexGuard<'_, HashMap<Key, Shelf>> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, key: &Key) -> Option<Sender> {
-        let mut shelves = self.shelves();
-        let shelf = shelves.get_mut(key)?;
-        shelf.used = Instant::now();
-        if let Some(sender) = shelf.http2.as_ref().filter(|sender| !sender.is_closed()) {
-            return Some(Sender::Http2(sender.clone()));
-        }
-        shelf.http2 = None;
-        shelf.http1.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < KEEP);
-        // The one used last: the others may go idle and be closed.
-        let ready = shelf.http1.iter().rposition(|(sender, _)| sender.is_ready())?;
-        Some(Sender::Http1(shelf.http1.remove(ready).0))
-    }
-
-    fn put(&self, key: &Key, sender: http1::SendRequest<Upload>) {
-        if let Some(shelf) = self.shelves().get_mut(key)
-            && shelf.http1.len() < MAX_IDLE
+        let own = lock(ask.pinned).take_if(|(key, _)| *key == ask.key);
+        if let Some((_, mut connection)) = own
+            && connection.is_quiet()
         {
-            shelf.http1.push((sender, Instant::now()));
+            return Some((Sender::Http1(connection), true));
         }
+        self.shelved(&ask.key).map(|sender| (sender, false))
     }
 
-    /// The TLS config of a key; makes room for it first.
-    fn tls(&self, world: &World, key: &Key) -> Arc<ClientConfig> {
-        let mut shelves = self.shelves();
-        if shelves.len() >= MAX_KEYS && !shelves.contains_key(key) {
-            let oldest =
-                shelves.iter().min_by_key(|(_, shelf)| shelf.used).map(|(key, _)| key.clone());
-            oldest.map(|oldest| shelves.remove(&oldest));
-        }
-        let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
-            tls: world.roots.client_config(&[b"h2", b"http/1.1"]),
-            http1: Vec::new(),
-            http2: None,
-            used: Instant::now(),
-        });
-        Arc::clone(&shelf.tls)
-    }
-
-    async fn connect(&self, world: &World, key: &Key) -> Result<Sender, Reason> {
-        let tls = self.tls(world, key);
-        let target = &key.origin.target;
-        let stream = world.dialer.dial(target, key.reach).await.map_err(|error| {
-            tracing::debug!(%target, %error, "dialling failed");
-            error.reason()
-        })?;
-        if key.origin.scheme == Scheme::Http {
-            return http1(TokioIo::new(stream)).await;
-        }
-        let stream = handshake(tls, &key.origin, stream).await?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return http1(TokioIo::new(stream)).await;
-        }
-        let sender = http2(TokioIo::new(stream)).await?;
-        if let Some(shelf) = self.shelves().get_mut(key) {
-            shelf.http2 = Some(sender.clone());
-        }
-        Ok(Sender::Http2(sender))
-    }
-
-    /// Drops connections that are closed or were idle for too long, and shelves of older worlds.
-    pub(super) fn prune(&self, generation: u64) {
-        self.shelves().retain(|key, shelf| {
-            shelf.http1.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < KEEP);
-            if shelf.http2.as_ref().is_some_and(http2::SendRequest::is_closed) {
-                shelf.http2 = None;
+    async fn exchange<A, I>(
+        self: &Arc<Self>,
+        ask: &mut Ask<'_, A, I>,
+        sender: Sender,
+        pinned: bool,
+        request: &Request<()>,
+        upload: Upload,
+    ) -> Result<Answered, Lost>
+    where
+        I: FnMut(StatusCode, HeaderMap),
+    {
+        let home = Home {
+            pool: Arc::downgrade(self),
+            key: ask.key.clone(),
+            pinned: pinned.then(|| Arc::clone(ask.pinned)),
+            _stream: match &sender {
+                Sender::Http1(_) => None,
+                Sender::Http2(shared) => Some(Arc::clone(&shared.streams)),
+            },
+        };
+        let sent = Arc::clone(upload.sent());
+        match sender {
+            Sender::Http1(connection) => {
+                let mut exchange = Box::new(Exchange::new(connection, request, upload));
+                match patiently(&sent, exchange.head(&mut ask.inform)).await {
+                    Some(Ok(answer)) => {
+                        let http1::Answer { status, headers } = answer;
+                        Ok(Answered { status, headers, reply: Reply::Http1(Some(exchange)), home })
+                    }
+                    Some(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
+                    Some(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
+                    Some(Err(Failure::Io(error))) => {
+                        tracing::debug!(%error, "an exchange with the upstream failed");
+                        Err(Lost::Failed(Reason::UpstreamUnreachable))
+                    }
+                    None => Err(Lost::Failed(Reason::UpstreamTimeout)),
+                }
             }
-            key.generation == generation && shelf.used.elapsed() < IDLE_TIMEOUT
-        });
+            Sender::Http2(mut shared) => {
+                let request = as_http2(request, upload);
+                match patiently(&sent, shared.sender.try_send_request(request)).await {
+                    Some(Ok(answer)) => {
+                        let (head, body) = answer.into_parts();
+                        let reply = Reply::Http2(body);
+                        Ok(Answered { status: head.status, headers: head.headers, reply, home })
+                    }
+                    Some(Err(mut error)) => {
+                        if let Some(unsent) = error.take_message() {
+                            return Err(Lost::Unsent(Box::new(unsent.into_body())));
+                        }
+                        let reason = reason(error.error());
+                        match reason {
+                            Reason::UpstreamUnreachable => Err(Lost::Silent(reason)),
+                            _ => Err(Lost::Failed(reason)),
+                        }
+                    }
+                    None => Err(Lost::Failed(Reason::UpstreamTimeout)),
+                }
+            }
+        }
     }
+}
+
+fn is_upgrade(request: &Request<()>) -> bool {
+    request.extensions().get::<Asked>().is_some()
 }
 
 /// Waits for an answer; the time for it begins anew as long as the upload moves.
@@ -240,59 +219,9 @@ async fn patiently<F: Future>(upload: &Sent, answer: F) -> Option<F::Output> {
     }
 }
 
-async fn handshake(
-    tls: Arc<ClientConfig>,
-    origin: &Origin,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Reason> {
-    let name = match &origin.target.host {
-        crate::model::host::Host::Ip(ip) => ServerName::from(*ip),
-        crate::model::host::Host::Name(name) => {
-            ServerName::try_from(name.to_string()).map_err(|_| Reason::UpstreamTlsInvalid)?
-        }
-    };
-    match timeout(HANDSHAKE_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%origin, %error, "TLS with the upstream failed");
-            let tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            Err(if tls { Reason::UpstreamTlsInvalid } else { Reason::UpstreamUnreachable })
-        }
-        Err(_) => Err(Reason::UpstreamTimeout),
-    }
-}
-
-async fn http1<T>(io: TokioIo<T>) -> Result<Sender, Reason>
-where
-    TokioIo<T>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (sender, connection) =
-        http1::handshake(io).await.map_err(|_| Reason::UpstreamUnreachable)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(Sender::Http1(sender))
-}
-
-async fn http2(io: TokioIo<TlsStream<TcpStream>>) -> Result<http2::SendRequest<Upload>, Reason> {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_header_list_size(super::MAX_HEAD as u32)
-        .handshake(io)
-        .await
-        .map_err(|_| Reason::UpstreamUnreachable)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(sender)
-}
-
-/// The request as it leaves, with an absolute URI: HTTP/2 makes `:scheme` and `:authority` of it.
-fn request(cleared: Cleared, body: Upload) -> Result<Request<Upload>, Reason> {
+/// The request as it leaves, with an absolute URI: HTTP/2 makes `:scheme` and `:authority` of it, HTTP/1
+/// `Host` (RFC 9112 section 3.2).
+fn request(cleared: Cleared) -> Result<Request<()>, Reason> {
     let (origin, method, path_and_query, headers) = cleared.into_parts();
     let uri = Uri::builder()
         .scheme(origin.scheme.as_str())
@@ -300,26 +229,20 @@ fn request(cleared: Cleared, body: Upload) -> Result<Request<Upload>, Reason> {
         .path_and_query(path_and_query)
         .build()
         .map_err(|_| Reason::MalformedRequest)?;
-    let mut request = Request::new(body);
+    let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
+    join_cookies(request.headers_mut());
     Ok(request)
 }
 
-/// Origin-form and a `Host` field (RFC 9112 section 3.2).
-fn as_http1(mut request: Request<Upload>) -> Request<Upload> {
-    if let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    join_cookies(request.headers_mut());
-    if let Some(path) = request.uri().path_and_query() {
-        *request.uri_mut() = Uri::from(path.clone());
-    }
-    *request.version_mut() = http::Version::HTTP_11;
-    request
+fn as_http2(request: &Request<()>, upload: Upload) -> Request<Upload> {
+    let mut http2 = Request::new(upload);
+    *http2.method_mut() = request.method().clone();
+    *http2.uri_mut() = request.uri().clone();
+    *http2.headers_mut() = request.headers().clone();
+    http2
 }
 
 /// HTTP/2 splits `Cookie` into crumbs; HTTP/1 has one field (RFC 9113 section 8.2.3).

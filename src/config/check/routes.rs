@@ -132,6 +132,20 @@ impl Check<'_> {
             let line = self.line(&list);
             clients(list.into_inner(), line, problems)
         });
+        let upgrade = route.upgrade.into_iter().filter_map(|text| {
+            let line = self.line(&text);
+            let protocol = upgrade(text.get_ref());
+            if protocol.is_none() {
+                problems.error(
+                    line,
+                    "bad-upgrade",
+                    "this protocol cannot be upgraded to",
+                    UPGRADES,
+                );
+            }
+            protocol
+        });
+        let upgrade = upgrade.collect();
         let mut env = BTreeMap::new();
         for (name, value) in route.env {
             if let Some(kind) = self.variable(&name, &value, problems) {
@@ -149,6 +163,7 @@ impl Check<'_> {
             inject: inject.unwrap_or_else(default_inject),
             env,
             clients,
+            upgrade,
             deny: route.deny,
         }
     }
@@ -228,6 +243,17 @@ fn consistent(route: &file::Route, credential: bool, line: usize, problems: &mut
             "take one of both out",
         );
     }
+}
+
+const UPGRADES: &str =
+    "one protocol name, as \"websocket\"; HTTP itself and TLS stay what they are";
+
+/// HTTP and TLS under an upgrade would be read by nobody here.
+fn upgrade(text: &str) -> Option<Box<str>> {
+    let protocol = text.to_ascii_lowercase();
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
+    let inner = ["h2", "http", "tls"].iter().any(|name| protocol.starts_with(name));
+    (!protocol.is_empty() && protocol.bytes().all(legal) && !inner).then(|| protocol.into())
 }
 
 fn default_inject() -> Inject {

@@ -43,29 +43,52 @@ enum State {
     TrailerStart,
 }
 
+/// What [`Chunks::read`] found at the front of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// So many bytes of content.
+    Data(usize),
+    /// The body has ended.
+    End,
+    /// All of the input is framing; the body goes on.
+    Framing,
+}
+
 impl Chunks {
     /// Whether the body has ended.
     pub(super) fn done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Reads on; gives the number of bytes that belong to this body. `None`: they have two readings.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Bytes of content that this chunk still has, as far as is known.
+    pub(super) fn left(&self) -> u64 {
+        if self.state == State::Data { self.size } else { 0 }
+    }
+
+    /// Takes framing from the front of `input` up to content or the end: its length, and what follows.
+    /// Bytes of trailer lines, their line ends included, are appended to `trailers`. `None`: the body
+    /// has two readings.
+    pub(super) fn read(&mut self, input: &[u8], trailers: &mut Vec<u8>) -> Option<(usize, Read)> {
         let mut at = 0;
-        while at < bytes.len() && !self.done() {
-            if self.state == State::Data {
-                let take = (bytes.len() - at).min(usize::try_from(self.size).unwrap_or(usize::MAX));
-                at += take;
-                self.size -= take as u64;
-                if self.size == 0 {
-                    self.state = State::DataCr;
+        while at < input.len() {
+            match self.state {
+                State::Data => {
+                    let most = usize::try_from(self.size).unwrap_or(usize::MAX);
+                    let take = (input.len() - at).min(most);
+                    self.size -= take as u64;
+                    if self.size == 0 {
+                        self.state = State::DataCr;
+                    }
+                    return Some((at, Read::Data(take)));
                 }
-            } else {
-                self.state = self.next(bytes[at])?;
-                at += 1;
+                State::Done => break,
+                State::Trailer | State::TrailerLf | State::TrailerStart => trailers.push(input[at]),
+                _ => {}
             }
+            self.state = self.next(input[at])?;
+            at += 1;
         }
-        Some(at)
+        Some((at, if self.done() { Read::End } else { Read::Framing }))
     }
 
     fn next(&mut self, byte: u8) -> Option<State> {
@@ -113,9 +136,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(text: &str) -> Option<(usize, bool)> {
-        let mut chunks = Chunks::default();
-        chunks.advance(text.as_bytes()).map(|read| (read, chunks.done()))
+    /// Content, trailer lines, bytes taken and whether it ended.
+    fn read(text: &str) -> Option<(String, String, usize, bool)> {
+        let (mut chunks, mut at) = (Chunks::default(), 0);
+        let (mut content, mut trailers) = (String::new(), Vec::new());
+        loop {
+            let (framing, read) = chunks.read(&text.as_bytes()[at..], &mut trailers)?;
+            at += framing;
+            if let Read::Data(length) = read {
+                content.push_str(&text[at..at + length]);
+                at += length;
+                continue;
+            }
+            let trailers = String::from_utf8(trailers).unwrap();
+            return Some((content, trailers, at, chunks.done()));
+        }
     }
 
     #[test]
@@ -125,9 +160,12 @@ mod tests {
             "5\r\nhello\r\n0\r\n\r\n",
             "A;x=\"y\"\r\n0123456789\r\n00\r\nT: v\r\nU: w\r\n\r\n",
         ] {
-            assert_eq!(read(&format!("{body}NEXT")), Some((body.len(), true)), "{body}");
+            let (_, _, taken, done) = read(&format!("{body}NEXT")).unwrap();
+            assert_eq!((taken, done), (body.len(), true), "{body}");
         }
-        assert_eq!(read("5\r\nhel"), Some((6, false)));
+        assert_eq!(read("5\r\nhel"), Some(("hel".into(), String::new(), 6, false)));
+        let (content, trailers, ..) = read("3\r\nabc\r\n1\r\nd\r\n0\r\nT: v\r\n\r\n").unwrap();
+        assert_eq!((content.as_str(), trailers.as_str()), ("abcd", "T: v\r\n\r"));
     }
 
     #[test]
@@ -160,10 +198,17 @@ mod tests {
             let mut body: String = sizes.iter().filter(|s| **s > 0).map(|s| format!("{s:x}\r\n{}\r\n", "d".repeat(*s))).collect();
             body.push_str("0\r\n\r\n");
             let cut = cut.min(body.len());
-            let mut chunks = Chunks::default();
-            prop_assert_eq!(chunks.advance(&body.as_bytes()[..cut]), Some(cut));
-            prop_assert_eq!(chunks.advance(&body.as_bytes()[cut..]), Some(body.len() - cut));
+            let (mut chunks, mut content, mut trailers) = (Chunks::default(), 0, Vec::new());
+            for mut piece in [&body.as_bytes()[..cut], &body.as_bytes()[cut..]] {
+                while !piece.is_empty() {
+                    let (framing, read) = chunks.read(piece, &mut trailers).unwrap();
+                    let Read::Data(length) = read else { break };
+                    content += length;
+                    piece = &piece[framing + length..];
+                }
+            }
             prop_assert!(chunks.done());
+            prop_assert_eq!(content, sizes.iter().sum::<usize>());
         }
     }
 }

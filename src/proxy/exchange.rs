@@ -1,0 +1,254 @@
+//! The second half of a request, the same for intercepted and plain ones: record, clear, send, clean, stream.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
+
+use super::body::{Body, Clean, Reply, RequestBody, Upload};
+use super::http1::Inbound;
+use super::pool::{Key, Pinned};
+use super::respond::{self, Refused};
+use super::upgrade::{Asked, Upgraded};
+use super::upstream::{Answered, Ask};
+use super::{Proxy, Worker, World};
+use crate::audit::{Decision, Event, Outcome, Recorder, Written};
+use crate::broker::SlotKey;
+use crate::inject::{self, LastRedactor, Redactor};
+use crate::model::client::{Client, ClientKey};
+use crate::model::id::{CredentialName, RequestId};
+use crate::model::reason::Reason;
+use crate::model::target::Origin;
+use crate::model::token::Token;
+use crate::net::guard::Reach;
+use crate::policy::{Action, Permit};
+
+/// What the exchanges of one client connection share.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The redactor used last.
+    redactor: LastRedactor,
+    /// An upstream connection that authenticated itself and belongs to this client connection.
+    pinned: Pinned,
+}
+
+/// Who asks, from where, under which world.
+pub(super) struct Exchange<'a> {
+    pub(super) worker: &'a Arc<Worker>,
+    pub(super) world: &'a World,
+    pub(super) reach: Reach,
+    pub(super) client: ClientKey,
+    pub(super) kept: &'a Arc<Kept>,
+    /// The way back for 1xx; HTTP/2 has none.
+    pub(super) inbound: Option<Arc<dyn Inbound>>,
+}
+
+impl Exchange<'_> {
+    pub(super) async fn forward(
+        self,
+        permit: Permit,
+        token: Option<Arc<Token>>,
+        mut recorder: Recorder,
+        mut parts: Parts,
+        body: RequestBody,
+    ) -> Response<Body> {
+        let token = token.as_deref();
+        let upgrade = match self.upgrade(&permit, &parts, &body) {
+            Ok(upgrade) => upgrade,
+            Err(reason) => return refuse(recorder, reason.into(), false),
+        };
+        let decision = if permit.injects() { Decision::Inject } else { Decision::Pass };
+        let written = match record(&mut recorder, decision, token) {
+            Ok(written) => written,
+            Err(reason) => return refuse(recorder, reason.into(), false),
+        };
+        let pins = token.is_none()
+            && parts.headers.get(header::AUTHORIZATION).is_some_and(is_of_connections);
+        set_length(&mut parts.headers, &body);
+        let cleared = match inject::clear(&permit, token, written, parts) {
+            Ok(cleared) => cleared,
+            Err(_) => return fail(recorder, Reason::MalformedRequest),
+        };
+        let upload = Upload::new(body);
+        let sent = Arc::clone(upload.sent());
+        let origin = permit.origin().clone();
+        let ask = Ask {
+            world: self.world,
+            key: self.key(&permit),
+            pinned: &self.kept.pinned,
+            upgrade: upgrade.clone(),
+            // Another attempt is another decision (I9).
+            again: || record(&mut recorder, decision, token),
+            inform: |status, headers| self.inform(token, status, headers),
+        };
+        let answered = match self.worker.pool.send(ask, cleared, upload).await {
+            Ok(answered) => answered,
+            // The upstream saw a body break off because the client's did.
+            Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
+            Err(reason) => return fail(recorder, reason),
+        };
+        let Answered { status, mut headers, reply, mut home } = answered;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(token, upgrade, headers, reply, recorder);
+        }
+        if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
+            home.pin(&self.kept.pinned);
+        }
+        let redactor = match token {
+            Some(token) => Some(self.kept.redactor.of(token)),
+            None => self.redact_held(&origin),
+        };
+        let injected = token.is_some();
+        inject::clean_answer(injected, redactor.as_deref(), &mut headers);
+        let clean = Clean { injected, redactor };
+        let mut response =
+            Response::new(Body::streamed(reply, status, recorder, clean, home, sent));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn key(&self, permit: &Permit) -> Key {
+        Key {
+            client: self.client.clone(),
+            credential: credential(permit).cloned(),
+            origin: permit.origin().clone(),
+            generation: self.world.generation,
+            reach: self.reach,
+        }
+    }
+
+    /// The upgrade that the request asks for and the route allows.
+    fn upgrade(
+        &self,
+        permit: &Permit,
+        parts: &Parts,
+        body: &RequestBody,
+    ) -> Result<Option<Asked>, Reason> {
+        let Some(asked) = Asked::of(parts, !body.is_end_stream())? else { return Ok(None) };
+        let allowed = permit.allows_upgrade(&asked.0);
+        // Without a way back for the 101 there is no upgrade.
+        if allowed && self.inbound.is_some() {
+            Ok(Some(asked))
+        } else {
+            Err(Reason::UpgradeRefused)
+        }
+    }
+
+    fn inform(&self, token: Option<&Token>, status: StatusCode, mut headers: HeaderMap) {
+        let Some(inbound) = &self.inbound else { return };
+        let redactor = token.map(|token| self.kept.redactor.of(token));
+        inject::clean_answer(token.is_some(), redactor.as_deref(), &mut headers);
+        inbound.inform(status, &headers);
+    }
+
+    fn switch(
+        &self,
+        token: Option<&Token>,
+        upgrade: Option<Asked>,
+        mut headers: HeaderMap,
+        reply: Reply,
+        recorder: Recorder,
+    ) -> Response<Body> {
+        // Nobody asked for this protocol: after this the bytes would mean something else.
+        let (Some(asked), Reply::Http1(Some(exchange))) = (upgrade, reply) else {
+            return fail(recorder, Reason::UpstreamAnswerInvalid);
+        };
+        if !asked.agreed(&headers) {
+            return fail(recorder, Reason::UpstreamAnswerInvalid);
+        }
+        let redactor = token.map(|token| self.kept.redactor.of(token));
+        inject::clean_answer(token.is_some(), redactor.as_deref(), &mut headers);
+        asked.confirm(&mut headers);
+        let upgraded = Upgraded::new(*exchange, recorder);
+        let mut response = Response::new(Body::Upgraded(Box::new(upgraded)));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// A request without a token may still be answered with one: the upstream has seen those of others.
+    fn redact_held(&self, origin: &Origin) -> Option<Arc<Redactor>> {
+        let broker = &self.worker.proxy.broker;
+        let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
+            .filter_map(|name| {
+                let key = SlotKey { client: self.client.clone(), credential: name.clone() };
+                broker.held(&key)
+            })
+            .collect();
+        (!held.is_empty()).then(|| Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref))))
+    }
+}
+
+/// NTLM and Negotiate (RFC 4559) authenticate the connection, not the request.
+fn is_of_connections(value: &HeaderValue) -> bool {
+    let scheme = value.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+}
+
+/// One length, the body's own: HTTP/2 lets several, or odd spellings, through to us.
+fn set_length(headers: &mut HeaderMap, body: &RequestBody) {
+    if headers.remove(header::CONTENT_LENGTH).is_some()
+        && let Some(length) = body.size_hint().exact()
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
+fn credential(permit: &Permit) -> Option<&CredentialName> {
+    match &permit.route()?.action {
+        Action::Inject(credential, _) => Some(credential),
+        Action::Deny | Action::Pass => None,
+    }
+}
+
+/// The decision, in the kernel's hands before anything goes upstream (invariant I9).
+pub(super) fn record(
+    recorder: &mut Recorder,
+    decision: Decision,
+    token: Option<&Token>,
+) -> Result<Written, Reason> {
+    recorder.decide(decision, token).or_else(|error| recorder.waive(error)).map_err(|error| {
+        tracing::error!(%error, "the audit record could not be written");
+        Reason::AuditUnavailable
+    })
+}
+
+/// Refused by us, before anything went upstream.
+pub(super) fn refuse(recorder: Recorder, refused: Refused, close: bool) -> Response<Body> {
+    let request = recorder.request();
+    recorder.refuse(refused.reason, Some(refused.status().as_u16()));
+    respond::response(refused, request, close)
+}
+
+/// Failed after the decision.
+fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
+    let request = recorder.request();
+    let status = Some(respond::status(reason).as_u16());
+    recorder.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
+    respond::response(reason.into(), request, closes(reason))
+}
+
+/// Refused before it could be parsed: nothing of it is written down but that.
+pub(super) fn malformed(
+    proxy: &Proxy,
+    client: &Client,
+    id: RequestId,
+    reason: Reason,
+) -> Response<Body> {
+    proxy.audit.event(Event::malformed(id, client, reason)).ok();
+    respond::response(reason.into(), id, true)
+}
+
+/// Refusals after which the connection ends: whoever disagrees about the authority or the framing once
+/// gets no second try on the same connection.
+pub(super) fn closes(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AuthorityMismatch
+            | Reason::ConnectInTunnel
+            | Reason::MalformedRequest
+            | Reason::SessionEnded
+    )
+}

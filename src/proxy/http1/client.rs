@@ -1,0 +1,276 @@
+//! The side towards upstreams: one request at a time on a connection, the answer's head, then its
+//! body. Whoever reads the answer drives the upload too; no task of its own does.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Sleep, sleep};
+
+use super::buffered::Buffered;
+use super::decode::{Decoder, Framing};
+use super::{BodyError, encode, head};
+use crate::proxy::body::Upload;
+
+/// Heads of 1xx before the one that counts.
+const MAX_INFORMATIONAL: u8 = 16;
+
+/// How long an upstream may take to say 100 before the body is sent all the same, as clients do it
+/// (RFC 9110 section 10.1.1).
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What an upstream connection runs over.
+pub(in super::super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// A connection without a request on it.
+pub(in super::super) struct Connection(Buffered<Box<dyn Io>>);
+
+impl Connection {
+    pub(in super::super) fn new(io: impl Io + 'static) -> Self {
+        Self(Buffered::new(Box::new(io), BytesMut::new()))
+    }
+
+    /// Whether nothing has come on it: neither its end nor an answer that nobody asked for. What is
+    /// on its way shows only once the runtime has looked.
+    pub(in super::super) fn is_quiet(&mut self) -> bool {
+        self.0.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub(in super::super) enum Failure {
+    /// It is not valid HTTP/1.1.
+    Invalid,
+    /// The connection was closed before a byte of the answer.
+    Silent,
+    /// The connection failed in the middle of the answer's head.
+    Io(io::Error),
+}
+
+/// A request on its way and the answer coming back.
+pub(in super::super) struct Exchange {
+    connection: Connection,
+    upload: Upload,
+    chunked: bool,
+    uploaded: bool,
+    /// The upstream takes no more of the upload; it may have answered all the same.
+    refused: bool,
+    no_body: bool,
+    close: bool,
+    body: Decoder,
+    seen: usize,
+    informational: u8,
+    /// The client waits for a 100 before it sends its body; a silent upstream is given this long.
+    holding: Option<Pin<Box<Sleep>>>,
+}
+
+/// The head of the answer that counts.
+pub(in super::super) struct Answer {
+    pub(in super::super) status: StatusCode,
+    pub(in super::super) headers: HeaderMap,
+}
+
+impl Exchange {
+    /// Writes the head of `request` (its URI absolute) into the connection's buffer.
+    pub(in super::super) fn new(
+        mut connection: Connection,
+        request: &Request<()>,
+        upload: Upload,
+    ) -> Self {
+        let size = upload.size_hint().exact();
+        let framing = match size {
+            // A request without a body has no framing, unless its method suggests one (RFC 9110 section 8.6).
+            Some(0) if !has_content(request.method()) => encode::Body::Close,
+            Some(length) => encode::Body::Length(length),
+            None => encode::Body::Chunked,
+        };
+        let out = connection.0.output();
+        encode::request_line(out, request.method(), request.uri());
+        encode::fields(out, request.headers(), framing);
+        if let Some(upgrade) = request.extensions().get::<super::super::upgrade::Asked>() {
+            encode::field(out, b"connection", b"upgrade");
+            encode::field(out, b"upgrade", upgrade.0.as_bytes());
+        }
+        out.extend_from_slice(encode::CRLF);
+        Self {
+            connection,
+            uploaded: upload.is_end_stream(),
+            chunked: size.is_none(),
+            upload,
+            refused: false,
+            no_body: request.method() == Method::HEAD,
+            close: false,
+            body: Decoder::new(Framing::Length(0)),
+            seen: 0,
+            informational: 0,
+            holding: head::expects_continue(request.headers()).then(|| Box::pin(sleep(PATIENCE))),
+        }
+    }
+
+    /// Sends, and waits for the head that counts; 1xx before it go to `inform`.
+    pub(in super::super) async fn head(
+        &mut self,
+        mut inform: impl FnMut(StatusCode, HeaderMap),
+    ) -> Result<Answer, Failure> {
+        poll_fn(|cx| self.poll_head(&mut inform, cx)).await
+    }
+
+    fn poll_head(
+        &mut self,
+        inform: &mut impl FnMut(StatusCode, HeaderMap),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer, Failure>> {
+        self.drive(cx);
+        loop {
+            let io = &mut self.connection.0;
+            if let Some(end) = head::end(&io.input, self.seen) {
+                self.seen = 0;
+                let bytes = io.input.split_to(end).freeze();
+                match self.take(&bytes)? {
+                    Some(answer) => return Poll::Ready(Ok(answer)),
+                    None => {
+                        let Some(head) = head::answer(&bytes) else { continue };
+                        if head.status == StatusCode::CONTINUE {
+                            self.holding = None;
+                        }
+                        inform(head.status, head.headers);
+                        self.drive(cx);
+                        continue;
+                    }
+                }
+            }
+            if io.input.len() > head::MAX_ANSWER_HEAD {
+                return Poll::Ready(Err(Failure::Invalid));
+            }
+            self.seen = io.input.len();
+            match ready!(io.poll_fill(cx)) {
+                Ok(0) if io.input.is_empty() && self.informational == 0 => {
+                    return Poll::Ready(Err(Failure::Silent));
+                }
+                Ok(0) => return Poll::Ready(Err(Failure::Invalid)),
+                Ok(_) => {}
+                Err(error) if io.input.is_empty() && self.informational == 0 => {
+                    tracing::debug!(%error, "an upstream connection ended");
+                    return Poll::Ready(Err(Failure::Silent));
+                }
+                Err(error) => return Poll::Ready(Err(Failure::Io(error))),
+            }
+        }
+    }
+
+    /// Reads a whole head. `None`: a 1xx.
+    fn take(&mut self, bytes: &Bytes) -> Result<Option<Answer>, Failure> {
+        let head = head::answer(bytes).ok_or(Failure::Invalid)?;
+        let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if head.status.is_informational() && !switched {
+            self.informational += 1;
+            if self.informational > MAX_INFORMATIONAL {
+                return Err(Failure::Invalid);
+            }
+            return Ok(None);
+        }
+        let bare = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let framing =
+            if self.no_body || bare || switched { Framing::Length(0) } else { head.framing };
+        self.close = head.close || framing == Framing::Close;
+        self.body = Decoder::new(framing);
+        Ok(Some(Answer { status: head.status, headers: head.headers }))
+    }
+
+    /// Moves the upload on as far as it goes. Errors are found by whoever reads: an upstream may
+    /// refuse the rest of an upload and answer.
+    pub(in super::super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if self.refused {
+            return;
+        }
+        if self.holding.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready()) {
+            self.holding = None;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
+            tracing::debug!(%error, "an upload ended early");
+            self.refused = true;
+        }
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let io = &mut self.connection.0;
+        loop {
+            while !self.uploaded && self.holding.is_none() && io.has_room() {
+                match Pin::new(&mut self.upload).poll_frame(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(None) => {
+                        self.uploaded = true;
+                        if self.chunked {
+                            encode::last_chunk(io.output(), None);
+                        }
+                    }
+                    Poll::Ready(Some(frame)) => {
+                        // Trailers stay behind: `Upload` gives none.
+                        let Ok(content) = frame?.into_data() else { continue };
+                        if self.chunked && !content.is_empty() {
+                            encode::chunk(io.output(), &content);
+                            io.push(content, encode::CRLF);
+                        } else {
+                            io.push(content, b"");
+                        }
+                    }
+                }
+            }
+            if !io.has_output() {
+                return if self.uploaded { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            ready!(io.poll_flush(cx))?;
+        }
+    }
+
+    /// The next frame of the answer's body.
+    pub(in super::super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.uploaded || self.connection.0.has_output() {
+            self.drive(cx);
+        }
+        self.body.poll(&mut self.connection.0, cx)
+    }
+
+    /// Whether the answer was read to its end.
+    pub(in super::super) fn done(&self) -> bool {
+        self.body.done()
+    }
+
+    pub(in super::super) fn size(&self) -> SizeHint {
+        self.body.size()
+    }
+
+    /// The connection, if it may carry another request.
+    pub(in super::super) fn into_connection(self) -> Option<Connection> {
+        let io = &self.connection.0;
+        let clean = self.uploaded && !self.refused && !io.has_output() && io.input.is_empty();
+        (clean && self.body.done() && !self.close && !io.ended).then_some(self.connection)
+    }
+
+    /// The stream and what was read behind the head: after a 101 it is no longer ours to read.
+    pub(in super::super) fn into_stream(self) -> (Box<dyn Io>, BytesMut) {
+        self.connection.0.into_parts()
+    }
+}
+
+fn has_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}

@@ -1,0 +1,88 @@
+//! Writing heads and chunks.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+/// What ends a chunk.
+pub(super) const CRLF: &[u8] = b"\r\n";
+
+/// How the body that follows a head is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// As the fields of the head say, or not at all: HEAD, 204 and 304.
+    AsNamed,
+    /// Chunked.
+    Chunked,
+    /// By closing.
+    Close,
+    /// A length in bytes.
+    Length(u64),
+}
+
+/// `method target HTTP/1.1`, origin-form, with `Host`.
+pub(super) fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if let Some(authority) = uri.authority() {
+        field(out, b"host", authority.as_str().as_bytes());
+    }
+}
+
+/// Always of this version: we speak for ourselves (RFC 9110 section 2.5).
+pub(super) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    // Canonical, or none: the upstream's own words end here, as they would over HTTP/2.
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(CRLF);
+}
+
+/// The fields, but for those that frame the body or speak of the connection, which are ours.
+pub(super) fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body) {
+    for (name, value) in headers {
+        let ours = *name == CONNECTION
+            || *name == TRANSFER_ENCODING
+            || (*name == CONTENT_LENGTH && body != Body::AsNamed);
+        if !ours {
+            field(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    match body {
+        Body::Chunked => field(out, b"transfer-encoding", b"chunked"),
+        Body::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{length}\r\n");
+        }
+        Body::AsNamed | Body::Close => {}
+    }
+}
+
+pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(CRLF);
+}
+
+/// The line in front of a chunk.
+pub(super) fn chunk(out: &mut Vec<u8>, content: &Bytes) {
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{:x}\r\n", content.len());
+}
+
+/// The last chunk, with what trails it.
+pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        field(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    out.extend_from_slice(CRLF);
+}

@@ -1,0 +1,356 @@
+//! Heads of requests and answers, each with one reading (RFC 9112). `httparse` reads the lines; what
+//! it tolerates and other readers take otherwise is refused here.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, request,
+};
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+
+use super::decode::Framing;
+use crate::model::reason::Reason;
+use crate::proxy::{MAX_FIELDS, MAX_HEAD, MAX_URI};
+
+/// The head of an answer, in bytes.
+pub(super) const MAX_ANSWER_HEAD: usize = 128 * 1024;
+/// Its fields.
+const MAX_ANSWER_FIELDS: usize = 256;
+
+/// The head of a request that has one reading.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) parts: request::Parts,
+    pub(super) framing: Framing,
+    /// The client wants the connection closed after the answer.
+    pub(super) close: bool,
+}
+
+/// The head of an answer that has one reading.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Not looked at where the status or the request's method say that there is no body.
+    pub(super) framing: Framing,
+    pub(super) close: bool,
+}
+
+/// Length of the head at the front of `bytes`; `seen`: how much was searched before.
+pub(in super::super) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
+    let from = seen.saturating_sub(3);
+    memchr::memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
+}
+
+/// Why a head that is not whole yet is too long already, if it is.
+pub(super) fn too_long(head: &[u8]) -> Option<Reason> {
+    match memchr::memchr(b'\n', &head[..head.len().min(MAX_URI + 64)]) {
+        None if head.len() > MAX_URI + 64 => Some(Reason::UriTooLong),
+        _ if head.len() > MAX_HEAD => Some(Reason::HeadersTooLarge),
+        _ => None,
+    }
+}
+
+/// Parses the lines of a whole request head, strictly.
+pub(in super::super) fn lines<'h, 'b>(
+    head: &'b [u8],
+    fields: &'h mut [MaybeUninit<Header<'b>>; MAX_FIELDS],
+) -> Result<httparse::Request<'h, 'b>, Reason> {
+    if head.len() > MAX_HEAD {
+        return Err(Reason::HeadersTooLarge);
+    }
+    if !lines_end_in_crlf(head) {
+        return Err(Reason::MalformedRequest);
+    }
+    let mut request = httparse::Request::new(&mut []);
+    match ParserConfig::default().parse_request_with_uninit_headers(&mut request, head, fields) {
+        Ok(Status::Complete(_)) => Ok(request),
+        Err(httparse::Error::TooManyHeaders) => Err(Reason::HeadersTooLarge),
+        Ok(Status::Partial) | Err(_) => Err(Reason::MalformedRequest),
+    }
+}
+
+/// No bare CR or LF, which other readers take for line ends.
+fn lines_end_in_crlf(head: &[u8]) -> bool {
+    let alone = |at: usize, byte: u8| match byte {
+        b'\n' => at == 0 || head[at - 1] != b'\r',
+        _ => head.get(at + 1) != Some(&b'\n'),
+    };
+    !memchr::memchr2_iter(b'\r', b'\n', head).any(|at| alone(at, head[at]))
+}
+
+/// A whole request head.
+pub(super) fn request(head: &Bytes) -> Result<RequestHead, Reason> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let lines = lines(head, &mut fields)?;
+    let target = lines.path.unwrap_or_default().as_bytes();
+    if target.len() > MAX_URI {
+        return Err(Reason::UriTooLong);
+    }
+    let malformed = Reason::MalformedRequest;
+    let uri = uri(head, target).ok_or(malformed)?;
+    let method = lines.method.unwrap_or_default();
+    let http11 = lines.version == Some(1);
+    let framing = request_framing(lines.headers, http11).ok_or(malformed)?;
+    let mut parts = Request::new(()).into_parts().0;
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| malformed)?;
+    parts.uri = uri;
+    parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    parts.headers = header_map(head, lines.headers).ok_or(malformed)?;
+    let close = !http11 || names(&parts.headers, "close");
+    Ok(RequestHead { parts, framing, close })
+}
+
+/// The forms of RFC 9112 section 3.2. A fragment would be cut off, other bytes be read differently by
+/// different servers. Authority-form belongs to CONNECT, which is refused later by name.
+fn uri(head: &Bytes, target: &[u8]) -> Option<Uri> {
+    let plain = target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#');
+    let form = target.starts_with(b"/")
+        || target == b"*"
+        || memchr::memmem::find(target, b"://").is_some()
+        || !target.contains(&b'/');
+    if !plain || !form {
+        return None;
+    }
+    Uri::from_maybe_shared(head.slice_ref(target)).ok()
+}
+
+/// The fields as a map whose values are parts of `head`: nothing is copied.
+fn header_map(head: &Bytes, fields: &[Header<'_>]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(fields.len() + 2);
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        // An empty value may point anywhere.
+        let value = match field.value {
+            [] => HeaderValue::from_static(""),
+            value => HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?,
+        };
+        map.try_append(name, value).ok()?;
+    }
+    Some(map)
+}
+
+/// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether `Connection` names `token`.
+pub(super) fn names(headers: &HeaderMap, token: &str) -> bool {
+    let is = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
+    headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(is))
+}
+
+/// `None`: the request has two readings.
+fn request_framing(fields: &[Header<'_>], http11: bool) -> Option<Framing> {
+    // A twin with `_` frames the message for some servers and not for us: nobody needs it.
+    let twin = |field: &&Header<'_>| {
+        is_twin(field.name, &CONTENT_LENGTH) || is_twin(field.name, &TRANSFER_ENCODING)
+    };
+    if fields.iter().any(|field| twin(&field)) {
+        return None;
+    }
+    Some(framing(fields, http11)?.unwrap_or(Framing::Length(0)))
+}
+
+/// What the fields say of the body, if anything. The outer `None`: they disagree.
+fn framing(fields: &[Header<'_>], http11: bool) -> Option<Option<Framing>> {
+    let mut framing = None;
+    for field in fields {
+        let found = if is(field.name, &CONTENT_LENGTH) {
+            Framing::Length(parse_length(field.value)?)
+        } else if is(field.name, &TRANSFER_ENCODING) {
+            // One coding, spelt plainly, and only where the version knows it.
+            let plain = http11 && field.value.eq_ignore_ascii_case(b"chunked");
+            plain.then_some(Framing::Chunked)?
+        } else {
+            continue;
+        };
+        if framing.replace(found).is_some() {
+            return None;
+        }
+    }
+    Some(framing)
+}
+
+fn is(name: &str, field: &HeaderName) -> bool {
+    name.eq_ignore_ascii_case(field.as_str())
+}
+
+/// The name with `_` for `-`, which some servers read as the same.
+fn is_twin(name: &str, field: &HeaderName) -> bool {
+    let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    let field = field.as_str();
+    name.len() == field.len() && name.contains('_') && name.bytes().zip(field.bytes()).all(same)
+}
+
+/// Digits only: no sign, no list, no leading zeros.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits =
+        value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || value.first() != Some(&b'0'));
+    if !digits || value.is_empty() {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// A whole head of an answer. `None`: it is not valid, or has two readings.
+pub(super) fn answer(head: &Bytes) -> Option<AnswerHead> {
+    if !lines_end_in_crlf(head) {
+        return None;
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_ANSWER_FIELDS];
+    let mut lines = httparse::Response::new(&mut []);
+    let parsed =
+        ParserConfig::default().parse_response_with_uninit_headers(&mut lines, head, &mut fields);
+    let Ok(Status::Complete(_)) = parsed else { return None };
+    let http11 = lines.version == Some(1);
+    let status = StatusCode::from_u16(lines.code?).ok()?;
+    let framing = framing(lines.headers, http11)?.unwrap_or(Framing::Close);
+    let headers = header_map(head, lines.headers)?;
+    let close = !http11 || names(&headers, "close");
+    Some(AnswerHead { status, headers, framing, close })
+}
+
+/// Trailer lines, each with its CRLF, and an empty one.
+pub(super) fn trailers(lines: Bytes) -> Option<HeaderMap> {
+    let mut fields = [EMPTY_HEADER; MAX_FIELDS];
+    match httparse::parse_headers(&lines, &mut fields) {
+        Ok(Status::Complete((_, fields))) => header_map(&lines, fields),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<RequestHead, Reason> {
+        request(&Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn framed(lines: &str) -> Result<Framing, Reason> {
+        read(&format!("POST /x HTTP/1.1\r\nHost: a\r\n{lines}\r\n")).map(|head| head.framing)
+    }
+
+    #[test]
+    fn one_reading() {
+        assert_eq!(framed("").unwrap(), Framing::Length(0));
+        assert_eq!(framed("Content-Length: 5\r\n").unwrap(), Framing::Length(5));
+        assert_eq!(framed("Transfer-Encoding: Chunked\r\n").unwrap(), Framing::Chunked);
+        let head =
+            read("GET /a?b HTTP/1.1\r\nHost: a\r\nX: caf\u{e9}\r\nE:\r\nX:  z \r\n\r\n").unwrap();
+        assert_eq!(head.parts.uri, "/a?b");
+        let values: Vec<_> = head.parts.headers.get_all("x").iter().map(|v| v.as_bytes()).collect();
+        assert_eq!(values, ["caf\u{e9}".as_bytes(), b"z"]);
+        assert_eq!(head.parts.headers["e"], "");
+        assert!(!head.close);
+        assert!(read("GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n").unwrap().close);
+        assert!(read("GET / HTTP/1.0\r\n\r\n").unwrap().close);
+        for target in ["*", "http://a/b", "a:443"] {
+            assert!(read(&format!("GET {target} HTTP/1.1\r\n\r\n")).is_ok(), "{target}");
+        }
+    }
+
+    #[test]
+    fn two_readings() {
+        for lines in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 05\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content_Length: 5\r\n",
+            "content_LENGTH: 5\r\nX: y\r\nContent-Length: 5\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: \"chunked\"\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer_Encoding: chunked\r\n",
+            "X: a\n",
+            "X: a\rb\r\n",
+            "X: a\r\n b\r\n",
+            "X : a\r\n",
+            "X: a\0\r\n",
+        ] {
+            assert_eq!(framed(lines), Err(Reason::MalformedRequest), "{lines:?}");
+        }
+        let get =
+            |target: &str| read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).map(drop);
+        for target in ["/a#b", "/a b", "/caf\u{e9}", " /a", "v1/a", "/<a>", "http://"] {
+            assert_eq!(get(target), Err(Reason::MalformedRequest), "{target}");
+        }
+        assert_eq!(get(&format!("/{}", "a".repeat(MAX_URI))), Err(Reason::UriTooLong));
+        let old = read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").map(drop);
+        assert_eq!(old, Err(Reason::MalformedRequest));
+        let many: String = (0..=MAX_FIELDS).map(|n| format!("x-{n}: y\r\n")).collect();
+        assert_eq!(framed(&many), Err(Reason::HeadersTooLarge));
+    }
+
+    #[test]
+    fn too_long_before_the_end() {
+        let endless = [b"GET /", &[b'a'; MAX_URI][..], &[b'b'; 100]].concat();
+        assert_eq!(too_long(&endless), Some(Reason::UriTooLong));
+        assert_eq!(too_long(&endless[..MAX_URI]), None);
+        let fields = [b"GET / HTTP/1.1\r\n", &[b'a'; MAX_HEAD][..]].concat();
+        assert_eq!(too_long(&fields), Some(Reason::HeadersTooLarge));
+    }
+
+    fn answered(text: &str) -> Option<(u16, Framing, bool)> {
+        let head = answer(&Bytes::copy_from_slice(text.as_bytes()))?;
+        Some((head.status.as_u16(), head.framing, head.close))
+    }
+
+    #[test]
+    fn answers() {
+        assert_eq!(answered("HTTP/1.1 200 OK\r\n\r\n"), Some((200, Framing::Close, false)));
+        assert_eq!(
+            answered("HTTP/1.1 200\r\ncontent-length: 3\r\n\r\n"),
+            Some((200, Framing::Length(3), false))
+        );
+        assert_eq!(
+            answered("HTTP/1.1 404 N\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"),
+            Some((404, Framing::Chunked, true))
+        );
+        for text in [
+            "SMTP ready\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\n\n",
+            "HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA\0: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(answered(text), None, "{text:?}");
+        }
+        let many: String = (0..=MAX_ANSWER_FIELDS).map(|n| format!("x-{n}: y\r\n")).collect();
+        assert_eq!(answered(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = request(&Bytes::from(bytes.clone()));
+            let _ = answer(&Bytes::from(bytes.clone()));
+            let _ = trailers(Bytes::from(bytes.clone()));
+            for first in ["GET / HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"] {
+                let mut head = first.as_bytes().to_vec();
+                head.extend(&bytes);
+                head.extend(b"\r\n\r\n");
+                let _ = request(&Bytes::from(head.clone()));
+                let _ = answer(&Bytes::from(head));
+            }
+        }
+    }
+}

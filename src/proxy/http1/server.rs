@@ -1,0 +1,320 @@
+//! The side towards clients: heads in, answers out, one after the other on one connection.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::buffered::Buffered;
+use super::decode::{Decoder, Framing};
+use super::head::RequestHead;
+use super::watchdog::Watchdog;
+use super::writer::{Written, write};
+use super::{BodyError, encode, head};
+use crate::model::reason::Reason;
+use crate::proxy::body::{Body, RequestBody};
+use crate::proxy::{HEAD_TIMEOUT, IDLE_TIMEOUT};
+
+/// Pipelined bytes taken while an answer is under way.
+const MAX_AHEAD: usize = 16 * 1024;
+/// What is still read of an upload after its answer, so that the answer is not lost in a reset.
+const MAX_LINGER: usize = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What answers requests.
+pub(in super::super) trait Service: Sync {
+    /// Answers one request. A panic costs this request, and then its connection.
+    fn answer(&self, arrived: Arrived) -> impl Future<Output = Response<Body>> + Send;
+    /// What to say to a head that has no one reading, or none in time.
+    fn refuse(&self, reason: Reason) -> Response<Body>;
+    /// What to say after a panic.
+    fn failed(&self) -> Response<Body>;
+    /// Resolves when no further request is wanted.
+    fn stopping(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A request, and the way back for 1xx answers.
+pub(in super::super) struct Arrived {
+    pub(in super::super) request: Request<RequestBody>,
+    pub(in super::super) inbound: Arc<dyn Inbound>,
+}
+
+/// A connection as its request sees it.
+pub(in super::super) trait Inbound: Send + Sync {
+    /// The next frame of the request's body.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+    /// Whether the body was read to its end.
+    fn done(&self) -> bool;
+    /// What is known of its length.
+    fn size(&self) -> SizeHint;
+    /// Passes on a 1xx answer (RFC 9110 section 15.2).
+    fn inform(&self, status: StatusCode, headers: &HeaderMap);
+}
+
+impl fmt::Debug for dyn Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inbound")
+    }
+}
+
+/// Shared by the connection's loop and the body of its request, which run in one task: the lock is
+/// never waited for.
+pub(super) struct Shared<T>(Mutex<Half<T>>);
+
+pub(super) struct Half<T> {
+    pub(super) io: Buffered<T>,
+    pub(super) body: Decoder,
+    /// The client knows 1xx.
+    pub(super) http11: bool,
+    /// It waits for a 100 before it sends its body.
+    waits: bool,
+}
+
+impl<T> Shared<T> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Half<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Half { io, body, waits, .. } = &mut *self.lock();
+        // Whoever reads the body wants it.
+        if std::mem::take(waits) && io.input.is_empty() && io.has_room() {
+            encode::status_line(io.output(), StatusCode::CONTINUE);
+            io.output().extend_from_slice(encode::CRLF);
+        }
+        // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows below.
+        if io.has_output() {
+            let _ = io.poll_flush(cx);
+        }
+        body.poll(io, cx)
+    }
+
+    fn done(&self) -> bool {
+        self.lock().body.done()
+    }
+
+    fn size(&self) -> SizeHint {
+        self.lock().body.size()
+    }
+
+    fn inform(&self, status: StatusCode, headers: &HeaderMap) {
+        let Half { io, http11, waits, .. } = &mut *self.lock();
+        if status == StatusCode::CONTINUE {
+            *waits = false;
+        }
+        if *http11 && io.has_room() {
+            encode::status_line(io.output(), status);
+            encode::fields(io.output(), headers, encode::Body::Close);
+            io.output().extend_from_slice(encode::CRLF);
+        }
+    }
+}
+
+/// What came next on a connection.
+enum Next {
+    End,
+    Refused(Reason),
+    Request(RequestHead),
+}
+
+/// Serves a connection to its end. After an upgrade it gives the stream back, with what was read from
+/// it, and the answer's body, which holds the upstream's.
+pub(in super::super) async fn serve<T, S>(
+    io: Buffered<T>,
+    service: &S,
+) -> Option<(T, BytesMut, Body)>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let half = Half { io, body: Decoder::new(Framing::Length(0)), http11: true, waits: false };
+    let shared = Arc::new(Shared(Mutex::new(half)));
+    let mut watchdog = Watchdog::default();
+    let mut stopping = pin!(service.stopping());
+    let mut stop = false;
+    loop {
+        let (answer, method, close) = match next(&shared, &mut watchdog, stopping.as_mut()).await {
+            Next::End => break,
+            Next::Refused(reason) => (service.refuse(reason), Method::GET, true),
+            Next::Request(head) => {
+                let (method, close) = (head.parts.method.clone(), head.close);
+                match answer(&shared, service, head).await {
+                    Some(answer) => (answer, method, close),
+                    None => return None,
+                }
+            }
+        };
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return switch(shared, answer).await;
+        }
+        stop = stop || poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
+        match write(&shared, &mut watchdog, answer, &method, close || stop).await {
+            Written::Whole { close: false } => {}
+            Written::Whole { close: true } => break,
+            // No end of the stream is said: the client must not take what it got for all.
+            Written::Broken => return None,
+        }
+    }
+    linger(&shared).await;
+    None
+}
+
+/// Waits for the next head.
+async fn next<T: AsyncRead + Unpin>(
+    shared: &Shared<T>,
+    watchdog: &mut Watchdog,
+    mut stopping: Pin<&mut impl Future<Output = ()>>,
+) -> Next {
+    watchdog.expect(IDLE_TIMEOUT);
+    let (mut seen, mut begun) = (0, false);
+    let next = poll_fn(|cx| {
+        let mut half = shared.lock();
+        let polled = half.poll_head(&mut seen, cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        if half.io.input.is_empty() {
+            // An idle connection holds no buffer.
+            half.io.input = BytesMut::new();
+            if stopping.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Next::End);
+            }
+        } else if !begun {
+            begun = true;
+            watchdog.expect(HEAD_TIMEOUT);
+        }
+        ready!(watchdog.poll(cx));
+        Poll::Ready(if begun { Next::Refused(Reason::ClientTimeout) } else { Next::End })
+    });
+    let next = next.await;
+    watchdog.rest();
+    next
+}
+
+impl<T: AsyncRead + Unpin> Half<T> {
+    fn poll_head(&mut self, seen: &mut usize, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            // RFC 9112 section 2.2: an empty line before a request is let pass.
+            if self.io.input.starts_with(b"\r\n") {
+                self.io.input.advance(2);
+                *seen = 0;
+            }
+            if let Some(end) = head::end(&self.io.input, *seen) {
+                let bytes = self.io.input.split_to(end).freeze();
+                return Poll::Ready(match head::request(&bytes) {
+                    Ok(head) => Next::Request(head),
+                    Err(reason) => Next::Refused(reason),
+                });
+            }
+            if let Some(reason) = head::too_long(&self.io.input) {
+                return Poll::Ready(Next::Refused(reason));
+            }
+            *seen = self.io.input.len();
+            if self.io.ended {
+                return Poll::Ready(Next::End);
+            }
+            // A client that goes in the middle of a head is told nothing.
+            if ready!(self.io.poll_fill(cx)).is_err() {
+                return Poll::Ready(Next::End);
+            }
+        }
+    }
+
+    /// Reads ahead while an answer is under way, to see whether the client is still there. One that
+    /// said it will send no more may still read. `false`: it is gone.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.body.done() && !self.io.ended && self.io.input.len() < MAX_AHEAD {
+            match self.io.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Has the request answered. `None`: the client went away meanwhile.
+async fn answer<T, S>(
+    shared: &Arc<Shared<T>>,
+    service: &S,
+    head: RequestHead,
+) -> Option<Response<Body>>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
+{
+    let inbound: Arc<dyn Inbound> = Arc::clone(shared) as _;
+    let body = {
+        let mut half = shared.lock();
+        half.body = Decoder::new(head.framing);
+        half.http11 = head.parts.version == Version::HTTP_11;
+        half.waits = half.http11 && head::expects_continue(&head.parts.headers);
+        if half.body.done() { RequestBody::Empty } else { RequestBody::Http1(Arc::clone(&inbound)) }
+    };
+    let request = Request::from_parts(head.parts, body);
+    let mut answering = pin!(service.answer(Arrived { request, inbound }));
+    poll_fn(|cx| {
+        // After a panic the future is never polled again, only dropped (I12).
+        match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
+            Ok(Poll::Ready(answer)) => return Poll::Ready(Some(answer)),
+            Err(_) => return Poll::Ready(Some(service.failed())),
+            Ok(Poll::Pending) => {}
+        }
+        let mut half = shared.lock();
+        let told = !half.io.has_output() || !matches!(half.io.poll_flush(cx), Poll::Ready(Err(_)));
+        if told && half.watch(cx) { Poll::Pending } else { Poll::Ready(None) }
+    })
+    .await
+}
+
+/// Says 101 and hands the stream over.
+async fn switch<T>(shared: Arc<Shared<T>>, answer: Response<Body>) -> Option<(T, BytesMut, Body)>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let (head, body) = answer.into_parts();
+    {
+        let Half { io, .. } = &mut *shared.lock();
+        encode::status_line(io.output(), head.status);
+        encode::fields(io.output(), &head.headers, encode::Body::Close);
+        encode::field(io.output(), CONNECTION.as_str().as_bytes(), UPGRADE.as_str().as_bytes());
+        io.output().extend_from_slice(encode::CRLF);
+    }
+    poll_fn(|cx| shared.lock().io.poll_flush(cx)).await.ok()?;
+    // The request had no body and is over: nobody else holds the connection.
+    let half = Arc::into_inner(shared)?.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (io, input) = half.io.into_parts();
+    Some((io, input, body))
+}
+
+/// Lets the client read the answer before unread bytes of its own reset the connection.
+async fn linger<T: AsyncRead + AsyncWrite + Unpin>(shared: &Shared<T>) {
+    let mut left = MAX_LINGER;
+    let drained = poll_fn(|cx| {
+        let mut half = shared.lock();
+        ready!(half.io.poll_flush(cx))?;
+        ready!(half.io.poll_shutdown(cx))?;
+        loop {
+            half.io.input.clear();
+            let read = ready!(half.io.poll_fill(cx))?;
+            left = left.saturating_sub(read);
+            if read == 0 || left == 0 {
+                return Poll::Ready(std::io::Result::Ok(()));
+            }
+        }
+    });
+    let _ = timeout(LINGER, drained).await;
+}

@@ -1,0 +1,155 @@
+//! Writing an answer to a client as it comes from upstream.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::{Body as _, Frame};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::buffered::Buffered;
+use super::server::{Half, Shared};
+use super::watchdog::Watchdog;
+use super::{encode, head};
+use crate::model::reason::Reason;
+use crate::proxy::body::Body;
+use crate::proxy::{STALL_TIMEOUT, STREAM_TIMEOUT};
+
+/// How an answer went.
+pub(super) enum Written {
+    /// The client is gone, or must see an error.
+    Broken,
+    /// Whole; whether the connection may go on.
+    Whole { close: bool },
+}
+
+/// How the answer to this request is framed (RFC 9112 section 6).
+fn framing(answer: &Response<Body>, method: &Method, http11: bool) -> encode::Body {
+    let bare = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    match answer.body().size_hint().exact() {
+        _ if bare || *method == Method::HEAD => encode::Body::AsNamed,
+        Some(length) => encode::Body::Length(length),
+        None if http11 => encode::Body::Chunked,
+        None => encode::Body::Close,
+    }
+}
+
+/// Writes an answer as it comes.
+pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared<T>,
+    watchdog: &mut Watchdog,
+    answer: Response<Body>,
+    method: &Method,
+    close: bool,
+) -> Written {
+    let http11 = shared.lock().http11;
+    let framing = framing(&answer, method, http11);
+    let (head, mut body) = answer.into_parts();
+    let close = close || framing == encode::Body::Close || head::names(&head.headers, "close");
+    {
+        let Half { io, .. } = &mut *shared.lock();
+        encode::status_line(io.output(), head.status);
+        encode::fields(io.output(), &head.headers, framing);
+        if close {
+            encode::field(io.output(), b"connection", b"close");
+        }
+        io.output().extend_from_slice(encode::CRLF);
+    }
+    let mut writer = Writer { framing, ended: framing == encode::Body::AsNamed };
+    watchdog.expect(STREAM_TIMEOUT);
+    let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, cx)).await;
+    watchdog.rest();
+    match whole {
+        Ok(()) => Written::Whole { close: close || !shared.lock().body.done() },
+        Err(reason) => {
+            body.cut(reason);
+            Written::Broken
+        }
+    }
+}
+
+struct Writer {
+    framing: encode::Body,
+    /// The body's end is in the output.
+    ended: bool,
+}
+
+impl Writer {
+    fn poll<T: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        shared: &Shared<T>,
+        watchdog: &mut Watchdog,
+        body: &mut Body,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Option<Reason>>> {
+        loop {
+            let mut waits = false;
+            if !self.ended && shared.lock().io.has_room() {
+                // Without the lock: an upload that is still under way reads from the same connection.
+                match Pin::new(&mut *body).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        watchdog.expect(STREAM_TIMEOUT);
+                        self.push(&mut shared.lock().io, frame);
+                        continue;
+                    }
+                    // What came before is sent on; the error shows by the missing end.
+                    Poll::Ready(Some(Err(_))) => {
+                        let _ = shared.lock().io.poll_flush(cx);
+                        return Poll::Ready(Err(None));
+                    }
+                    Poll::Ready(None) => {
+                        self.end(&mut shared.lock().io, None);
+                        continue;
+                    }
+                    Poll::Pending => waits = true,
+                }
+            }
+            let mut half = shared.lock();
+            let flushed = half.io.poll_flush(cx);
+            match flushed {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Some(Reason::ClientGone))),
+                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if !waits => continue,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            if !half.watch(cx) {
+                return Poll::Ready(Err(Some(Reason::ClientGone)));
+            }
+            drop(half);
+            let reason = if flushed.is_pending() {
+                // The client reads no more, but it may still send.
+                body.drive(cx);
+                watchdog.expect_at_most(STALL_TIMEOUT);
+                Reason::ClientTimeout
+            } else {
+                Reason::UpstreamTimeout
+            };
+            ready!(watchdog.poll(cx));
+            return Poll::Ready(Err(Some(reason)));
+        }
+    }
+
+    fn push<T>(&mut self, io: &mut Buffered<T>, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(content) if content.is_empty() => {}
+            Ok(content) if self.framing == encode::Body::Chunked => {
+                encode::chunk(io.output(), &content);
+                io.push(content, encode::CRLF);
+            }
+            Ok(content) => io.push(content, b""),
+            Err(frame) => {
+                let trailers = frame.into_trailers().ok();
+                self.end(io, trailers.as_ref());
+            }
+        }
+    }
+
+    fn end<T>(&mut self, io: &mut Buffered<T>, trailers: Option<&HeaderMap>) {
+        if self.framing == encode::Body::Chunked && !self.ended {
+            encode::last_chunk(io.output(), trailers);
+        }
+        self.ended = true;
+    }
+}

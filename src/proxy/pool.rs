@@ -1,0 +1,240 @@
+//! Upstream connections of one worker, kept by client identity, credential and origin (invariant I7)
+//! together with the TLS sessions that may resume them, and used again only in the world that made them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::body::Upload;
+use super::http1::Connection;
+use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
+use crate::model::client::ClientKey;
+use crate::model::id::CredentialName;
+use crate::model::reason::Reason;
+use crate::model::target::{Origin, Scheme};
+use crate::net::guard::Reach;
+
+/// Idle connections kept for one key.
+const MAX_IDLE: usize = 32;
+/// Keys remembered; the one unused for longest goes first.
+const MAX_KEYS: usize = 1024;
+/// Kept a little shorter than most servers do, so that fewer die under a request.
+const KEEP: Duration = Duration::from_secs(55);
+/// Streams of ours on one HTTP/2 connection before another is opened: what most servers allow.
+const MAX_STREAMS: usize = 100;
+
+/// What a connection may be shared by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) client: ClientKey,
+    pub(super) credential: Option<CredentialName>,
+    pub(super) origin: Origin,
+    pub(super) generation: u64,
+    /// How far it was dialled: a connection into a private network is not everybody's.
+    pub(super) reach: Reach,
+}
+
+/// An upstream connection that belongs to one client connection, if it has one.
+pub(super) type Pinned = Arc<Mutex<Option<(Key, Connection)>>>;
+
+/// Upstream connections of one worker. The lock is never contended: all users are on one thread.
+#[derive(Default)]
+pub struct Pool {
+    shelves: Mutex<HashMap<Key, Shelf>>,
+}
+
+struct Shelf {
+    tls: Arc<ClientConfig>,
+    http1: Vec<(Connection, Instant)>,
+    http2: Vec<Shared2>,
+    /// Held while a connection is made that others may share: the first of all, and those of HTTP/2.
+    making: Arc<tokio::sync::Mutex<()>>,
+    /// The upstream chose HTTP/1 before: connections are made side by side.
+    speaks_http1: bool,
+    used: Instant,
+}
+
+/// An HTTP/2 connection; `streams` has one more owner for each stream of ours on it.
+#[derive(Clone)]
+pub(super) struct Shared2 {
+    pub(super) sender: http2::SendRequest<Upload>,
+    pub(super) streams: Arc<()>,
+}
+
+/// A connection that can take a request now.
+pub(super) enum Sender {
+    Http1(Connection),
+    Http2(Shared2),
+}
+
+impl Pool {
+    /// A kept connection of this key, if one is free and alive.
+    pub(super) fn shelved(&self, key: &Key) -> Option<Sender> {
+        let mut shelves = self.shelves();
+        let shelf = shelves.get_mut(key)?;
+        shelf.used = Instant::now();
+        shelf.http2.retain(|shared| !shared.sender.is_closed());
+        let free = |shared: &&Shared2| Arc::strong_count(&shared.streams) <= MAX_STREAMS;
+        if let Some(shared) = shelf.http2.iter().find(free) {
+            return Some(Sender::Http2(shared.clone()));
+        }
+        // The one used last: the others may go idle and be closed.
+        while let Some((mut connection, since)) = shelf.http1.pop() {
+            if since.elapsed() < KEEP && connection.is_quiet() {
+                return Some(Sender::Http1(connection));
+            }
+        }
+        None
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, HashMap<Key, Shelf>> {
+        lock(&self.shelves)
+    }
+
+    /// Keeps one for the next request of this key.
+    pub(super) fn put(&self, key: &Key, connection: Connection) {
+        if let Some(shelf) = self.shelves().get_mut(key)
+            && shelf.http1.len() < MAX_IDLE
+        {
+            shelf.http1.push((connection, Instant::now()));
+        }
+    }
+
+    /// What is needed to connect, for a key; makes room for it first.
+    fn shelf(
+        &self,
+        world: &World,
+        key: &Key,
+    ) -> (Arc<ClientConfig>, Arc<tokio::sync::Mutex<()>>, bool) {
+        let mut shelves = self.shelves();
+        if shelves.len() >= MAX_KEYS && !shelves.contains_key(key) {
+            let oldest =
+                shelves.iter().min_by_key(|(_, shelf)| shelf.used).map(|(key, _)| key.clone());
+            oldest.map(|oldest| shelves.remove(&oldest));
+        }
+        let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
+            tls: world.roots.client_config(&[b"h2", b"http/1.1"]),
+            http1: Vec::new(),
+            http2: Vec::new(),
+            making: Arc::default(),
+            speaks_http1: key.origin.scheme == Scheme::Http,
+            used: Instant::now(),
+        });
+        (Arc::clone(&shelf.tls), Arc::clone(&shelf.making), shelf.speaks_http1)
+    }
+
+    /// A new connection, or one that another request made meanwhile. `upgrade`: for a request that leaves
+    /// HTTP, which only HTTP/1 can.
+    pub(super) async fn connect(
+        &self,
+        world: &World,
+        key: &Key,
+        upgrade: bool,
+    ) -> Result<Sender, Reason> {
+        let (mut tls, making, speaks_http1) = self.shelf(world, key);
+        if upgrade {
+            // HTTP/2 has no upgrades.
+            Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
+            return self.open(world, key, tls).await;
+        }
+        if speaks_http1 {
+            return self.open(world, key, tls).await;
+        }
+        // Others may be waiting for just this connection.
+        let _making = making.lock().await;
+        match self.shelved(key) {
+            Some(sender) => Ok(sender),
+            None => self.open(world, key, tls).await,
+        }
+    }
+
+    async fn open(
+        &self,
+        world: &World,
+        key: &Key,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Sender, Reason> {
+        let target = &key.origin.target;
+        let stream = world.dialer.dial(target, key.reach).await.map_err(|error| {
+            tracing::debug!(%target, %error, "dialling failed");
+            error.reason()
+        })?;
+        if key.origin.scheme == Scheme::Http {
+            return Ok(Sender::Http1(Connection::new(stream)));
+        }
+        let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
+        let stream = handshake(tls, &key.origin, stream).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            if offers_http2 && let Some(shelf) = self.shelves().get_mut(key) {
+                shelf.speaks_http1 = true;
+            }
+            return Ok(Sender::Http1(Connection::new(stream)));
+        }
+        let shared = Shared2 { sender: http2(TokioIo::new(stream)).await?, streams: Arc::new(()) };
+        if let Some(shelf) = self.shelves().get_mut(key) {
+            shelf.http2.push(shared.clone());
+        }
+        Ok(Sender::Http2(shared))
+    }
+
+    /// Drops connections that are closed or were idle for too long, and shelves of older worlds.
+    pub(super) fn prune(&self, generation: u64) {
+        self.shelves().retain(|key, shelf| {
+            shelf
+                .http1
+                .retain_mut(|(connection, since)| since.elapsed() < KEEP && connection.is_quiet());
+            shelf.http2.retain(|shared| !shared.sender.is_closed());
+            key.generation == generation && shelf.used.elapsed() < IDLE_TIMEOUT
+        });
+    }
+}
+
+async fn handshake(
+    tls: Arc<ClientConfig>,
+    origin: &Origin,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Reason> {
+    let name = match &origin.target.host {
+        crate::model::host::Host::Ip(ip) => ServerName::from(*ip),
+        crate::model::host::Host::Name(name) => {
+            ServerName::try_from(name.to_string()).map_err(|_| Reason::UpstreamTlsInvalid)?
+        }
+    };
+    match timeout(HANDSHAKE_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%origin, %error, "TLS with the upstream failed");
+            let tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            Err(if tls { Reason::UpstreamTlsInvalid } else { Reason::UpstreamUnreachable })
+        }
+        Err(_) => Err(Reason::UpstreamTimeout),
+    }
+}
+
+async fn http2(io: TokioIo<TlsStream<TcpStream>>) -> Result<http2::SendRequest<Upload>, Reason> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(super::MAX_HEAD as u32)
+        .handshake(io)
+        .await
+        .map_err(|_| Reason::UpstreamUnreachable)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
