@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderName;
+use toml::Spanned;
 
 use super::Check;
 use crate::config::problem::{Located, Problems};
@@ -132,20 +133,7 @@ impl Check<'_> {
             let line = self.line(&list);
             clients(list.into_inner(), line, problems)
         });
-        let upgrade = route.upgrade.into_iter().filter_map(|text| {
-            let line = self.line(&text);
-            let protocol = upgrade(text.get_ref());
-            if protocol.is_none() {
-                problems.error(
-                    line,
-                    "bad-upgrade",
-                    "this protocol cannot be upgraded to",
-                    UPGRADES,
-                );
-            }
-            protocol
-        });
-        let upgrade = upgrade.collect();
+        let upgrade = self.upgrades(&route.upgrade, problems);
         let mut env = BTreeMap::new();
         for (name, value) in route.env {
             if let Some(kind) = self.variable(&name, &value, problems) {
@@ -166,6 +154,22 @@ impl Check<'_> {
             upgrade,
             deny: route.deny,
         }
+    }
+
+    fn upgrades(&self, list: &[Spanned<String>], problems: &mut Problems) -> Vec<Box<str>> {
+        let mut protocols = Vec::with_capacity(list.len());
+        for text in list {
+            match upgrade(text.get_ref()) {
+                Some(protocol) => protocols.push(protocol),
+                None => problems.error(
+                    self.line(text),
+                    "bad-upgrade",
+                    "this protocol cannot be upgraded to",
+                    "one protocol name, as \"websocket\"; HTTP itself and TLS stay what they are",
+                ),
+            }
+        }
+        protocols
     }
 
     fn methods(&self, list: Vec<String>, line: usize, problems: &mut Problems) -> Vec<String> {
@@ -202,7 +206,7 @@ impl Check<'_> {
     fn variable(
         &self,
         name: &str,
-        value: &toml::Spanned<String>,
+        value: &Spanned<String>,
         problems: &mut Problems,
     ) -> Option<PlaceholderKind> {
         let line = self.line(value);
@@ -244,9 +248,6 @@ fn consistent(route: &file::Route, credential: bool, line: usize, problems: &mut
         );
     }
 }
-
-const UPGRADES: &str =
-    "one protocol name, as \"websocket\"; HTTP itself and TLS stay what they are";
 
 /// HTTP and TLS under an upgrade would be read by nobody here.
 fn upgrade(text: &str) -> Option<Box<str>> {

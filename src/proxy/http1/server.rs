@@ -123,6 +123,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
 }
 
 /// What came next on a connection.
+#[expect(clippy::large_enum_variant, reason = "moved once for each request, never stored")]
 enum Next {
     End,
     Refused(Reason),
