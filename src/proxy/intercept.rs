@@ -15,6 +15,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::body::Body;
+use super::frames::Frames;
 use super::http1::{self, Buffered};
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
@@ -119,7 +120,7 @@ where
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Frames::new(stream)), service);
     let serving = until_drained(&connection.worker.proxy, serving, |s| s.graceful_shutdown());
     until_ended(connection.admitted.session.as_deref(), serving).await;
 }

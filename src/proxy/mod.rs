@@ -8,6 +8,7 @@ mod agree;
 mod body;
 mod connect;
 mod exchange;
+mod frames;
 mod head;
 mod http1;
 mod intercept;
