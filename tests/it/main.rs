@@ -24,3 +24,5 @@ mod harness;
 mod invariant;
 mod mutant;
 mod proxy;
+mod stream;
+mod torture;

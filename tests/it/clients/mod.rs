@@ -6,6 +6,7 @@
 //! What needs an installed peer is ignored by plain `cargo test`; `tests/run` installs and runs all.
 
 mod git;
+mod git_large;
 mod git_peer;
 mod provider;
 mod run;

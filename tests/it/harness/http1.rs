@@ -57,7 +57,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Self { stream, left: Vec::new() }
     }
 
-    async fn more(&mut self) -> bool {
+    pub async fn more(&mut self) -> bool {
         let mut buffer = vec![0; 16 * 1024];
         match self.stream.read(&mut buffer).await {
             Ok(0) | Err(_) => false,

@@ -9,12 +9,15 @@
 //! Nothing here sleeps: tests wait for an event, and [`soon`] turns a wait that lasts too long into a failure.
 
 pub mod api;
+pub mod caller;
 pub mod client;
 pub mod http1;
 pub mod issuer;
 pub mod naive;
+pub mod pair;
 pub mod pki;
 pub mod stage;
+pub mod upstream;
 pub mod valetkey;
 
 use std::future::Future;

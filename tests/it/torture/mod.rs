@@ -1,0 +1,9 @@
+//! Hostile peers (HOSTILE.md B and J): whoever floods, stalls or lies hurts nobody but itself.
+//!
+//! `raw_h2` writes HTTP/2 frames by hand, `vitals` reads what the daemon takes from the machine.
+
+mod floods;
+mod memory;
+pub mod raw_h2;
+mod slow;
+pub mod vitals;

@@ -1,0 +1,55 @@
+//! What the daemon takes from the machine: resident memory, processor time, file descriptors.
+
+use std::time::Duration;
+
+use crate::harness::stage::Stage;
+use crate::harness::valetkey::Running;
+
+/// Whether the built program is the one whose figures are promised.
+pub const RELEASE: bool = !cfg!(debug_assertions);
+
+/// One reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Vitals {
+    /// Bytes of resident memory.
+    pub rss: u64,
+    /// Processor time so far.
+    pub cpu: Duration,
+    /// Open file descriptors.
+    pub files: usize,
+}
+
+pub fn read(running: &Running) -> Vitals {
+    let rss = status(running, "VmRSS:");
+    let pid = running.pid().expect("valetkey runs");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything, in parentheses: utime and stime are fields 14 and 15.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    // Linux has shown 100 ticks a second to programs for decades.
+    Vitals { rss, cpu: Duration::from_millis(ticks * 10), files }
+}
+
+/// A line of `/proc/PID/status` that is given in KiB, in bytes.
+fn status(running: &Running, name: &str) -> u64 {
+    let pid = running.pid().expect("valetkey runs");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib * 1024
+}
+
+/// The most that was ever resident, in bytes.
+pub fn peak(stage: &Stage) -> u64 {
+    status(stage.running().unwrap(), "VmHWM:")
+}
+
+pub fn of(stage: &Stage) -> Vitals {
+    read(stage.running().unwrap())
+}
+
+/// Bytes as a person reads them.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
