@@ -3,10 +3,13 @@
 
 mod broken;
 mod flow;
-mod idle;
+mod interim;
+mod kept;
 mod peers;
 mod refused;
+mod strict;
 mod trailers;
+mod upgrade;
 
 /// Whether `VALETKEY_TEST_LARGE` asks for the full size of what is shortened otherwise.
 pub fn is_large() -> bool {

@@ -6,4 +6,5 @@ mod floods;
 mod memory;
 pub mod raw_h2;
 mod slow;
+mod stall;
 pub mod vitals;

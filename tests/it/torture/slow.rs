@@ -52,10 +52,11 @@ async fn attack(stage: &Stage, name: &str, seconds: u32, arguments: &[&str]) -> 
     let bound = if RELEASE {
         2 * base + Duration::from_millis(5)
     } else {
-        10 * base + Duration::from_secs(1)
+        10 * base + Duration::from_secs(4)
     };
     assert!(during <= bound, "{name}: p99 {base:?} before, {during:?} during");
-    assert!(grown <= 64.0, "{name}: {grown:.1} MiB more");
+    let most_memory = if RELEASE { 64.0 } else { 128.0 };
+    assert!(grown <= most_memory, "{name}: {grown:.1} MiB more");
     said
 }
 
@@ -166,7 +167,7 @@ async fn slow_bodies_cost_the_neighbour_nothing() {
 #[ignore = "needs real peers: run tests/run"]
 async fn slow_readers_cost_the_neighbour_nothing() {
     let plain = Api::plain().await;
-    plain.answer(|_| Answer::ok(vec![b'x'; 1 << 20]));
+    plain.answer(|_| Answer::ok(vec![b'x'; 256 << 10]));
     let addr = plain.addr();
     let stage = Stage::valetkey_with(|v| v.reaching("plain.example:80", addr)).await;
     let proxy = stage.proxy_addr().to_string();
