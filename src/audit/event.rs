@@ -6,7 +6,6 @@
 //! [`RequestFacts::new`]: super::recorder::RequestFacts::new
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::model::client::Client;
 use crate::model::clock::rfc3339_millis;
+pub use crate::model::decision::Decision;
 use crate::model::id::{CredentialName, PolicyHash, RequestId};
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
@@ -100,20 +100,6 @@ pub enum EventKind {
     Session,
 }
 
-/// What was decided about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// Refused.
-    Deny,
-    /// Forwarded with a token.
-    Inject,
-    /// Forwarded without one.
-    Pass,
-    /// An opaque tunnel.
-    Tunnel,
-}
-
 /// `client`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts<'a> {
@@ -198,7 +184,7 @@ pub struct OutcomeFacts {
 
 /// A record that belongs to no single request (or, as `mint`, to more than one).
 #[derive(Clone, Debug)]
-pub struct Event<'a>(Record<'a>);
+pub struct Event<'a>(Record<'a>, Option<Reason>);
 
 impl<'a> Event<'a> {
     /// A token was minted.
@@ -243,7 +229,7 @@ impl<'a> Event<'a> {
         let mut record = Record::empty(EventKind::Decision);
         record.client = client_facts(client);
         record.decision = Some(Decision::Deny);
-        Self(record).request(request).code(reason.code())
+        Self(record, Some(reason)).request(request).code(reason.code())
     }
 
     /// What the audit says about itself.
@@ -272,6 +258,11 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// Why a request that has no recorder was refused.
+    pub(crate) fn refused(&self) -> Option<Reason> {
+        self.1
+    }
+
     pub(crate) fn into_record(self) -> Record<'a> {
         self.0
     }
@@ -283,7 +274,7 @@ impl<'a> Event<'a> {
     }
 
     fn new(kind: EventKind, action: &str) -> Self {
-        Self(Record::empty(kind)).with("action", action)
+        Self(Record::empty(kind), None).with("action", action)
     }
 }
 
@@ -330,17 +321,6 @@ impl<'a> StaticKeyFacts<'a> {
     /// Of what `inject` found. `kind`: what the key looks like.
     pub fn new(fingerprint: &'a Fingerprint, kind: &'a str) -> Self {
         Self { fingerprint: fingerprint.as_str().into(), kind: kind.into() }
-    }
-}
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deny => "deny",
-            Self::Inject => "inject",
-            Self::Pass => "pass",
-            Self::Tunnel => "tunnel",
-        })
     }
 }
 

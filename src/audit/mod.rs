@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config;
 use crate::model::clock::{Clock, rfc3339_millis};
 use crate::model::secret::{Fingerprint, Secret};
+use crate::telemetry::metrics::Metrics;
 
 pub use event::{Decision, Event, EventKind, Record};
 pub use key::Key;
@@ -47,6 +48,7 @@ pub struct Audit {
     places: Places,
     key: Key,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     /// `on_failure = "continue"`: requests are served although they cannot be recorded.
     continue_on_failure: bool,
     /// Held as long as we live; the kernel lets go of it when we die.
@@ -158,6 +160,7 @@ impl Audit {
             places,
             key,
             clock,
+            metrics: Arc::default(),
             continue_on_failure: config.continue_on_failure,
             _lock: lock,
         };
@@ -171,8 +174,23 @@ impl Audit {
         Ok((audit, found.findings))
     }
 
+    /// Counts in `metrics` what it records.
+    #[must_use]
+    pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// What is counted beside the records.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Writes a record that belongs to no single request. On return it is in the kernel's hands.
     pub fn event(&self, event: Event<'_>) -> Result<(), AuditError> {
+        if let Some(reason) = event.refused() {
+            self.metrics.turned_away(reason);
+        }
         self.write(&mut event.into_record()).map(drop)
     }
 

@@ -1,10 +1,11 @@
 //! [`Recorder`]: one decision and one outcome per request, even on panic or disconnect.
 //!
 //! `decide` hands out [`Written`], the proof without which no token is put into a request (I9).
-//! What was not written by the time the recorder is dropped is written then.
+//! What was not written by the time the recorder is dropped is written then. Because it sees every
+//! request exactly once, metrics are taken here as well.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{
     Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
@@ -17,6 +18,7 @@ use crate::model::id::{CredentialName, PolicyHash, RequestId, RouteName};
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
+use crate::telemetry::metrics::{Held, Parts};
 
 /// The proof that a decision is in the kernel's hands, or that config waives it. Only made here.
 #[derive(Debug)]
@@ -84,6 +86,10 @@ pub struct Recorder {
     facts: RequestFacts,
     policy: PolicyHash,
     started: Instant,
+    /// All waiting for tokens.
+    minted: Option<Duration>,
+    sent: Option<Instant>,
+    answered: Option<Instant>,
     route: Option<RouteName>,
     credential: Option<CredentialName>,
     code: Option<Reason>,
@@ -92,6 +98,9 @@ pub struct Recorder {
     static_key: Option<(Fingerprint, &'static str)>,
     /// The proof that a failed decision did not earn; `waive` may give it.
     unwritten: Option<Written>,
+    /// The last decision, written or not.
+    decision: Decision,
+    tunnel: Option<Held>,
     state: State,
 }
 
@@ -109,13 +118,18 @@ impl Recorder {
             audit: Arc::clone(audit),
             facts,
             policy,
-            started: audit.clock.now().mono,
+            started: audit.clock.mono(),
+            minted: None,
+            sent: None,
+            answered: None,
             route: None,
             credential: None,
             code: None,
             said: None,
             static_key: None,
             unwritten: None,
+            decision: Decision::Deny,
+            tunnel: None,
             state: State::Undecided,
         }
     }
@@ -140,6 +154,22 @@ impl Recorder {
         self.code = Some(reason);
     }
 
+    /// So long a mint was waited for; a token that was at hand needs no word.
+    pub fn minted(&mut self, waited: Duration) {
+        self.minted = Some(self.minted.unwrap_or_default() + waited);
+    }
+
+    /// The request is on its way upstream from now on: dialling counts as the upstream's time.
+    /// Where it is sent again, the first time counts.
+    pub fn sent(&mut self) {
+        self.sent.get_or_insert_with(|| self.audit.clock.mono());
+    }
+
+    /// The head of the upstream's answer is here; what follows is the body's own time.
+    pub fn answered(&mut self) {
+        self.answered = Some(self.audit.clock.mono());
+    }
+
     /// A standing key was found in the request; fingerprint by [`Audit::keyed_fingerprint`].
     pub fn static_key(&mut self, fingerprint: Fingerprint, kind: &'static str) {
         self.static_key = Some((fingerprint, kind));
@@ -159,6 +189,7 @@ impl Recorder {
         decision: Decision,
         token: Option<&Token>,
     ) -> Result<Written, AuditError> {
+        self.decision = decision;
         // Left over from an attempt that failed before this one.
         if decision != Decision::Deny && self.code == Some(Reason::AuditUnavailable) {
             self.code = None;
@@ -186,7 +217,7 @@ impl Recorder {
         match result {
             Ok(_) => {
                 self.said = self.code;
-                self.state = State::Decided;
+                self.decided();
                 self.unwritten = None;
                 Ok(written)
             }
@@ -208,8 +239,14 @@ impl Recorder {
         if self.code == Some(Reason::AuditUnavailable) {
             self.code = None;
         }
-        self.state = State::Decided;
+        self.decided();
         Ok(written)
+    }
+
+    fn decided(&mut self) {
+        self.state = State::Decided;
+        let tunnels = &self.audit.metrics.tunnels;
+        self.tunnel = (self.decision == Decision::Tunnel).then(|| tunnels.hold());
     }
 
     /// Chains the outcome; it is in the file by the next decision or flush.
@@ -227,7 +264,9 @@ impl Recorder {
             self.decide(Decision::Deny, None).map(drop).ok();
         }
         self.state = State::Finished;
-        let ms = self.audit.clock.now().mono.saturating_duration_since(self.started).as_millis();
+        let now = self.audit.clock.mono();
+        self.measure(now);
+        let ms = now.saturating_duration_since(self.started).as_millis();
         let mut record = self.record(EventKind::Outcome);
         if self.code == self.said {
             record.code = None;
@@ -239,6 +278,22 @@ impl Recorder {
             ms: u64::try_from(ms).unwrap_or(u64::MAX),
         });
         self.audit.buffer(&mut record).ok();
+    }
+
+    /// Counts the request, and takes its time apart where it is one that is answered.
+    fn measure(&mut self, now: Instant) {
+        self.tunnel = None;
+        let metrics = &self.audit.metrics;
+        metrics.request(self.route.as_ref(), self.decision, self.code);
+        if self.facts.path.is_none() {
+            return;
+        }
+        let answered = self.answered.unwrap_or(now);
+        let upstream = self.sent.map(|sent| answered.saturating_duration_since(sent));
+        let elsewhere = upstream.unwrap_or_default() + self.minted.unwrap_or_default();
+        let total = answered.saturating_duration_since(self.started);
+        let proxy = total.saturating_sub(elsewhere);
+        metrics.took(Parts { proxy, mint: self.minted, upstream });
     }
 
     /// What decisions and outcomes share. An outcome names its request and no more: the rest

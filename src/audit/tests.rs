@@ -594,3 +594,63 @@ proptest! {
         prop_assert!(!bench.verify().is_intact(), "doubled");
     }
 }
+
+#[test]
+fn a_recorder_takes_the_time_of_its_request_apart() {
+    let bench = Bench::new();
+    let (audit, _) = bench.open();
+    let ms = Duration::from_millis;
+    let mut recorder = recorder(&audit);
+    bench.clock.advance(ms(2));
+    recorder.minted(ms(2));
+    bench.clock.advance(ms(7));
+    recorder.sent();
+    bench.clock.advance(ms(30));
+    recorder.sent();
+    recorder.answered();
+    // The body's own time is nobody's latency.
+    bench.clock.advance(ms(4000));
+    let written = recorder.decide(Decision::Pass, None).unwrap();
+    drop(written);
+    recorder.finish(Outcome { status: Some(200), ..Outcome::default() });
+    let text = audit.metrics().text(None);
+    for (part, sum) in [("proxy", "0.007"), ("mint", "0.002"), ("upstream", "0.03")] {
+        let line = format!("valetkey_request_seconds_sum{{part=\"{part}\"}} {sum}");
+        assert!(text.lines().any(|l| l == line), "no `{line}` in {text}");
+    }
+    assert!(text.contains("{route=\"(none)\",decision=\"pass\",code=\"ok\"} 1"), "{text}");
+}
+
+/// One count for a request, however it ends, and a tunnel is open until its end.
+#[test]
+fn each_request_is_counted_once() {
+    let bench = Bench::new();
+    let (audit, _) = bench.open();
+    deny(&audit);
+    drop(recorder(&audit));
+    recorder(&audit).refuse(Reason::UriTooLong, Some(414));
+    let mut tunnel = Recorder::start(&audit, facts(None), PolicyHash::new("sha256:00"));
+    drop(tunnel.decide(Decision::Tunnel, None).unwrap());
+    assert_eq!(audit.metrics().tunnels.read(), 1);
+    drop(tunnel);
+    assert_eq!(audit.metrics().tunnels.read(), 0);
+    audit
+        .event(Event::malformed(RequestId::new(), &Client::default(), Reason::MalformedRequest))
+        .unwrap();
+    let text = audit.metrics().text(None);
+    let counts: Vec<_> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("valetkey_requests_total{route=\"(none)\","))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            "decision=\"deny\",code=\"internal-error\"} 1",
+            "decision=\"deny\",code=\"malformed-request\"} 1",
+            "decision=\"deny\",code=\"no-route\"} 1",
+            "decision=\"deny\",code=\"uri-too-long\"} 1",
+            "decision=\"tunnel\",code=\"client-gone\"} 1",
+        ]
+    );
+    assert!(text.contains("valetkey_request_seconds_count{part=\"proxy\"} 3"), "{text}");
+}

@@ -20,6 +20,8 @@ pub struct Health {
     pub since: Option<SystemTime>,
     /// Why the last flush failed (head, sync or deletion of old files); `None`: it did not.
     pub unflushed: Option<String>,
+    /// Attempts to write that failed since the start.
+    pub failures: u64,
     /// Records that could not be written since the start.
     pub lost: u64,
     /// Number of the last record written.
@@ -133,6 +135,7 @@ impl Writer {
                 if self.health.failing.is_none() {
                     tracing::error!(code = "audit-unavailable", error = %e, "the audit cannot be written");
                 }
+                self.health.failures += 1;
                 self.health.failing = Some(e.to_string());
                 self.health.since.get_or_insert(now.wall);
                 Err(e)

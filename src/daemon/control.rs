@@ -111,6 +111,7 @@ impl Daemon {
                 {
                     tracing::warn!("`proxy.listen` and `[audit]` take effect at the next start");
                 }
+                world::count(&config, self.proxy.audit.metrics());
                 self.proxy.broker.replace(minters);
                 let hash = world.policy.hash().clone();
                 self.proxy.world.store(Arc::new(world));
@@ -119,6 +120,7 @@ impl Daemon {
                 self.proxy.audit.event(Event::config("loaded", Some(&hash))).ok();
             }
             Err((code, message)) => {
+                self.proxy.audit.metrics().not_loaded();
                 tracing::error!(code, "config not reloaded, the old one stands: {message}");
                 self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
             }

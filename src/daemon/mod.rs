@@ -29,6 +29,7 @@ use crate::broker::{Broker, MintReport};
 use crate::client::Gate;
 use crate::client::session::Sessions;
 use crate::config::Config;
+use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::proxy::Proxy;
 use control::{Daemon, Handle};
@@ -69,6 +70,7 @@ async fn run(options: Options) -> Result<(), Error> {
     }
     let audit = Arc::new(audit);
     let own = listeners.addresses()?;
+    let metrics = Arc::clone(audit.metrics());
     let (world, minters) = world::build(&config, &own, None, &clock, &audit)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     world::share_sessions(&config, &sessions)?;
@@ -81,6 +83,7 @@ async fn run(options: Options) -> Result<(), Error> {
         on_mint(&audit, &last_errors),
     );
     let (drain, draining) = watch::channel(false);
+    world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
@@ -156,6 +159,7 @@ fn on_mint(
     let (audit, last_errors) = (Arc::clone(audit), Arc::clone(last_errors));
     Arc::new(move |report| {
         last_errors.note(report);
+        audit.metrics().minted(&report.key.credential, report.result.err().map(MintError::code));
         let credential = &report.key.credential;
         let event = match report.result {
             Ok(token) => Event::minted(credential, token),

@@ -76,7 +76,8 @@ fn work(proxy: Arc<Proxy>, listeners: Vec<TcpListener>) {
             return;
         }
     };
-    let worker = Arc::new(Worker { proxy, pool: Arc::new(Pool::default()) });
+    let pool = Arc::new(Pool::new(Arc::clone(proxy.audit.metrics())));
+    let worker = Arc::new(Worker { proxy, pool });
     if let Err(error) = runtime.block_on(listen::forward::run(worker, listeners)) {
         tracing::error!(%error, "a worker cannot listen");
     }

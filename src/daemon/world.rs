@@ -24,6 +24,7 @@ use crate::net::roots::Roots;
 use crate::policy::Policy;
 use crate::proxy::World;
 use crate::store;
+use crate::telemetry::metrics::Metrics;
 
 /// The least that a pre-shared secret may have, in bytes.
 const MIN_SESSION_SECRET: usize = 16;
@@ -146,6 +147,12 @@ fn secret(session: &str, source: &SecretSource) -> Result<Secret, Error> {
         return Err(Error::SessionSecretShort { session: session.to_owned() });
     }
     Ok(secret)
+}
+
+/// What is counted from now on: by these routes and credentials.
+pub(super) fn count(config: &Config, metrics: &Metrics) {
+    let routes = config.routes.iter().map(|route| &route.value.name);
+    metrics.loaded(routes, config.credentials.keys());
 }
 
 /// As in config, for `status`.

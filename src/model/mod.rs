@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod clock;
+pub mod decision;
 pub mod hex;
 pub mod host;
 pub mod id;

@@ -59,6 +59,7 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
             Err(reason) => {
                 let answer = if reason == Reason::ProxyAuthThrottled {
                     // No record: whoever guesses must not be able to rotate the audit away.
+                    worker.proxy.audit.metrics().turned_away(reason);
                     tracing::warn!(?uid, "wrong proxy credentials, too many of them");
                     respond::raw(reason.into(), RequestId::new(), true)
                 } else {

@@ -73,6 +73,7 @@ impl Exchange<'_> {
         let upload = Upload::new(body);
         let sent = Arc::clone(upload.sent());
         let origin = permit.origin().clone();
+        recorder.sent();
         let ask = Ask {
             world: self.world,
             key: self.key(&permit),
@@ -88,6 +89,7 @@ impl Exchange<'_> {
             Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Err(reason) => return fail(recorder, reason),
         };
+        recorder.answered();
         let Answered { status, mut headers, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(token, upgrade, headers, reply, recorder);

@@ -22,6 +22,7 @@ use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme};
 use crate::net::guard::Reach;
+use crate::telemetry::metrics::{Held, Metrics};
 
 /// Idle connections kept for one key.
 const MAX_IDLE: usize = 32;
@@ -47,14 +48,14 @@ pub(super) struct Key {
 pub(super) type Pinned = Arc<Mutex<Option<(Key, Connection)>>>;
 
 /// Upstream connections of one worker. The lock is never contended: all users are on one thread.
-#[derive(Default)]
 pub struct Pool {
     shelves: Mutex<HashMap<Key, Shelf>>,
+    metrics: Arc<Metrics>,
 }
 
 struct Shelf {
     tls: Arc<ClientConfig>,
-    http1: Vec<(Connection, Instant)>,
+    http1: Vec<(Connection, Instant, Held)>,
     http2: Vec<Shared2>,
     /// Held while a connection is made that others may share: the first of all, and those of HTTP/2.
     making: Arc<tokio::sync::Mutex<()>>,
@@ -77,6 +78,11 @@ pub(super) enum Sender {
 }
 
 impl Pool {
+    /// Empty; its connections are counted in `metrics`.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { shelves: Mutex::default(), metrics }
+    }
+
     /// A kept connection of this key, if one is free and alive.
     pub(super) fn shelved(&self, key: &Key) -> Option<Sender> {
         let mut shelves = self.shelves();
@@ -88,7 +94,7 @@ impl Pool {
             return Some(Sender::Http2(shared.clone()));
         }
         // The one used last: the others may go idle and be closed.
-        while let Some((mut connection, since)) = shelf.http1.pop() {
+        while let Some((mut connection, since, _)) = shelf.http1.pop() {
             if since.elapsed() < KEEP && connection.is_quiet() {
                 return Some(Sender::Http1(connection));
             }
@@ -105,7 +111,7 @@ impl Pool {
         if let Some(shelf) = self.shelves().get_mut(key)
             && shelf.http1.len() < MAX_IDLE
         {
-            shelf.http1.push((connection, Instant::now()));
+            shelf.http1.push((connection, Instant::now(), self.metrics.upstream_idle.hold()));
         }
     }
 
@@ -168,8 +174,9 @@ impl Pool {
             tracing::debug!(%target, %error, "dialling failed");
             error.reason()
         })?;
+        let open = self.metrics.upstream_open.hold();
         if key.origin.scheme == Scheme::Http {
-            return Ok(Sender::Http1(Connection::new(stream)));
+            return Ok(Sender::Http1(Connection::new(stream, open)));
         }
         let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
         let stream = handshake(tls, &key.origin, stream).await?;
@@ -177,9 +184,10 @@ impl Pool {
             if offers_http2 && let Some(shelf) = self.shelves().get_mut(key) {
                 shelf.speaks_http1 = true;
             }
-            return Ok(Sender::Http1(Connection::new(stream)));
+            return Ok(Sender::Http1(Connection::new(stream, open)));
         }
-        let shared = Shared2 { sender: http2(TokioIo::new(stream)).await?, streams: Arc::new(()) };
+        let shared =
+            Shared2 { sender: http2(TokioIo::new(stream), open).await?, streams: Arc::new(()) };
         if let Some(shelf) = self.shelves().get_mut(key) {
             shelf.http2.push(shared.clone());
         }
@@ -189,9 +197,9 @@ impl Pool {
     /// Drops connections that are closed or were idle for too long, and shelves of older worlds.
     pub(super) fn prune(&self, generation: u64) {
         self.shelves().retain(|key, shelf| {
-            shelf
-                .http1
-                .retain_mut(|(connection, since)| since.elapsed() < KEEP && connection.is_quiet());
+            shelf.http1.retain_mut(|(connection, since, _)| {
+                since.elapsed() < KEEP && connection.is_quiet()
+            });
             shelf.http2.retain(|shared| !shared.sender.is_closed());
             key.generation == generation && shelf.used.elapsed() < IDLE_TIMEOUT
         });
@@ -220,7 +228,10 @@ async fn handshake(
     }
 }
 
-async fn http2(io: TokioIo<TlsStream<TcpStream>>) -> Result<http2::SendRequest<Upload>, Reason> {
+async fn http2(
+    io: TokioIo<TlsStream<TcpStream>>,
+    open: Held,
+) -> Result<http2::SendRequest<Upload>, Reason> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(super::MAX_HEAD as u32)
@@ -228,6 +239,7 @@ async fn http2(io: TokioIo<TlsStream<TcpStream>>) -> Result<http2::SendRequest<U
         .await
         .map_err(|_| Reason::UpstreamUnreachable)?;
     tokio::spawn(async move {
+        let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }

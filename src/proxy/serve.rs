@@ -168,14 +168,18 @@ impl Connection {
         recorder.route(route.name.clone());
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
-        self.mint(credential).await.map(Some).map_err(|failure| Refused {
+        self.mint(credential, recorder).await.map(Some).map_err(|failure| Refused {
             reason: failure.reason,
             retry_after: failure.retry_after,
             backing_off: failure.backing_off,
         })
     }
 
-    async fn mint(&self, credential: &CredentialName) -> Result<Arc<Token>, Failure> {
+    async fn mint(
+        &self,
+        credential: &CredentialName,
+        recorder: &mut Recorder,
+    ) -> Result<Arc<Token>, Failure> {
         let broker = &self.worker.proxy.broker;
         let known = self.slots().get(credential).cloned();
         let mut slot = match known {
@@ -192,7 +196,10 @@ impl Connection {
             return Ok(token);
         }
         let asked = Arc::clone(&slot);
-        let token = broker.token(&mut slot).await?;
+        let asked_at = self.worker.proxy.clock.mono();
+        let token = broker.token(&mut slot).await;
+        recorder.minted(self.worker.proxy.clock.mono().saturating_duration_since(asked_at));
+        let token = token?;
         if !Arc::ptr_eq(&asked, &slot) {
             self.slots().insert(credential.clone(), slot);
         }

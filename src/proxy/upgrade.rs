@@ -90,7 +90,7 @@ impl Upgraded {
     ) where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let (upstream, ahead) = self.exchange.into_stream();
+        let (upstream, ahead, _open) = self.exchange.into_stream();
         let client = Prefixed::new(client.1, client.0);
         let upstream = Prefixed::new(ahead, upstream);
         let outcome = tunnel::copy(proxy, session, client, upstream).await;

@@ -18,6 +18,7 @@ use super::buffered::Buffered;
 use super::decode::{Decoder, Framing};
 use super::{BodyError, encode, head};
 use crate::proxy::body::Upload;
+use crate::telemetry::metrics::Held;
 
 /// Heads of 1xx before the one that counts.
 const MAX_INFORMATIONAL: u8 = 16;
@@ -30,12 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(in super::super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-/// A connection without a request on it.
-pub(in super::super) struct Connection(Buffered<Box<dyn Io>>);
+/// A connection without a request on it, counted as open until its end.
+pub(in super::super) struct Connection(Buffered<Box<dyn Io>>, Held);
 
 impl Connection {
-    pub(in super::super) fn new(io: impl Io + 'static) -> Self {
-        Self(Buffered::new(Box::new(io), BytesMut::new()))
+    pub(in super::super) fn new(io: impl Io + 'static, open: Held) -> Self {
+        Self(Buffered::new(Box::new(io), BytesMut::new()), open)
     }
 
     /// Whether nothing has come on it: neither its end nor an answer that nobody asked for. What is
@@ -265,9 +266,12 @@ impl Exchange {
         (clean && self.body.done() && !self.close && !io.ended).then_some(self.connection)
     }
 
-    /// The stream and what was read behind the head: after a 101 it is no longer ours to read.
-    pub(in super::super) fn into_stream(self) -> (Box<dyn Io>, BytesMut) {
-        self.connection.0.into_parts()
+    /// The stream, what was read behind the head, and its place in the count: after a 101 it is no
+    /// longer ours to read.
+    pub(in super::super) fn into_stream(self) -> (Box<dyn Io>, BytesMut, Held) {
+        let Connection(io, open) = self.connection;
+        let (io, input) = io.into_parts();
+        (io, input, open)
     }
 }
 

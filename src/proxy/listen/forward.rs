@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::super::{Worker, connect};
+use crate::model::reason::Reason;
 
 /// What an accept that failed for want of descriptors waits before the next try.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -58,6 +59,7 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
             }
         };
         if worker.proxy.connections.load(Relaxed) >= worker.proxy.max_connections {
+            worker.proxy.audit.metrics().turned_away(Reason::TooManyConnections);
             connect::turn_away(&stream);
             continue;
         }
