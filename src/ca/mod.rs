@@ -200,6 +200,11 @@ impl Authority {
         describe::roots_pem(&self.line.load())
     }
 
+    /// When the root that signs now ends.
+    pub fn ends(&self) -> SystemTime {
+        self.line.load().active(self.clock.now().wall).root.not_after
+    }
+
     /// For `ca show`.
     pub fn describe(&self) -> Description {
         Description::of(self.disk.path(), &self.line.load(), self.clock.now().wall)

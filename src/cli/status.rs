@@ -1,6 +1,7 @@
 //! `status`: what the running daemon says of itself; never a value of a secret.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -15,34 +16,168 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         let mut daemon = AdminClient::connect(&config.admin.socket).await?;
         Ok::<_, Failure>(daemon.get("/v1/status").await?)
     })?;
-    if args.json { printer::json(&status) } else { printer::line(human(&status)) }
+    if args.json { printer::json(&status) } else { printer::line(human(&Value::Object(status))) }
 }
 
-/// One row for a fact, one for each entry of a list.
-fn human(status: &Map<String, Value>) -> String {
-    let mut rows = Vec::new();
-    for (name, value) in status {
-        let values = match value {
-            Value::Array(list) if list.is_empty() => vec!["none".to_owned()],
-            Value::Array(list) => list.iter().map(cell).collect(),
-            other => vec![cell(other)],
-        };
-        for (number, value) in values.into_iter().enumerate() {
-            let label = if number == 0 { name.as_str() } else { "" };
-            rows.push(format!("{label:<12}{value}"));
-        }
-    }
+/// One row for a fact, one table for each list.
+fn human(status: &Value) -> String {
+    let mut rows = vec![
+        row("valetkey", &[&status["version"]], &format!("pid {}", cell(&status["pid"]))),
+        row("up", &[], &span(&status["uptime_s"])),
+        row("config", &[&status["config"]], ""),
+        row("listening", &list(&status["listen"]).iter().collect::<Vec<_>>(), ""),
+        row("metrics", &[&status["metrics"]], if status["metrics"].is_null() { "off" } else { "" }),
+        row("policy", &[&status["policy"]], &format!("generation {}", cell(&status["generation"]))),
+        row("unmatched", &[&status["unmatched"]], ""),
+        row("connections", &[&status["connections"]], ""),
+        row("requests", &[&status["requests"]], ""),
+        row("audit", &[&status["audit"]["path"]], &audit(&status["audit"])),
+        row("ca ends", &[&status["ca_ends"]], ""),
+    ];
+    rows.push(table(
+        ["ROUTE", "HOST", "PORT", "CREDENTIAL", ""],
+        list(&status["routes"]),
+        |route| {
+            let deny = if route["deny"] == true { "denies" } else { "" };
+            [
+                cell(&route["name"]),
+                cell(&route["host"]),
+                cell(&route["port"]),
+                cell(&route["credential"]),
+                deny.into(),
+            ]
+        },
+    ));
+    rows.push(table(
+        ["CREDENTIAL", "GRANT", "LAST MINT", "AT", "TOKEN LIVES"],
+        list(&status["credentials"]),
+        |credential| {
+            let last = &credential["last_mint"];
+            [
+                cell(&credential["name"]),
+                cell(&credential["grant"]),
+                cell(&last["code"]),
+                cell(&last["time"]),
+                span(&credential["remaining_s"]),
+            ]
+        },
+    ));
+    rows.push(table(
+        ["TOKEN OF", "FOR", "FINGERPRINT", "AGE", "LIVES"],
+        list(&status["tokens"]),
+        |token| {
+            [
+                cell(&token["credential"]),
+                cell(&token["client"]),
+                cell(&token["fingerprint"]),
+                span(&token["age_s"]),
+                span(&token["remaining_s"]),
+            ]
+        },
+    ));
+    rows.push(table(
+        ["SESSION", "KIND", "USER", "UNTIL", ""],
+        list(&status["sessions"]),
+        |session| {
+            [
+                cell(&session["name"]),
+                cell(&session["kind"]),
+                cell(&session["user"]),
+                cell(&session["until"]),
+                String::new(),
+            ]
+        },
+    ));
     rows.join("\n")
+}
+
+fn row(label: &str, values: &[&Value], note: &str) -> String {
+    let values = values.iter().map(|value| cell(value)).filter(|cell| !cell.is_empty());
+    let values = values.chain([note.to_owned()]).collect::<Vec<_>>().join("  ");
+    format!("{label:<12}{}", values.trim_end())
+}
+
+/// Columns as wide as their widest cell, an empty line before.
+fn table<const N: usize>(
+    head: [&str; N],
+    list: &[Value],
+    cells: impl Fn(&Value) -> [String; N],
+) -> String {
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(list.iter().map(cells));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push('\n');
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    if list.is_empty() {
+        text.push_str("\nnone");
+    }
+    text
+}
+
+fn audit(audit: &Value) -> String {
+    match (&audit["failing"], &audit["lost"]) {
+        (Value::String(why), lost) => {
+            format!("FAILING since {}: {why}; {} lost", cell(&audit["since"]), cell(lost))
+        }
+        (_, lost) => format!("{} lost", cell(lost)),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Object(fields) => (fields.iter())
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| format!("{name} {}", cell(value)))
-            .collect::<Vec<_>>()
-            .join("  "),
+        Value::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+fn span(seconds: &Value) -> String {
+    let seconds = seconds.as_u64().map(Duration::from_secs);
+    seconds.map(|life| humantime::format_duration(life).to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_person_can_read_it() {
+        let status = json!({
+            "version": "1", "pid": 7, "uptime_s": 3661, "config": "/c.toml", "listen": ["127.0.0.1:8383"],
+            "metrics": null, "policy": "sha256:00", "generation": 2, "unmatched": "deny",
+            "connections": 1, "requests": 9, "ca_ends": "2026-12-01T00:00:00Z",
+            "audit": { "path": "/a.jsonl", "failing": "no space", "since": "2026-11-01T00:00:00Z", "lost": 3 },
+            "routes": [{ "name": "orders", "host": "api.example", "port": 443, "credential": "o", "deny": false }],
+            "credentials": [{
+                "name": "o", "grant": "client-credentials", "remaining_s": 90,
+                "last_mint": { "code": "issuer-refused", "time": "2026-11-01T00:00:00Z" },
+            }],
+            "tokens": [], "sessions": [],
+        });
+        let text = human(&status);
+        for line in [
+            "valetkey    1  pid 7",
+            "up          1h 1m 1s",
+            "metrics     off",
+            "policy      sha256:00  generation 2",
+            "audit       /a.jsonl  FAILING since 2026-11-01T00:00:00Z: no space; 3 lost",
+            "ROUTE   HOST         PORT  CREDENTIAL",
+            "orders  api.example  443   o",
+            "o           client-credentials  issuer-refused  2026-11-01T00:00:00Z  1m 30s",
+            "SESSION  KIND  USER  UNTIL",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");
+        }
     }
 }

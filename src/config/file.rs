@@ -188,6 +188,10 @@ pub enum OnFailure {
 pub struct Admin {
     /// The unix socket, relative to the state directory. Default: "admin.sock".
     pub socket: Option<PathBuf>,
+    /// IP:PORT of a plain HTTP listener for `/metrics` (Prometheus), `/healthz` and `/readyz`, as "127.0.0.1:9383". Absent:
+    /// none. It asks nobody who they are; beyond loopback, other machines read the names of routes and credentials.
+    #[schemars(with = "Option<String>")]
+    pub metrics: Option<Spanned<String>>,
 }
 
 /// `[credentials.NAME]`: `check` reads `grant` by hand, serde only tells the schema.

@@ -144,6 +144,8 @@ pub struct Audit {
 pub struct Admin {
     /// The unix socket of the CLI.
     pub socket: PathBuf,
+    /// Where scrapers and health checks are answered, over plain HTTP.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `[credentials.NAME]`

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::Error;
-use super::last_errors::LastErrors;
+use super::last_mints::LastMints;
 use super::state::StateDir;
 use super::world::{self, Current};
 use crate::admin::{AdminError, Control, OpenSession, OpenedSession, SessionKind};
@@ -39,10 +39,12 @@ impl std::ops::Deref for Handle {
 pub(super) struct Daemon {
     proxy: Arc<Proxy>,
     config: Mutex<Config>,
+    /// All of our listeners, for the guard; those of the proxy first.
     own: Vec<SocketAddr>,
+    metrics: Option<SocketAddr>,
     state: StateDir,
     processes: Processes,
-    last_errors: Arc<LastErrors>,
+    last_mints: Arc<LastMints>,
     started: Instant,
 }
 
@@ -51,17 +53,19 @@ impl Daemon {
         proxy: Arc<Proxy>,
         config: Config,
         own: Vec<SocketAddr>,
+        metrics: Option<SocketAddr>,
         state: StateDir,
-        last_errors: Arc<LastErrors>,
+        last_mints: Arc<LastMints>,
         started: Instant,
     ) -> Self {
         Self {
             proxy,
             config: Mutex::new(config),
             own,
+            metrics,
             state,
             processes: Processes::default(),
-            last_errors,
+            last_mints,
             started,
         }
     }
@@ -70,7 +74,25 @@ impl Daemon {
         &self.proxy
     }
 
-    fn config(&self) -> MutexGuard<'_, Config> {
+    /// The proxy's own listeners.
+    pub(super) fn listeners(&self) -> Vec<SocketAddr> {
+        self.own.iter().copied().filter(|own| Some(*own) != self.metrics).collect()
+    }
+
+    /// Where scrapers are answered.
+    pub(super) fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    pub(super) fn last_mints(&self) -> &LastMints {
+        &self.last_mints
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) fn config(&self) -> MutexGuard<'_, Config> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,8 +130,11 @@ impl Daemon {
             Ok((config, world, minters)) => {
                 if config.proxy.listen != current.proxy.listen
                     || config.audit.path != current.audit.path
+                    || config.admin.metrics != current.admin.metrics
                 {
-                    tracing::warn!("`proxy.listen` and `[audit]` take effect at the next start");
+                    tracing::warn!(
+                        "`proxy.listen`, `[audit]` and `admin.metrics` take effect at the next start"
+                    );
                 }
                 world::count(&config, self.proxy.audit.metrics());
                 self.proxy.broker.replace(minters);
@@ -229,62 +254,7 @@ impl Daemon {
 
 impl Control for Handle {
     fn status(&self) -> Value {
-        let world = self.proxy.world.load();
-        let now = self.proxy.clock.now();
-        let health = self.proxy.audit.health();
-        let config = self.config();
-        let tokens: Vec<Value> = (self.proxy.broker.status().iter())
-            .map(|slot| {
-                json!({
-                    "credential": slot.key.credential,
-                    "client": slot.key.client.to_string(),
-                    "fingerprint": slot.token.as_ref().map(|token| token.fingerprint.to_string()),
-                    "expires": slot.token.as_ref().map(|token| rfc3339_seconds(token.expires)),
-                    "age_s": slot.token.as_ref().map(|token| {
-                        now.wall.duration_since(token.minted).unwrap_or_default().as_secs()
-                    }),
-                    "last_error": slot.last_error,
-                })
-            })
-            .collect();
-        let sessions: Vec<Value> = (self.proxy.gate.sessions().list().iter())
-            .map(|session| {
-                json!({
-                    "name": session.name(),
-                    "kind": session.kind(),
-                    "user": session.user().as_deref(),
-                    "until": session.until().map(rfc3339_seconds),
-                })
-            })
-            .collect();
-        let routes: Vec<Value> = (config.routes.iter())
-            .map(|route| json!({ "name": route.value.name, "host": route.value.host, "credential": route.value.credential }))
-            .collect();
-        let credentials: Vec<Value> = (config.credentials.iter())
-            .map(|(name, credential)| {
-                let error = self
-                    .last_errors
-                    .of(name)
-                    .map(|(code, time)| json!({ "code": code, "time": rfc3339_seconds(time) }));
-                json!({ "name": name, "grant": credential.grant.name(), "last_error": error })
-            })
-            .collect();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "config": config.path,
-            "listen": self.own.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "unmatched": world::unmatched(&world.policy),
-            "policy": world.policy.hash(),
-            "routes": routes,
-            "credentials": credentials,
-            "tokens": tokens,
-            "sessions": sessions,
-            "connections": self.proxy.connections.load(Relaxed),
-            "requests": self.proxy.requests.load(Relaxed),
-            "audit": { "path": self.proxy.audit.path(), "failing": health.failing, "lost": health.lost },
-            "uptime_s": self.started.elapsed().as_secs(),
-        })
+        self.facts()
     }
 
     fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {

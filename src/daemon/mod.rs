@@ -6,8 +6,10 @@
 
 mod control;
 mod error;
-mod last_errors;
+mod last_mints;
+mod observe;
 mod state;
+mod status;
 mod ticker;
 mod workers;
 mod world;
@@ -32,8 +34,10 @@ use crate::config::Config;
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::proxy::Proxy;
+use crate::telemetry::metrics::Metrics;
 use control::{Daemon, Handle};
-use last_errors::LastErrors;
+use last_mints::LastMints;
+use observe::Observer;
 use state::StateDir;
 
 /// How a daemon is started.
@@ -63,24 +67,28 @@ async fn run(options: Options) -> Result<(), Error> {
     let state = StateDir::open(&config.state_dir)?;
     workers::raise_descriptor_limit();
     let listeners = workers::bind(&config.proxy.listen)?;
+    let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
+    let metrics_address = scraped.as_ref().map(|(_, address)| *address);
+    let metrics = Arc::new(Metrics::default());
+    let observer = Observer::start(scraped, &metrics)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (audit, findings) = Audit::open(&config.audit, &config.state_dir, Arc::clone(&clock))?;
     for finding in findings {
         tracing::warn!(code = finding.code, hint = finding.hint, "{}", finding.message);
     }
-    let audit = Arc::new(audit);
-    let own = listeners.addresses()?;
-    let metrics = Arc::clone(audit.metrics());
+    let audit = Arc::new(audit.counting_in(Arc::clone(&metrics)));
+    let listening = listeners.addresses()?;
+    let own: Vec<_> = listening.iter().copied().chain(metrics_address).collect();
     let (world, minters) = world::build(&config, &own, None, &clock, &audit)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     world::share_sessions(&config, &sessions)?;
     state.restore(&sessions);
-    let last_errors = Arc::new(LastErrors::default());
+    let last_mints = Arc::new(LastMints::default());
     let broker = Broker::new(
         minters,
         Arc::clone(&clock),
         tokio::runtime::Handle::current(),
-        on_mint(&audit, &last_errors),
+        on_mint(&audit, &last_mints),
     );
     let (drain, draining) = watch::channel(false);
     world::count(&config, &metrics);
@@ -97,13 +105,21 @@ async fn run(options: Options) -> Result<(), Error> {
         requests: AtomicU64::new(0),
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
-    let threads = workers::start(&proxy, &listeners)?;
+    let (threads, pulse) = workers::start(&proxy, &listeners)?;
     // Last: whoever finds the socket finds a daemon that is ready.
     let admin = admin::bind(&config.admin.socket)?;
-    let daemon =
-        Arc::new(Daemon::new(Arc::clone(&proxy), config, own.clone(), state, last_errors, started));
+    let daemon = Arc::new(Daemon::new(
+        Arc::clone(&proxy),
+        config,
+        own,
+        metrics_address,
+        state,
+        last_mints,
+        started,
+    ));
+    observer.running(&proxy, pulse);
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
-    for address in &own {
+    for address in &listening {
         tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
     }
     until_stopped(&daemon, signals, options.idle_exit).await;
@@ -154,11 +170,11 @@ async fn until_stopped(daemon: &Arc<Daemon>, mut signals: Signals, idle_exit: Op
 /// Every mint is in the audit before its token serves.
 fn on_mint(
     audit: &Arc<Audit>,
-    last_errors: &Arc<LastErrors>,
+    last_mints: &Arc<LastMints>,
 ) -> Arc<dyn Fn(&MintReport<'_>) + Send + Sync> {
-    let (audit, last_errors) = (Arc::clone(audit), Arc::clone(last_errors));
+    let (audit, last_mints) = (Arc::clone(audit), Arc::clone(last_mints));
     Arc::new(move |report| {
-        last_errors.note(report);
+        last_mints.note(report);
         audit.metrics().minted(&report.key.credential, report.result.err().map(MintError::code));
         let credential = &report.key.credential;
         let event = match report.result {

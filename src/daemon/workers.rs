@@ -4,23 +4,73 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
 use crate::proxy::{Pool, Proxy, Worker, listen};
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 1024;
+/// Who asks for a thread's pulse at once; a thread with more of them waiting does not answer.
+const WAITING: usize = 32;
 /// Descriptors kept for the audit, the admin socket, issuers and the rest.
 const RESERVED: u64 = 64;
 
 /// Bound listeners.
 pub(super) struct Listeners(Vec<TcpListener>);
 
+/// How long a worker may take to say that it is there.
+const PULSE: Duration = Duration::from_secs(2);
+
 /// Running workers.
 pub(super) struct Threads(Vec<JoinHandle<()>>);
+
+/// Asks threads whether they still turn. Asked, not told: an idle machine is not woken for it.
+pub(super) struct Pulse(Vec<(String, mpsc::Sender<Asked>)>);
+
+/// Answered by whoever gets it.
+type Asked = oneshot::Sender<()>;
+
+impl Pulse {
+    /// The names of those that do not answer in time. `stopping`: who is gone is done, not stuck.
+    pub(super) async fn silent(&self, stopping: bool) -> Vec<String> {
+        let deadline = Instant::now() + PULSE;
+        let mut asked = Vec::with_capacity(self.0.len());
+        for (name, thread) in &self.0 {
+            let (answer, answered) = oneshot::channel();
+            match thread.try_send(answer) {
+                Ok(()) => asked.push((name, Some(answered))),
+                Err(TrySendError::Closed(_)) if stopping => {}
+                Err(TrySendError::Closed(_) | TrySendError::Full(_)) => asked.push((name, None)),
+            }
+        }
+        let mut silent = Vec::new();
+        for (name, answered) in asked {
+            let beats = match answered {
+                Some(answered) => matches!(timeout_at(deadline, answered).await, Ok(Ok(()))),
+                None => false,
+            };
+            if !beats {
+                silent.push(name.clone());
+            }
+        }
+        silent
+    }
+}
+
+/// Answers as long as the runtime that it is spawned on turns.
+async fn beat(mut asked: mpsc::Receiver<Asked>) {
+    while let Some(answer) = asked.recv().await {
+        // Whoever asked may have given up.
+        answer.send(()).ok();
+    }
+}
 
 /// Binds all of them, or none.
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Listeners, Error> {
@@ -44,12 +94,24 @@ impl Listeners {
     pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
         self.0.iter().map(|listener| listener.local_addr().map_err(Error::Runtime)).collect()
     }
+
+    /// The one there is, if there is one.
+    pub(super) fn only(self) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+        let with_address = |listener: TcpListener| {
+            let address = listener.local_addr().map_err(Error::Runtime)?;
+            Ok((listener, address))
+        };
+        self.0.into_iter().next().map(with_address).transpose()
+    }
 }
 
-/// Starts one worker for each core.
-pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<Threads, Error> {
+/// Starts one worker for each core. The pulse asks them, and the thread that calls.
+pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<(Threads, Pulse), Error> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut threads = Vec::with_capacity(cores);
+    let (ask, asked) = mpsc::channel(WAITING);
+    tokio::spawn(beat(asked));
+    let mut pulse = vec![("main".to_owned(), ask)];
     for number in 0..cores {
         let shared = listeners
             .0
@@ -58,17 +120,19 @@ pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<Threads
             .collect::<io::Result<_>>()
             .map_err(Error::Runtime)?;
         let proxy = Arc::clone(proxy);
-        let work = move || work(proxy, shared);
+        let (ask, asked) = mpsc::channel(WAITING);
+        pulse.push((format!("worker-{number}"), ask));
+        let work = move || work(proxy, shared, asked);
         let thread = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(work)
             .map_err(Error::Runtime)?;
         threads.push(thread);
     }
-    Ok(Threads(threads))
+    Ok((Threads(threads), Pulse(pulse)))
 }
 
-fn work(proxy: Arc<Proxy>, listeners: Vec<TcpListener>) {
+fn work(proxy: Arc<Proxy>, listeners: Vec<TcpListener>, asked: mpsc::Receiver<Asked>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -78,7 +142,11 @@ fn work(proxy: Arc<Proxy>, listeners: Vec<TcpListener>) {
     };
     let pool = Arc::new(Pool::new(Arc::clone(proxy.audit.metrics())));
     let worker = Arc::new(Worker { proxy, pool });
-    if let Err(error) = runtime.block_on(listen::forward::run(worker, listeners)) {
+    let serving = async {
+        tokio::spawn(beat(asked));
+        listen::forward::run(worker, listeners).await
+    };
+    if let Err(error) = runtime.block_on(serving) {
         tracing::error!(%error, "a worker cannot listen");
     }
 }

@@ -263,7 +263,23 @@ impl Check<'_> {
                 "set a shorter VALETKEY_STATE_DIR or admin.socket",
             );
         }
-        Admin { socket }
+        let metrics = table.metrics.and_then(|value| self.metrics(&value, problems));
+        Admin { socket, metrics }
+    }
+
+    fn metrics(&self, value: &Spanned<String>, problems: &mut Problems) -> Option<SocketAddr> {
+        let line = self.line(value);
+        let Ok(address) = value.get_ref().parse::<SocketAddr>() else {
+            let hint = "for example \"127.0.0.1:9383\"; port 0 takes a free one";
+            problems.error(line, "bad-address", "`metrics` takes IP:PORT", hint);
+            return None;
+        };
+        if !address.ip().is_loopback() {
+            let hint = "nobody is asked who they are there, and names of routes and credentials can be read; prefer 127.0.0.1";
+            let message = "`admin.metrics` is reachable from other machines";
+            problems.warn(line, "metrics-beyond-loopback", message, hint);
+        }
+        Some(address)
     }
 
     pub(super) fn check_credential(

@@ -108,3 +108,16 @@ fn recording_a_request_costs_little() {
     let line = "valetkey_requests_total{route=\"orders\",decision=\"inject\",code=\"ok\"}";
     has(&metrics, &format!("{line} {rounds}"));
 }
+
+/// Every name stands in the README.
+#[test]
+fn the_readme_names_every_metric() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let text = Arc::new(Metrics::default()).text(None);
+    let names: Vec<_> =
+        text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(names.len() > 15, "{text}");
+    let missing: Vec<_> = names.iter().filter(|n| !readme.contains(&format!("`{n}"))).collect();
+    assert!(missing.is_empty(), "not in the README: {missing:?}");
+}

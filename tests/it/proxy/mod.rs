@@ -10,6 +10,7 @@ mod hpack;
 mod http2;
 mod lifecycle;
 mod main_job;
+mod observe;
 mod over_blocking;
 mod routes;
 mod upstream;

@@ -1,0 +1,113 @@
+//! The facts of `valetkey status`: what holds, what is held, how it fares; never a value.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::control::Daemon;
+use super::{observe, world};
+use crate::client::session::Session;
+use crate::config::Config;
+use crate::model::clock::rfc3339_seconds;
+
+impl Daemon {
+    /// All of it.
+    pub(super) fn facts(&self) -> Value {
+        let world = self.proxy().world.load();
+        let health = self.proxy().audit.health();
+        let config = self.config();
+        let (own, metrics) = (self.listeners(), self.metrics());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "config": config.path,
+            "listen": own.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "metrics": metrics.map(|address| address.to_string()),
+            "unmatched": world::unmatched(&world.policy),
+            "policy": world.policy.hash(),
+            "generation": world.generation,
+            "routes": routes(&config),
+            "credentials": self.credentials(&config),
+            "tokens": self.tokens(),
+            "sessions": (self.proxy().gate.sessions().list().iter())
+                .map(|open| session(open))
+                .collect::<Vec<_>>(),
+            "connections": self.proxy().connections.load(Relaxed),
+            "requests": self.proxy().requests.load(Relaxed),
+            "audit": {
+                "path": self.proxy().audit.path(),
+                "failing": health.failing,
+                "since": health.since.map(rfc3339_seconds),
+                "lost": health.lost,
+            },
+            "ca_ends": rfc3339_seconds(world.authority.ends()),
+            "uptime_s": self.uptime().as_secs(),
+        })
+    }
+
+    fn credentials(&self, config: &Config) -> Vec<Value> {
+        let remaining = observe::remaining(&self.proxy().broker, &*self.proxy().clock);
+        let describe = |(name, credential): (_, &crate::config::Credential)| {
+            let last = self.last_mints().of(name);
+            let error = last.and_then(|mint| mint.error.map(|code| (code, mint.at)));
+            json!({
+                "name": name,
+                "grant": credential.grant.name(),
+                "last_mint": last.map(|mint| json!({
+                    "code": mint.error.unwrap_or("ok"),
+                    "time": rfc3339_seconds(mint.at),
+                })),
+                "last_error": error
+                    .map(|(code, at)| json!({ "code": code, "time": rfc3339_seconds(at) })),
+                "remaining_s": remaining.get(name).map(Duration::as_secs),
+            })
+        };
+        config.credentials.iter().map(describe).collect()
+    }
+
+    fn tokens(&self) -> Vec<Value> {
+        let now = self.proxy().clock.now().wall;
+        let since = |time: SystemTime| now.duration_since(time).unwrap_or_default().as_secs();
+        let until = |time: SystemTime| time.duration_since(now).unwrap_or_default().as_secs();
+        (self.proxy().broker.status().iter())
+            .map(|slot| {
+                let token = slot.token.as_ref();
+                json!({
+                    "credential": slot.key.credential,
+                    "client": slot.key.client.to_string(),
+                    "fingerprint": token.map(|token| token.fingerprint.to_string()),
+                    "expires": token.map(|token| rfc3339_seconds(token.expires)),
+                    "age_s": token.map(|token| since(token.minted)),
+                    "remaining_s": token.map(|token| until(token.expires)),
+                    "last_error": slot.last_error.map(|(code, at)| {
+                        json!({ "code": code, "time": rfc3339_seconds(at) })
+                    }),
+                })
+            })
+            .collect()
+    }
+}
+
+fn routes(config: &Config) -> Vec<Value> {
+    (config.routes.iter())
+        .map(|route| {
+            json!({
+                "name": route.value.name,
+                "host": route.value.host,
+                "port": route.value.port,
+                "credential": route.value.credential,
+                "deny": route.value.deny,
+            })
+        })
+        .collect()
+}
+
+fn session(session: &Session) -> Value {
+    json!({
+        "name": session.name(),
+        "kind": session.kind(),
+        "user": session.user().as_deref(),
+        "until": session.until().map(rfc3339_seconds),
+    })
+}
