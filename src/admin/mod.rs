@@ -90,6 +90,8 @@ pub struct OpenedSession {
     pub missing_env: Vec<String>,
     /// The daemon's process.
     pub pid: u32,
+    /// The proxy that the daemon goes through, as `host:port`.
+    pub parent: Option<String>,
     /// Roots that the tool must trust.
     pub ca_pem: String,
 }

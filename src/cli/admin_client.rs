@@ -111,6 +111,9 @@ pub(super) struct Session {
     /// The daemon's process.
     #[serde(default)]
     pub(super) pid: u32,
+    /// The proxy that the daemon goes through, as `host:port`.
+    #[serde(default)]
+    pub(super) parent: Option<String>,
     /// The CA certificates that a tool must trust.
     pub(super) ca_pem: String,
 }

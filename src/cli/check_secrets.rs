@@ -21,6 +21,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let whose = format!("session `{}`", session.name);
         check(&whose, &session.secret, session.line, &mut problems);
     }
+    if let Some(login) = config.upstream.parent.as_ref().and_then(|parent| parent.login.as_ref()) {
+        check("`upstream.parent`", &login.password, 0, &mut problems);
+    }
     problems.into_sorted()
 }
 

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::no_proxy;
+use crate::config::parent::parse_url;
 use crate::model::placeholder::Placeholder;
 
 /// The proxy for https, in every spelling that some tool prefers over the common two. Plain http
@@ -48,6 +49,8 @@ const WGETRC: &str = "WGETRC";
 pub(super) struct Inputs<'a> {
     /// The proxy, as `http://127.0.0.1:8383`.
     pub(super) proxy: &'a str,
+    /// The proxy that the daemon goes through, as `host:port`.
+    pub(super) parent: Option<&'a str>,
     /// The session's name and secret: both are free of characters that a URL would need escaped.
     pub(super) session: (&'a str, &'a str),
     /// The tool's variables and the placeholders they get.
@@ -131,19 +134,29 @@ fn set_proxy(inputs: &Inputs<'_>, env: &mut Environment) {
     for name in PROXY.into_iter().chain(instead) {
         env.set.insert(name.to_owned(), url.clone().into());
     }
-    let outer =
-        |name: &&str| users(inputs, name).is_some_and(|value| !is_valetkeys(&value, inputs.proxy));
-    if let Some(name) = PROXY.into_iter().find(outer) {
+    let passed_over = |name: &&str| {
+        users(inputs, name).is_some_and(|value| {
+            !is_valetkeys(&value, inputs.proxy) && target_of(&value).as_deref() != inputs.parent
+        })
+    };
+    if let Some(name) = PROXY.into_iter().find(passed_over) {
         env.warnings.push(Warning {
             code: "upstream-proxy-ignored",
-            text: format!("{name} names another proxy, which this version does not go through"),
-            hint: "the command goes through Valetkey, and Valetkey reaches upstreams directly",
+            text: format!("{name} names a proxy that the running daemon does not go through"),
+            hint: "name it in upstream.parent, or end the daemon (`valetkey status` has its pid) and run this again: a daemon takes the proxy of its own start",
         });
     }
     // git asks without credentials first, and would be admitted as its user instead of this session.
     env.set.insert(GIT_PROXY_AUTH.to_owned(), "basic".into());
     // Node 24 looks at proxy variables only when told to.
     env.set.insert(NODE_USE_ENV_PROXY.to_owned(), "1".into());
+}
+
+/// `host:port` of a proxy URL.
+fn target_of(value: &OsStr) -> Option<String> {
+    let value = value.to_str()?;
+    let full = if value.contains("://") { value.into() } else { format!("http://{value}") };
+    parse_url(&full).ok().map(|(origin, _)| origin.target.to_string())
 }
 
 /// A proxy URL of an outer `run` or `env`.
@@ -284,6 +297,7 @@ mod tests {
         };
         compute(&Inputs {
             proxy: "http://127.0.0.1:8383",
+            parent: Some("corp.example:3128"),
             session: ("run-1", "sss"),
             placeholders: &placeholders,
             routed_hosts: &["api.orders.example".to_owned()],
@@ -311,6 +325,18 @@ mod tests {
         assert!(!env.set.contains_key("HTTP_PROXY") && !env.set.contains_key("PIP_PROXY"));
         assert_eq!(value(&env, "no_proxy"), "localhost,127.0.0.1,::1");
         assert!(env.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_users_proxy_becomes_the_daemons_or_is_said() {
+        for url in
+            ["http://u:p@corp.example:3128", "corp.example:3128", "http://Corp.example:3128/"]
+        {
+            assert!(with(&[("HTTPS_PROXY", url)]).warnings.is_empty(), "{url}");
+        }
+        let env = with(&[("https_proxy", "http://u:secret@other.example:3128")]);
+        assert_eq!(env.warnings[0].code, "upstream-proxy-ignored");
+        assert!(!format!("{:?}", env.warnings).contains("secret"));
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(super) async fn open(
     };
     let mut environment = environment::compute(&Inputs {
         proxy: &session.proxy,
+        parent: session.parent.as_deref(),
         session: (&session.name, &session.secret),
         placeholders: &session.placeholders,
         routed_hosts: &session.routed_hosts,

@@ -12,6 +12,11 @@ pub fn path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
+/// `$NAME` as text, unless unset, empty or not UTF-8.
+pub fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
 /// An XDG base directory (XDG Base Directory Specification): the variable where it is absolute,
 /// else the default below `$HOME`.
 pub fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {

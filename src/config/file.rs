@@ -154,6 +154,24 @@ pub struct Upstream {
     /// Pins a name and port to an address and port; exempt from the guard.
     #[schemars(with = "BTreeMap<String, String>")]
     pub resolve: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// The proxy that upstreams and issuers are reached through. Absent: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the daemon's own start, unless they point to Valetkey.
+    #[schemars(with = "Option<Parent>")]
+    pub parent: Option<Spanned<Parent>>,
+    /// What is reached directly all the same: "host" (and names below it), ".suffix" or "*.suffix" (only names below it), an address, a network in CIDR form, each also with ":port", or "*".
+    #[schemars(with = "Vec<String>")]
+    pub no_proxy: Vec<Spanned<String>>,
+}
+
+/// `upstream.parent`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// "http://HOST:PORT", or "https://HOST:PORT" for TLS to the proxy itself; without user and password.
+    pub url: String,
+    /// The user part of its Basic credentials; needs `password`.
+    pub user: Option<String>,
+    /// The password part of its Basic credentials; needs `user`.
+    pub password: Option<SecretSource>,
 }
 
 /// `[audit]`

@@ -8,6 +8,8 @@ pub mod check;
 pub mod env;
 pub mod file;
 pub mod locate;
+pub mod no_proxy;
+pub mod parent;
 pub mod problem;
 pub mod trust;
 
@@ -115,6 +117,10 @@ pub struct Upstream {
     pub allow_private: Vec<Network>,
     /// Names pinned to an address.
     pub resolve: BTreeMap<Target, SocketAddr>,
+    /// The proxy above us; `None`: that of the daemon's own environment, if it names one.
+    pub parent: Option<parent::Parent>,
+    /// What is dialled directly all the same.
+    pub no_proxy: no_proxy::NoProxy,
 }
 
 /// An IP network in CIDR form.
@@ -124,6 +130,38 @@ pub struct Network {
     pub address: std::net::IpAddr,
     /// Leading bits that count: 0 to 32 or 128.
     pub prefix: u8,
+}
+
+impl Network {
+    /// `10.0.0.0/8`
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let address: std::net::IpAddr = address.parse().ok()?;
+        let prefix: u8 = prefix.parse().ok()?;
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= widest).then_some(Self { address, prefix })
+    }
+
+    /// One address.
+    pub fn exactly(address: std::net::IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether an address of the same family is in it.
+    pub fn holds(&self, ip: std::net::IpAddr) -> bool {
+        use std::net::IpAddr::{V4, V6};
+        match (self.address, ip) {
+            (V4(own), V4(ip)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                (own.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (V6(own), V6(ip)) => {
+                let shift = 128 - u32::from(self.prefix.min(128));
+                (own.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (V4(_), V6(_)) | (V6(_), V4(_)) => false,
+        }
+    }
 }
 
 /// `[audit]`

@@ -239,7 +239,9 @@ impl Daemon {
             Grant::ClientCredentials(grant) => &grant.client_secret,
             Grant::StaticKey(grant) => &grant.secret,
         });
-        let sources = credentials.chain(config.sessions.iter().map(|session| &session.secret));
+        let parent = config.upstream.parent.iter().filter_map(|parent| parent.login.as_ref());
+        let sources = (credentials.chain(config.sessions.iter().map(|session| &session.secret)))
+            .chain(parent.map(|login| &login.password));
         let mut names: Vec<String> = sources
             .filter_map(|source| match source {
                 SecretSource::Env(name) => Some(name.clone()),
@@ -301,6 +303,7 @@ impl Control for Handle {
                 .collect(),
             remove_env: secrets,
             pid: std::process::id(),
+            parent: self.proxy.world.load().dialer.parent().map(ToString::to_string),
             ca_pem: self.proxy.world.load().authority.roots_pem(),
         })
     }

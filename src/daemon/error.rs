@@ -43,6 +43,15 @@ pub enum Error {
     /// Trusted roots.
     #[error(transparent)]
     Roots(#[from] RootsError),
+    /// The parent proxy that config names is this daemon.
+    #[error("upstream.parent points to Valetkey's own listener")]
+    ParentIsUs,
+    /// The parent proxy's password.
+    #[error("the password of upstream.parent cannot be read")]
+    ParentSecret {
+        /// Why.
+        source: StoreError,
+    },
     /// No runtime or no thread.
     #[error("the system refused a thread or an event queue")]
     Runtime(#[source] io::Error),
@@ -92,6 +101,8 @@ impl Error {
             Self::Listen { .. } => "listen-failed",
             Self::Running { .. } => "daemon-running",
             Self::Policy(_) => "config-invalid",
+            Self::ParentIsUs => "parent-is-valetkey",
+            Self::ParentSecret { .. } => "parent-secret-unusable",
             Self::Roots(error) => error.code(),
             Self::Runtime(_) => "runtime-unavailable",
             Self::SessionSecret { .. } | Self::SessionSecretShort { .. } => {
@@ -118,6 +129,10 @@ impl Error {
                 "`valetkey status` shows it; send it SIGHUP to reload, SIGTERM to stop".into()
             }
             Self::Policy(_) => "`valetkey check` lists all problems".into(),
+            Self::ParentIsUs => {
+                "name the proxy above Valetkey, or take upstream.parent out".into()
+            }
+            Self::ParentSecret { source } => source.hint().into(),
             Self::Roots(error) => error.hint().into(),
             Self::Runtime(_) | Self::Signals(_) => "check `ulimit -a`".into(),
             Self::SessionSecret { source, .. } => source.hint().into(),

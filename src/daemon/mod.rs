@@ -8,6 +8,7 @@ mod control;
 mod error;
 mod last_mints;
 mod observe;
+mod parents;
 mod state;
 mod status;
 mod ticker;

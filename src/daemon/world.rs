@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
+use super::parents;
 use crate::audit::{Audit, Event};
 use crate::broker::{Broker, Minters};
 use crate::ca::{self, Authority, Opened};
@@ -68,7 +69,9 @@ pub(super) fn build(
     let authority = authority(config, &policy, clock, audit)?;
     let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &ca::is_ours)?);
     let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
-    let dialer = Arc::new(Dialer::new(config.upstream.resolve.clone(), guard));
+    let parents = parents::build(&config.upstream, &roots, &guard)?;
+    let dialer = Dialer::new(config.upstream.resolve.clone(), guard).through(parents);
+    let dialer = Arc::new(dialer);
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
     let minters = config
         .credentials

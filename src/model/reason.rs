@@ -130,6 +130,26 @@ reasons! {
     NotAProxyRequest = "not-a-proxy-request", Client,
         "this is a proxy; it answers CONNECT and absolute-form requests only",
         "set it as HTTPS_PROXY, do not open it as a page";
+    /// The parent proxy's answer to CONNECT is not HTTP, or breaks its limits.
+    ParentAnswerInvalid = "parent-answer-invalid", Upstream,
+        "the parent proxy's answer is not valid HTTP",
+        "check that upstream.parent (or HTTPS_PROXY where the daemon was started) names an HTTP proxy";
+    /// The parent proxy answered 407.
+    ParentAuthFailed = "parent-auth-failed", Upstream,
+        "the parent proxy does not accept our credentials",
+        "check user and password of upstream.parent; only Basic is spoken";
+    /// The parent proxy answered CONNECT with another error.
+    ParentRefused = "parent-refused", Upstream,
+        "the parent proxy refused to connect, or could not",
+        "ask whoever keeps it whether it allows CONNECT to this host and port; `upstream.no_proxy` goes around it";
+    /// The parent proxy said nothing in time.
+    ParentTimeout = "parent-timeout", Upstream,
+        "the parent proxy did not answer in time",
+        "repeat the request later, or check the parent proxy";
+    /// No connection to the parent proxy, or it broke off.
+    ParentUnreachable = "parent-unreachable", Upstream,
+        "the parent proxy could not be reached",
+        "check upstream.parent (or HTTPS_PROXY where the daemon was started), the network and, for https, its certificate";
     /// A routed host on a port without a route.
     PortNotRouted = "port-not-routed", Client,
         "this host is routed, but not on this port",

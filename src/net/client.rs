@@ -19,12 +19,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::dial::{DialError, Dialer};
 use super::guard::Reach;
 use super::roots::Roots;
+use super::stream::Stream;
 use crate::model::host::Host;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
@@ -93,7 +93,7 @@ impl Client {
         let exchange = async {
             let origin = origin(url)?;
             let request = form_request(url, &origin, authorization, form)?;
-            let stream = self.dialer.dial(&origin.target, Reach::Anywhere).await?;
+            let stream = self.dialer.dial_origin(&origin, Reach::Anywhere).await?;
             match origin.scheme {
                 Scheme::Http => send(stream, request).await,
                 Scheme::Https => send(self.handshake(&origin, stream).await?, request).await,
@@ -105,8 +105,8 @@ impl Client {
     async fn handshake(
         &self,
         origin: &Origin,
-        stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
+        stream: Stream,
+    ) -> Result<tokio_rustls::client::TlsStream<Stream>, ClientError> {
         let name = match &origin.target.host {
             Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
             Host::Name(name) => {

@@ -4,6 +4,9 @@
 //! so that a resolver that answers differently the next time changes nothing. One refused answer
 //! refuses the name: whoever mixes a private address into a public name is mistaken or hostile,
 //! and picking the "good" ones would let the client retry until the other is taken.
+//!
+//! Where there is a parent proxy, names go to it unresolved, and the guard judges names and literals
+//! before. Pins, exceptions of `no_proxy` and this machine itself are dialled directly.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,15 +20,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::guard::{Guard, Reach, Refused};
+use super::stream::Stream;
+use super::via::{Parent, Parents, ViaError};
+use crate::config::parent::is_loopback;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
-use crate::model::target::Target;
+use crate::model::target::{Origin, Scheme, Target};
 
 /// Dials targets under one set of pins and one guard.
 #[derive(Debug)]
 pub struct Dialer {
     pins: BTreeMap<Target, SocketAddr>,
     guard: Guard,
+    parents: Parents,
     /// Lookups run on blocking threads that a timeout cannot stop; this bounds them.
     lookups: Arc<Semaphore>,
 }
@@ -48,6 +55,9 @@ pub enum DialError {
     /// The resolver said nothing within [`RESOLVE_TIMEOUT`].
     #[error("the resolver did not answer within {} s", RESOLVE_TIMEOUT.as_secs())]
     UnresolvedInTime,
+    /// The parent proxy did not open a way to the target.
+    #[error("no way through the parent proxy")]
+    Via(#[from] ViaError),
 }
 
 impl DialError {
@@ -58,6 +68,7 @@ impl DialError {
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Unreachable(_) => Reason::UpstreamUnreachable,
             Self::Unresolved(_) | Self::UnresolvedInTime => Reason::UpstreamNameUnresolved,
+            Self::Via(error) => error.reason(),
         }
     }
 }
@@ -65,13 +76,86 @@ impl DialError {
 impl Dialer {
     /// `pins` is `upstream.resolve`.
     pub fn new(pins: BTreeMap<Target, SocketAddr>, guard: Guard) -> Self {
-        Self { pins, guard, lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+        let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        Self { pins, guard, parents: Parents::default(), lookups }
+    }
+
+    /// Goes through these proxies.
+    pub fn through(mut self, parents: Parents) -> Self {
+        self.parents = parents;
+        self
+    }
+
+    /// The proxy that https targets are reached through, as `host:port`.
+    pub fn parent(&self) -> Option<&Target> {
+        self.parents.https().map(Parent::target)
     }
 
     /// Resolves, judges and connects, with `TCP_NODELAY`. Takes at most [`RESOLVE_TIMEOUT`] and
-    /// [`CONNECT_TIMEOUT`] together. A pinned target goes to its pin, unjudged unless that is
-    /// one of our own listeners.
-    pub async fn dial(&self, target: &Target, reach: Reach) -> Result<TcpStream, DialError> {
+    /// [`CONNECT_TIMEOUT`] together, and as long again through a parent. A pinned target goes to its
+    /// pin, unjudged unless that is one of our own listeners.
+    pub async fn dial(&self, target: &Target, reach: Reach) -> Result<Stream, DialError> {
+        self.dial_by(self.parents.https(), target, reach).await
+    }
+
+    /// The same for an origin: plain http may have a parent of its own.
+    pub async fn dial_origin(&self, origin: &Origin, reach: Reach) -> Result<Stream, DialError> {
+        let parent = match origin.scheme {
+            Scheme::Http => self.parents.http(),
+            Scheme::Https => self.parents.https(),
+        };
+        self.dial_by(parent, &origin.target, reach).await
+    }
+
+    async fn dial_by(
+        &self,
+        parent: Option<&Parent>,
+        target: &Target,
+        reach: Reach,
+    ) -> Result<Stream, DialError> {
+        match parent {
+            Some(parent) if !self.is_direct(target) => self.dial_via(parent, target, reach).await,
+            _ => self.dial_direct(target, reach).await.map(Stream::from),
+        }
+    }
+
+    /// This machine is never asked for elsewhere: an issuer in the clear on loopback would become one
+    /// in the clear on the network.
+    fn is_direct(&self, target: &Target) -> bool {
+        self.pins.contains_key(target)
+            || is_loopback(&target.host)
+            || self.parents.no_proxy().covers(target)
+    }
+
+    async fn dial_via(
+        &self,
+        parent: &Parent,
+        target: &Target,
+        reach: Reach,
+    ) -> Result<Stream, DialError> {
+        match &target.host {
+            Host::Ip(ip) => self.guard.check(SocketAddr::new(*ip, target.port), reach)?,
+            Host::Name(_) if reach == Reach::Anywhere => {}
+            Host::Name(name) => self.guard.check_name(name)?,
+        }
+        let stream = self.dial_parent(parent.target()).await;
+        let stream = stream.map_err(|error| ViaError::Unreachable(Box::new(error)))?;
+        Ok(parent.connect(stream, target).await?)
+    }
+
+    /// As config or environment names it: anywhere, but not ourselves.
+    async fn dial_parent(&self, parent: &Target) -> Result<TcpStream, DialError> {
+        let addresses = match self.pins.get(parent) {
+            Some(pin) => vec![*pin],
+            None => self.judged(self.resolve(parent, Reach::Anywhere).await?, Reach::Anywhere)?,
+        };
+        for address in &addresses {
+            self.guard.check_own(*address)?;
+        }
+        timeout(CONNECT_TIMEOUT, connect_any(addresses)).await.map_err(|_| DialError::Timeout)?
+    }
+
+    async fn dial_direct(&self, target: &Target, reach: Reach) -> Result<TcpStream, DialError> {
         let addresses = match self.pins.get(target) {
             Some(pin) => {
                 if reach != Reach::Anywhere {
@@ -194,7 +278,9 @@ mod tests {
         let to = listener.local_addr().unwrap();
         let dialer = dialer(&[("api.example:443", to)], Guard::default());
         let stream = dialer.dial(&target("api.example:443"), Reach::Public).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), to);
+        let (_, peer) = listener.accept().await.unwrap();
+        let stream = stream.tcp().unwrap();
+        assert_eq!(stream.local_addr().unwrap(), peer);
         assert!(stream.nodelay().unwrap());
     }
 

@@ -2,9 +2,11 @@
 //!
 //! `dial` turns a target into a TCP stream, asking `guard` whether its addresses may be reached
 //! for a client; `roots` says whose certificates are believed; `client` speaks to issuers. What
-//! is sent to an API, and by whose permit, is the proxy's business.
+//! is sent to an API, and by whose permit, is the proxy's business. `via` goes through the parent proxy.
 
 pub mod client;
 pub mod dial;
 pub mod guard;
 pub mod roots;
+pub mod stream;
+pub mod via;

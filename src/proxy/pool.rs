@@ -9,7 +9,6 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -22,6 +21,7 @@ use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme};
 use crate::net::guard::Reach;
+use crate::net::stream::Stream;
 use crate::telemetry::metrics::{Held, Metrics};
 
 /// Idle connections kept for one key.
@@ -170,7 +170,7 @@ impl Pool {
         tls: Arc<ClientConfig>,
     ) -> Result<Sender, Reason> {
         let target = &key.origin.target;
-        let stream = world.dialer.dial(target, key.reach).await.map_err(|error| {
+        let stream = world.dialer.dial_origin(&key.origin, key.reach).await.map_err(|error| {
             tracing::debug!(%target, %error, "dialling failed");
             error.reason()
         })?;
@@ -209,8 +209,8 @@ impl Pool {
 async fn handshake(
     tls: Arc<ClientConfig>,
     origin: &Origin,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Reason> {
+    stream: Stream,
+) -> Result<TlsStream<Stream>, Reason> {
     let name = match &origin.target.host {
         crate::model::host::Host::Ip(ip) => ServerName::from(*ip),
         crate::model::host::Host::Name(name) => {
@@ -229,7 +229,7 @@ async fn handshake(
 }
 
 async fn http2(
-    io: TokioIo<TlsStream<TcpStream>>,
+    io: TokioIo<TlsStream<Stream>>,
     open: Held,
 ) -> Result<http2::SendRequest<Upload>, Reason> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())

@@ -66,6 +66,10 @@ pub fn status(reason: Reason) -> StatusCode {
         R::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         R::IssuerAnswerInvalid
         | R::IssuerRefused
+        | R::ParentAnswerInvalid
+        | R::ParentAuthFailed
+        | R::ParentRefused
+        | R::ParentUnreachable
         | R::UpstreamAnswerInvalid
         | R::UpstreamNameUnresolved
         | R::UpstreamTlsInvalid
@@ -75,7 +79,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::SecretUnavailable
         | R::ShuttingDown
         | R::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
-        R::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        R::ParentTimeout | R::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 
@@ -86,9 +90,11 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::AddressRefused => "destination_ip_prohibited",
         R::UpstreamNameUnresolved => "dns_error",
         R::UpstreamTlsInvalid => "tls_certificate_error",
-        R::UpstreamUnreachable => "destination_unavailable",
-        R::UpstreamTimeout => "connection_timeout",
-        R::UpstreamAnswerInvalid => "http_protocol_error",
+        R::ParentRefused | R::ParentUnreachable | R::UpstreamUnreachable => {
+            "destination_unavailable"
+        }
+        R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
+        R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
         R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
             "http_request_error"
         }
@@ -97,7 +103,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | R::SecretUnavailable
         | R::ShuttingDown
         | R::TooManyConnections => "proxy_internal_error",
-        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable => {
+        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable | R::ParentAuthFailed => {
             "proxy_configuration_error"
         }
         _ => "http_request_denied",

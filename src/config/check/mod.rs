@@ -3,6 +3,7 @@
 //! Each table is deserialised on its own, and again without the offending key, so that one
 //! mistake doesn't hide the next.
 
+mod parent;
 mod routes;
 mod tables;
 

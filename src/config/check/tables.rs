@@ -1,7 +1,7 @@
 //! The single tables: proxy, sessions, ca, upstream, audit, admin, credentials.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ impl Check<'_> {
         }
         for text in table.allow_private {
             let line = self.line(&text);
-            match parse_network(text.get_ref()) {
+            match Network::parse(text.get_ref()) {
                 Some(network) => upstream.allow_private.push(network),
                 None => problems.error(
                     line,
@@ -211,6 +211,8 @@ impl Check<'_> {
             );
             upstream.resolve.insert(target, address);
         }
+        upstream.parent = table.parent.and_then(|parent| self.check_parent(parent, problems));
+        upstream.no_proxy = self.check_no_proxy(table.no_proxy, problems);
         upstream
     }
 
@@ -345,7 +347,7 @@ impl Check<'_> {
         })
     }
 
-    fn secret(&self, source: file::SecretSource) -> SecretSource {
+    pub(super) fn secret(&self, source: file::SecretSource) -> SecretSource {
         match source {
             file::SecretSource::Env(name) => SecretSource::Env(name),
             file::SecretSource::File(path) => SecretSource::File(self.beside_config(path)),
@@ -360,14 +362,6 @@ fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
         return Err(format!("a duration here is at least {least} seconds and at most ten years"));
     }
     Ok(duration)
-}
-
-fn parse_network(text: &str) -> Option<Network> {
-    let (address, prefix) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let prefix: u8 = prefix.parse().ok()?;
-    let widest = if address.is_ipv4() { 32 } else { 128 };
-    (prefix <= widest).then_some(Network { address, prefix })
 }
 
 /// An endpoint that config names: https, or http to a loopback literal (the guard does not judge it).

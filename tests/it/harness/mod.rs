@@ -15,6 +15,7 @@ pub mod http1;
 pub mod issuer;
 pub mod naive;
 pub mod pair;
+pub mod parent;
 pub mod pki;
 pub mod stage;
 pub mod upstream;

@@ -25,6 +25,7 @@ pub struct Valetkey {
     proxy: String,
     resolve: Vec<String>,
     roots: Vec<String>,
+    upstream: String,
     rest: String,
     environment: Vec<(String, String)>,
     ignores_file_size: bool,
@@ -37,6 +38,7 @@ impl Valetkey {
             proxy: String::new(),
             resolve: Vec::new(),
             roots: Vec::new(),
+            upstream: String::new(),
             rest: String::new(),
             environment: Vec::new(),
             ignores_file_size: false,
@@ -89,6 +91,13 @@ impl Valetkey {
         self
     }
 
+    /// Keys of `[upstream]`, beside roots and pins.
+    pub fn upstream(mut self, keys: &str) -> Self {
+        self.upstream.push_str(keys);
+        self.upstream.push('\n');
+        self
+    }
+
     /// Any other part of the config.
     pub fn toml(mut self, text: &str) -> Self {
         self.rest.push_str(text);
@@ -131,10 +140,11 @@ impl Valetkey {
         let listen =
             if self.proxy.contains("listen") { "" } else { "listen = [\"127.0.0.1:0\"]\n" };
         format!(
-            "config_version = 1\n[proxy]\n{listen}{}\n[upstream]\nextra_roots = [{}]\nresolve = {{ {} }}\n{}",
+            "config_version = 1\n[proxy]\n{listen}{}\n[upstream]\nextra_roots = [{}]\nresolve = {{ {} }}\n{}{}",
             self.proxy,
             self.roots.join(", "),
             self.resolve.join(", "),
+            self.upstream,
             self.rest
         )
     }

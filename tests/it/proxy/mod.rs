@@ -12,5 +12,6 @@ mod lifecycle;
 mod main_job;
 mod observe;
 mod over_blocking;
+mod parent;
 mod routes;
 mod upstream;

@@ -1,0 +1,119 @@
+//! [`Stream`]: a connection to an upstream, direct or through the parent proxy.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// Bytes to and from the target, whatever carries them there.
+#[derive(Debug)]
+pub struct Stream {
+    /// What the target said in the same segment as the parent's answer.
+    ahead: Bytes,
+    io: Io,
+}
+
+/// What carries them.
+#[derive(Debug)]
+enum Io {
+    /// TCP to the target itself, or to an http parent.
+    Tcp(TcpStream),
+    /// TLS to an https parent.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Puts bytes in front that were read too early.
+    pub(super) fn read_ahead(mut self, ahead: Bytes) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Tcp(io) => Some(io),
+            Io::Tls(_) => None,
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self { ahead: Bytes::new(), io: Io::Tcp(stream) }
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Stream {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self { ahead: Bytes::new(), io: Io::Tls(Box::new(stream)) }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let take = out.remaining().min(self.ahead.len());
+            out.put_slice(&self.ahead[..take]);
+            self.ahead.advance(take);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_read(cx, out),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_write(cx, bytes),
+            Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bytes),
+            Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Tcp(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
