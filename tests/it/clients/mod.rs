@@ -8,6 +8,7 @@
 mod git;
 mod git_large;
 mod git_peer;
+mod matrix;
 mod provider;
 mod run;
 mod scene;
