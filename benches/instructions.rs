@@ -1,0 +1,142 @@
+//! User instructions of a request and of each hot step in it, counted and held to a baseline: what does not
+//! depend on the machine's mood.
+//!
+//! `cargo bench --bench instructions` counts, and times the steps; `-- --only request` counts the whole request alone;
+//! `-- --check` fails where a count is more than 3 % over `benches/instructions.json`; `-- --update` writes that
+//! file; `-- --profile DIR` keeps callgrind's profiles of the daemon.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    dead_code,
+    missing_docs,
+    reason = "a bench that cannot go on panics and says why"
+)]
+
+mod kit;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use kit::client::{Client, Road, connector};
+use kit::steps::STEPS;
+use kit::valetkey::Home;
+use kit::{HOST, api, count};
+
+/// How much more than the baseline is let pass, in percent.
+const TOLERANCE: f64 = 3.0;
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |name: &str| arguments.iter().any(|a| a == name);
+    let value = |name: &str| arguments.iter().skip_while(|a| *a != name).nth(1);
+    if let Some(name) = value("--step") {
+        STEPS.iter().find(|step| step.name == name).unwrap().batch();
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |name: &str| value("--only").is_none_or(|only| name.contains(only.as_str()));
+    let profile = value("--profile").map(PathBuf::from);
+    if let Some(folder) = &profile {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    if !count::available() {
+        eprintln!("valgrind is missing: install the package `valgrind`");
+        return ExitCode::FAILURE;
+    }
+    let mut counts = BTreeMap::new();
+    let mut times = BTreeMap::new();
+    for step in STEPS.iter().filter(|step| wanted(step.name)) {
+        let instructions = count::inside(&["--step", step.name]) / step.times as u64;
+        counts.insert(step.name.to_owned(), instructions);
+        times.insert(step.name, step.time());
+    }
+    if wanted("request") {
+        counts.insert("request".to_owned(), request(profile.as_deref()));
+    }
+    let text = std::fs::read_to_string(BASELINE).unwrap_or_else(|_| "{}".to_owned());
+    let baseline: BTreeMap<String, u64> = serde_json::from_str(&text).unwrap();
+    let over = report(&counts, &times, &baseline);
+    if has("--update") {
+        let merged: BTreeMap<_, _> = baseline.into_iter().chain(counts).collect();
+        std::fs::write(BASELINE, serde_json::to_string_pretty(&merged).unwrap() + "\n").unwrap();
+    } else if has("--check") && !over.is_empty() {
+        eprintln!(
+            "more than {TOLERANCE} % over benches/instructions.json: {}. If it is worth it, run \
+             `cargo bench --bench instructions -- --update` and say why in the commit.",
+            over.join(", ")
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Prints the counts beside the baseline, and names those that are over it (or have none).
+fn report(
+    counts: &BTreeMap<String, u64>,
+    times: &BTreeMap<&str, Duration>,
+    baseline: &BTreeMap<String, u64>,
+) -> Vec<String> {
+    println!("| step | user instructions | baseline | change | µs |\n|---|---|---|---|---|");
+    let mut over = Vec::new();
+    for (name, count) in counts {
+        let time = times
+            .get(name.as_str())
+            .map_or_else(String::new, |time| format!("{:.2}", time.as_secs_f64() * 1e6));
+        let Some(base) = baseline.get(name) else {
+            println!("| {name} | {count} | – | – | {time} |");
+            over.push(name.clone());
+            continue;
+        };
+        let change = (*count as f64 / *base as f64 - 1.0) * 100.0;
+        println!("| {name} | {count} | {base} | {change:+.1} % | {time} |");
+        if change > TOLERANCE {
+            over.push(name.clone());
+        }
+    }
+    // A policy that grows must not slow down its decisions (one look-up by host, whatever the number of routes).
+    if let (Some(few), Some(many)) =
+        (counts.get("decide, 10 routes"), counts.get("decide, 100,000 routes"))
+        && *many > 2 * few
+    {
+        over.push("100,000 routes cost more than twice what 10 do".to_owned());
+    }
+    over
+}
+
+/// The daemon, end to end: small GETs on one keep-alive connection, TLS on both sides, policy, strip, inject, audit.
+fn request(profile: Option<&Path>) -> u64 {
+    const FEW: u64 = 200;
+    const MANY: u64 = 2_200;
+    let api = api::start();
+    let home = Home::new(&api);
+    // Its CA is made outside the count.
+    let (mut first, _) = home.serve(&[]);
+    let roots = home.ca();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let run = |requests: u64| {
+        let log = home.path().join("valgrind.log");
+        let file = profile.map_or_else(|| home.path().to_owned(), Path::to_owned);
+        let wrapper = count::wrapper(&log, &file.join(format!("callgrind.request.{requests}")));
+        let (child, to) = home.serve(&wrapper);
+        let tls = connector(&roots, &[], false);
+        let road = Road { to, connect: Some(443), own_key: false, tls };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut client = Client::connect(&road, HOST, 200).await.unwrap();
+            for _ in 0..requests {
+                client.get().await.unwrap();
+            }
+        });
+        count::finish(child, &log)
+    };
+    let few = run(FEW);
+    (run(MANY) - few) / (MANY - FEW)
+}
