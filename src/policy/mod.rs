@@ -235,11 +235,13 @@ impl Policy {
                 && route.matches_method(facts.method)
                 && route.matches_path(segments)
         };
-        let fitting = || self.of_host(&facts.target.host).filter(fits);
+        // What a route does is looked at first: a host may have a thousand, and each is matched once.
+        let fitting = |denying: bool| {
+            let of_kind = move |route: &&Arc<Route>| (route.action == Action::Deny) == denying;
+            self.of_host(&facts.target.host).filter(of_kind).filter(fits)
+        };
         // Denial wins over everything, ambiguity included, whatever a session is limited to.
-        if let Some(route) =
-            fitting().find(|route| route.action == Action::Deny && route.serves(facts.client))
-        {
+        if let Some(route) = fitting(true).find(|route| route.serves(facts.client)) {
             return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
         }
         let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
@@ -247,7 +249,7 @@ impl Policy {
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
         let mut withheld = false;
-        for route in fitting().filter(|route| route.action != Action::Deny) {
+        for route in fitting(false) {
             if !route.serves(facts.client) || !allowed(route) {
                 withheld = true;
                 continue;
