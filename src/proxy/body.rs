@@ -156,7 +156,14 @@ impl Reply {
             Self::Http1(Some(exchange)) => exchange.poll_body(cx),
             Self::Http1(None) => Poll::Ready(None),
             Self::Http2(body) => {
-                http_body::Body::poll_frame(Pin::new(body), cx).map_err(BodyError::from)
+                match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {
+                    // The library takes a reset without an error for an end: it is one only where the
+                    // stream was ended before.
+                    None if !http_body::Body::is_end_stream(body) => {
+                        Poll::Ready(Some(Err(BodyError::Incomplete)))
+                    }
+                    polled => Poll::Ready(polled.map(|frame| frame.map_err(BodyError::from))),
+                }
             }
         }
     }

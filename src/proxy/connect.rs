@@ -44,7 +44,8 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
             Ok(Head::Connect(connect)) => connect,
             Ok(Head::End) | Err(Reason::ClientGone) => return,
             Ok(Head::Other) => {
-                return plain::serve(worker, Prefixed::new(buffer, stream), uid).await;
+                let stream = Prefixed::new(buffer, stream);
+                return Box::pin(plain::serve(worker, stream, uid)).await;
             }
             Err(reason) => return malformed(&worker, stream, uid, reason).await,
         };
@@ -53,7 +54,7 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: Sock
         match worker.proxy.gate.admit(&world.rules, connect.credentials.as_deref(), uid, now) {
             Ok(admitted) => {
                 let stream = Prefixed::new(buffer, stream);
-                return admitted_connect(worker, &world, stream, admitted, connect).await;
+                return Box::pin(admitted_connect(worker, world, stream, admitted, connect)).await;
             }
             // Kept open: git and others ask without credentials first and come back with them.
             Err(reason) => {
@@ -123,7 +124,7 @@ async fn linger(mut stream: TcpStream) {
 
 async fn admitted_connect(
     worker: Arc<Worker>,
-    world: &World,
+    world: Arc<World>,
     mut stream: Prefixed<TcpStream>,
     admitted: Admitted,
     connect: Connect,
@@ -132,15 +133,19 @@ async fn admitted_connect(
     let client = Arc::clone(&admitted.client);
     match world.policy.at_connect(&target) {
         AtConnect::Refuse(reason) => {
-            let answer = denied(start(&worker, world, client, &target), reason.into(), true);
+            let answer = denied(start(&worker, &world, client, &target), reason.into(), true);
             stream.write_all(&answer).await.ok();
             stream.shutdown().await.ok();
         }
-        AtConnect::Tunnel => open_tunnel(&worker, world, stream, admitted, &target).await,
+        AtConnect::Tunnel => {
+            Box::pin(open_tunnel(&worker, &world, stream, admitted, &target)).await
+        }
         AtConnect::Intercept => {
             if stream.write_all(ESTABLISHED).await.is_err() {
                 return;
             }
+            // A connection outlives many worlds.
+            drop(world);
             let connection = Connection::new(Arc::clone(&worker), admitted, target);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
@@ -184,4 +189,20 @@ async fn open_tunnel(
     }
     let outcome = tunnel::copy(&worker.proxy, admitted.session.as_deref(), stream, upstream).await;
     recorder.finish(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What every connection holds, in bytes: a stage that grows belongs into a box.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size(serve);
+        assert!(size <= 1024, "{size}");
+    }
 }

@@ -47,13 +47,14 @@ where
         Ok(Ok(Speaks::Nothing)) | Ok(Err(_)) => return Ok(()),
         Err(_) => return Err(Reason::ClientTimeout),
     }
-    let stream = timeout(HANDSHAKE_TIMEOUT, handshake(connection, io))
+    // Each stage in a box of its own: a connection then holds what it is in, not the largest of all.
+    let stream = timeout(HANDSHAKE_TIMEOUT, Box::pin(handshake(connection, io)))
         .await
         .map_err(|_| Reason::ClientTimeout)??;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_http2(connection, stream).await;
+        Box::pin(serve_http2(connection, stream)).await;
     } else {
-        serve_http1(connection, stream).await;
+        Box::pin(serve_http1(connection, stream)).await;
     }
     Ok(())
 }
@@ -101,7 +102,7 @@ where
     let io = Buffered::new(stream, BytesMut::new());
     let switched = until_ended(session, http1::serve(io, &**connection)).await.flatten();
     if let Some((io, ahead, Body::Upgraded(upgraded))) = switched {
-        upgraded.carry(&connection.worker.proxy, session, (io, ahead)).await;
+        Box::pin(upgraded.carry(&connection.worker.proxy, session, (io, ahead))).await;
     }
 }
 

@@ -138,17 +138,21 @@ impl Pool {
         (Arc::clone(&shelf.tls), Arc::clone(&shelf.making), shelf.speaks_http1)
     }
 
-    /// A new connection, or one that another request made meanwhile. `upgrade`: for a request that leaves
-    /// HTTP, which only HTTP/1 can.
+    /// Whether the upstream chose HTTP/1 where it could have HTTP/2.
+    pub(super) fn speaks_http1(&self, key: &Key) -> bool {
+        self.shelves().get(key).is_some_and(|shelf| shelf.speaks_http1)
+    }
+
+    /// A new connection, or one that another request made meanwhile. `http1`: for a request that HTTP/2
+    /// cannot carry.
     pub(super) async fn connect(
         &self,
         world: &World,
         key: &Key,
-        upgrade: bool,
+        http1: bool,
     ) -> Result<Sender, Reason> {
         let (mut tls, making, speaks_http1) = self.shelf(world, key);
-        if upgrade {
-            // HTTP/2 has no upgrades.
+        if http1 && key.origin.scheme == Scheme::Https {
             Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
             return self.open(world, key, tls).await;
         }

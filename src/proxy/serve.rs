@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::agree;
@@ -74,7 +75,13 @@ impl Connection {
         let id = RequestId::new();
         let request = request.map(RequestBody::http2);
         match Caught(Box::pin(self.exchange(id, request, None))).await {
-            Some(response) => response,
+            Some(mut response) => {
+                // Allowed (RFC 9110 section 8.6), and refused by some HTTP/2 clients as a body too short.
+                if response.status() == StatusCode::NOT_MODIFIED {
+                    response.headers_mut().remove(CONTENT_LENGTH);
+                }
+                response
+            }
             None => respond::response(Reason::InternalError.into(), id, true),
         }
     }

@@ -105,7 +105,13 @@ impl Pool {
                 Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
             }
         }
-        let sender = self.connect(ask.world, &ask.key, is_upgrade(&request)).await?;
+        let sender = match self.connect(ask.world, &ask.key, needs_http1(&request)).await {
+            // An upstream without HTTP/1: the body is sent without its word.
+            Err(Reason::UpstreamTlsInvalid) if !is_upgrade(&request) && needs_http1(&request) => {
+                self.connect(ask.world, &ask.key, false).await?
+            }
+            connected => connected?,
+        };
         self.exchange(&mut ask, sender, false, &request, upload).await.map_err(|lost| match lost {
             Lost::Silent(reason) | Lost::Failed(reason) => reason,
             Lost::Unsent(_) => Reason::UpstreamUnreachable,
@@ -119,7 +125,7 @@ impl Pool {
         request: &Request<()>,
         repeatable: bool,
     ) -> Option<(Sender, bool)> {
-        if is_upgrade(request) {
+        if is_upgrade(request) || (needs_http1(request) && !self.speaks_http1(&ask.key)) {
             return None;
         }
         if !repeatable {
@@ -166,6 +172,7 @@ impl Pool {
                         Ok(Answered { status, headers, reply: Reply::Http1(Some(exchange)), home })
                     }
                     Some(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
+                    Some(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
                     Some(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
                     Some(Err(Failure::Io(error))) => {
                         tracing::debug!(%error, "an exchange with the upstream failed");
@@ -197,6 +204,11 @@ impl Pool {
             }
         }
     }
+}
+
+/// HTTP/2 has no upgrades, and the library keeps a 100 to itself.
+fn needs_http1(request: &Request<()>) -> bool {
+    is_upgrade(request) || http1::expects_continue(request.headers())
 }
 
 fn is_upgrade(request: &Request<()>) -> bool {

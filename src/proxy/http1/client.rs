@@ -61,6 +61,8 @@ pub(in super::super) enum Failure {
     Silent,
     /// The connection failed in the middle of the answer's head.
     Io(io::Error),
+    /// The client's body broke off: the upstream waits for the rest in vain.
+    Upload,
 }
 
 /// A request on its way and the answer coming back.
@@ -71,6 +73,8 @@ pub(in super::super) struct Exchange {
     uploaded: bool,
     /// The upstream takes no more of the upload; it may have answered all the same.
     refused: bool,
+    /// The client's body broke off.
+    broken: bool,
     no_body: bool,
     close: bool,
     body: Decoder,
@@ -114,6 +118,7 @@ impl Exchange {
             chunked: size.is_none(),
             upload,
             refused: false,
+            broken: false,
             no_body: request.method() == Method::HEAD,
             close: false,
             body: Decoder::new(Framing::Length(0)),
@@ -138,6 +143,9 @@ impl Exchange {
     ) -> Poll<Result<Answer, Failure>> {
         self.drive(cx);
         loop {
+            if self.broken {
+                return Poll::Ready(Err(Failure::Upload));
+            }
             let io = &mut self.connection.0;
             if let Some(end) = head::end(&io.input, self.seen) {
                 self.seen = 0;
@@ -222,7 +230,8 @@ impl Exchange {
                     }
                     Poll::Ready(Some(frame)) => {
                         // Trailers stay behind: `Upload` gives none.
-                        let Ok(content) = frame?.into_data() else { continue };
+                        let frame = frame.inspect_err(|_| self.broken = true)?;
+                        let Ok(content) = frame.into_data() else { continue };
                         if self.chunked && !content.is_empty() {
                             encode::chunk(io.output(), &content);
                             io.push(content, encode::CRLF);
@@ -246,6 +255,9 @@ impl Exchange {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.uploaded || self.connection.0.has_output() {
             self.drive(cx);
+        }
+        if self.broken {
+            return Poll::Ready(Some(Err(BodyError::Incomplete)));
         }
         self.body.poll(&mut self.connection.0, cx)
     }

@@ -133,7 +133,7 @@ fn header_map(head: &Bytes, fields: &[Header<'_>]) -> Option<HeaderMap> {
 }
 
 /// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
-pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+pub(in super::super) fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 

@@ -21,6 +21,7 @@ mod writer;
 
 pub(super) use buffered::Buffered;
 pub(super) use client::{Answer, Connection, Exchange, Failure};
+pub(super) use head::expects_continue;
 pub(super) use server::{Arrived, Inbound, Service, serve};
 
 /// A body that ended before its end, or had two readings.

@@ -266,7 +266,8 @@ where
         if half.body.done() { RequestBody::Empty } else { RequestBody::Http1(Arc::clone(&inbound)) }
     };
     let request = Request::from_parts(head.parts, body);
-    let mut answering = pin!(service.answer(Arrived { request, inbound }));
+    // In a box: a connection that waits for its next request does not hold room for it.
+    let mut answering = Box::pin(service.answer(Arrived { request, inbound }));
     poll_fn(|cx| {
         // After a panic the future is never polled again, only dropped (I12).
         match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {

@@ -16,7 +16,7 @@ use crate::model::reason::Reason;
 /// What an accept that failed for want of descriptors waits before the next try.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// How often idle upstream connections are looked at.
-const PRUNE: Duration = Duration::from_secs(30);
+const PRUNE: Duration = Duration::from_secs(5);
 /// What open connections may take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(28);
 
