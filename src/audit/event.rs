@@ -147,6 +147,9 @@ pub struct TokenFacts<'a> {
     /// As granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Cow<'a, str>>,
+    /// Whether it is a static key, which no end here ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standing: bool,
 }
 
 impl<'a> From<&'a Token> for TokenFacts<'a> {
@@ -155,6 +158,7 @@ impl<'a> From<&'a Token> for TokenFacts<'a> {
             fingerprint: token.fingerprint().as_str().into(),
             expires: rfc3339_millis(token.expires()).into(),
             scope: token.scope().map(Into::into),
+            standing: token.is_standing(),
         }
     }
 }

@@ -55,6 +55,22 @@ pub(super) enum Command {
     Ca(Ca),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Replace the key of a credential
+    #[command(subcommand)]
+    Credential(Credential),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Credential {
+    /// Read a new key from stdin and store it before the old one goes
+    Rotate(Rotate),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rotate {
+    /// The credential, whose secret is a file
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
 }
 
 #[derive(Debug, Args)]

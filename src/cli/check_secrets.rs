@@ -3,19 +3,34 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
+use crate::config::check::left;
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, Grant, SecretSource};
+use crate::store;
 
 /// What is wrong with the sources of credentials and sessions.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Problems::of(&config.path);
     for (name, credential) in &config.credentials {
-        let source = match &credential.grant {
-            Grant::ClientCredentials(grant) => &grant.client_secret,
-            Grant::StaticKey(grant) => &grant.secret,
-        };
-        check(&format!("credential `{name}`"), source, credential.line, &mut problems);
+        let whose = format!("credential `{name}`");
+        if let Grant::Exec(exec) = &credential.grant {
+            check_helper(&whose, &exec.helper.program, credential.line, &mut problems);
+        }
+        if let Grant::StaticKey(key) = &credential.grant
+            && left(key, store::changed(&key.secret), SystemTime::now()).is_none()
+        {
+            problems.warn(
+                credential.line,
+                "static-key-outdated",
+                format!("{whose}: the key is older than `max_age`, and is no longer used"),
+                "make a new one at its provider, then `valetkey credential rotate NAME`",
+            );
+        }
+        for source in credential.grant.secrets() {
+            check(&whose, source, credential.line, &mut problems);
+        }
     }
     for session in &config.sessions {
         let whose = format!("session `{}`", session.name);
@@ -40,7 +55,31 @@ fn check(whose: &str, source: &SecretSource, line: usize, problems: &mut Problem
                 );
             }
         }
+        SecretSource::Exec(helper) => check_helper(whose, &helper.program, line, problems),
         SecretSource::File(path) => check_file(whose, path, line, problems),
+        SecretSource::Systemd(name) => {
+            if std::env::var_os("CREDENTIALS_DIRECTORY").is_none() {
+                problems.warn(
+                    line,
+                    "secret-credential-unset",
+                    format!("{whose}: systemd hands no credential `{name}` over here"),
+                    "LoadCredential= in the unit that runs `valetkey serve`",
+                );
+            }
+        }
+    }
+}
+
+fn check_helper(whose: &str, program: &Path, line: usize, problems: &mut Problems) {
+    let runnable = fs::metadata(program).is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0);
+    if !runnable {
+        // A warning: a recipe names programs that are not everywhere.
+        problems.warn(
+            line,
+            "secret-helper-missing",
+            format!("{whose}: there is no program {}", program.display()),
+            "install it, or correct the path",
+        );
     }
 }
 

@@ -14,6 +14,7 @@ mod check_secrets;
 mod child;
 mod completions;
 mod context;
+mod credential;
 mod demo;
 mod env;
 mod environment;
@@ -62,6 +63,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Ca(args) => ca::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Completions(args) => completions::run(&args),
+        Command::Credential(args) => credential::run(&args, config),
 
         Command::Demo(args) => demo::run(&args),
         Command::Env(args) => env::run(&args, config),

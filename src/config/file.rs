@@ -3,13 +3,20 @@
 //! `config/schema.json` is generated from these doc comments. Text values stay text here:
 //! `check` parses them and says what is wrong with which line.
 
+mod exec;
+mod http;
+mod secret;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
 use toml::Spanned;
+
+pub use exec::{Exec, ExecFormat, Helper};
+pub use http::Http;
+pub use secret::{LITERAL_SECRET, SecretSource};
 
 /// A whole `valetkey.toml`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -218,6 +225,10 @@ pub struct Admin {
 pub enum Credential {
     /// OAuth 2.0 client credentials (RFC 6749 section 4.4).
     ClientCredentials(ClientCredentials),
+    /// A program that prints a token.
+    Exec(Exec),
+    /// An HTTP exchange that config describes, for issuers that speak no OAuth.
+    Http(Http),
     /// Last resort: a standing key, handed on as it is and reported as standing everywhere.
     StaticKey(StaticKey),
 }
@@ -259,57 +270,16 @@ pub enum TokenEndpointAuth {
 pub struct StaticKey {
     /// Where the key is.
     pub secret: SecretSource,
+    /// The age beyond which it is refused, as "90d".
+    #[serde(default)]
+    pub max_age: Option<String>,
+    /// The day on which it was made, as "2026-01-31"; absent: when its file was changed.
+    #[serde(default)]
+    pub since: Option<String>,
     /// How long a read value is used before it is read again. Default: "5m".
     #[serde(default)]
     pub ttl: Option<String>,
 }
-
-/// Where a secret is read from: exactly one of `env` and `file`; never a literal.
-#[derive(Clone, Debug, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretSource {
-    /// An environment variable of the daemon; `run` removes it from what the tool gets.
-    Env(String),
-    /// A file, relative to the config; one trailing newline is dropped.
-    File(PathBuf),
-}
-
-impl<'de> Deserialize<'de> for SecretSource {
-    /// By hand, because the derived error would print the literal secret that stands here by mistake.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = SecretSource;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("{ env = \"NAME\" } or { file = \"PATH\" }")
-            }
-
-            fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
-                Err(E::custom(LITERAL_SECRET))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut found = None;
-                while let Some(key) = map.next_key::<String>()? {
-                    let source = match key.as_str() {
-                        "env" => SecretSource::Env(map.next_value()?),
-                        "file" => SecretSource::File(map.next_value()?),
-                        _ => return Err(de::Error::unknown_field(&key, &["env", "file"])),
-                    };
-                    if found.replace(source).is_some() {
-                        return Err(de::Error::custom("a secret has exactly one source"));
-                    }
-                }
-                found.ok_or_else(|| de::Error::custom("a secret needs a source: `env` or `file`"))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// The message for a secret written into the config; `check` recognises it.
-pub const LITERAL_SECRET: &str = "a secret is never written into the config itself";
 
 /// `[[routes]]`
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -360,9 +330,26 @@ pub struct Route {
     /// Refuses what matches.
     #[serde(default)]
     pub deny: bool,
+    /// What looks like a real key is taken out and audited ("report", the default), or refused ("deny").
+    #[serde(default)]
+    pub on_static_key: OnStaticKey,
+    /// Lets the route match endpoints that give out tokens: whoever reaches one with a token may leave with a stronger one.
+    #[serde(default)]
+    pub allow_token_endpoint: bool,
 }
 
-/// `inject`: `{ header, scheme? }` or `{ basic = { user } }`.
+/// `on_static_key`
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnStaticKey {
+    /// Refused.
+    Deny,
+    /// Audited.
+    #[default]
+    Report,
+}
+
+/// `inject`: `{ header, scheme? }`, `{ basic = { user } }`, `{ query }` or `{ path }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inject {
@@ -375,6 +362,12 @@ pub struct Inject {
     /// HTTP Basic with the token as password (git).
     #[serde(default)]
     pub basic: Option<InjectBasic>,
+    /// A query parameter.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// A segment of the path, as "/bot{token}/**".
+    #[serde(default)]
+    pub path: Option<String>,
 }
 
 /// `inject.basic`

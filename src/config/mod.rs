@@ -6,14 +6,24 @@
 
 pub mod check;
 pub mod env;
+mod exec;
 pub mod file;
+mod grant;
+mod http;
+mod json;
 pub mod locate;
 pub mod no_proxy;
 pub mod parent;
 pub mod problem;
+mod slot;
 pub mod trust;
 
+pub use self::http::{Http, HttpBody, HttpCall, JsonTemplate, Part, Template};
 pub use check::{LoadError, load, parse};
+pub use exec::{Exec, ExecFormat, Helper};
+pub use grant::{ClientAuth, ClientCredentials, Credential, Grant, SecretSource, StaticKey};
+pub use json::Pointer;
+pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,6 +59,21 @@ pub struct Config {
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.
     pub routes: Vec<Located<Route>>,
+}
+
+impl Config {
+    /// Names of the environment variables that hold a secret, sorted, each once.
+    pub fn secret_variables(&self) -> Vec<String> {
+        let credentials = self.credentials.values().flat_map(|c| c.grant.secrets());
+        let parent = self.upstream.parent.iter().filter_map(|parent| parent.login.as_ref());
+        let sources = (credentials.chain(self.sessions.iter().map(|session| &session.secret)))
+            .chain(parent.map(|login| &login.password));
+        let mut names: Vec<_> =
+            sources.filter_map(SecretSource::variable).map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
 }
 
 /// `[proxy]`
@@ -186,76 +211,6 @@ pub struct Admin {
     pub metrics: Option<SocketAddr>,
 }
 
-/// `[credentials.NAME]`
-#[derive(Clone, Debug)]
-pub struct Credential {
-    /// How it mints.
-    pub grant: Grant,
-    /// Upper bound of a token's life, and its life where the issuer names none.
-    pub ttl: Option<Duration>,
-    /// Where it stands in the file.
-    pub line: usize,
-}
-
-/// The grant of a credential with all it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Grant {
-    /// RFC 6749 section 4.4.
-    ClientCredentials(ClientCredentials),
-    /// A standing secret, handed on as it is.
-    StaticKey(StaticKey),
-}
-
-impl Grant {
-    /// As written in config.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::ClientCredentials(_) => "client-credentials",
-            Self::StaticKey(_) => "static-key",
-        }
-    }
-}
-
-/// `grant = "client-credentials"`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCredentials {
-    /// The token endpoint, `https`, or `http` to a loopback literal.
-    pub token_url: http::Uri,
-    /// RFC 6749 section 2.2.
-    pub client_id: String,
-    /// RFC 6749 section 2.3.1.
-    pub client_secret: SecretSource,
-    /// How the client authenticates at the token endpoint.
-    pub auth: ClientAuth,
-    /// Scopes asked for; empty: the issuer's default.
-    pub scope: Vec<String>,
-}
-
-/// `auth` of `client-credentials`: how client_id and client_secret travel (RFC 6749 section 2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// In the `Authorization` field, form-encoded first.
-    Basic,
-    /// In the form body.
-    Post,
-}
-
-/// `grant = "static-key"`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticKey {
-    /// Where the key is.
-    pub secret: SecretSource,
-}
-
-/// Where a secret is read from: never a literal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// An environment variable of the daemon.
-    Env(String),
-    /// A file; one trailing newline is dropped.
-    File(PathBuf),
-}
-
 /// `[[routes]]`, patterns as text.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -283,13 +238,17 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Refuse what matches.
     pub deny: bool,
+    /// What to do where the tool sends what looks like a real key.
+    pub on_static_key: OnStaticKey,
+    /// Whether endpoints that give out tokens may be reached with this route's own.
+    pub allow_token_endpoint: bool,
 }
 
 /// A place that `strip` empties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// A header field, lower case.
-    Header(http::HeaderName),
+    Header(::http::HeaderName),
     /// A query parameter, decoded name.
     Query(String),
 }
@@ -305,10 +264,24 @@ pub enum Inject {
     /// A header field, with a scheme before the token or none.
     Header {
         /// Lower case.
-        name: http::HeaderName,
+        name: ::http::HeaderName,
         /// `Bearer`, `token`, …
         scheme: Option<String>,
     },
+    /// One segment of the path.
+    Path(PathSlot),
+    /// A query parameter, decoded name.
+    Query(String),
+}
+
+/// `on_static_key`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStaticKey {
+    /// The request is refused.
+    Deny,
+    /// It is audited, and taken out in any case.
+    #[default]
+    Report,
 }
 
 /// `"placeholder:KIND"`

@@ -17,7 +17,7 @@ use crate::audit::Event;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
 use crate::client::watch::Processes;
-use crate::config::{self, Config, Grant, PlaceholderKind, SecretSource};
+use crate::config::{self, Config, PlaceholderKind};
 use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::SessionName;
@@ -233,25 +233,6 @@ impl Daemon {
             })
             .collect()
     }
-
-    fn secret_variables(config: &Config) -> Vec<String> {
-        let credentials = config.credentials.values().map(|credential| match &credential.grant {
-            Grant::ClientCredentials(grant) => &grant.client_secret,
-            Grant::StaticKey(grant) => &grant.secret,
-        });
-        let parent = config.upstream.parent.iter().filter_map(|parent| parent.login.as_ref());
-        let sources = (credentials.chain(config.sessions.iter().map(|session| &session.secret)))
-            .chain(parent.map(|login| &login.password));
-        let mut names: Vec<String> = sources
-            .filter_map(|source| match source {
-                SecretSource::Env(name) => Some(name.clone()),
-                SecretSource::File(_) => None,
-            })
-            .collect();
-        names.sort();
-        names.dedup();
-        names
-    }
 }
 
 impl Control for Handle {
@@ -287,7 +268,7 @@ impl Control for Handle {
             Client { session: Some(session.name().clone()), user: session.user(), uid: None };
         self.proxy.audit.event(Event::session("opened", &client, session.until())).ok();
         let config = self.config();
-        let secrets = Daemon::secret_variables(&config);
+        let secrets = config.secret_variables();
         let address = self.own.first().map(ToString::to_string).unwrap_or_default();
         Ok(OpenedSession {
             name: session.name().to_string(),

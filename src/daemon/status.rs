@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::control::Daemon;
 use super::{observe, world};
 use crate::client::session::Session;
-use crate::config::Config;
+use crate::config::{Config, Grant};
 use crate::model::clock::rfc3339_seconds;
 
 impl Daemon {
@@ -54,6 +54,7 @@ impl Daemon {
             json!({
                 "name": name,
                 "grant": credential.grant.name(),
+                "standing": matches!(credential.grant, Grant::StaticKey(_)).then_some(true),
                 "last_mint": last.map(|mint| json!({
                     "code": mint.error.unwrap_or("ok"),
                     "time": rfc3339_seconds(mint.at),

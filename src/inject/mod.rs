@@ -6,11 +6,14 @@
 
 mod place;
 mod redact;
+mod shape;
 mod strip;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
+
+pub use shape::{Standing, standing_key};
 
 pub use redact::{LastRedactor, Redactor, clean_answer};
 
@@ -71,10 +74,14 @@ pub fn clear(
     match (permit.route().map(|route| &route.action), token) {
         // The record must name just this token, or config waives the record.
         (Some(Action::Inject(_, inject)), Some(token)) if written.covers(token) => {
-            place::place(inject, token, &mut parts.headers)
+            place::place(inject, token, &mut parts.headers, &mut path_and_query)?;
         }
         (Some(Action::Inject(..)), _) | (_, Some(_)) => return Err(InjectError::Mismatch),
         (_, None) => {}
+    }
+    // Wherever else in the path one stands, nothing of ours was meant to go there.
+    if strip::holds_placeholder(path_and_query.path().as_bytes()) {
+        return Err(InjectError::Target);
     }
     Ok(Cleared {
         origin: permit.origin().clone(),

@@ -3,23 +3,80 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::strip;
-use crate::config::Inject;
+use super::{InjectError, strip};
+use crate::config::{Inject, PathSlot};
+use crate::model::hex;
 use crate::model::token::Token;
 
-/// Empties the slot in all spellings, then fills it with exactly one value, marked sensitive (HTTP/2
-/// then never indexes it, RFC 7541 section 7.1.3).
-pub(super) fn place(inject: &Inject, token: &Token, headers: &mut HeaderMap) {
+/// Empties the slot in all spellings, then fills it with exactly one value. A field is marked
+/// sensitive (HTTP/2 then never indexes it, RFC 7541 section 7.1.3).
+pub(super) fn place(
+    inject: &Inject,
+    token: &Token,
+    headers: &mut HeaderMap,
+    target: &mut PathAndQuery,
+) -> Result<(), InjectError> {
     let (name, text) = match inject {
         Inject::Basic { user } => (AUTHORIZATION, basic(user, token)),
         Inject::Header { name, scheme } => (name.clone(), prefixed(scheme.as_deref(), token)),
+        Inject::Path(slot) => return in_path(slot, token, target),
+        Inject::Query(name) => return in_query(name, token, target),
     };
     strip::header(&name, headers);
     fill(name, &text, headers);
+    Ok(())
 }
+
+/// The token in its segment, as policy judged the path but for that segment (I4).
+fn in_path(slot: &PathSlot, token: &Token, target: &mut PathAndQuery) -> Result<(), InjectError> {
+    let encoded = Zeroizing::new(encode(token.value().expose(), IN_PATH));
+    let mut text = slot.fill(target.path(), &encoded).ok_or(InjectError::Target)?;
+    // A token that makes its segment a dot segment would lead elsewhere.
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(InjectError::Target);
+    }
+    if let Some(query) = target.query() {
+        text.push('?');
+        text.push_str(query);
+    }
+    *target = PathAndQuery::try_from(text).map_err(|_| InjectError::Target)?;
+    Ok(())
+}
+
+/// The token as the last parameter; those of the client in any spelling of the name are gone.
+fn in_query(name: &str, token: &Token, target: &mut PathAndQuery) -> Result<(), InjectError> {
+    *target = strip::parameter(name, target)?;
+    let separator = if target.query().is_some() { '&' } else { '?' };
+    let value = Zeroizing::new(encode(token.value().expose(), IN_QUERY));
+    let name = encode(name.as_bytes(), IN_QUERY);
+    let text = format!("{target}{separator}{name}={}", *value);
+    *target = PathAndQuery::try_from(text).map_err(|_| InjectError::Target)?;
+    Ok(())
+}
+
+/// Percent-encoded but for these, letters and digits.
+fn encode(bytes: &[u8], kept: &[u8]) -> String {
+    let mut text = String::with_capacity(3 * bytes.len());
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || kept.contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            let [high, low] = hex::digits(*byte).map(|d| d.to_ascii_uppercase());
+            text.extend(['%', char::from(high), char::from(low)]);
+        }
+    }
+    text
+}
+
+/// What a segment may hold besides letters and digits (RFC 3986 section 3.3, `pchar`); `redact`
+/// looks for a token in this form too.
+pub(super) const IN_PATH: &[u8] = b"-._~!$&'()*+,;=:@";
+/// What a query value may hold without ever meaning something else.
+const IN_QUERY: &[u8] = b"-._~";
 
 fn fill(name: HeaderName, text: &[u8], headers: &mut HeaderMap) {
     // A token is visible ASCII and scheme and user were checked at load, so this cannot fail; if
@@ -71,13 +128,45 @@ mod tests {
             .unwrap()
     }
 
+    fn at(inject: &Inject, headers: &mut HeaderMap) {
+        let mut target = PathAndQuery::from_static("/x");
+        place(inject, &token("abc"), headers, &mut target).unwrap();
+        assert_eq!(target, "/x");
+    }
+
+    fn into(inject: &Inject, text: &str, value: &str) -> Result<String, InjectError> {
+        let mut target = PathAndQuery::try_from(text).unwrap();
+        let placed = place(inject, &token(value), &mut HeaderMap::new(), &mut target);
+        placed.map(|()| target.to_string())
+    }
+
+    #[test]
+    fn queries_and_paths() {
+        let query = Inject::Query("api_key".into());
+        assert_eq!(into(&query, "/x", "a+b/=").unwrap(), "/x?api_key=a%2Bb%2F%3D");
+        for spelt in ["api_key=mine", "API%5fKEY=mine", "api%255Fkey[]=mine&api_key", "+api_key=a"]
+        {
+            assert_eq!(into(&query, &format!("/x?p=1&{spelt}"), "t").unwrap(), "/x?p=1&api_key=t");
+            assert_eq!(into(&query, &format!("/x?{spelt};p=1"), "t").unwrap(), "/x?p=1&api_key=t");
+        }
+        let path = Inject::Path(PathSlot::parse("/bot{token}/**").unwrap());
+        assert_eq!(
+            into(&path, "/botMINE/send?a=b", "1:A/?#%").unwrap(),
+            "/bot1:A%2F%3F%23%25/send?a=b"
+        );
+        assert_eq!(into(&path, "/bot1%2F2/send", "t").unwrap(), "/bott/send");
+        let bare = Inject::Path(PathSlot::parse("/{token}").unwrap());
+        assert_eq!(into(&bare, "/mine", "..").unwrap_err(), InjectError::Target);
+        assert_eq!(into(&path, "*", "t").unwrap_err(), InjectError::Target);
+    }
+
     #[test]
     fn fills_exactly_one_slot() {
         let mut headers = HeaderMap::new();
         headers.append("authorization", HeaderValue::from_static("Bearer mine"));
         headers.append("authorization", HeaderValue::from_static("Basic mine"));
         let inject = Inject::Header { name: AUTHORIZATION, scheme: Some("Bearer".into()) };
-        place(&inject, &token("abc"), &mut headers);
+        at(&inject, &mut headers);
         let values: Vec<_> = headers.get_all("authorization").iter().collect();
         assert_eq!(values, ["Bearer abc"]);
         assert!(values[0].is_sensitive());
@@ -87,14 +176,13 @@ mod tests {
     fn other_shapes() {
         let mut headers = HeaderMap::new();
         headers.append("x_api_key", HeaderValue::from_static("twin"));
-        place(
+        at(
             &Inject::Header { name: HeaderName::from_static("x-api-key"), scheme: None },
-            &token("abc"),
             &mut headers,
         );
         assert_eq!(headers.get("x-api-key").unwrap(), "abc");
         assert!(!headers.contains_key("x_api_key"));
-        place(&Inject::Basic { user: "x-access-token".into() }, &token("abc"), &mut headers);
+        at(&Inject::Basic { user: "x-access-token".into() }, &mut headers);
         assert_eq!(headers.get("authorization").unwrap(), "Basic eC1hY2Nlc3MtdG9rZW46YWJj");
     }
 }

@@ -121,8 +121,9 @@ fn forms(token: &Token) -> Vec<Zeroizing<Vec<u8>>> {
         raw.iter().flat_map(|byte| hex::digits(*byte).map(|d| d.to_ascii_uppercase())).collect(),
     ));
     needles.push(Zeroizing::new(raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
-    // What is left as it is: nothing; the unreserved; what JavaScript leaves; what Python leaves.
-    for kept in [&b""[..], b"-._~", b"-._~!*'()", b"-._~/"] {
+    // What is left as it is: nothing; the unreserved; what JavaScript leaves; what Python
+    // leaves; what we leave in a path.
+    for kept in [&b""[..], b"-._~", b"-._~!*'()", b"-._~/", super::place::IN_PATH] {
         let plain =
             |byte: &u8| !kept.is_empty() && (byte.is_ascii_alphanumeric() || kept.contains(byte));
         for upper in [false, true] {

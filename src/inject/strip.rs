@@ -111,7 +111,7 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
 }
 
 /// The name with dashes for underscores, where it has any.
-fn dashed(name: &str) -> Option<String> {
+pub(super) fn dashed(name: &str) -> Option<String> {
     name.contains('_').then(|| name.replace('_', "-"))
 }
 
@@ -134,6 +134,11 @@ pub(super) fn placements(
         })
         .collect();
     without_parameters(target, |name, _| owned.iter().any(|owned| spells(name, owned)))
+}
+
+/// The target without the parameters that are `owned` in some spelling.
+pub(super) fn parameter(owned: &str, target: &PathAndQuery) -> Result<PathAndQuery, InjectError> {
+    without_parameters(target, |name, _| spells(name, owned))
 }
 
 /// Removes every header and query parameter that holds one of our placeholders: it never goes upstream.
@@ -164,7 +169,7 @@ pub(super) fn any_placeholder(headers: &HeaderMap, query: Option<&str>) -> bool 
 }
 
 /// Raw, percent-encoded, or in the base64 of a Basic credential.
-fn holds_placeholder(value: &[u8]) -> bool {
+pub(super) fn holds_placeholder(value: &[u8]) -> bool {
     if Placeholder::found_in(value) {
         return true;
     }
@@ -179,7 +184,7 @@ fn holds_placeholder(value: &[u8]) -> bool {
 }
 
 /// Base64 that forgives missing padding: a client's mistake must not hide a placeholder.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -223,7 +228,7 @@ fn without_parameters(
 
 /// Whether a raw parameter name is `owned` in some spelling: any case, escaped up to three times over,
 /// `+` or white space around it, an array suffix.
-fn spells(raw: &[u8], owned: &str) -> bool {
+pub(super) fn spells(raw: &[u8], owned: &str) -> bool {
     let mut name = raw.to_vec();
     for _ in 0..4 {
         let plain: Vec<u8> = name.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();

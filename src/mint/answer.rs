@@ -33,12 +33,21 @@ pub enum AnswerError {
     /// The access token is empty, too long, or holds bytes that may not stand in a header.
     #[error("the access_token may not stand in a header")]
     AccessTokenBytes,
+    /// A client certificate where a token is needed.
+    #[error("it holds a client certificate, which takes the place of no token")]
+    ClientCertificate,
     /// Not `application/json` in UTF-8 without content coding.
     #[error("it is not application/json")]
     ContentType,
+    /// Not what kubectl's exec plugins print.
+    #[error("it is no ExecCredential of client.authentication.k8s.io/v1")]
+    ExecCredential,
     /// `expires_in` is not a positive number, or the token had ended when it came.
     #[error("expires_in is not a positive number of seconds")]
     ExpiresIn,
+    /// Not `key=value` lines, or a key twice.
+    #[error("it is not what git's credential helpers print")]
+    GitCredential,
     /// Not a JSON object, or one with a member that comes twice.
     #[error("it is not one unambiguous JSON object")]
     Json,
@@ -67,8 +76,11 @@ impl AnswerError {
     pub fn code(self) -> &'static str {
         match self {
             Self::AccessToken | Self::AccessTokenBytes => "issuer-access-token-invalid",
+            Self::ClientCertificate => "helper-client-certificate",
             Self::ContentType => "issuer-content-type-invalid",
+            Self::ExecCredential => "helper-exec-credential-invalid",
             Self::ExpiresIn => "issuer-expiry-invalid",
+            Self::GitCredential => "helper-git-credential-invalid",
             Self::Json => "issuer-json-invalid",
             Self::Redirect => "issuer-redirect",
             Self::Scope => "issuer-scope-invalid",

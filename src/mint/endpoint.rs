@@ -12,6 +12,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
 use zeroize::Zeroizing;
 
+use super::json::Document;
 use super::{AnswerError, DEFAULT_LIFE, MintError, answer, retry_after};
 use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::secret::Secret;
@@ -76,8 +77,15 @@ fn granted(answer: &Answer) -> Result<answer::Granted, AnswerError> {
     answer::granted(answer.body.expose())
 }
 
+impl Answer {
+    /// Its body as a document of any shape.
+    pub(super) fn document(&self) -> Result<Document, AnswerError> {
+        Document::read(self.body.expose())
+    }
+}
+
 /// What a status other than 200 means.
-fn failure(answer: &Answer, now: Moment) -> MintError {
+pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
     let retry_after = retry_after::parse(&answer.headers, now.wall);
     match answer.status.as_u16() {
         300..=399 => AnswerError::Redirect.into(),
@@ -91,7 +99,7 @@ fn failure(answer: &Answer, now: Moment) -> MintError {
 }
 
 /// One `application/json`, in UTF-8 (RFC 8259 section 8.1) and without content coding.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next(), kinds.next()) else { return false };
     let Ok(kind) = kind.to_str() else { return false };
@@ -124,7 +132,12 @@ pub struct Form(Zeroizing<Vec<u8>>);
 impl Form {
     /// With its grant type.
     pub fn new(grant_type: &str) -> Self {
-        Self(Zeroizing::default()).text("grant_type", grant_type)
+        Self::empty().text("grant_type", grant_type)
+    }
+
+    /// Without a parameter.
+    pub(super) fn empty() -> Self {
+        Self(Zeroizing::default())
     }
 
     /// Adds a parameter.
@@ -154,7 +167,7 @@ impl Form {
         self.0 = form;
     }
 
-    fn into_secret(mut self) -> Secret {
+    pub(super) fn into_secret(mut self) -> Secret {
         Secret::new(std::mem::take(&mut *self.0))
     }
 }

@@ -8,8 +8,12 @@ pub mod endpoint;
 
 mod answer;
 mod client_credentials;
+mod exec;
+mod http;
+mod json;
 mod retry_after;
 mod static_key;
+mod template;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +27,7 @@ use crate::model::reason::Reason;
 use crate::model::token::{Token, TokenError};
 use crate::net::client::{Client, ClientError};
 use crate::store::StoreError;
+use crate::store::helper::HelperError;
 
 pub use answer::{AnswerError, OauthError};
 
@@ -64,6 +69,12 @@ pub enum MintError {
     /// The attempt took longer than the broker waits.
     #[error("no token in time")]
     Deadline,
+    /// The program that should print the token did not.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
+    /// A static key beyond its `max_age`.
+    #[error("the static key is older than its max_age, or its age cannot be told")]
+    Outdated,
     /// A bug in a minter.
     #[error("the minter panicked")]
     Panicked,
@@ -91,14 +102,20 @@ impl MintError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Answer(_) => Reason::IssuerAnswerInvalid,
-            Self::Busy { .. } | Self::Deadline | Self::Unreachable(_) => Reason::IssuerUnreachable,
+            Self::Busy { .. }
+            | Self::Deadline
+            | Self::Helper(HelperError::TimedOut(_))
+            | Self::Unreachable(_) => Reason::IssuerUnreachable,
+            Self::Helper(HelperError::TooLong) => Reason::IssuerAnswerInvalid,
             Self::Panicked => Reason::InternalError,
             Self::Refused {
                 error: Some(OauthError::ServerError | OauthError::TemporarilyUnavailable),
                 ..
             } => Reason::IssuerUnreachable,
             Self::Refused { .. } => Reason::IssuerRefused,
-            Self::Secret(_) | Self::Token(_) => Reason::SecretUnavailable,
+            Self::Helper(_) | Self::Outdated | Self::Secret(_) | Self::Token(_) => {
+                Reason::SecretUnavailable
+            }
         }
     }
 
@@ -116,6 +133,8 @@ impl MintError {
             Self::Answer(error) => error.code(),
             Self::Busy { .. } => "issuer-busy",
             Self::Deadline => "issuer-timeout",
+            Self::Helper(error) => error.code(),
+            Self::Outdated => "static-key-outdated",
             Self::Panicked => "internal-error",
             Self::Refused { error: Some(error), .. } => error.code(),
             Self::Refused { error: None, .. } => "issuer-refused",
@@ -128,6 +147,10 @@ impl MintError {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Helper(error) => error.hint(),
+            Self::Outdated => {
+                "make a new key at its provider, then `valetkey credential rotate NAME`; where `since` is set, set it anew"
+            }
             Self::Secret(error) => error.hint(),
             Self::Token(_) => "the key must be one word of visible ASCII, at most 8 KiB",
             Self::Answer(AnswerError::ScopeWidened) => {
@@ -156,6 +179,15 @@ pub fn build(
 ) -> Arc<dyn Minter> {
     match &credential.grant {
         Grant::ClientCredentials(grant) => Arc::new(client_credentials::ClientCredentials::new(
+            grant.clone(),
+            credential.ttl,
+            Arc::clone(client),
+            Arc::clone(clock),
+        )),
+        Grant::Exec(grant) => {
+            Arc::new(exec::Exec::new(grant.clone(), credential.ttl, Arc::clone(clock)))
+        }
+        Grant::Http(grant) => Arc::new(http::Http::new(
             grant.clone(),
             credential.ttl,
             Arc::clone(client),

@@ -1,7 +1,7 @@
 //! `grant = "static-key"`: a standing secret handed on as it is, and reported as one everywhere.
 //!
 //! The last resort for an API without tokens. The key is read anew each time its copy has ended,
-//! so that a changed file is used without a restart.
+//! so that a changed file is used without a restart; beyond `max_age` it is not used at all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +29,12 @@ impl StaticKey {
 
     async fn read(&self) -> Result<Token, MintError> {
         let now = self.clock.now();
+        let changed = store::changed(&self.grant.secret);
+        let left = config::check::left(&self.grant, changed, now.wall);
+        let left = left.ok_or(MintError::Outdated)?;
         let key = store::read_soon(&self.grant.secret).await?;
-        let end = Deadline::after(now, self.ttl.unwrap_or(DEFAULT_LIFE));
-        Ok(Token::new(key, now, end, None)?.standing())
+        let life = self.ttl.unwrap_or(DEFAULT_LIFE).min(left);
+        Ok(Token::new(key, now, Deadline::after(now, life), None)?.standing())
     }
 }
 

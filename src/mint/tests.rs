@@ -84,7 +84,7 @@ impl Trial {
     fn grant(&mut self) -> &mut ClientCredentials {
         match &mut self.credential.grant {
             Grant::ClientCredentials(grant) => grant,
-            Grant::StaticKey(_) => unreachable!(),
+            _ => unreachable!(),
         }
     }
 
@@ -274,7 +274,7 @@ async fn a_static_key_is_standing_and_read_anew() {
     let mut trial = Trial::json(GOOD).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let secret = SecretSource::File(file.path().to_owned());
-    trial.credential.grant = Grant::StaticKey(StaticKey { secret });
+    trial.credential.grant = Grant::StaticKey(StaticKey { secret, max_age: None, since: None });
     for key in ["one", "two"] {
         std::fs::write(file.path(), key).unwrap();
         let token = trial.mint().await.unwrap();
@@ -283,4 +283,28 @@ async fn a_static_key_is_standing_and_read_anew() {
     }
     std::fs::write(file.path(), "two words canary").unwrap();
     assert_eq!(trial.code().await, "secret-invalid");
+}
+
+#[tokio::test]
+async fn a_static_key_beyond_its_age_is_refused() {
+    let mut trial = Trial::json(GOOD).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "canary").unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let made = trial.clock.now().wall - day;
+    file.as_file().set_modified(made).unwrap();
+    let mut key = StaticKey {
+        secret: SecretSource::File(file.path().to_owned()),
+        max_age: Some(day + Duration::from_secs(60)),
+        since: None,
+    };
+    trial.credential.grant = Grant::StaticKey(key.clone());
+    let life = trial.life().await;
+    assert!((1..=60).contains(&life), "no longer than its age allows: {life}");
+    key.max_age = Some(day);
+    trial.credential.grant = Grant::StaticKey(key.clone());
+    assert_eq!(trial.code().await, "static-key-outdated");
+    key.since = Some(trial.clock.now().wall + day);
+    trial.credential.grant = Grant::StaticKey(key);
+    assert_eq!(trial.code().await, "static-key-outdated", "from the future");
 }

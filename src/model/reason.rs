@@ -174,6 +174,10 @@ reasons! {
     RouteNotForClient = "route-not-for-client", Client,
         "the routes for this request serve other clients",
         "ask whoever keeps the config to name this session or user in `clients`";
+    /// A real key came where a placeholder should stand, and the route says `on_static_key = "deny"`.
+    StaticKeyRefused = "static-key-refused", Client,
+        "the tool sent what looks like a real API key, and the route refuses those",
+        "take the key out of the tool's settings: `valetkey run` gives it a placeholder; and revoke the key, it has been at large";
     /// The credential's secret cannot be had.
     SecretUnavailable = "secret-unavailable", Valetkey,
         "the credential's secret could not be read",

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -49,6 +49,19 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// At most [`MAX_BODY`] bytes.
     pub body: Secret,
+}
+
+/// One request of any shape.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: Method,
+    /// https, or http to a loopback literal.
+    pub url: &'a Uri,
+    /// Further fields. What stands in them is taken for secret.
+    pub headers: Vec<(HeaderName, Secret)>,
+    /// A body and its media type.
+    pub body: Option<(&'static str, Secret)>,
 }
 
 /// Why there is no answer.
@@ -90,9 +103,16 @@ impl Client {
         authorization: Option<Secret>,
         form: Secret,
     ) -> Result<Answer, ClientError> {
+        let headers = authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect();
+        let body = Some(("application/x-www-form-urlencoded", form));
+        self.call(Call { method: Method::POST, url, headers, body }).await
+    }
+
+    /// Sends a request and returns whatever status comes back.
+    pub async fn call(&self, call: Call<'_>) -> Result<Answer, ClientError> {
         let exchange = async {
-            let origin = origin(url)?;
-            let request = form_request(url, &origin, authorization, form)?;
+            let origin = origin(call.url)?;
+            let request = request(call, &origin)?;
             let stream = self.dialer.dial_origin(&origin, Reach::Anywhere).await?;
             match origin.scheme {
                 Scheme::Http => send(stream, request).await,
@@ -134,15 +154,12 @@ fn origin(url: &Uri) -> Result<Origin, ClientError> {
     Ok(Origin { scheme, target })
 }
 
-fn form_request(
-    url: &Uri,
-    origin: &Origin,
-    authorization: Option<Secret>,
-    form: Secret,
-) -> Result<Request<Full<Bytes>>, ClientError> {
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::new(Full::new(Bytes::from_owner(Wiped(form))));
-    *request.method_mut() = Method::POST;
+fn request(call: Call<'_>, origin: &Origin) -> Result<Request<Full<Bytes>>, ClientError> {
+    let path = call.url.path_and_query().map_or("/", |path| path.as_str());
+    let (kind, body) = call.body.unzip();
+    let body = body.map_or(Bytes::new(), |body| Bytes::from_owner(Wiped(body)));
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = call.method;
     *request.uri_mut() = path.parse().map_err(|_| ClientError::Insecure)?;
     let headers = request.headers_mut();
     let host = HeaderValue::try_from(origin.authority()).map_err(|_| ClientError::Insecure)?;
@@ -150,13 +167,15 @@ fn form_request(
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    if let Some(secret) = authorization {
+    if let Some(kind) = kind {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    for (name, secret) in call.headers {
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(secret)))
             .map_err(|_| ClientError::Header)?;
         value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+        headers.insert(name, value);
     }
     Ok(request)
 }

@@ -64,7 +64,11 @@ impl Policy {
             .map_err(|_| Reason::MalformedRequest)?;
         let mut explanation = Explanation {
             method: method.to_string(),
-            url: format!("{}://{target}{}", scheme.as_str(), url.path()),
+            url: format!(
+                "{}://{target}{}",
+                scheme.as_str(),
+                self.recorded_path(&target, url.path())
+            ),
             decision: "deny",
             code: None,
             hint: None,
@@ -150,6 +154,8 @@ impl Explanation {
                 Inject::Basic { user } => format!("authorization: Basic {user}:TOKEN"),
                 Inject::Header { name, scheme: Some(scheme) } => format!("{name}: {scheme} TOKEN"),
                 Inject::Header { name, scheme: None } => format!("{name}: TOKEN"),
+                Inject::Path(slot) => format!("path {}", slot.template()),
+                Inject::Query(name) => format!("query {name}=TOKEN"),
             });
         }
     }

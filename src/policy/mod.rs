@@ -5,6 +5,7 @@
 //! ([`Policy::decide`]). The answer "yes" is a [`Permit`], which nobody else can make.
 
 mod ambiguity;
+mod care;
 mod explain;
 mod path;
 mod pattern;
@@ -73,12 +74,18 @@ pub struct Permit {
     route: Option<Arc<Route>>,
     strip: Vec<Placement>,
     upgrades: Vec<Box<str>>,
+    refuses_keys: bool,
 }
 
 impl Permit {
     /// Whether one of the matched routes allows an upgrade to this protocol, in lower case.
     pub fn allows_upgrade(&self, protocol: &str) -> bool {
         self.upgrades.iter().any(|allowed| **allowed == *protocol)
+    }
+
+    /// Whether a request with a standing key in it is refused.
+    pub fn refuses_keys(&self) -> bool {
+        self.refuses_keys
     }
 
     /// Where the request may go, and nowhere else.
@@ -126,6 +133,9 @@ impl Policy {
                     "`*` is one segment, `**` any number; a host may start with `*.`",
                 );
             });
+            if let Some(route) = &compiled {
+                care::check(route, config, located.value.allow_token_endpoint, &mut problems);
+            }
             routes.extend(compiled.map(Arc::new));
         }
         routes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -174,6 +184,24 @@ impl Policy {
         })
     }
 
+    /// The path as it may be written down: what stands in the slot of a token is masked, whether or
+    /// not the request is one that the route serves. It may be a real key.
+    pub fn recorded_path<'a>(&self, target: &Target, path: &'a str) -> Cow<'a, str> {
+        let mut recorded = Cow::Borrowed(path);
+        for slot in self.of_host(&target.host).filter_map(|route| route.slot()) {
+            let Ok(parsed) = RequestPath::parse(path) else {
+                // Ambiguous: which segment it is cannot be said.
+                return Cow::Borrowed("/****");
+            };
+            if slot.fits(parsed.segments())
+                && let Some(masked) = slot.fill(&recorded, "****")
+            {
+                recorded = Cow::Owned(masked);
+            }
+        }
+        recorded
+    }
+
     /// What to do with a connection to `target`.
     pub fn at_connect(&self, target: &Target) -> AtConnect {
         let mut routed = false;
@@ -198,7 +226,13 @@ impl Policy {
             AtConnect::Refuse(reason) => refuse(reason),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
-                Ok(Permit { origin, route: None, strip: Vec::new(), upgrades: Vec::new() })
+                Ok(Permit {
+                    origin,
+                    route: None,
+                    strip: Vec::new(),
+                    upgrades: Vec::new(),
+                    refuses_keys: false,
+                })
             }
         }
     }
@@ -248,7 +282,7 @@ impl Policy {
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
-        let mut withheld = false;
+        let (mut withheld, mut refuses_keys) = (false, false);
         for route in fitting(false) {
             if !route.serves(facts.client) || !allowed(route) {
                 withheld = true;
@@ -257,6 +291,7 @@ impl Policy {
             if matched.is_some_and(|other| !other.agrees_with(route)) {
                 return Err(Refusal { reason: Reason::AmbiguousRoute, route: None });
             }
+            refuses_keys |= route.refuses_keys;
             for placement in route.strip.iter() {
                 if !strip.contains(placement) {
                     strip.push(placement.clone());
@@ -272,6 +307,7 @@ impl Policy {
             route: Some(Arc::clone(route)),
             strip,
             upgrades,
+            refuses_keys,
         })
     }
 
@@ -286,6 +322,7 @@ impl Policy {
                 route: None,
                 strip: Vec::new(),
                 upgrades: Vec::new(),
+                refuses_keys: false,
             }),
         }
     }

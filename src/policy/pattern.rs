@@ -48,6 +48,16 @@ impl HostPattern {
         }
     }
 
+    /// Whether it names this host.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::OneLabel(suffix) => {
+                host.split_once('.').is_some_and(|(_, rest)| *rest == **suffix)
+            }
+        }
+    }
+
     /// Whether some host matches both.
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
@@ -98,6 +108,11 @@ impl PathPattern {
         }
         parts.dedup_by(|a, b| *a == Part::Any && *b == Part::Any);
         Ok(Self(parts.into()))
+    }
+
+    /// Whether its first segment is a literal one.
+    pub fn begins_literally(&self) -> bool {
+        matches!(self.0.first(), Some(Part::Literal(_)))
     }
 
     /// Whether it matches decoded segments.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::pattern::{HostPattern, PathPattern};
-use crate::config::{self, ClientSelector, Inject, Placement};
+use crate::config::{self, ClientSelector, Inject, OnStaticKey, PathSlot, Placement};
 use crate::model::client::Client;
 use crate::model::id::{CredentialName, RouteName};
 
@@ -24,9 +24,13 @@ pub struct Route {
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
+    /// Whether a standing key from the client is a refusal.
+    pub refuses_keys: bool,
     methods: Option<Vec<Method>>,
     paths: Vec<PathPattern>,
     clients: Option<Vec<ClientSelector>>,
+    /// The path that its token goes into, beside what `paths` ask.
+    slot: Option<(PathPattern, PathSlot)>,
     /// Where it stands in the file.
     pub(super) line: usize,
 }
@@ -68,6 +72,14 @@ impl Route {
             (None, false) => Action::Pass,
         };
         (paths.len() == route.path.len()).then_some(())?;
+        let slot = match &action {
+            Action::Inject(_, Inject::Path(slot)) => {
+                let pattern = PathPattern::parse(slot.pattern());
+                let pattern = pattern.map_err(|message| report("bad-path", message)).ok()?;
+                Some((pattern, slot.clone()))
+            }
+            _ => None,
+        };
         Some(Self {
             name: route.name.clone(),
             host: host.ok()?,
@@ -75,6 +87,8 @@ impl Route {
             action,
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
+            refuses_keys: route.on_static_key == OnStaticKey::Deny,
+            slot,
             methods: (!methods.is_empty()).then_some(methods),
             paths,
             clients: route.clients.clone(),
@@ -89,7 +103,28 @@ impl Route {
 
     /// Whether one of its path patterns matches decoded segments.
     pub fn matches_path(&self, segments: &[Cow<'_, str>]) -> bool {
-        self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(segments))
+        (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(segments)))
+            && self
+                .slot
+                .as_ref()
+                .is_none_or(|(pattern, slot)| slot.fits(segments) && pattern.matches(segments))
+    }
+
+    /// The slot of its token, where that is in the path.
+    pub fn slot(&self) -> Option<&PathSlot> {
+        self.slot.as_ref().map(|(_, slot)| slot)
+    }
+
+    /// Whether its patterns can match this path pattern with this method.
+    pub(super) fn reaches(&self, method: &Method, path: &PathPattern) -> bool {
+        self.matches_method(method)
+            && (self.paths.is_empty() || self.paths.iter().any(|own| own.overlaps(path)))
+            && self.slot.as_ref().is_none_or(|(own, _)| own.overlaps(path))
+    }
+
+    /// Whether one of its path patterns begins with a literal segment.
+    pub(super) fn names_paths(&self) -> bool {
+        !self.paths.is_empty() && self.paths.iter().any(PathPattern::begins_literally)
     }
 
     /// Whether it serves this client.
@@ -120,10 +155,18 @@ impl Route {
         let paths = self.paths.is_empty()
             || other.paths.is_empty()
             || self.paths.iter().any(|a| other.paths.iter().any(|b| a.overlaps(b)));
+        let paths = paths && self.slot_overlaps(other) && other.slot_overlaps(self);
         if !methods || !paths {
             return Some(false);
         }
         self.clients_overlap(other)
+    }
+
+    /// Whether what its slot asks of a path leaves room for the other's patterns.
+    fn slot_overlaps(&self, other: &Self) -> bool {
+        let Some((own, _)) = &self.slot else { return true };
+        let slots = other.slot.as_ref().is_none_or(|(theirs, _)| own.overlaps(theirs));
+        slots && (other.paths.is_empty() || other.paths.iter().any(|path| own.overlaps(path)))
     }
 
     fn clients_overlap(&self, other: &Self) -> Option<bool> {

@@ -220,3 +220,78 @@ proptest! {
         prop_assert_eq!(straight.hash(), shuffled.hash());
     }
 }
+
+#[test]
+fn wildcards_over_strangers_are_refused() {
+    let with = |host: &str| compile(&route("a", host, "credential = \"one\""));
+    for host in [
+        "*.co.uk",
+        "*.github.io",
+        "*.workers.dev",
+        "*.s3.amazonaws.com",
+        "*.blob.core.windows.net",
+        "*.herokuapp.com",
+        "*.compute.amazonaws.com",
+    ] {
+        assert_eq!(with(host).unwrap_err(), ["wildcard-public-suffix"], "{host}");
+    }
+    for host in ["*.example.com", "*.mine.github.io", "mine.github.io", "*.corp.internal"] {
+        assert!(with(host).is_ok(), "{host}");
+    }
+    assert!(compile(&route("a", "*.github.io", "")).is_ok(), "without a credential nothing leaks");
+}
+
+#[test]
+fn token_endpoints_need_a_word() {
+    let with = |rest: &str| {
+        compile(&route("a", "api.github.com", &format!("credential = \"one\"\n{rest}")))
+    };
+    assert_eq!(with("").unwrap_err(), ["token-endpoint-routed"]);
+    assert!(with("allow_token_endpoint = true").is_ok());
+    assert!(with("methods = [\"GET\"]").is_ok());
+    assert!(with("path = [\"/repos/**\"]").is_ok());
+    let own = |path: &str| {
+        let credential = "[credentials.cc]\ngrant = \"client-credentials\"\ntoken_url = \"https://api.example.com/auth/mint\"\nclient_id = \"c\"\nclient_secret = { env = \"S\" }\n";
+        compile(
+            &(credential.to_owned()
+                + &route("a", "api.example.com", &format!("credential = \"cc\"\n{path}"))),
+        )
+    };
+    assert_eq!(own("").unwrap_err(), ["token-endpoint-routed"], "the config's own token_url");
+    assert!(own("path = [\"/v1/**\"]").is_ok());
+    let usual = |path: &str| {
+        compile(&route("a", "api.example.com", &format!("credential = \"one\"\npath = [{path:?}]")))
+    };
+    assert_eq!(usual("/oauth2/**").unwrap_err(), ["token-endpoint-routed"]);
+    assert!(usual("/**").is_ok(), "a whole host is not refused for what it might have");
+}
+
+#[test]
+fn a_token_in_the_path_has_a_segment_of_its_own() {
+    let slot = "credential = \"one\"\ninject = { path = \"/bot{token}/**\" }";
+    let policy = compile(&route("a", "api.example.com", slot)).unwrap();
+    assert_eq!(decide(&policy, Method::GET, "/botX/send"), Ok(Some("a".into())));
+    for other in ["/bot/send", "/robotX/send", "/", "/file/botX"] {
+        assert_eq!(decide(&policy, Method::GET, other), Ok(None), "{other}");
+    }
+    let recorded =
+        |path: &str| policy.recorded_path(&target("api.example.com:443"), path).into_owned();
+    assert_eq!(recorded("/botSECRET/send"), "/bot****/send");
+    assert_eq!(recorded("/file/x"), "/file/x");
+    assert_eq!(recorded("/botSECRET/../x"), "/****");
+    let two = route(
+        "a",
+        "api.example.com",
+        "credential = \"one\"\ninject = { path = \"/a/{token}/**\" }",
+    ) + &route(
+        "b",
+        "api.example.com",
+        "credential = \"two\"\ninject = { path = \"/b/{token}/**\" }",
+    );
+    let policy = compile(&two).unwrap();
+    assert_eq!(decide(&policy, Method::GET, "/b/x/y"), Ok(Some("b".into())));
+    let same =
+        route("a", "api.example.com", "credential = \"one\"\ninject = { path = \"/{token}/**\" }")
+            + &route("b", "api.example.com", "credential = \"two\"\npath = [\"/v1/**\"]");
+    assert_eq!(compile(&same).unwrap_err(), ["ambiguous-route"]);
+}

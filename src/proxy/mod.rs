@@ -19,6 +19,7 @@ mod plain;
 mod pool;
 mod respond;
 mod serve;
+mod standing_key;
 mod tunnel;
 mod upgrade;
 mod upstream;

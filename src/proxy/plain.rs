@@ -85,7 +85,7 @@ impl Plain {
             parts.method.clone(),
             target.host.clone(),
             target.port,
-            Some(parts.uri.path()),
+            Some(&world.policy.recorded_path(&target, parts.uri.path())),
         );
         let recorder = Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone());
         let refuse = |recorder, reason| exchange::refuse(recorder, Refused::from(reason), false);

@@ -53,6 +53,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::NoRoute
         | R::PortNotRouted
         | R::RouteDenied
+        | R::StaticKeyRefused
         | R::RouteNotForClient
         | R::SessionEnded
         | R::TlsRequired

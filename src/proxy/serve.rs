@@ -23,6 +23,7 @@ use super::exchange::{Exchange, Kept, closes, malformed, refuse};
 use super::http1::{Arrived, Inbound, Service};
 use super::panic::Caught;
 use super::respond::{self, Refused};
+use super::standing_key;
 use super::{MAX_FIELDS, Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
@@ -100,7 +101,7 @@ impl Connection {
             parts.method.clone(),
             self.target.host.clone(),
             self.target.port,
-            Some(parts.uri.path()),
+            Some(&world.policy.recorded_path(&self.target, parts.uri.path())),
         );
         self.worker.proxy.requests.fetch_add(1, Relaxed);
         let mut recorder =
@@ -109,6 +110,10 @@ impl Connection {
             Ok(permit) => permit,
             Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
         };
+        if let Err(reason) = standing_key::note(&self.worker.proxy, &permit, &parts, &mut recorder)
+        {
+            return refuse(recorder, reason.into(), false);
+        }
         let token = match self.token(&permit, &mut recorder).await {
             Ok(token) => token,
             Err(refused) => return refuse(recorder, refused, false),

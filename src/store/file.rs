@@ -6,20 +6,14 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{Loose, MAX_SECRET, Place, StoreError, checked};
+use super::{Loose, MAX_SECRET, Place, StoreError, checked, without_newline};
 use crate::model::secret::Secret;
 
-/// The content without one trailing `\n` or `\r\n`, which editors and `echo` leave.
+/// The content without one trailing newline.
 pub(super) fn read(path: &Path) -> Result<Secret, StoreError> {
     let place = Place::File(path.to_owned());
-    let mut bytes = content(path).map_err(|error| StoreError::Unreadable(place.clone(), error))?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    checked(bytes, place)
+    let bytes = content(path).map_err(|error| StoreError::Unreadable(place.clone(), error))?;
+    checked(without_newline(bytes), place)
 }
 
 /// Reads up to three bytes too many, so that the newline doesn't count and more is seen.

@@ -5,14 +5,19 @@
 
 mod env;
 mod file;
+pub mod helper;
+mod replace;
+mod systemd;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use crate::config::SecretSource;
 use crate::model::secret::Secret;
+use helper::HelperError;
 
 /// The longest secret that is taken, in bytes.
 pub const MAX_SECRET: usize = 64 * 1024;
@@ -27,15 +32,24 @@ pub enum StoreError {
     /// There is nothing in it.
     #[error("the secret in {0} is empty")]
     Empty(Place),
+    /// The program that should print it did not.
+    #[error("cannot read the secret in {0}: {1}")]
+    Helper(Place, #[source] HelperError),
     /// There is no such variable or file, or it may not be read.
     #[error("cannot read the secret in {0}")]
     Unreadable(Place, #[source] io::Error),
     /// Longer than [`MAX_SECRET`].
     #[error("the secret in {0} is longer than {MAX_SECRET} bytes")]
     TooLong(Place),
+    /// The new secret is the old one.
+    #[error("the new secret is the one that is already in {0}")]
+    Unchanged(Place),
     /// The variable is not set.
     #[error("{0} is not set")]
     Unset(Place),
+    /// The new secret cannot be put there.
+    #[error("cannot write the secret to {0}")]
+    Unwritable(Place, #[source] io::Error),
 }
 
 /// Where a secret should have been.
@@ -45,6 +59,12 @@ pub enum Place {
     Env(String),
     /// A file.
     File(PathBuf),
+    /// What a program prints.
+    Exec(PathBuf),
+    /// What was handed in.
+    Input,
+    /// A credential that systemd hands over.
+    Systemd(String),
 }
 
 /// A secret that others of this machine may read.
@@ -63,9 +83,12 @@ impl StoreError {
         match self {
             Self::Bytes(_) => "secret-invalid",
             Self::Empty(_) => "secret-empty",
+            Self::Helper(_, error) => error.code(),
             Self::TooLong(_) => "secret-too-long",
             Self::Unreadable(..) => "secret-unreadable",
+            Self::Unchanged(_) => "secret-unchanged",
             Self::Unset(_) => "secret-unset",
+            Self::Unwritable(..) => "secret-unwritable",
         }
     }
 
@@ -76,8 +99,14 @@ impl StoreError {
                 "store the bare value; one trailing newline is dropped, no other byte is"
             }
             Self::Empty(_) => "write the secret into it",
+            Self::Helper(_, error) => error.hint(),
             Self::TooLong(_) => "check that the source is the secret and not something else",
             Self::Unreadable(..) => "check the path and its permissions",
+            Self::Unchanged(_) => "make a new key at its provider first",
+            Self::Unwritable(..) => "the file and its directory must be there and writable",
+            Self::Unset(Place::Systemd(_)) => {
+                "add LoadCredential= to the unit; a daemon that `run` starts has no such credentials"
+            }
             Self::Unset(_) => "set it in the environment that starts the daemon",
         }
     }
@@ -95,6 +124,9 @@ impl std::fmt::Display for Place {
         match self {
             Self::Env(name) => write!(f, "the environment variable `{name}`"),
             Self::File(path) => write!(f, "the file `{}`", path.display()),
+            Self::Exec(path) => write!(f, "what `{}` prints", path.display()),
+            Self::Input => f.write_str("what was handed in"),
+            Self::Systemd(name) => write!(f, "the systemd credential `{name}`"),
         }
     }
 }
@@ -104,6 +136,11 @@ pub fn read(source: &SecretSource) -> Result<Secret, StoreError> {
     match source {
         SecretSource::Env(name) => env::read(name, std::env::var_os(name)),
         SecretSource::File(path) => file::read(path),
+        SecretSource::Exec(helper) => match helper::run_here(helper) {
+            Ok(printed) => checked(without_newline(printed), place(source)),
+            Err(error) => Err(StoreError::Helper(place(source), error)),
+        },
+        SecretSource::Systemd(name) => systemd::read(name),
     }
 }
 
@@ -121,15 +158,41 @@ fn place(source: &SecretSource) -> Place {
     match source {
         SecretSource::Env(name) => Place::Env(name.clone()),
         SecretSource::File(path) => Place::File(path.clone()),
+        SecretSource::Exec(helper) => Place::Exec(helper.program.clone()),
+        SecretSource::Systemd(name) => Place::Systemd(name.clone()),
+    }
+}
+
+/// Puts a new secret into the file of an old one, with one trailing newline dropped and one written.
+pub fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
+    replace::replace(path, bytes)
+}
+
+/// Since when a secret has been what it is, where that can be seen.
+pub fn changed(source: &SecretSource) -> Option<SystemTime> {
+    match source {
+        SecretSource::File(path) => std::fs::metadata(path).ok()?.modified().ok(),
+        SecretSource::Env(_) | SecretSource::Exec(_) | SecretSource::Systemd(_) => None,
     }
 }
 
 /// What should be said aloud about a source, although it works.
 pub fn loose(source: &SecretSource) -> Option<Loose> {
     match source {
-        SecretSource::Env(_) => None,
+        SecretSource::Env(_) | SecretSource::Exec(_) | SecretSource::Systemd(_) => None,
         SecretSource::File(path) => file::loose(path),
     }
+}
+
+/// Without one trailing `\n` or `\r\n`, which editors, `echo` and most programs leave.
+pub fn without_newline(mut bytes: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    bytes
 }
 
 /// The rules for every source.

@@ -56,7 +56,7 @@ async fn every_config_loads() {
 /// A grant is complete when code, recipe and test exist for its name.
 #[test]
 fn every_grant_has_its_recipe() {
-    for grant in ["client-credentials", "static-key"] {
+    for grant in ["client-credentials", "exec", "http", "static-key"] {
         let recipe = project(&format!("config/recipes/{grant}.toml"));
         let text = std::fs::read_to_string(&recipe).expect("a recipe");
         assert!(

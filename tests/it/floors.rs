@@ -167,6 +167,7 @@ fn secrets_are_exposed_only_where_they_leave() {
         "model/secret.rs",
         "mint/endpoint.rs",
         "mint/jws.rs",
+        "mint/template.rs",
         "net/sigv4.rs",
         "net/via.rs",
         "net/client.rs",

@@ -22,6 +22,7 @@ mod docs;
 mod floors;
 mod harness;
 mod invariant;
+mod mint;
 mod mutant;
 mod proxy;
 mod stream;

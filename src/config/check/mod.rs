@@ -3,8 +3,11 @@
 //! Each table is deserialised on its own, and again without the offending key, so that one
 //! mistake doesn't hide the next.
 
+mod exec;
+mod http;
 mod parent;
 mod routes;
+mod static_key;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -17,6 +20,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::locate::{self, LocateError, MAX_BYTES};
 use super::problem::{Problem, Problems};
+pub use static_key::left;
+
 use super::{Config, Credential, file};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
@@ -267,7 +272,7 @@ impl<'a> Check<'a> {
             DeValue::Table(table) => table.remove("grant"),
             _ => None,
         };
-        let hint = "`client-credentials` or `static-key`";
+        let hint = "`client-credentials`, `exec`, `http` or `static-key`";
         let Some(grant) = grant else {
             problems.error(line, "missing-key", "the credential has no `grant`", hint);
             return None;
@@ -276,6 +281,12 @@ impl<'a> Check<'a> {
             Some("client-credentials") => self
                 .read(value, problems)
                 .map(|(table, _)| file::Credential::ClientCredentials(table)),
+            Some("exec") => {
+                self.read(value, problems).map(|(table, _)| file::Credential::Exec(table))
+            }
+            Some("http") => {
+                self.read(value, problems).map(|(table, _)| file::Credential::Http(table))
+            }
             Some("static-key") => {
                 self.read(value, problems).map(|(table, _)| file::Credential::StaticKey(table))
             }

@@ -36,7 +36,7 @@ impl Check<'_> {
                     let message = "`parent.user` may hold no colon and no control character";
                     problems.error(line, "bad-parent", message, "RFC 7617 has no way to send it");
                 }
-                Some(Login { user, password: self.secret(password) })
+                Some(Login { user, password: self.secret(password, line, problems)? })
             }
             (Some(_), None) | (None, Some(_)) => {
                 let message = "`parent.user` and `parent.password` go together";

@@ -7,7 +7,9 @@ use toml::Spanned;
 
 use super::Check;
 use crate::config::problem::{Located, Problems};
-use crate::config::{ClientSelector, Inject, PlaceholderKind, Placement, Route, file};
+use crate::config::{
+    ClientSelector, Inject, OnStaticKey, PathSlot, PlaceholderKind, Placement, Route, file,
+};
 use crate::model::id::{CredentialName, RouteName, SessionName};
 
 /// Fields that frame or route the message: neither strippable nor a place for a token.
@@ -125,7 +127,7 @@ impl Check<'_> {
         let inject = route.inject.map(|value| {
             let line = self.line(&value);
             inject(value.into_inner()).unwrap_or_else(|message| {
-                problems.error(line, "bad-inject", message, "{ header = \"authorization\", scheme = \"Bearer\" } or { basic = { user = \"x\" } }");
+                problems.error(line, "bad-inject", message, "{ header = \"authorization\", scheme = \"Bearer\" }, { basic = { user = \"x\" } }, { query = \"key\" } or { path = \"/bot{token}/**\" }");
                 default_inject()
             })
         });
@@ -153,6 +155,11 @@ impl Check<'_> {
             clients,
             upgrade,
             deny: route.deny,
+            on_static_key: match route.on_static_key {
+                file::OnStaticKey::Deny => OnStaticKey::Deny,
+                file::OnStaticKey::Report => OnStaticKey::Report,
+            },
+            allow_token_endpoint: route.allow_token_endpoint,
         }
     }
 
@@ -280,7 +287,7 @@ fn placement(text: &str) -> Result<Placement, String> {
 
 fn inject(inject: file::Inject) -> Result<Inject, String> {
     match inject {
-        file::Inject { header: Some(name), scheme, basic: None } => {
+        file::Inject { header: Some(name), scheme, basic: None, query: None, path: None } => {
             let name = field(&name)?;
             let scheme = match scheme {
                 None if name == http::header::AUTHORIZATION => Some("Bearer".to_owned()),
@@ -294,16 +301,27 @@ fn inject(inject: file::Inject) -> Result<Inject, String> {
             }
             Ok(Inject::Header { name, scheme })
         }
-        file::Inject { header: None, scheme: None, basic: Some(basic) } => {
-            // RFC 7617 section 2: a colon would end the user part.
-            if basic.user.contains(':') || !basic.user.bytes().all(|b| (0x20..=0x7e).contains(&b)) {
-                return Err("`user` may not hold a colon or control characters".to_owned());
+        file::Inject { header: None, scheme: None, basic, query, path } => {
+            match (basic, query, path) {
+                (Some(basic), None, None) => basic_user(basic.user),
+                (None, Some(name), None) if !name.is_empty() => Ok(Inject::Query(name)),
+                (None, None, Some(path)) => Ok(Inject::Path(PathSlot::parse(&path)?)),
+                _ => Err(ONE_OF.to_owned()),
             }
-            Ok(Inject::Basic { user: basic.user })
         }
-        _ => Err("`inject` is one of header (with scheme) and basic".to_owned()),
+        _ => Err(ONE_OF.to_owned()),
     }
 }
+
+fn basic_user(user: String) -> Result<Inject, String> {
+    // RFC 7617 section 2: a colon would end the user part.
+    if user.contains(':') || !user.bytes().all(|b| (0x20..=0x7e).contains(&b)) {
+        return Err("`user` may not hold a colon or control characters".to_owned());
+    }
+    Ok(Inject::Basic { user })
+}
+
+const ONE_OF: &str = "`inject` is one of header (with scheme), basic, query and path";
 
 fn clients(list: Vec<String>, line: usize, problems: &mut Problems) -> Vec<ClientSelector> {
     if list.is_empty() {

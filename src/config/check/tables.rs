@@ -11,7 +11,7 @@ use super::Check;
 use crate::config::problem::{Located, Problems};
 use crate::config::{
     Admin, Audit, Ca, ClientAuth, ClientCredentials, Credential, Grant, Network, PresharedSession,
-    Proxy, Route, SecretSource, StaticKey, Unmatched, Upstream, file,
+    Proxy, Route, Unmatched, Upstream, file,
 };
 use crate::model::host::Host;
 use crate::model::id::{RouteName, SessionName};
@@ -110,9 +110,10 @@ impl Check<'_> {
                 }
                 names
             });
+            let Some(secret) = self.secret(session.secret, line, problems) else { continue };
             sessions.push(PresharedSession {
                 name: SessionName::new(session.name.into_inner()),
-                secret: self.secret(session.secret),
+                secret,
                 routes: allowed,
                 line,
             });
@@ -295,10 +296,17 @@ impl Check<'_> {
                 let ttl = table.ttl.clone();
                 (Grant::ClientCredentials(self.client_credentials(table, line, problems)?), ttl)
             }
+            file::Credential::Exec(table) => {
+                let ttl = table.ttl.clone();
+                (Grant::Exec(self.exec(table, line, problems)?), ttl)
+            }
+            file::Credential::Http(table) => {
+                let ttl = table.ttl.clone();
+                (Grant::Http(Box::new(self.http(table, line, problems)?)), ttl)
+            }
             file::Credential::StaticKey(table) => {
-                let hint = "a standing key cannot be attributed and is slow to revoke; use a grant where the issuer has one";
-                problems.warn(line, "standing-credential", "this credential is a static key", hint);
-                (Grant::StaticKey(StaticKey { secret: self.secret(table.secret) }), table.ttl)
+                let ttl = table.ttl.clone();
+                (Grant::StaticKey(self.static_key(table, line, problems)?), ttl)
             }
         };
         let ttl = ttl.and_then(|text| {
@@ -338,7 +346,7 @@ impl Check<'_> {
         Some(ClientCredentials {
             token_url: token_url.ok()?,
             client_id: table.client_id,
-            client_secret: self.secret(table.client_secret),
+            client_secret: self.secret(table.client_secret, line, problems)?,
             auth: match table.auth {
                 Some(file::TokenEndpointAuth::Post) => ClientAuth::Post,
                 Some(file::TokenEndpointAuth::Basic) | None => ClientAuth::Basic,
@@ -346,16 +354,9 @@ impl Check<'_> {
             scope: table.scope,
         })
     }
-
-    pub(super) fn secret(&self, source: file::SecretSource) -> SecretSource {
-        match source {
-            file::SecretSource::Env(name) => SecretSource::Env(name),
-            file::SecretSource::File(path) => SecretSource::File(self.beside_config(path)),
-        }
-    }
 }
 
-fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|_| "this is not a duration".to_owned())?;
     if !(Duration::from_secs(least)..=3650 * DAY).contains(&duration) {
@@ -365,8 +366,8 @@ fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
 }
 
 /// An endpoint that config names: https, or http to a loopback literal (the guard does not judge it).
-fn parse_endpoint(text: &str) -> Result<http::Uri, &'static str> {
-    let uri: http::Uri = text.parse().map_err(|_| "is not a URL")?;
+pub(super) fn parse_endpoint(text: &str) -> Result<::http::Uri, &'static str> {
+    let uri: ::http::Uri = text.parse().map_err(|_| "is not a URL")?;
     let authority = uri.authority().ok_or("is not absolute")?;
     if authority.as_str().contains('@') || text.contains('#') {
         return Err("holds a user or a fragment");

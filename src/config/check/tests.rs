@@ -19,7 +19,7 @@ host = "api.orders.example"
 credential = "orders"
 "#;
 
-fn load(text: &str) -> Result<Config, Vec<Problem>> {
+pub(super) fn load(text: &str) -> Result<Config, Vec<Problem>> {
     match parse(Path::new("/etc/v.toml"), text.as_bytes(), PathBuf::from("/state")) {
         Ok((config, _)) => Ok(config),
         Err(LoadError::Invalid { problems, .. }) => Err(problems),
@@ -27,7 +27,7 @@ fn load(text: &str) -> Result<Config, Vec<Problem>> {
     }
 }
 
-fn codes(text: &str) -> Vec<(usize, &'static str)> {
+pub(super) fn codes(text: &str) -> Vec<(usize, &'static str)> {
     load(text)
         .expect_err("must not load")
         .iter()
@@ -115,7 +115,11 @@ fn what_never_was_or_comes_later_is_refused() {
         ("strip = [\"header:host\"]", "bad-placement"),
         ("strip = [\"body:x\"]", "bad-placement"),
         ("inject = { header = \"connection\" }", "bad-inject"),
-        ("inject = { query = \"key\" }", "unknown-key"),
+        ("inject = { query = \"\" }", "bad-inject"),
+        ("inject = { path = \"/bot\" }", "bad-inject"),
+        ("inject = { query = \"a\", path = \"/{token}\" }", "bad-inject"),
+        ("inject = { query = \"a\", scheme = \"Bearer\" }", "bad-inject"),
+        ("inject = { sigv4 = true }", "unknown-key"),
         ("env = { A = \"sk-live\" }", "bad-placeholder"),
         ("clients = [\"everyone\"]", "bad-client"),
         ("port = 0", "bad-port"),

@@ -1,0 +1,56 @@
+//! `credential rotate NAME`: puts a new key in the place of a standing one. The new one is on the
+//! disk, whole, before the old one goes.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::args::Credential;
+use super::failure::Failure;
+use super::{context, printer};
+use crate::config::SecretSource;
+use crate::model::id::CredentialName;
+use crate::store;
+
+pub(super) fn run(args: &Credential, explicit: Option<&Path>) -> Result<(), Failure> {
+    let Credential::Rotate(args) = args;
+    let config = context::config(explicit)?;
+    let name = CredentialName::new(args.name.as_str());
+    let Some(credential) = config.credentials.get(&name) else {
+        return Err(Failure::usage(
+            "unknown-credential",
+            format!("there is no credential `{name}`"),
+            "`valetkey check` and the config name them",
+        ));
+    };
+    let secrets = credential.grant.secrets();
+    let [SecretSource::File(path)] = secrets.as_slice() else {
+        return Err(Failure::failed(
+            "credential-not-in-file",
+            format!("the secret of `{name}` is not one file that could be written"),
+            "change it where it is kept; a reload or the end of `ttl` takes it up",
+        ));
+    };
+    if std::io::stdin().is_terminal() {
+        printer::note("paste the new key, then Enter and Ctrl-D");
+    }
+    // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(store::MAX_SECRET + 64));
+    let most = store::MAX_SECRET as u64 + 3;
+    std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|error| {
+        Failure::failed(
+            "stdin-unreadable",
+            format!("cannot read stdin: {error}"),
+            "pipe the key in",
+        )
+    })?;
+    store::replace(path, bytes).map_err(|error| {
+        Failure::failed(error.code(), super::failure::chain(&error), error.hint())
+    })?;
+    printer::note(&format!(
+        "stored: {}\na running proxy takes it up within `ttl` (5m unless config says otherwise); then revoke the old key at its provider",
+        path.display()
+    ));
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Helpers, checked: programs that print a secret or a token.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::json::Pointer;
+
+/// A program that is run, without a shell, to print something secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Helper {
+    /// Absolute.
+    pub program: PathBuf,
+    /// As they are.
+    pub arguments: Vec<String>,
+    /// Names of variables that it gets, beside PATH, HOME and LANG.
+    pub env: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// `grant = "exec"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// What is run.
+    pub helper: Helper,
+    /// How its output is read.
+    pub format: ExecFormat,
+}
+
+/// How a helper's output is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecFormat {
+    /// What `git credential get` speaks, asked about these.
+    Git {
+        /// `https`
+        protocol: String,
+        /// The host, with a port where it has one.
+        host: String,
+        /// Without a leading slash; empty: none.
+        path: String,
+    },
+    /// JSON.
+    Json {
+        /// Where the token stands.
+        token: Pointer,
+        /// Where its end stands.
+        expires: Pointer,
+    },
+    /// An `ExecCredential` of `client.authentication.k8s.io/v1`.
+    Kubectl,
+    /// The token alone.
+    Plain,
+}

@@ -1,0 +1,28 @@
+//! A real key where a placeholder should be: audited by kind and keyed fingerprint, and refused
+//! where the route says so. It is taken out in any case; its value goes nowhere.
+
+use http::request::Parts;
+
+use super::Proxy;
+use crate::audit::Recorder;
+use crate::inject;
+use crate::model::reason::Reason;
+use crate::policy::Permit;
+
+/// Notes the key that the client sent in a slot of the route, if it did.
+pub(super) fn note(
+    proxy: &Proxy,
+    permit: &Permit,
+    parts: &Parts,
+    recorder: &mut Recorder,
+) -> Result<(), Reason> {
+    let Some(found) = inject::standing_key(permit, parts) else { return Ok(()) };
+    recorder.static_key(proxy.audit.keyed_fingerprint(&found.key), found.kind);
+    if !permit.refuses_keys() {
+        return Ok(());
+    }
+    if let Some(route) = permit.route() {
+        recorder.route(route.name.clone());
+    }
+    Err(Reason::StaticKeyRefused)
+}

@@ -1,0 +1,75 @@
+//! `grant = "http"`: what is sent, what is read, and that secrets arrive escaped and nowhere else.
+
+use crate::harness::canary;
+use crate::harness::issuer::{Issuer, Reply};
+use crate::mint::Rig;
+
+async fn rig(issuer: &Issuer, keys: &str) -> Rig {
+    Rig::with("", |valetkey| {
+        valetkey.file("broker.secret", "s\"},{\"admin\":\"{uid}&x=1").toml(&format!(
+            "[credentials.minted]\ngrant = \"http\"\nurl = {:?}\nsecrets = {{ api = {{ file = \"broker.secret\" }} }}\n{keys}",
+            issuer.token_url()
+        ))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_described_exchange_mints() {
+    let token = canary("token");
+    let issuer = Issuer::start().await;
+    let body = format!("{{\"data\":{{\"key\":\"{token}\",\"end\":4000000000000}}}}");
+    issuer.reply(Reply::json(201, &body));
+    let keys = "client_id = \"orders\"\nheaders = { x-who = \"uid {uid}{session}\" }\n\
+                json = { id = \"{client_id}\", key = \"{secret.api}\", n = [1, true] }\n\
+                token = \"/data/key\"\nexpires = \"/data/end\"";
+    let rig = rig(&issuer, keys).await;
+    let answer = rig.get("/v1/x", "").await;
+    assert_eq!(answer.status(), 200, "{}", answer.everything());
+    assert_eq!(rig.api.request(0).await.one("authorization"), format!("Bearer {token}"));
+    let call = issuer.call(0).await;
+    let sent: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+    assert_eq!(sent["key"], "s\"},{\"admin\":\"{uid}&x=1", "one string, whatever is in it");
+    assert_eq!((sent["id"].as_str(), sent["n"][0].as_u64()), (Some("orders"), Some(1)));
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(call.all("x-who"), [format!("uid {uid}")]);
+    assert_eq!(call.all("content-type"), ["application/json"]);
+    assert!(!rig.everything().await.contains(&token));
+    assert!(!rig.everything().await.contains("{\"admin\""), "the secret is written down");
+}
+
+#[tokio::test]
+async fn refusals_and_rubbish_have_codes() {
+    let secret = canary("answer");
+    for (reply, code, status) in [
+        (Reply::json(200, &format!("{{\"error\":\"{secret}\"}}")), "issuer-refused", 502),
+        (Reply::json(403, &format!("{{\"why\":\"{secret}\"}}")), "issuer-refused", 502),
+        (Reply::html(200, &secret), "issuer-content-type-invalid", 502),
+        (Reply::json(200, "{}"), "issuer-access-token-invalid", 502),
+        (
+            Reply::json(200, &format!("{{\"access_token\":\"a\",\"access_token\":\"{secret}\"}}")),
+            "issuer-json-invalid",
+            502,
+        ),
+        (
+            Reply::json(
+                200,
+                &format!("{{\"access_token\":\"{secret}\",\"expires_in\":\"never\"}}"),
+            ),
+            "issuer-expiry-invalid",
+            502,
+        ),
+        (Reply::json(500, &secret), "issuer-busy", 503),
+    ] {
+        let issuer = Issuer::start().await;
+        issuer.reply(reply);
+        let rig = rig(&issuer, "form = { key = \"{secret.api}\" }\nerror = \"/error\"").await;
+        let answer = rig.get("/v1/x", "").await;
+        assert_eq!(answer.status(), status, "{code}: {}", answer.everything());
+        assert!(rig.api.requests().is_empty(), "{code}: a bare request went out");
+        let all = rig.everything().await + &answer.everything();
+        assert!(all.contains(code) && !all.contains(&secret), "{code}: {all}");
+        let sent = String::from_utf8(issuer.call(0).await.body).unwrap();
+        assert!(sent.starts_with("key=s%22") && !sent.contains("&x=1"), "{sent}");
+    }
+}
