@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request};
 use valetkey::audit::{Audit, Decision, Outcome, Recorder, RequestFacts};
-use valetkey::broker::{Broker, Minters, SlotKey};
+use valetkey::broker::{Broker, SlotKey};
 use valetkey::ca::{Authority, LeafRequest, Signer as _};
 use valetkey::config::{self, Config};
 use valetkey::inject;
@@ -163,11 +163,10 @@ fn token_hit() -> Call {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let credential = CredentialName::new("key");
     let minter: Arc<dyn Minter> = Arc::new(Fixed);
-    let minters = Minters::from([(credential.clone(), minter)]);
-    let broker = Broker::new(minters, clock(), runtime.handle().clone(), Arc::new(|_| {}));
+    let broker = Broker::new(clock(), runtime.handle().clone(), Arc::new(|_| {}));
     let key = SlotKey { client: Client::default().key(), credential };
-    let mut slot = broker.slot(&key).unwrap();
-    runtime.block_on(broker.token(&mut slot)).unwrap();
+    let slot = broker.slot(&key, &minter).unwrap();
+    runtime.block_on(slot.token()).unwrap();
     Box::new(move || {
         std::hint::black_box(slot.current(SystemClock.now()).unwrap());
     })

@@ -139,6 +139,14 @@ impl Recorder {
         self.facts.request
     }
 
+    /// Forgets what was learnt of a request that nothing was decided about: another policy judges it.
+    pub fn begin_anew(&mut self, facts: RequestFacts, policy: PolicyHash) {
+        if self.state == State::Undecided {
+            (self.facts, self.policy) = (facts, policy);
+            (self.route, self.credential, self.code, self.static_key) = (None, None, None, None);
+        }
+    }
+
     /// The route that matched.
     pub fn route(&mut self, route: RouteName) {
         self.route = Some(route);

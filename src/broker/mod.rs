@@ -1,7 +1,8 @@
 //! Floor 4: holding tokens.
 //!
 //! The [`Broker`] has a [`Slot`] for each client and credential, and never shares one across
-//! either (I7). A connection asks for its slot once and keeps it; the slot mints when needed,
+//! either (I7), nor across two definitions of a credential: a slot belongs to the minter that the
+//! asking request's own snapshot of the config names. A connection asks for its slot once and keeps it; the slot mints when needed,
 //! once for all who wait, ahead of the end, with back-off after failures. What a client may use
 //! was decided before anybody comes here.
 
@@ -13,8 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
-use dashmap::{DashMap, Entry};
+use dashmap::DashMap;
 use tokio::runtime::Handle;
 
 use crate::mint::{MintError, Minter};
@@ -28,7 +28,8 @@ use crate::model::token::Token;
 pub use flight::MINT_DEADLINE;
 pub use slot::Slot;
 
-/// Minters by the credential they mint.
+/// Minters by the credential they mint. Two snapshots of the config share the minter (the same
+/// `Arc`) of a credential that is defined alike in both, and with it its tokens.
 pub type Minters = HashMap<CredentialName, Arc<dyn Minter>>;
 
 /// Called after each mint, before its token serves: for audit and metrics. Must not block long.
@@ -68,7 +69,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn of(reason: Reason) -> Self {
+    /// Without a finer word, or a time for another try.
+    pub fn of(reason: Reason) -> Self {
         Self { reason, code: reason.code(), retry_after: None, backing_off: false }
     }
 }
@@ -78,7 +80,8 @@ impl Failure {
 pub enum Closed {
     /// The client's session ended, or it was revoked.
     ClientEnded,
-    /// A reload changed the credential: ask the broker for the new slot.
+    /// A reload changed the credential. It keeps nothing any more, but mints for requests that were
+    /// judged before.
     Replaced,
 }
 
@@ -126,10 +129,23 @@ impl From<&Token> for TokenStatus {
 
 /// Holds the slots.
 pub struct Broker {
-    slots: DashMap<SlotKey, Arc<Slot>>,
-    minters: ArcSwap<Minters>,
+    slots: DashMap<Place, Arc<Slot>>,
     shared: Arc<Shared>,
     most: usize,
+}
+
+/// Where a slot is found.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Place {
+    key: SlotKey,
+    /// The address of its minter, which the slot keeps alive: nobody else's meanwhile.
+    minter: usize,
+}
+
+impl Place {
+    fn of(key: &SlotKey, minter: &Arc<dyn Minter>) -> Self {
+        Self { key: key.clone(), minter: Arc::as_ptr(minter).addr() }
+    }
 }
 
 /// What every slot needs.
@@ -142,69 +158,39 @@ struct Shared {
 impl Broker {
     /// Mints run on `runtime`, so that a client that goes away takes no mint with it that others
     /// wait for. It needs its timer.
-    pub fn new(minters: Minters, clock: Arc<dyn Clock>, runtime: Handle, on_mint: OnMint) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, runtime: Handle, on_mint: OnMint) -> Self {
         Self {
             slots: DashMap::new(),
-            minters: ArcSwap::from_pointee(minters),
             shared: Arc::new(Shared { clock, runtime, on_mint }),
             most: MAX_SLOTS,
         }
     }
 
-    /// The slot of a client and credential. Refused for a credential that no longer exists, and
-    /// where [`MAX_SLOTS`] are all in use.
-    pub fn slot(&self, key: &SlotKey) -> Result<Arc<Slot>, Failure> {
-        if let Some(slot) = self.slots.get(key) {
+    /// The slot of a client and credential, filled by this minter and no other. Refused where
+    /// [`MAX_SLOTS`] are all in use.
+    pub fn slot(&self, key: &SlotKey, minter: &Arc<dyn Minter>) -> Result<Arc<Slot>, Failure> {
+        let place = Place::of(key, minter);
+        if let Some(slot) = self.slots.get(&place) {
             return Ok(Arc::clone(&slot));
         }
         if self.slots.len() >= self.most {
             self.make_room()?;
         }
-        match self.slots.entry(key.clone()) {
-            Entry::Occupied(slot) => Ok(Arc::clone(slot.get())),
-            Entry::Vacant(place) => {
-                // Under the shard's lock: `replace` stores the minters before it looks here, so
-                // no slot of an old minter slips in behind its back.
-                let minters = self.minters.load();
-                let minter = minters.get(&key.credential);
-                let minter = minter.ok_or(Failure::of(Reason::SecretUnavailable))?;
-                let (minter, shared) = (Arc::clone(minter), Arc::clone(&self.shared));
-                Ok(Arc::clone(&place.insert(Arc::new(Slot::new(key.clone(), minter, shared)))))
-            }
-        }
+        let slot = || Slot::new(key.clone(), Arc::clone(minter), Arc::clone(&self.shared));
+        Ok(Arc::clone(&self.slots.entry(place).or_insert_with(|| Arc::new(slot()))))
     }
 
     /// The token that is held for a client and credential, if any; mints nothing.
-    pub fn held(&self, key: &SlotKey) -> Option<Arc<Token>> {
-        self.slots.get(key)?.current(self.shared.clock.now())
+    pub fn held(&self, key: &SlotKey, minter: &Arc<dyn Minter>) -> Option<Arc<Token>> {
+        self.slots.get(&Place::of(key, minter))?.current(self.shared.clock.now())
     }
 
-    /// A token from a slot that was asked for earlier; asks for it again first where a reload has
-    /// closed it. [`Slot::current`] is the quick way to a hit.
-    pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {
-        // Twice, for a reload between the two lines.
-        for _ in 0..2 {
-            if slot.closed() == Some(Closed::Replaced) {
-                *slot = self.slot(slot.key())?;
-            }
-        }
-        slot.token().await
-    }
-
-    /// The minter of a credential, to be carried over to [`Broker::replace`] where a reload left
-    /// the credential as it was.
-    pub fn minter(&self, credential: &CredentialName) -> Option<Arc<dyn Minter>> {
-        self.minters.load().get(credential).cloned()
-    }
-
-    /// New minters after a reload. Slots whose minter is the same one (the same `Arc`) keep their
-    /// tokens, all others are closed.
-    pub fn replace(&self, minters: Minters) {
-        let minters = Arc::new(minters);
-        self.minters.store(Arc::clone(&minters));
-        self.slots.retain(|key, slot| {
-            let minter = minters.get(&key.credential);
-            let same = minter.is_some_and(|minter| Arc::ptr_eq(minter, slot.minter()));
+    /// Closes the slots of all other minters. Call it after a new snapshot of the config holds, and
+    /// now and then: a request that was judged by the old one may still ask for a slot of it.
+    pub fn keep_only(&self, minters: &Minters) {
+        self.slots.retain(|place, slot| {
+            let minter = minters.get(&place.key.credential);
+            let same = minter.is_some_and(|minter| slot.is_of(minter));
             if !same {
                 slot.close(Closed::Replaced);
             }
@@ -215,8 +201,8 @@ impl Broker {
     /// Drops all tokens of a client, those of slots handed out earlier too. Call it after the
     /// client is no longer admitted, or it may ask for a new slot.
     pub fn end_client(&self, client: &ClientKey) {
-        self.slots.retain(|key, slot| {
-            let ended = key.client == *client;
+        self.slots.retain(|place, slot| {
+            let ended = place.key.client == *client;
             if ended {
                 slot.close(Closed::ClientEnded);
             }

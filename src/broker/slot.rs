@@ -71,7 +71,12 @@ impl Slot {
         &self.key
     }
 
-    /// Whether and why it gives nothing any more.
+    /// Whether it is this minter that fills it.
+    pub fn is_of(&self, minter: &Arc<dyn Minter>) -> bool {
+        Arc::ptr_eq(&self.minter, minter)
+    }
+
+    /// Whether and why it keeps nothing any more.
     pub fn closed(&self) -> Option<Closed> {
         self.lock().closed
     }
@@ -147,7 +152,7 @@ impl Slot {
     }
 
     /// Drops the token for good. Who waits for a mint is told at once where the client's time is
-    /// over; after a reload the mint that they were promised is still theirs.
+    /// over; after a reload a mint is still theirs who were judged before it.
     pub(super) fn close(&self, why: Closed) {
         let mut state = self.lock();
         state.closed = Some(why);
@@ -155,7 +160,7 @@ impl Slot {
         if why == Closed::ClientEnded
             && let Some(flight) = state.flight.take()
         {
-            flight.land(Err(closed_failure(why)));
+            flight.land(Err(ended()));
         }
     }
 
@@ -175,8 +180,10 @@ impl Slot {
     /// The mint under way, or a new one where that is needed and may be.
     fn start(self: &Arc<Self>, now: Moment, need: Need) -> Result<Flight, Failure> {
         let mut state = self.lock();
-        if let Some(closed) = state.closed {
-            return Err(closed_failure(closed));
+        match state.closed {
+            Some(Closed::ClientEnded) => return Err(ended()),
+            // Nothing is held that could be renewed.
+            Some(Closed::Replaced) | None => {}
         }
         if let Some(flight) = &state.flight {
             return Ok(flight.clone());
@@ -236,7 +243,7 @@ impl Slot {
         state.failures = 0;
         state.back_off = None;
         match state.closed {
-            Some(Closed::ClientEnded) => return Err(closed_failure(Closed::ClientEnded)),
+            Some(Closed::ClientEnded) => return Err(ended()),
             Some(Closed::Replaced) => {}
             None => {
                 let refresh = schedule::refresh_at(&token, now, schedule::jitter());
@@ -280,16 +287,9 @@ impl fmt::Debug for Slot {
     }
 }
 
-fn closed_failure(why: Closed) -> Failure {
-    match why {
-        Closed::ClientEnded => Failure::of(Reason::SessionEnded),
-        Closed::Replaced => {
-            Failure { retry_after: Some(MOMENT), ..Failure::of(Reason::ShuttingDown) }
-        }
-    }
+fn ended() -> Failure {
+    Failure::of(Reason::SessionEnded)
 }
 
 /// A 401 for a token younger than this is about permission.
 const MIN_AGE: Duration = Duration::from_secs(10);
-/// After a reload the next request finds the new slot.
-const MOMENT: Duration = Duration::from_secs(1);

@@ -105,6 +105,7 @@ impl Minter for Fake {
 struct Bench {
     clock: Arc<HandClock>,
     fake: Arc<Fake>,
+    minter: Arc<dyn Minter>,
     broker: Arc<Broker>,
     reports: Arc<AtomicUsize>,
 }
@@ -123,14 +124,18 @@ impl Bench {
             assert_eq!(report.key.credential.as_str(), "orders");
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let minters = minters(&fake);
+        let minter: Arc<dyn Minter> = Arc::<Fake>::clone(&fake);
         let dyn_clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
-        let broker = Arc::new(Broker::new(minters, dyn_clock, runtime, on_mint));
-        Self { clock, fake, broker, reports }
+        let broker = Arc::new(Broker::new(dyn_clock, runtime, on_mint));
+        Self { clock, fake, minter, broker, reports }
     }
 
     fn slot(&self) -> Arc<Slot> {
-        self.broker.slot(&key("ci")).unwrap()
+        self.slot_of("ci").unwrap()
+    }
+
+    fn slot_of(&self, session: &str) -> Result<Arc<Slot>, Failure> {
+        self.broker.slot(&key(session), &self.minter)
     }
 
     fn current(&self, slot: &Arc<Slot>) -> Option<String> {
@@ -147,9 +152,8 @@ fn fake(clock: &Arc<HandClock>) -> Arc<Fake> {
     })
 }
 
-fn minters(fake: &Arc<Fake>) -> Minters {
-    let minter: Arc<dyn Minter> = Arc::<Fake>::clone(fake);
-    HashMap::from([(CredentialName::new("orders"), minter)])
+fn minters(minter: &Arc<dyn Minter>) -> Minters {
+    HashMap::from([(CredentialName::new("orders"), Arc::clone(minter))])
 }
 
 fn key(session: &str) -> SlotKey {
@@ -237,13 +241,10 @@ async fn who_goes_away_takes_no_mint_along() {
 #[tokio::test]
 async fn slots_are_of_one_client_each() {
     let bench = Bench::new();
-    let (a, b) = (bench.slot(), bench.broker.slot(&key("other")).unwrap());
+    let (a, b) = (bench.slot(), bench.slot_of("other").unwrap());
     let (a, b) = (a.token().await.unwrap(), b.token().await.unwrap());
     assert_ne!(a.fingerprint(), b.fingerprint());
     assert!(Arc::ptr_eq(&bench.slot(), &bench.slot()));
-    let unknown = SlotKey { credential: CredentialName::new("none"), ..key("ci") };
-    let refused = bench.broker.slot(&unknown).unwrap_err();
-    assert_eq!(refused.reason, Reason::SecretUnavailable);
 }
 
 #[tokio::test]
@@ -363,7 +364,7 @@ async fn a_panic_fails_one_flight_only() {
     assert_eq!(failure.reason, Reason::InternalError);
     assert_eq!(bench.reports.load(Ordering::SeqCst), 1);
     bench.fake.will(Do::Grant);
-    assert!(bench.broker.slot(&key("other")).unwrap().token().await.is_ok());
+    assert!(bench.slot_of("other").unwrap().token().await.is_ok());
     bench.clock.pass(2.0);
     assert!(slot.token().await.is_ok());
 }
@@ -394,7 +395,7 @@ async fn a_rejected_token_is_dropped_once_it_is_old_enough() {
 #[tokio::test]
 async fn an_ended_client_gets_nothing_from_old_slots() {
     let bench = Bench::new();
-    let (slot, other) = (bench.slot(), bench.broker.slot(&key("other")).unwrap());
+    let (slot, other) = (bench.slot(), bench.slot_of("other").unwrap());
     slot.token().await.unwrap();
     other.token().await.unwrap();
     bench.broker.end_client(&key("ci").client);
@@ -421,39 +422,63 @@ async fn who_waits_is_told_when_the_client_ends() {
 #[tokio::test]
 async fn a_reload_keeps_what_did_not_change() {
     let bench = Bench::new();
-    let mut slot = bench.slot();
+    let slot = bench.slot();
     slot.token().await.unwrap();
-    let same = bench.broker.minter(&CredentialName::new("orders")).unwrap();
-    bench.broker.replace(HashMap::from([(CredentialName::new("orders"), same)]));
-    assert!(bench.current(&slot).is_some());
+    bench.broker.keep_only(&minters(&bench.minter));
+    assert!(bench.current(&slot).is_some() && Arc::ptr_eq(&slot, &bench.slot()));
+}
 
-    bench.clock.pass(101.0);
+/// Two definitions of one credential have a slot each, whoever asks first and in whatever order.
+#[tokio::test]
+async fn a_changed_credential_has_a_slot_of_its_own() {
+    let bench = Bench::new();
+    let old = bench.slot();
+    old.token().await.unwrap();
+    let fake = fake(&bench.clock);
+    let minter: Arc<dyn Minter> = Arc::<Fake>::clone(&fake);
+    let new = bench.broker.slot(&key("ci"), &minter).unwrap();
+    assert!(!Arc::ptr_eq(&old, &new) && new.is_of(&minter) && !old.is_of(&minter));
+    assert!(bench.broker.held(&key("ci"), &minter).is_none());
+    assert_eq!(text(&new.token().await.unwrap()), "token-1");
+    assert_eq!((bench.fake.calls(), fake.calls()), (1, 1));
+    bench.broker.keep_only(&minters(&minter));
+    assert_eq!((bench.current(&old), old.closed()), (None, Some(Closed::Replaced)));
+    assert_eq!(bench.current(&new).as_deref(), Some("token-1"));
+    assert!(bench.broker.held(&key("ci"), &bench.minter).is_none());
+}
+
+/// Who was judged before a reload still gets the token of that time, and it is kept nowhere.
+#[tokio::test]
+async fn a_replaced_slot_mints_for_those_who_came_before_and_keeps_nothing() {
+    let bench = Bench::new();
     bench.fake.shut();
+    let slot = bench.slot();
     let waiting = Arc::clone(&slot);
     let waiting = tokio::spawn(async move { waiting.token().await });
     settle().await;
-    let new = fake(&bench.clock);
-    bench.broker.replace(minters(&new));
+    bench.broker.keep_only(&Minters::new());
     bench.fake.open();
-    assert_eq!(text(&waiting.await.unwrap().unwrap()), "token-2");
-    assert_eq!((bench.current(&slot), slot.closed()), (None, Some(Closed::Replaced)));
-    assert_eq!(text(&bench.broker.token(&mut slot).await.unwrap()), "token-1");
-    assert_eq!((slot.closed(), new.calls()), (None, 1));
-
-    bench.broker.replace(HashMap::new());
-    let failure = bench.broker.token(&mut slot).await.unwrap_err();
-    assert_eq!(failure.reason, Reason::SecretUnavailable);
+    assert_eq!(text(&waiting.await.unwrap().unwrap()), "token-1");
+    assert_eq!(bench.current(&slot), None);
+    assert_eq!(text(&slot.token().await.unwrap()), "token-2");
+    assert_eq!(bench.current(&slot), None);
+    // A latecomer's slot goes at the next look.
+    let late = bench.slot();
+    late.token().await.unwrap();
+    bench.broker.keep_only(&Minters::new());
+    assert_eq!(bench.current(&late), None);
+    assert!(bench.broker.status().is_empty());
 }
 
 #[tokio::test]
 async fn the_number_of_slots_is_bounded() {
     let mut bench = Bench::new();
     Arc::get_mut(&mut bench.broker).unwrap().most = 2;
-    let (a, b) = (bench.slot(), bench.broker.slot(&key("b")).unwrap());
-    let refused = bench.broker.slot(&key("c")).unwrap_err();
+    let (a, b) = (bench.slot(), bench.slot_of("b").unwrap());
+    let refused = bench.slot_of("c").unwrap_err();
     assert_eq!(refused.reason, Reason::TooManyConnections);
     drop(b);
-    assert!(bench.broker.slot(&key("c")).is_ok());
+    assert!(bench.slot_of("c").is_ok());
     a.token().await.unwrap();
     bench.clock.pass(101.0);
     bench.broker.sweep();

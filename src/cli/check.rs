@@ -8,8 +8,8 @@ use super::args::Json;
 use super::failure::{Exit, Failure};
 use super::{check_secrets, printer};
 use crate::config::Config;
-use crate::config::check::{LoadError, load};
 use crate::config::problem::{Problem, Severity};
+use crate::config::{LoadError, load};
 use crate::policy::Policy;
 
 /// What `--json` prints.

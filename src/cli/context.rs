@@ -5,8 +5,8 @@ use std::path::Path;
 use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
-use crate::config::check::{LoadError, load};
 use crate::config::problem::Problem;
+use crate::config::{LoadError, load};
 
 /// The config. Its errors are printed, all of them; warnings are left to `check` and `serve`.
 pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {

@@ -6,7 +6,7 @@ use super::printer;
 use crate::config::{locate, trust};
 
 pub(super) fn run(args: &Trust) -> Result<(), Failure> {
-    let (path, text) = locate::find(Some(&args.file))?;
+    let locate::Found { path, text, .. } = locate::find(Some(&args.file))?;
     let known = trust::is_trusted(&path, &text);
     trust::allow(&path, &text)?;
     let shown = path.display();

@@ -84,6 +84,11 @@ impl Session {
         self.end.map(|end| end.wall())
     }
 
+    /// Whether it is just this one.
+    pub fn is(&self, name: &SessionName, secret: &Secret, routes: Option<&[RouteName]>) -> bool {
+        self.name == *name && self.secret == secret.sha256() && self.routes() == routes
+    }
+
     /// Whether it is over, by word or by time.
     pub fn has_ended(&self, now: Moment) -> bool {
         *self.ended.borrow() || self.end.is_some_and(|end| end.passed(now))
@@ -159,17 +164,15 @@ impl Sessions {
         }
     }
 
-    /// Ends pre-shared sessions that config no longer names.
-    pub fn keep_preshared(&self, names: &[SessionName]) {
+    /// Ends the pre-shared sessions that are not to be kept; gives them back.
+    pub fn keep_preshared(&self, keep: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let gone: Vec<_> = self
             .live
             .iter()
-            .filter(|s| s.kind == Kind::Preshared && !names.contains(&s.name))
+            .filter(|s| s.kind == Kind::Preshared && !keep(s))
             .map(|s| s.name.clone())
             .collect();
-        for name in gone {
-            self.end(&name);
-        }
+        gone.iter().filter_map(|name| self.end(name)).collect()
     }
 
     /// The live session of this name, if the secret is its own. The time taken does not tell which was wrong.

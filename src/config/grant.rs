@@ -109,4 +109,12 @@ impl SecretSource {
             Self::Exec(_) | Self::File(_) | Self::Systemd(_) => None,
         }
     }
+
+    /// The file that holds it, where config names one.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Env(_) | Self::Exec(_) | Self::Systemd(_) => None,
+        }
+    }
 }

@@ -64,34 +64,46 @@ impl LocateError {
     }
 }
 
-/// The config's absolute path and its text. First found wins: `explicit`, `$VALETKEY_CONFIG`, a trusted
+/// A config's text and where it stands.
+#[derive(Debug)]
+pub struct Found {
+    /// Absolute, symlinks followed.
+    pub path: PathBuf,
+    /// Absolute, as it was named.
+    pub named: PathBuf,
+    /// What stands there.
+    pub text: Vec<u8>,
+}
+
+/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, a trusted
 /// `valetkey.toml` in the working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
-pub fn find(explicit: Option<&Path>) -> Result<(PathBuf, Vec<u8>), LocateError> {
+pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
     let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
     if let Some(path) = named {
         return read(&path);
     }
     let project = Path::new(PROJECT_FILE);
     if project.exists() {
-        let (path, text) = read(project)?;
-        if trust::is_trusted(&path, &text) {
-            return Ok((path, text));
+        let found = read(project)?;
+        if trust::is_trusted(&found.path, &found.text) {
+            return Ok(found);
         }
-        return Err(LocateError::Untrusted { path });
+        return Err(LocateError::Untrusted { path: found.path });
     }
     let home = env::config_home().map(|dir| dir.join(PROJECT_FILE)).filter(|path| path.exists());
     read(&home.ok_or(LocateError::Missing)?)
 }
 
-fn read(path: &Path) -> Result<(PathBuf, Vec<u8>), LocateError> {
+fn read(path: &Path) -> Result<Found, LocateError> {
     let unreadable = |source| LocateError::Unreadable { path: path.to_owned(), source };
+    let named = std::path::absolute(path).map_err(unreadable)?;
     let absolute = fs::canonicalize(path).map_err(unreadable)?;
     // One byte over the cap is enough for `check` to see that it is too large.
     let file = fs::File::open(&absolute).map_err(unreadable)?;
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES + 1), &mut text)
         .map_err(unreadable)?;
-    Ok((absolute, text))
+    Ok(Found { path: absolute, named, text })
 }
 
 /// Where the state of the config at `path` lives.

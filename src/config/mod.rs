@@ -11,6 +11,7 @@ pub mod file;
 mod grant;
 mod http;
 mod json;
+mod load;
 pub mod locate;
 pub mod no_proxy;
 pub mod parent;
@@ -19,10 +20,11 @@ mod slot;
 pub mod trust;
 
 pub use self::http::{Http, HttpBody, HttpCall, JsonTemplate, Part, Template};
-pub use check::{LoadError, load, parse};
+pub use check::parse;
 pub use exec::{Exec, ExecFormat, Helper};
 pub use grant::{ClientAuth, ClientCredentials, Credential, Grant, SecretSource, StaticKey};
 pub use json::Pointer;
+pub use load::{LoadError, Trigger, load, reload};
 pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
@@ -37,8 +39,10 @@ use problem::Located;
 /// A whole config, parsed. Paths are absolute, durations and sizes are numbers.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file it came from.
+    /// The file it came from, symlinks followed: relative paths count from its directory.
     pub path: PathBuf,
+    /// The same as it was named, absolute: a symlink that is put elsewhere is followed anew.
+    pub named: PathBuf,
     /// SHA-256 of its text, in hex: whether a daemon runs this very config.
     pub digest: String,
     /// Where CA, sessions and audit live; mode 0700.
@@ -73,6 +77,21 @@ impl Config {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// Every file whose content a reload takes in: the config itself, and what it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let secrets = self.sessions.iter().filter_map(|session| session.secret.file());
+        let named = self.upstream.files().chain(secrets).cloned();
+        std::iter::once(self.named.clone()).chain(named).collect()
+    }
+}
+
+impl Upstream {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let login = self.parent.as_ref().and_then(|parent| parent.login.as_ref());
+        self.extra_roots.iter().chain(login.and_then(|login| login.password.file()))
     }
 }
 

@@ -47,6 +47,13 @@ pub fn is_trusted(path: &Path, text: &[u8]) -> bool {
     trusted.lines().any(|l| l.split(' ').next() == Some(&wanted))
 }
 
+/// Whether the file at this path may be used only as it was allowed: some content of it was.
+pub fn governs(path: &Path) -> bool {
+    let named = format!("{path:?}");
+    let trusted = list().and_then(|list| fs::read_to_string(list).ok()).unwrap_or_default();
+    trusted.lines().any(|l| l.split_once(' ').is_some_and(|(_, path)| path == named))
+}
+
 /// Allows exactly this content at this path.
 pub fn allow(path: &Path, text: &[u8]) -> Result<(), TrustError> {
     let list = list().ok_or(TrustError::NoStateHome)?;

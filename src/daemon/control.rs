@@ -8,21 +8,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::error::Error;
 use super::last_mints::LastMints;
+use super::reload::Seen;
 use super::state::StateDir;
-use super::world::{self, Current};
 use crate::admin::{AdminError, Control, OpenSession, OpenedSession, SessionKind};
 use crate::audit::Event;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
 use crate::client::watch::Processes;
-use crate::config::{self, Config, PlaceholderKind};
+use crate::config::{Config, PlaceholderKind, Trigger};
 use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::SessionName;
 use crate::model::placeholder::Placeholder;
+use crate::model::reason::Reason;
 use crate::proxy::Proxy;
+use crate::proxy::live::Selector;
 
 /// The admin socket's way to the daemon.
 pub(super) struct Handle(pub(super) Arc<Daemon>);
@@ -37,10 +38,11 @@ impl std::ops::Deref for Handle {
 
 /// The running daemon.
 pub(super) struct Daemon {
-    proxy: Arc<Proxy>,
+    pub(super) proxy: Arc<Proxy>,
     config: Mutex<Config>,
+    pub(super) seen: Mutex<Seen>,
     /// All of our listeners, for the guard; those of the proxy first.
-    own: Vec<SocketAddr>,
+    pub(super) own: Vec<SocketAddr>,
     metrics: Option<SocketAddr>,
     state: StateDir,
     processes: Processes,
@@ -60,6 +62,7 @@ impl Daemon {
     ) -> Self {
         Self {
             proxy,
+            seen: Mutex::new(Seen::of(&config)),
             config: Mutex::new(config),
             own,
             metrics,
@@ -96,67 +99,11 @@ impl Daemon {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the config again. A bad one leaves everything as it is, and says so.
-    pub(super) fn reload(&self) {
-        let mut current = self.config();
-        let loaded = config::load(Some(&current.path)).map_err(|error| {
-            if let config::LoadError::Invalid { problems, .. } = &error {
-                for problem in problems {
-                    tracing::error!("{problem}");
-                }
-            }
-            (error.code(), error.to_string())
-        });
-        let built = loaded.and_then(|(mut config, _)| {
-            // State stays where it is for the life of a daemon.
-            config.state_dir.clone_from(&current.state_dir);
-            let before = self.proxy.world.load();
-            let running = Current { world: &before, broker: &self.proxy.broker, config: &current };
-            let audit = &self.proxy.audit;
-            let built = world::build(&config, &self.own, Some(running), &self.proxy.clock, audit)
-                .and_then(|built| {
-                    world::share_sessions(&config, self.proxy.gate.sessions()).map(|()| built)
-                });
-            built.map(|(world, minters)| (config, world, minters)).map_err(|error| {
-                if let Error::Policy(problems) = &error {
-                    for problem in problems {
-                        tracing::error!("{problem}");
-                    }
-                }
-                (error.code(), error.to_string())
-            })
-        });
-        match built {
-            Ok((config, world, minters)) => {
-                if config.proxy.listen != current.proxy.listen
-                    || config.audit.path != current.audit.path
-                    || config.admin.metrics != current.admin.metrics
-                {
-                    tracing::warn!(
-                        "`proxy.listen`, `[audit]` and `admin.metrics` take effect at the next start"
-                    );
-                }
-                world::count(&config, self.proxy.audit.metrics());
-                self.proxy.broker.replace(minters);
-                let hash = world.policy.hash().clone();
-                self.proxy.world.store(Arc::new(world));
-                *current = config;
-                tracing::info!(policy = %hash, "config reloaded");
-                self.proxy.audit.event(Event::config("loaded", Some(&hash))).ok();
-            }
-            Err((code, message)) => {
-                self.proxy.audit.metrics().not_loaded();
-                tracing::error!(code, "config not reloaded, the old one stands: {message}");
-                self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
-            }
-        }
-    }
-
     /// Reloads where the caller read another config than the one that is running.
     fn take_up(&self, digest: Option<&str>) -> Result<(), AdminError> {
         let Some(digest) = digest else { return Ok(()) };
         if self.config().digest != digest {
-            self.reload();
+            self.reload(Trigger::Asked);
         }
         if self.config().digest == digest {
             return Ok(());
@@ -178,6 +125,12 @@ impl Daemon {
             self.end(&name);
         }
         self.proxy.broker.sweep();
+        // Not beside a reload, or what the new world has let in would be judged by the old one.
+        if let Ok(_config) = self.config.try_lock() {
+            let world = self.proxy.world.load();
+            self.proxy.broker.keep_only(&world.minters);
+            self.proxy.live.sweep(&self.proxy.judge(&world));
+        }
     }
 
     /// Whether someone uses this daemon: a session of `run` or `env`, or a connection.
@@ -204,9 +157,11 @@ impl Daemon {
         self.state.save(self.proxy.gate.sessions());
     }
 
-    fn ended(&self, session: &Session) {
+    pub(super) fn ended(&self, session: &Session) {
         self.processes.untie(session.name());
         self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
+        let its = Selector::Session(session.name().clone());
+        self.proxy.live.end(&its, Reason::SessionEnded);
         let client =
             Client { session: Some(session.name().clone()), user: session.user(), uid: None };
         self.proxy.audit.event(Event::session("ended", &client, None)).ok();

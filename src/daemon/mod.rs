@@ -4,11 +4,13 @@
 //! worker thread with a runtime of its own, and connections never leave theirs (`benches/README.md`
 //! has the measurement that decided this).
 
+mod changes;
 mod control;
 mod error;
 mod last_mints;
 mod observe;
 mod parents;
+mod reload;
 mod state;
 mod status;
 mod ticker;
@@ -31,7 +33,7 @@ use crate::audit::{Audit, Event};
 use crate::broker::{Broker, MintReport};
 use crate::client::Gate;
 use crate::client::session::Sessions;
-use crate::config::Config;
+use crate::config::{Config, Trigger};
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::proxy::Proxy;
@@ -40,6 +42,7 @@ use control::{Daemon, Handle};
 use last_mints::LastMints;
 use observe::Observer;
 use state::StateDir;
+use world::Preshared;
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -80,13 +83,12 @@ async fn run(options: Options) -> Result<(), Error> {
     let audit = Arc::new(audit.counting_in(Arc::clone(&metrics)));
     let listening = listeners.addresses()?;
     let own: Vec<_> = listening.iter().copied().chain(metrics_address).collect();
-    let (world, minters) = world::build(&config, &own, None, &clock, &audit)?;
+    let world = world::build(&config, &own, None, &clock, &audit)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
-    world::share_sessions(&config, &sessions)?;
+    Preshared::read(&config)?.share(&sessions);
     state.restore(&sessions);
     let last_mints = Arc::new(LastMints::default());
     let broker = Broker::new(
-        minters,
         Arc::clone(&clock),
         tokio::runtime::Handle::current(),
         on_mint(&audit, &last_mints),
@@ -103,6 +105,7 @@ async fn run(options: Options) -> Result<(), Error> {
         drain: draining,
         connections: AtomicUsize::new(0),
         max_connections: workers::max_connections(),
+        live: Arc::default(),
         requests: AtomicU64::new(0),
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
@@ -123,7 +126,9 @@ async fn run(options: Options) -> Result<(), Error> {
     for address in &listening {
         tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
     }
+    let watching = tokio::spawn(changes::run(Arc::clone(&daemon)));
     until_stopped(&daemon, signals, options.idle_exit).await;
+    watching.abort();
     tracing::info!("stopping: no new connections, open ones are drained");
     drain.send_replace(true);
     drop(listeners);
@@ -159,7 +164,7 @@ async fn until_stopped(daemon: &Arc<Daemon>, mut signals: Signals, idle_exit: Op
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => daemon.reload(),
+            _ = signals.hangup.recv() => daemon.reload(Trigger::Asked),
             () = ticks.as_mut() => {
                 tracing::info!("idle for long enough");
                 return;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::error::Error;
 use super::parents;
 use crate::audit::{Audit, Event};
-use crate::broker::{Broker, Minters};
+use crate::broker::Minters;
 use crate::ca::{self, Authority, Opened};
 use crate::client::Rules;
-use crate::client::session::Sessions;
+use crate::client::session::{Session, Sessions};
 use crate::config::problem::Severity;
-use crate::config::{Config, SecretSource, Unmatched};
+use crate::config::{Config, PresharedSession, SecretSource, Unmatched};
 use crate::mint;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
@@ -33,8 +33,9 @@ const MIN_SESSION_SECRET: usize = 16;
 /// What is running, as far as a reload carries it over.
 pub(super) struct Current<'a> {
     pub(super) world: &'a World,
-    pub(super) broker: &'a Broker,
     pub(super) config: &'a Config,
+    /// Whether the files that `[upstream]` names hold what they held.
+    pub(super) alike: bool,
 }
 
 impl Current<'_> {
@@ -44,18 +45,18 @@ impl Current<'_> {
             config.credentials.get(name).map(|c| format!("{:?} {:?}", c.grant, c.ttl))
         };
         let reached = |config: &Config| format!("{:?}", config.upstream);
-        entry(config) == entry(self.config) && reached(config) == reached(self.config)
+        self.alike && entry(config) == entry(self.config) && reached(config) == reached(self.config)
     }
 }
 
-/// Builds a world and the minters that go with it. `before`: what is running, for a reload.
+/// Builds a world. `before`: what is running, for a reload.
 pub(super) fn build(
     config: &Config,
     own: &[SocketAddr],
     before: Option<Current<'_>>,
     clock: &Arc<dyn Clock>,
     audit: &Audit,
-) -> Result<(World, Minters), Error> {
+) -> Result<World, Error> {
     let (policy, warnings) = Policy::compile(config).map_err(Error::Policy)?;
     for warning in warnings.iter().filter(|p| p.severity == Severity::Warning) {
         tracing::warn!(
@@ -73,20 +74,18 @@ pub(super) fn build(
     let dialer = Dialer::new(config.upstream.resolve.clone(), guard).through(parents);
     let dialer = Arc::new(dialer);
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
-    let minters = config
+    let minters: Minters = config
         .credentials
         .iter()
         .map(|(name, credential)| {
             let same = before.as_ref().filter(|before| before.unchanged(config, name));
-            let kept = same.and_then(|before| before.broker.minter(name));
+            let kept = same.and_then(|before| before.world.minters.get(name).cloned());
             (name.clone(), kept.unwrap_or_else(|| mint::build(credential, &issuers, clock)))
         })
         .collect();
     let generation = before.map_or(0, |before| before.world.generation + 1);
-    Ok((
-        World { policy, rules: Rules::from(&config.proxy), authority, dialer, roots, generation },
-        minters,
-    ))
+    let rules = Rules::from(&config.proxy);
+    Ok(World { policy, rules, minters, authority, dialer, roots, generation })
 }
 
 /// The CA for all names that routes and `permit` name; what was made anew is said aloud.
@@ -128,19 +127,31 @@ pub(super) fn ca_dir(state_dir: &Path) -> std::path::PathBuf {
     state_dir.join("ca")
 }
 
-/// Puts pre-shared sessions in, ends those that are no longer named.
-pub(super) fn share_sessions(config: &Config, sessions: &Sessions) -> Result<(), Error> {
-    let mut read = Vec::with_capacity(config.sessions.len());
-    for session in &config.sessions {
-        let secret = secret(session.name.as_str(), &session.secret)?;
-        read.push((session, secret));
+/// The pre-shared sessions of a config, their secrets read.
+pub(super) struct Preshared(Vec<(PresharedSession, Secret)>);
+
+impl Preshared {
+    pub(super) fn read(config: &Config) -> Result<Self, Error> {
+        let read = config
+            .sessions
+            .iter()
+            .map(|session| Ok((session.clone(), secret(session.name.as_str(), &session.secret)?)));
+        read.collect::<Result<_, _>>().map(Self)
     }
-    for (session, secret) in &read {
-        sessions.preshare(&session.name, secret, session.routes.clone());
+
+    /// Ends those that are no longer the same; before the new policy holds, which is not for them.
+    pub(super) fn withdraw(&self, sessions: &Sessions) -> Vec<Arc<Session>> {
+        sessions.keep_preshared(|live| {
+            self.0.iter().any(|(s, secret)| live.is(&s.name, secret, s.routes.as_deref()))
+        })
     }
-    let names: Vec<_> = config.sessions.iter().map(|session| session.name.clone()).collect();
-    sessions.keep_preshared(&names);
-    Ok(())
+
+    /// Puts them in; after the new policy holds, for the old one did not know them.
+    pub(super) fn share(&self, sessions: &Sessions) {
+        for (session, secret) in &self.0 {
+            sessions.preshare(&session.name, secret, session.routes.clone());
+        }
+    }
 }
 
 fn secret(session: &str, source: &SecretSource) -> Result<Secret, Error> {

@@ -122,6 +122,10 @@ reasons! {
     MethodRefused = "method-refused", Client,
         "this method would send the request back to the client",
         "use another method";
+    /// A reload took back what a running request or tunnel was permitted by.
+    NoLongerPermitted = "no-longer-permitted", Client,
+        "the config changed, and no longer permits this request",
+        "`valetkey explain METHOD URL` says what holds now";
     /// No route matches, and `unmatched` is `deny`.
     NoRoute = "no-route", Client,
         "no route names this host or request, and unmatched is \"deny\"",

@@ -103,6 +103,14 @@ impl Permit {
         &self.strip
     }
 
+    /// Whose token belongs into the request.
+    pub fn credential(&self) -> Option<&CredentialName> {
+        match &self.route.as_ref()?.action {
+            Action::Inject(credential, _) => Some(credential),
+            Action::Deny | Action::Pass => None,
+        }
+    }
+
     /// Whether a token belongs into the request.
     pub fn injects(&self) -> bool {
         matches!(self.route.as_ref().map(|route| &route.action), Some(Action::Inject(..)))
@@ -342,11 +350,18 @@ fn action(permit: &Permit) -> Option<&Action> {
     permit.route.as_ref().map(|route| &route.action)
 }
 
-/// Over everything that decides, in an order of its own.
+/// Over everything that decides, in an order of its own: routes, credentials and who is admitted.
+/// Sources of secrets are in it, never a secret.
 fn hash(config: &Config) -> PolicyHash {
     let mut routes: Vec<_> = config.routes.iter().map(|located| &located.value).collect();
     routes.sort_by(|a, b| a.name.cmp(&b.name));
-    let text = format!("{routes:?} {:?}", config.proxy.unmatched);
+    let minting: Vec<_> =
+        config.credentials.iter().map(|(name, c)| (name, &c.grant, c.ttl)).collect();
+    let sessions: Vec<_> =
+        config.sessions.iter().map(|s| (&s.name, &s.secret, &s.routes)).collect();
+    let proxy = &config.proxy;
+    let admission = (proxy.auth_session, proxy.auth_uid, &proxy.allow_uids, sessions);
+    let text = format!("{routes:?} {:?} {minting:?} {admission:?}", proxy.unmatched);
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     PolicyHash::new(format!("sha256:{}", hex(&digest.as_ref()[..8])))
 }

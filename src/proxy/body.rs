@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::http1::{BodyError, Exchange, Inbound};
+use super::live::{LiveRequest, Watch};
 use super::upgrade::Upgraded;
 use super::upstream::Home;
 use crate::audit::{Outcome, Recorder};
@@ -88,16 +89,17 @@ impl Sent {
 pub(super) struct Upload {
     inner: RequestBody,
     sent: Arc<Sent>,
+    watch: Option<Watch>,
 }
 
 impl Upload {
-    pub(super) fn new(inner: RequestBody) -> Self {
-        Self { inner, sent: Arc::default() }
+    pub(super) fn new(inner: RequestBody, watch: Watch) -> Self {
+        Self { inner, sent: Arc::default(), watch: Some(watch) }
     }
 
     /// Nothing, for a request that is sent again; counted with the first.
     pub(super) fn empty(sent: Arc<Sent>) -> Self {
-        Self { inner: RequestBody::Empty, sent }
+        Self { inner: RequestBody::Empty, sent, watch: None }
     }
 
     /// What became of it so far.
@@ -115,6 +117,9 @@ impl http_body::Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
+            if self.watch.as_mut().is_some_and(|watch| watch.poll_cut(cx).is_ready()) {
+                return Poll::Ready(Some(Err(BodyError::Cut)));
+            }
             let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(Ok(frame)) => frame,
@@ -204,6 +209,9 @@ pub(super) struct Clean {
 pub(super) struct Streamed {
     inner: Reply,
     recorder: Option<Recorder>,
+    /// Found by whoever ends it.
+    _live: LiveRequest,
+    watch: Watch,
     clean: Clean,
     home: Home,
     sent: Arc<Sent>,
@@ -220,13 +228,15 @@ impl Body {
         inner: Reply,
         status: http::StatusCode,
         recorder: Recorder,
+        live: LiveRequest,
         clean: Clean,
         home: Home,
         sent: Arc<Sent>,
     ) -> Self {
         let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
-        let recorder = Some(recorder);
-        let mut streamed = Streamed { inner, recorder, clean, home, sent, outcome };
+        let (recorder, watch) = (Some(recorder), live.watch());
+        let mut streamed =
+            Streamed { inner, recorder, _live: live, watch, clean, home, sent, outcome };
         // The server never asks an empty body for its end.
         if streamed.inner.done() {
             streamed.end(None);
@@ -241,13 +251,16 @@ impl Body {
         }
     }
 
-    /// Moves the upload on while nobody takes the answer.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Self::Streamed(streamed) = self
-            && let Reply::Http1(Some(exchange)) = &mut streamed.inner
-        {
+    /// Moves the upload on while nobody takes the answer. Why it was ended, if it was.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Option<Reason> {
+        let Self::Streamed(streamed) = self else { return None };
+        if let Poll::Ready(reason) = streamed.watch.poll_cut(cx) {
+            return Some(reason);
+        }
+        if let Reply::Http1(Some(exchange)) = &mut streamed.inner {
             exchange.drive(cx);
         }
+        None
     }
 }
 
@@ -267,6 +280,12 @@ impl Streamed {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.recorder.is_some()
+            && let Poll::Ready(reason) = self.watch.poll_cut(cx)
+        {
+            self.end(Some(reason));
+            return Poll::Ready(Some(Err(BodyError::Cut)));
+        }
         let frame = match ready!(self.inner.poll_frame(cx)) {
             None => {
                 self.end(None);

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::exchange;
 use super::head::{self, Connect, Head};
+use super::live::{Facts, Kind};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::Connection;
@@ -163,6 +164,15 @@ async fn open_tunnel(
     admitted: Admitted,
     target: &Target,
 ) {
+    let connection = worker.proxy.live.connection();
+    let live = connection.enter(Facts {
+        admitted: admitted.clone(),
+        target: target.clone(),
+        kind: Kind::Tunnel,
+        route: None,
+        credential: None,
+        generation: world.generation,
+    });
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
@@ -187,7 +197,7 @@ async fn open_tunnel(
     if stream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    let outcome = tunnel::copy(&worker.proxy, admitted.session.as_deref(), stream, upstream).await;
+    let outcome = tunnel::copy(&worker.proxy, &live, stream, upstream).await;
     recorder.finish(outcome);
 }
 

@@ -8,6 +8,7 @@ use http_body::Body as _;
 
 use super::body::{Body, Clean, Reply, RequestBody, Upload};
 use super::http1::Inbound;
+use super::live::LiveRequest;
 use super::pool::{Key, Pinned};
 use super::respond::{self, Refused};
 use super::upgrade::{Asked, Upgraded};
@@ -17,12 +18,12 @@ use crate::audit::{Decision, Event, Outcome, Recorder, Written};
 use crate::broker::SlotKey;
 use crate::inject::{self, LastRedactor, Redactor};
 use crate::model::client::{Client, ClientKey};
-use crate::model::id::{CredentialName, RequestId};
+use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Origin;
 use crate::model::token::Token;
 use crate::net::guard::Reach;
-use crate::policy::{Action, Permit};
+use crate::policy::Permit;
 
 /// What the exchanges of one client connection share.
 #[derive(Default)]
@@ -50,6 +51,7 @@ impl Exchange<'_> {
         permit: Permit,
         token: Option<Arc<Token>>,
         mut recorder: Recorder,
+        live: LiveRequest,
         mut parts: Parts,
         body: RequestBody,
     ) -> Response<Body> {
@@ -70,7 +72,7 @@ impl Exchange<'_> {
             Ok(cleared) => cleared,
             Err(_) => return fail(recorder, Reason::MalformedRequest),
         };
-        let upload = Upload::new(body);
+        let upload = Upload::new(body, live.watch());
         let sent = Arc::clone(upload.sent());
         let origin = permit.origin().clone();
         recorder.sent();
@@ -83,16 +85,17 @@ impl Exchange<'_> {
             again: || record(&mut recorder, decision, token),
             inform: |status, headers| self.inform(token, status, headers),
         };
-        let answered = match self.worker.pool.send(ask, cleared, upload).await {
-            Ok(answered) => answered,
+        let sending = self.worker.pool.send(ask, cleared, upload);
+        let answered = match live.watch().unless_cut(sending).await {
+            Ok(Ok(answered)) => answered,
             // The upstream saw a body break off because the client's did.
-            Err(_) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
-            Err(reason) => return fail(recorder, reason),
+            Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
+            Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
         };
         recorder.answered();
         let Answered { status, mut headers, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(token, upgrade, headers, reply, recorder);
+            return self.switch(token, upgrade, headers, reply, recorder, live);
         }
         if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
             home.pin(&self.kept.pinned);
@@ -105,7 +108,7 @@ impl Exchange<'_> {
         inject::clean_answer(injected, redactor.as_deref(), &mut headers);
         let clean = Clean { injected, redactor };
         let mut response =
-            Response::new(Body::streamed(reply, status, recorder, clean, home, sent));
+            Response::new(Body::streamed(reply, status, recorder, live, clean, home, sent));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
@@ -114,7 +117,7 @@ impl Exchange<'_> {
     fn key(&self, permit: &Permit) -> Key {
         Key {
             client: self.client.clone(),
-            credential: credential(permit).cloned(),
+            credential: permit.credential().cloned(),
             origin: permit.origin().clone(),
             generation: self.world.generation,
             reach: self.reach,
@@ -152,6 +155,7 @@ impl Exchange<'_> {
         mut headers: HeaderMap,
         reply: Reply,
         recorder: Recorder,
+        live: LiveRequest,
     ) -> Response<Body> {
         // Nobody asked for this protocol: after this the bytes would mean something else.
         let (Some(asked), Reply::Http1(Some(exchange))) = (upgrade, reply) else {
@@ -163,7 +167,7 @@ impl Exchange<'_> {
         let redactor = token.map(|token| self.kept.redactor.of(token));
         inject::clean_answer(token.is_some(), redactor.as_deref(), &mut headers);
         asked.confirm(&mut headers);
-        let upgraded = Upgraded::new(*exchange, recorder);
+        let upgraded = Upgraded::new(*exchange, recorder, live);
         let mut response = Response::new(Body::Upgraded(Box::new(upgraded)));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
@@ -176,7 +180,7 @@ impl Exchange<'_> {
         let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
             .filter_map(|name| {
                 let key = SlotKey { client: self.client.clone(), credential: name.clone() };
-                broker.held(&key)
+                broker.held(&key, self.world.minters.get(name)?)
             })
             .collect();
         (!held.is_empty()).then(|| Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref))))
@@ -195,13 +199,6 @@ fn set_length(headers: &mut HeaderMap, body: &RequestBody) {
         && let Some(length) = body.size_hint().exact()
     {
         headers.insert(header::CONTENT_LENGTH, length.into());
-    }
-}
-
-fn credential(permit: &Permit) -> Option<&CredentialName> {
-    match &permit.route()?.action {
-        Action::Inject(credential, _) => Some(credential),
-        Action::Deny | Action::Pass => None,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::body::Body;
 use super::frames::Frames;
 use super::http1::{self, Buffered};
+use super::live::LiveConnection;
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
 use super::{HANDSHAKE_TIMEOUT, MAX_HEAD, Proxy};
@@ -100,9 +101,10 @@ where
 {
     let session = connection.admitted.session.as_deref();
     let io = Buffered::new(stream, BytesMut::new());
-    let switched = until_ended(session, http1::serve(io, &**connection)).await.flatten();
+    let switched =
+        until_ended(session, &connection.live, http1::serve(io, &**connection)).await.flatten();
     if let Some((io, ahead, Body::Upgraded(upgraded))) = switched {
-        Box::pin(upgraded.carry(&connection.worker.proxy, session, (io, ahead))).await;
+        Box::pin(upgraded.carry(&connection.worker.proxy, (io, ahead))).await;
     }
 }
 
@@ -123,24 +125,28 @@ where
         .auto_date_header(false)
         .serve_connection(TokioIo::new(Frames::new(stream)), service);
     let serving = until_drained(&connection.worker.proxy, serving, |s| s.graceful_shutdown());
-    until_ended(connection.admitted.session.as_deref(), serving).await;
+    until_ended(connection.admitted.session.as_deref(), &connection.live, serving).await;
 }
 
 /// Serves to the end, or until the session's: then new requests are told so for a while, and whatever
 /// still streams after that is cut.
 pub(super) async fn until_ended<F: Future>(
     session: Option<&Session>,
+    live: &LiveConnection,
     serving: F,
 ) -> Option<F::Output> {
-    let Some(session) = session else { return Some(serving.await) };
     let ended = async {
-        session.ended().await;
+        match session {
+            Some(session) => session.ended().await,
+            None => std::future::pending().await,
+        }
         sleep(LAST_WORDS).await;
     };
     tokio::select! {
         biased;
         done = serving => Some(done),
         () = ended => None,
+        () = live.ended() => None,
     }
 }
 

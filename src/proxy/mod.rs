@@ -13,6 +13,7 @@ mod head;
 mod http1;
 mod intercept;
 pub mod listen;
+pub mod live;
 mod panic;
 mod peek;
 mod plain;
@@ -32,7 +33,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::audit::Audit;
-use crate::broker::Broker;
+use crate::broker::{Broker, Minters};
 use crate::ca::Authority;
 use crate::client::{Gate, Rules};
 use crate::model::clock::Clock;
@@ -65,12 +66,14 @@ pub const MAX_FIELDS: usize = 128;
 pub const MAX_URI: usize = 8 * 1024;
 
 /// Everything that a config decides, as one immutable snapshot.
-#[derive(Debug)]
 pub struct World {
     /// What is allowed.
     pub policy: Policy,
     /// Who is admitted.
     pub rules: Rules,
+    /// Make the tokens of its credentials. They are part of the snapshot, so that a request never gets
+    /// the token of a credential as another policy defines it.
+    pub minters: Minters,
     /// Signs leaves.
     pub authority: Arc<Authority>,
     /// Finds and judges addresses.
@@ -99,11 +102,20 @@ pub struct Proxy {
     pub connections: AtomicUsize,
     /// Connections that may be open at once.
     pub max_connections: usize,
+    /// What is alive now.
+    pub live: Arc<live::Live>,
     /// Requests and tunnels judged since the start.
     pub requests: AtomicU64,
 }
 
 impl Proxy {
+    /// By what a request is judged again now, in `world`.
+    pub fn judge<'a>(&'a self, world: &'a World) -> live::Judge<'a> {
+        let World { policy, rules, generation, .. } = world;
+        let (gate, now) = (&self.gate, self.clock.now());
+        live::Judge { gate, now, rules, policy, generation: *generation }
+    }
+
     /// Resolves when the daemon stops.
     pub async fn draining(&self) {
         let mut drain = self.drain.clone();

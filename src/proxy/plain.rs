@@ -11,6 +11,8 @@ use super::agree;
 use super::body::Body;
 use super::exchange::{self, Exchange, Kept};
 use super::http1::{self, Arrived, Buffered, Service};
+use super::intercept::until_ended;
+use super::live::{Facts, Kind, LiveConnection};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::{Worker, World};
@@ -29,15 +31,17 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (ahead, io) = stream.into_parts();
-    let plain = Plain { worker, uid, kept: Arc::default() };
+    let live = worker.proxy.live.connection();
+    let plain = Plain { worker, uid, live, kept: Arc::default() };
     // Upgrades are refused, so nothing comes back.
-    http1::serve(Buffered::new(io, ahead), &plain).await;
+    until_ended(None, &plain.live, http1::serve(Buffered::new(io, ahead), &plain)).await;
 }
 
 /// One client connection in the clear.
 struct Plain {
     worker: Arc<Worker>,
     uid: Option<u32>,
+    live: LiveConnection,
     kept: Arc<Kept>,
 }
 
@@ -101,6 +105,14 @@ impl Plain {
         if inject::holds_placeholder(&parts) {
             return refuse(recorder, Reason::ForeignPlaceholder);
         }
+        let live = self.live.enter(Facts {
+            admitted: admitted.clone(),
+            target,
+            kind: Kind::Plain,
+            route: None,
+            credential: None,
+            generation: world.generation,
+        });
         let exchange = Exchange {
             worker,
             world: &world,
@@ -109,7 +121,7 @@ impl Plain {
             kept: &self.kept,
             inbound: Some(arrived.inbound),
         };
-        exchange.forward(permit, None, recorder, parts, body).await
+        exchange.forward(permit, None, recorder, live, parts, body).await
     }
 }
 

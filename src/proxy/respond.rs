@@ -50,6 +50,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::AmbiguousRoute
         | R::ForeignPlaceholder
         | R::MethodRefused
+        | R::NoLongerPermitted
         | R::NoRoute
         | R::PortNotRouted
         | R::RouteDenied

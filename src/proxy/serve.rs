@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::agree;
 use super::body::{Body, RequestBody};
 use super::exchange::{Exchange, Kept, closes, malformed, refuse};
 use super::http1::{Arrived, Inbound, Service};
+use super::live::{Facts, Kind, LiveConnection, LiveRequest};
 use super::panic::Caught;
 use super::respond::{self, Refused};
 use super::standing_key;
@@ -41,6 +42,7 @@ pub(super) struct Connection {
     pub(super) admitted: Admitted,
     /// What CONNECT named.
     pub(super) target: Target,
+    pub(super) live: LiveConnection,
     /// Token slots used on this connection: the broker's map is asked once for each.
     slots: Mutex<HashMap<CredentialName, Arc<Slot>>>,
     kept: Arc<Kept>,
@@ -68,7 +70,8 @@ impl Service for Connection {
 impl Connection {
     pub(super) fn new(worker: Arc<Worker>, admitted: Admitted, target: Target) -> Arc<Self> {
         let (slots, kept) = (Mutex::default(), Arc::default());
-        Arc::new(Self { worker, admitted, target, slots, kept })
+        let live = worker.proxy.live.connection();
+        Arc::new(Self { worker, admitted, target, live, slots, kept })
     }
 
     /// Serves one HTTP/2 request of an intercepted connection. A panic costs this request only.
@@ -93,30 +96,33 @@ impl Connection {
         request: Request<RequestBody>,
         inbound: Option<Arc<dyn Inbound>>,
     ) -> Response<Body> {
-        let world = self.worker.proxy.world.load_full();
+        let proxy = &self.worker.proxy;
+        let mut world = proxy.world.load_full();
         let (parts, body) = request.into_parts();
-        let facts = RequestFacts::new(
-            id,
-            Arc::clone(&self.admitted.client),
-            parts.method.clone(),
-            self.target.host.clone(),
-            self.target.port,
-            Some(&world.policy.recorded_path(&self.target, parts.uri.path())),
-        );
-        self.worker.proxy.requests.fetch_add(1, Relaxed);
-        let mut recorder =
-            Recorder::start(&self.worker.proxy.audit, facts, world.policy.hash().clone());
-        let permit = match self.judge(&world, &parts, &mut recorder) {
-            Ok(permit) => permit,
-            Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
-        };
-        if let Err(reason) = standing_key::note(&self.worker.proxy, &permit, &parts, &mut recorder)
-        {
-            return refuse(recorder, reason.into(), false);
-        }
-        let token = match self.token(&permit, &mut recorder).await {
-            Ok(token) => token,
-            Err(refused) => return refuse(recorder, refused, false),
+        proxy.requests.fetch_add(1, Relaxed);
+        let facts = self.facts(&world, id, &parts);
+        let mut recorder = Recorder::start(&proxy.audit, facts, world.policy.hash().clone());
+        let (permit, token, live) = loop {
+            let permit = match self.judge(&world, &parts, &mut recorder) {
+                Ok(permit) => permit,
+                Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
+            };
+            if let Err(reason) = standing_key::note(proxy, &permit, &parts, &mut recorder) {
+                return refuse(recorder, reason.into(), false);
+            }
+            let live = self.enter(&world, &permit, &parts);
+            let token = self.token(&world, &permit, &mut recorder);
+            match live.watch().unless_cut(token).await {
+                Ok(Ok(token)) => break (permit, token, live),
+                Ok(Err(refused)) => return refuse(recorder, refused, false),
+                // Nothing was written down or sent yet: the new world may permit it in its own way.
+                Err(Reason::NoLongerPermitted) => {
+                    world = proxy.world.load_full();
+                    let facts = self.facts(&world, id, &parts);
+                    recorder.begin_anew(facts, world.policy.hash().clone());
+                }
+                Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
+            }
         };
         let exchange = Exchange {
             worker: &self.worker,
@@ -126,7 +132,34 @@ impl Connection {
             kept: &self.kept,
             inbound,
         };
-        exchange.forward(permit, token, recorder, parts, body).await
+        exchange.forward(permit, token, recorder, live, parts, body).await
+    }
+
+    fn facts(&self, world: &World, id: RequestId, parts: &Parts) -> RequestFacts {
+        RequestFacts::new(
+            id,
+            Arc::clone(&self.admitted.client),
+            parts.method.clone(),
+            self.target.host.clone(),
+            self.target.port,
+            Some(&world.policy.recorded_path(&self.target, parts.uri.path())),
+        )
+    }
+
+    fn enter(&self, world: &World, permit: &Permit, parts: &Parts) -> LiveRequest {
+        let path = parts.uri.path_and_query().cloned();
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        // One that could not be an upgrade is refused a little later.
+        let upgrade = parts.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
+        let upgrade = upgrade.map(|protocol| protocol.trim().to_ascii_lowercase().into());
+        self.live.enter(Facts {
+            admitted: self.admitted.clone(),
+            target: self.target.clone(),
+            kind: Kind::Intercepted(parts.method.clone(), path, upgrade),
+            route: permit.route().map(|route| route.name.clone()),
+            credential: permit.credential().cloned(),
+            generation: world.generation,
+        })
     }
 
     fn judge(
@@ -173,6 +206,7 @@ impl Connection {
     /// The token that the permit asks for: from its slot, or minted now.
     async fn token(
         &self,
+        world: &World,
         permit: &Permit,
         recorder: &mut Recorder,
     ) -> Result<Option<Arc<Token>>, Refused> {
@@ -180,7 +214,7 @@ impl Connection {
         recorder.route(route.name.clone());
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
-        self.mint(credential, recorder).await.map(Some).map_err(|failure| Refused {
+        self.mint(world, credential, recorder).await.map(Some).map_err(|failure| Refused {
             reason: failure.reason,
             retry_after: failure.retry_after,
             backing_off: failure.backing_off,
@@ -189,33 +223,31 @@ impl Connection {
 
     async fn mint(
         &self,
+        world: &World,
         credential: &CredentialName,
         recorder: &mut Recorder,
     ) -> Result<Arc<Token>, Failure> {
-        let broker = &self.worker.proxy.broker;
-        let known = self.slots().get(credential).cloned();
-        let mut slot = match known {
+        let proxy = &self.worker.proxy;
+        // Every credential that a policy names has one in its world.
+        let minter = world.minters.get(credential).ok_or(Failure::of(Reason::InternalError))?;
+        let known = self.slots().get(credential).filter(|slot| slot.is_of(minter)).cloned();
+        let slot = match known {
             Some(slot) => slot,
             None => {
                 let key =
                     SlotKey { client: self.admitted.client.key(), credential: credential.clone() };
-                let slot = broker.slot(&key)?;
+                let slot = proxy.broker.slot(&key, minter)?;
                 self.slots().insert(credential.clone(), Arc::clone(&slot));
                 slot
             }
         };
-        if let Some(token) = slot.current(self.worker.proxy.clock.now()) {
+        if let Some(token) = slot.current(proxy.clock.now()) {
             return Ok(token);
         }
-        let asked = Arc::clone(&slot);
-        let asked_at = self.worker.proxy.clock.mono();
-        let token = broker.token(&mut slot).await;
-        recorder.minted(self.worker.proxy.clock.mono().saturating_duration_since(asked_at));
-        let token = token?;
-        if !Arc::ptr_eq(&asked, &slot) {
-            self.slots().insert(credential.clone(), slot);
-        }
-        Ok(token)
+        let asked_at = proxy.clock.mono();
+        let token = slot.token().await;
+        recorder.minted(proxy.clock.mono().saturating_duration_since(asked_at));
+        token
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<CredentialName, Arc<Slot>>> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio_util::io::InspectReader;
 
+use super::live::LiveRequest;
 use super::{Proxy, TUNNEL_IDLE_TIMEOUT};
 use crate::audit::Outcome;
-use crate::client::session::Session;
 use crate::model::reason::Reason;
 
 /// How often a silent tunnel is looked at.
@@ -16,10 +16,10 @@ const TICK: Duration = Duration::from_secs(60);
 /// What a tunnel may still take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// Copies until both sides are done, the session ends, the daemon has drained, or nothing moves.
+/// Copies until both sides are done, it is ended from outside, the daemon has drained, or nothing moves.
 pub(super) async fn copy(
     proxy: &Proxy,
-    session: Option<&Session>,
+    live: &LiveRequest,
     client: impl AsyncRead + AsyncWrite + Unpin,
     upstream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Outcome {
@@ -31,12 +31,7 @@ pub(super) async fn copy(
     let mut upstream = InspectReader::new(upstream, |bytes: &[u8]| {
         back.fetch_add(bytes.len() as u64, Relaxed);
     });
-    let ended = async {
-        match session {
-            Some(session) => session.ended().await,
-            None => std::future::pending().await,
-        }
-    };
+    let mut watch = live.watch();
     let drained = async {
         proxy.draining().await;
         tokio::time::sleep(DRAIN).await;
@@ -52,8 +47,9 @@ pub(super) async fn copy(
         }
     };
     let code = tokio::select! {
+        biased;
+        why = watch.cut() => Some(why),
         done = copy_bidirectional(&mut client, &mut upstream) => done.err().map(|_| Reason::ClientGone),
-        () = ended => Some(Reason::SessionEnded),
         () = drained => Some(Reason::ShuttingDown),
         () = silent => Some(Reason::ClientTimeout),
     };

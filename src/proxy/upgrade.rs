@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http1::Exchange;
+use super::live::LiveRequest;
 use super::peek::Prefixed;
 use super::{Proxy, tunnel};
 use crate::audit::{Outcome, Recorder};
-use crate::client::session::Session;
 use crate::model::reason::Reason;
 
 /// The protocol that a request asks for, in lower case: put into the request as it leaves.
@@ -74,26 +74,23 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 pub(super) struct Upgraded {
     exchange: Exchange,
     recorder: Recorder,
+    live: LiveRequest,
 }
 
 impl Upgraded {
-    pub(super) fn new(exchange: Exchange, recorder: Recorder) -> Self {
-        Self { exchange, recorder }
+    pub(super) fn new(exchange: Exchange, recorder: Recorder, live: LiveRequest) -> Self {
+        Self { exchange, recorder, live }
     }
 
     /// Carries bytes until either side is done; then its record is written.
-    pub(super) async fn carry<T>(
-        self,
-        proxy: &Proxy,
-        session: Option<&Session>,
-        client: (T, BytesMut),
-    ) where
+    pub(super) async fn carry<T>(self, proxy: &Proxy, client: (T, BytesMut))
+    where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let (upstream, ahead, _open) = self.exchange.into_stream();
         let client = Prefixed::new(client.1, client.0);
         let upstream = Prefixed::new(ahead, upstream);
-        let outcome = tunnel::copy(proxy, session, client, upstream).await;
+        let outcome = tunnel::copy(proxy, &self.live, client, upstream).await;
         let status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         self.recorder.finish(Outcome { status, ..outcome });
     }

@@ -18,56 +18,14 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::locate::{self, LocateError, MAX_BYTES};
+use super::load::LoadError;
+use super::locate::MAX_BYTES;
 use super::problem::{Problem, Problems};
 pub use static_key::left;
 
 use super::{Config, Credential, file};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
-
-/// Why there is no config.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The text has errors; warnings are in the list too.
-    #[error("the config has errors: {path}", path = path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// All of them.
-        problems: Vec<Problem>,
-        /// What could be read in spite of them, to be looked at further and never to be used.
-        readable: Option<Box<Config>>,
-    },
-    /// There is no text.
-    #[error(transparent)]
-    Locate(#[from] LocateError),
-}
-
-impl LoadError {
-    /// The stable word.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Invalid { .. } => "config-invalid",
-            Self::Locate(error) => error.code(),
-        }
-    }
-
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Invalid { .. } => "`valetkey check` lists all problems".into(),
-            Self::Locate(error) => error.hint(),
-        }
-    }
-}
-
-/// Finds, reads and checks the config; warnings come with it.
-pub fn load(explicit: Option<&Path>) -> Result<(Config, Vec<Problem>), LoadError> {
-    let (path, text) = locate::find(explicit)?;
-    let state_dir = locate::state_dir(&path)?;
-    parse(&path, &text, state_dir)
-}
 
 /// Checks `text`, which is the content of `path`.
 pub fn parse(
@@ -178,6 +136,7 @@ impl<'a> Check<'a> {
         let routes = self.check_routes(routes, &known, problems);
         Some(Config {
             path: self.path.to_owned(),
+            named: self.path.to_owned(),
             digest: String::new(),
             proxy: self.check_proxy(proxy, problems),
             sessions: self.check_sessions(sessions, &routes, problems),

@@ -30,6 +30,9 @@ pub(super) enum BodyError {
     /// Not framed as RFC 9112 section 7 has it.
     #[error("a body with two readings")]
     Malformed,
+    /// We ended it.
+    #[error("a body that was cut")]
+    Cut,
     /// The peer closed in the middle of it.
     #[error("a body that breaks off")]
     Incomplete,

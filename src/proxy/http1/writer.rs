@@ -120,7 +120,9 @@ impl Writer {
             drop(half);
             let reason = if flushed.is_pending() {
                 // The client reads no more, but it may still send.
-                body.drive(cx);
+                if let Some(reason) = body.drive(cx) {
+                    return Poll::Ready(Err(Some(reason)));
+                }
                 watchdog.expect_at_most(STALL_TIMEOUT);
                 Reason::ClientTimeout
             } else {

@@ -15,7 +15,7 @@ use crate::harness::{Gate, api::Answer, soon};
 
 const ADMIN: &str = "[admin]\nmetrics = \"127.0.0.1:0\"";
 
-async fn observed() -> (Stage, SocketAddr) {
+pub(super) async fn observed() -> (Stage, SocketAddr) {
     let stage = Stage::valetkey_with(|v| v.toml(ADMIN)).await;
     let address = address(stage.running().unwrap()).await;
     (stage, address)
@@ -38,7 +38,7 @@ async fn get(address: SocketAddr, path: &str) -> Message {
 }
 
 /// Samples by name and labels, each family with its help and type before it (text format 0.0.4).
-async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
+pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
     let answer = get(address, "/metrics").await;
     assert_eq!(answer.status(), 200, "{}", answer.everything());
     let kind = answer.all("content-type");

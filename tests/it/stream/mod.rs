@@ -8,6 +8,7 @@ mod interim;
 mod kept;
 mod peers;
 mod refused;
+mod revoked;
 mod strict;
 mod trailers;
 mod upgrade;

@@ -1,0 +1,176 @@
+//! A new world in, the old one out: one atomic swap, and what has to go before and after it.
+//!
+//! A request holds the world that it was judged by to its end, minters included, so none ever mixes
+//! two. A config that cannot be used leaves everything as it is.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::changes::{Content, Files, Sight};
+use super::control::Daemon;
+use super::error::Error;
+use super::world::{self, Current, Preshared};
+use crate::audit::Event;
+use crate::config::{self, Config, LoadError, Trigger};
+use crate::proxy::World;
+
+/// Which files were read for what runs, and what became of reading them.
+pub(super) struct Seen {
+    files: Files,
+    /// What they held when a reload was last tried.
+    considered: Sight,
+    /// What they held when one last succeeded.
+    running: Sight,
+}
+
+impl Seen {
+    /// At the start, a little after the config was read.
+    pub(super) fn of(config: &Config) -> Self {
+        let mut files = Files::default();
+        files.name(config.files());
+        let mut running = files.look();
+        let as_read = |content: &Content| content.hex() == Some(config.digest.clone());
+        if !running.get(&config.named).is_some_and(as_read) {
+            // It changed in between: the next look must differ.
+            running.remove(&config.named);
+        }
+        Self { files, considered: running.clone(), running }
+    }
+}
+
+/// Why a config is not taken up.
+struct Refused {
+    code: &'static str,
+    message: String,
+}
+
+/// All that a config becomes.
+struct Built {
+    config: Config,
+    world: World,
+    sessions: Preshared,
+}
+
+impl Daemon {
+    /// Reads the config again. A bad one leaves everything as it is, and says so.
+    pub(super) fn reload(&self, trigger: Trigger) {
+        let mut current = self.config();
+        // Before they are read: what changes from here on is a change.
+        let before = self.seen().files.look();
+        let loaded = config::reload(&current, trigger).map(|(config, _)| config);
+        if let Ok(config) = &loaded {
+            self.seen().files.name(config.files());
+        }
+        let mut sight = self.seen().files.look();
+        sight.extend(before.into_iter().filter(|(path, _)| *path == current.named));
+        let built =
+            loaded.map_err(Refused::from).and_then(|config| self.build(config, &current, &sight));
+        match built {
+            Ok(built) => {
+                self.seen().succeeded(sight);
+                world::count(&built.config, self.proxy.audit.metrics());
+                self.swap(&mut current, built);
+            }
+            Err(Refused { code, message }) => {
+                self.seen().considered = sight;
+                self.proxy.audit.metrics().not_loaded();
+                tracing::error!(code, "config not reloaded, the old one stands: {message}");
+                self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
+            }
+        }
+    }
+
+    fn build(&self, config: Config, current: &Config, sight: &Sight) -> Result<Built, Refused> {
+        let before = self.proxy.world.load();
+        let alike = self.seen().reaches_alike(&config, sight);
+        let running = Current { world: &before, config: current, alike };
+        let (clock, audit) = (&self.proxy.clock, &self.proxy.audit);
+        let sessions = Preshared::read(&config)?;
+        let world = world::build(&config, &self.own, Some(running), clock, audit)?;
+        Ok(Built { config, world, sessions })
+    }
+
+    /// Who is no longer admitted goes first, who is newly admitted comes last: nobody is judged by a
+    /// policy that was not written for him.
+    fn swap(&self, current: &mut Config, built: Built) {
+        let Built { config, world, sessions } = built;
+        for session in sessions.withdraw(self.proxy.gate.sessions()) {
+            self.ended(&session);
+        }
+        let world = Arc::new(world);
+        self.proxy.world.store(Arc::clone(&world));
+        self.proxy.broker.keep_only(&world.minters);
+        sessions.share(self.proxy.gate.sessions());
+        let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
+        if starts_anew(&config) != starts_anew(current) {
+            tracing::warn!("`proxy.listen`, `[audit]` and `[admin]` take effect at the next start");
+        }
+        *current = config;
+        let hash = world.policy.hash();
+        tracing::info!(policy = %hash, ended, "config reloaded");
+        self.proxy.audit.event(Event::config("loaded", Some(hash))).ok();
+    }
+
+    /// What the files hold, where that is not what was last considered.
+    pub(super) fn changed(&self) -> Option<Sight> {
+        let mut seen = self.seen();
+        let sight = seen.files.look();
+        (sight != seen.considered).then_some(sight)
+    }
+
+    /// Reloads because files changed, unless they are again as they were read for what runs.
+    pub(super) fn take_up_change(&self) {
+        {
+            let mut seen = self.seen();
+            let sight = seen.files.look();
+            if sight == seen.running {
+                seen.considered = sight;
+                tracing::info!("the config is again the one that runs");
+                return;
+            }
+        }
+        self.reload(Trigger::Noticed);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn succeeded(&mut self, sight: Sight) {
+        self.running.clone_from(&sight);
+        self.considered = sight;
+    }
+
+    /// Whether the files that say how issuers are reached are as they were when this was taken up.
+    fn reaches_alike(&self, config: &Config, sight: &Sight) -> bool {
+        config.upstream.files().all(|path| self.running.get(path) == sight.get(path))
+    }
+}
+
+/// What a reload does not change.
+fn starts_anew(config: &Config) -> String {
+    format!("{:?} {:?} {:?}", config.proxy.listen, config.audit, config.admin)
+}
+
+impl From<LoadError> for Refused {
+    fn from(error: LoadError) -> Self {
+        if let LoadError::Invalid { problems, .. } = &error {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+        }
+        Self { code: error.code(), message: error.to_string() }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        if let Error::Policy(problems) = &error {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+        }
+        Self { code: error.code(), message: error.to_string() }
+    }
+}
