@@ -82,6 +82,10 @@ rows! {
     };
     stripe_cli: Client {
         name: "stripe CLI",
+        needs: Needs::If(
+            "ls {npm}/@stripe/cli-linux-*/bin/stripe",
+            "no npm package holds it for this processor",
+        ),
         version: "{npm}/@stripe/cli-linux-*/bin/stripe version",
         host: "api.stripe.com",
         settings: &[("STRIPE_CLI_TELEMETRY_OPTOUT", "1")],
