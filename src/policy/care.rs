@@ -77,6 +77,10 @@ fn token_endpoint(route: &Route, config: &Config) -> Option<String> {
             return Some(format!("https://{host}{path}"));
         }
     }
+    let (host, path) = GITHUB_APP;
+    if route.names_paths() && route.host.matches(host) && reaches(&Method::POST, path) {
+        return Some(format!("https://{host}{path}"));
+    }
     let usual = || USUAL.iter().find(|path| reaches(&Method::POST, path));
     route.names_paths().then(usual).flatten().map(|path| (*path).to_owned())
 }
@@ -91,7 +95,6 @@ fn token_url(grant: &Grant) -> Option<&http::Uri> {
 
 /// Endpoints of services that route hosts often share with their API.
 const KNOWN: &[(&str, &str)] = &[
-    ("api.github.com", "/app/installations/*/access_tokens"),
     ("gitlab.com", "/oauth/token"),
     ("gitlab.com", "/api/v4/personal_access_tokens/*/rotate"),
     ("sts.amazonaws.com", "/"),
@@ -100,6 +103,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("login.microsoftonline.com", "/*/oauth2/v2.0/token"),
     ("iamcredentials.googleapis.com", "/v1/projects/*/serviceAccounts/*"),
 ];
+
+/// Takes nothing but the assertion of an app, so a whole-host route with a usual token is as good as
+/// one without it.
+const GITHUB_APP: (&str, &str) = ("api.github.com", "/app/installations/*/access_tokens");
 
 /// Where token endpoints usually stand.
 const USUAL: &[&str] = &[

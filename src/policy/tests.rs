@@ -243,9 +243,13 @@ fn wildcards_over_strangers_are_refused() {
 
 #[test]
 fn token_endpoints_need_a_word() {
-    let with = |rest: &str| {
+    let github = |rest: &str| {
         compile(&route("a", "api.github.com", &format!("credential = \"one\"\n{rest}")))
     };
+    assert!(github("").is_ok(), "an app's endpoint takes an app's assertion alone");
+    assert_eq!(github("path = [\"/app/**\"]").unwrap_err(), ["token-endpoint-routed"]);
+    let with =
+        |rest: &str| compile(&route("a", "gitlab.com", &format!("credential = \"one\"\n{rest}")));
     assert_eq!(with("").unwrap_err(), ["token-endpoint-routed"]);
     assert!(with("allow_token_endpoint = true").is_ok());
     assert!(with("methods = [\"GET\"]").is_ok());
