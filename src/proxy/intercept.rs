@@ -124,8 +124,10 @@ where
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false)
         .serve_connection(TokioIo::new(Frames::new(stream)), service);
-    let serving = until_drained(&connection.worker.proxy, serving, |s| s.graceful_shutdown());
-    until_ended(connection.admitted.session.as_deref(), &connection.live, serving).await;
+    // Boxed, as each move into another future would otherwise keep the room of the last one.
+    let serving =
+        until_drained(&connection.worker.proxy, Box::pin(serving), |s| s.graceful_shutdown());
+    until_ended(connection.admitted.session.as_deref(), &connection.live, Box::pin(serving)).await;
 }
 
 /// Serves to the end, or until the session's: then new requests are told so for a while, and whatever
@@ -151,11 +153,13 @@ pub(super) async fn until_ended<F: Future>(
 }
 
 /// Serves an HTTP/2 connection to its end; when the daemon stops, to the end of the requests it has begun.
-async fn until_drained<C>(proxy: &Proxy, serving: C, shut_down: impl FnOnce(Pin<&mut C>))
-where
+async fn until_drained<C>(
+    proxy: &Proxy,
+    mut serving: Pin<Box<C>>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+) where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut serving = std::pin::pin!(serving);
     let done = tokio::select! {
         done = serving.as_mut() => done,
         () = proxy.draining() => {

@@ -30,7 +30,12 @@ async fn idle_connections_are_small() {
         let each = (after.rss.saturating_sub(before.rss)) as f64 / 1024.0 / connections as f64;
         println!("{connections} idle intercepted {protocol:?} connections: {each:.1} KiB each");
         assert!(after.files >= before.files + connections, "they are open: {after:?}");
-        let limit = if RELEASE { 30.0 } else { 90.0 };
+        // The HTTP/2 library alone holds 28 KiB: 16 to write, 8 to read, 4 to decode heads.
+        let limit = match (RELEASE, protocol) {
+            (true, Protocol::Http1) => 30.0,
+            (true, Protocol::Http2) => 46.0,
+            (false, _) => 90.0,
+        };
         assert!(each <= limit, "{protocol:?}: {each:.1} KiB each, {before:?} {after:?}");
         drop(held);
     }
