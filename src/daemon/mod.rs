@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use error::Error;
 
@@ -104,7 +104,8 @@ async fn run(options: Options) -> Result<(), Error> {
         clock,
         drain: draining,
         connections: AtomicUsize::new(0),
-        max_connections: workers::max_connections(),
+        max_connections: workers::Descriptors::split().clients,
+        freed: Notify::new(),
         live: Arc::default(),
         requests: AtomicU64::new(0),
     });

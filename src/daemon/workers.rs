@@ -13,14 +13,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
+use crate::net::budget::Budget;
 use crate::proxy::{Pool, Proxy, Worker, listen};
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 1024;
 /// Who asks for a thread's pulse at once; a thread with more of them waiting does not answer.
 const WAITING: usize = 32;
-/// Descriptors kept for the audit, the admin socket, issuers and the rest.
-const RESERVED: u64 = 64;
+/// Descriptors kept for the audit, the admin socket, scrapers (16) and the rest of the process.
+const FIXED: u64 = 48;
+/// Those of one worker: its runtime, its copies of the listeners, a question to the kernel.
+const PER_WORKER: u64 = 6;
 
 /// Bound listeners.
 pub(super) struct Listeners(Vec<TcpListener>);
@@ -107,7 +110,7 @@ impl Listeners {
 
 /// Starts one worker for each core. The pulse asks them, and the thread that calls.
 pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<(Threads, Pulse), Error> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = cores();
     let mut threads = Vec::with_capacity(cores);
     let (ask, asked) = mpsc::channel(WAITING);
     tokio::spawn(beat(asked));
@@ -176,8 +179,54 @@ pub(super) fn raise_descriptor_limit() {
     }
 }
 
-/// Two descriptors a connection, and what is reserved.
-pub(super) fn max_connections() -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20);
-    usize::try_from(descriptors.saturating_sub(RESERVED) / 2).unwrap_or(1).max(1)
+/// What the process may open, by purpose: together never more than the system gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// Connections of clients.
+    pub(super) clients: usize,
+    upstreams: usize,
+    issuers: usize,
+}
+
+impl Descriptors {
+    /// Of what the system gives now.
+    pub(super) fn split() -> Self {
+        let all = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20);
+        Self::of(all, cores() as u64)
+    }
+
+    /// Issuers get a sixteenth; clients and upstreams half each of what is left.
+    fn of(all: u64, workers: u64) -> Self {
+        let free = all.saturating_sub(FIXED + PER_WORKER * workers);
+        let issuers = (free / 16).clamp(4, 256);
+        let each = (free.saturating_sub(issuers) / 2).max(1);
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self { clients: count(each), upstreams: count(each), issuers: count(issuers) }
+    }
+
+    /// What diallers spend.
+    pub(super) fn budget(self) -> Budget {
+        Budget::new(self.upstreams, self.issuers)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_never_given_out_twice() {
+        for (all, workers) in [(128, 2), (256, 8), (1024, 64), (1 << 20, 2)] {
+            let split = Descriptors::of(all, workers);
+            let given = split.clients + split.upstreams + split.issuers;
+            let fixed = (FIXED + PER_WORKER * workers) as usize;
+            assert!(given + fixed <= all as usize, "{all}: {split:?}");
+            assert!(split.clients >= 16, "{all}: {split:?}");
+        }
+        assert_eq!(Descriptors::of(8, 2).clients, 1, "too few to keep the rest: still tried");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::parents;
+use super::{parents, workers};
 use crate::audit::{Audit, Event};
 use crate::broker::Minters;
 use crate::ca::{self, Authority, Opened};
@@ -71,7 +71,13 @@ pub(super) fn build(
     let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &ca::is_ours)?);
     let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
     let parents = parents::build(&config.upstream, &roots, &guard)?;
+    // The process has as many descriptors after a reload as before.
+    let budget = match &before {
+        Some(before) => Arc::clone(before.world.dialer.budget()),
+        None => Arc::new(workers::Descriptors::split().budget()),
+    };
     let dialer = Dialer::new(config.upstream.resolve.clone(), guard).through(parents);
+    let dialer = dialer.within(budget);
     let dialer = Arc::new(dialer);
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
     let minters: Minters = config

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::budget::{Budget, Spent};
 use super::guard::{Guard, Reach, Refused};
 use super::stream::Stream;
 use super::via::{Parent, Parents, ViaError};
@@ -33,6 +34,7 @@ pub struct Dialer {
     pins: BTreeMap<Target, SocketAddr>,
     guard: Guard,
     parents: Parents,
+    budget: Arc<Budget>,
     /// Lookups run on blocking threads that a timeout cannot stop; this bounds them.
     lookups: Arc<Semaphore>,
 }
@@ -40,6 +42,9 @@ pub struct Dialer {
 /// Why no stream came to be.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
+    /// All descriptors for upstreams are taken.
+    #[error("as many upstream connections are open as may be")]
+    Exhausted,
     /// The guard says no.
     #[error("the target may not be reached")]
     Refused(#[from] Refused),
@@ -64,6 +69,7 @@ impl DialError {
     /// What a client is told.
     pub fn reason(&self) -> Reason {
         match self {
+            Self::Exhausted => Reason::TooManyConnections,
             Self::Refused(_) => Reason::AddressRefused,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Unreachable(_) => Reason::UpstreamUnreachable,
@@ -77,13 +83,24 @@ impl Dialer {
     /// `pins` is `upstream.resolve`.
     pub fn new(pins: BTreeMap<Target, SocketAddr>, guard: Guard) -> Self {
         let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
-        Self { pins, guard, parents: Parents::default(), lookups }
+        Self { pins, guard, parents: Parents::default(), budget: Arc::default(), lookups }
     }
 
     /// Goes through these proxies.
     pub fn through(mut self, parents: Parents) -> Self {
         self.parents = parents;
         self
+    }
+
+    /// Takes its descriptors from this budget.
+    pub fn within(mut self, budget: Arc<Budget>) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Where descriptors come from; the next config's dialler takes them there too.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// The proxy that https targets are reached through, as `host:port`.
@@ -113,10 +130,13 @@ impl Dialer {
         target: &Target,
         reach: Reach,
     ) -> Result<Stream, DialError> {
-        match parent {
+        // Before the lookup, which has a descriptor of its own for as long as it takes.
+        let spent = self.budget.spend(reach).await.ok_or(DialError::Exhausted)?;
+        let stream = match parent {
             Some(parent) if !self.is_direct(target) => self.dial_via(parent, target, reach).await,
             _ => self.dial_direct(target, reach).await.map(Stream::from),
-        }
+        };
+        stream.map(|stream| stream.spending(spent))
     }
 
     /// This machine is never asked for elsewhere: an issuer in the clear on loopback would become one
@@ -138,13 +158,13 @@ impl Dialer {
             Host::Name(_) if reach == Reach::Anywhere => {}
             Host::Name(name) => self.guard.check_name(name)?,
         }
-        let stream = self.dial_parent(parent.target()).await;
+        let stream = self.dial_parent(parent.target(), reach).await;
         let stream = stream.map_err(|error| ViaError::Unreachable(Box::new(error)))?;
         Ok(parent.connect(stream, target).await?)
     }
 
     /// As config or environment names it: anywhere, but not ourselves.
-    async fn dial_parent(&self, parent: &Target) -> Result<TcpStream, DialError> {
+    async fn dial_parent(&self, parent: &Target, reach: Reach) -> Result<TcpStream, DialError> {
         let addresses = match self.pins.get(parent) {
             Some(pin) => vec![*pin],
             None => self.judged(self.resolve(parent, Reach::Anywhere).await?, Reach::Anywhere)?,
@@ -152,7 +172,8 @@ impl Dialer {
         for address in &addresses {
             self.guard.check_own(*address)?;
         }
-        timeout(CONNECT_TIMEOUT, connect_any(addresses)).await.map_err(|_| DialError::Timeout)?
+        let connecting = connect_any(addresses, || self.budget.spare(reach));
+        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| DialError::Timeout)?
     }
 
     async fn dial_direct(&self, target: &Target, reach: Reach) -> Result<TcpStream, DialError> {
@@ -165,7 +186,8 @@ impl Dialer {
             }
             None => self.judged(self.resolve(target, reach).await?, reach)?,
         };
-        timeout(CONNECT_TIMEOUT, connect_any(addresses)).await.map_err(|_| DialError::Timeout)?
+        let connecting = connect_any(addresses, || self.budget.spare(reach));
+        timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| DialError::Timeout)?
     }
 
     async fn resolve(&self, target: &Target, reach: Reach) -> Result<Vec<SocketAddr>, DialError> {
@@ -213,14 +235,24 @@ impl Dialer {
 }
 
 /// Happy Eyeballs in short (RFC 8305): in the resolver's order, the next one as soon as the last
-/// failed or has been silent for a while; the first stream wins and the others are dropped.
-async fn connect_any(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+/// failed or has been silent for a while; the first stream wins and the others are dropped. One try is
+/// paid for; `spare` pays for each beside it.
+async fn connect_any(
+    addresses: Vec<SocketAddr>,
+    spare: impl Fn() -> Option<Spent>,
+) -> Result<TcpStream, DialError> {
     let mut left = addresses.into_iter();
     let mut tries = JoinSet::new();
     let mut last = None;
     loop {
-        if let Some(address) = left.next() {
-            tries.spawn(connect(address));
+        let beside = if tries.is_empty() { None } else { spare() };
+        if (tries.is_empty() || beside.is_some())
+            && let Some(address) = left.next()
+        {
+            tries.spawn(async move {
+                let _beside = beside;
+                connect(address).await
+            });
         }
         tokio::select! {
             done = tries.join_next() => match done {
@@ -326,7 +358,7 @@ mod tests {
     async fn the_next_address_is_tried() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect_any(vec![closed, open.local_addr().unwrap()]).await.unwrap();
+        let stream = connect_any(vec![closed, open.local_addr().unwrap()], || None).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open.local_addr().unwrap());
     }
 

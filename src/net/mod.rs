@@ -4,6 +4,7 @@
 //! for a client; `roots` says whose certificates are believed; `client` speaks to issuers. What
 //! is sent to an API, and by whose permit, is the proxy's business. `via` goes through the parent proxy.
 
+pub mod budget;
 pub mod client;
 pub mod dial;
 pub mod guard;

@@ -9,12 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::budget::Spent;
+
 /// Bytes to and from the target, whatever carries them there.
 #[derive(Debug)]
 pub struct Stream {
     /// What the target said in the same segment as the parent's answer.
     ahead: Bytes,
     io: Io,
+    /// Given back after the descriptor is closed.
+    spent: Option<Spent>,
 }
 
 /// What carries them.
@@ -33,6 +37,12 @@ impl Stream {
         self
     }
 
+    /// Keeps this until the stream is closed.
+    pub(super) fn spending(mut self, spent: Spent) -> Self {
+        self.spent = Some(spent);
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.io {
@@ -44,13 +54,13 @@ impl Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { ahead: Bytes::new(), io: Io::Tcp(stream) }
+        Self { ahead: Bytes::new(), io: Io::Tcp(stream), spent: None }
     }
 }
 
 impl From<TlsStream<TcpStream>> for Stream {
     fn from(stream: TlsStream<TcpStream>) -> Self {
-        Self { ahead: Bytes::new(), io: Io::Tls(Box::new(stream)) }
+        Self { ahead: Bytes::new(), io: Io::Tls(Box::new(stream)), spent: None }
     }
 }
 

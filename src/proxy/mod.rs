@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::audit::Audit;
 use crate::broker::{Broker, Minters};
@@ -102,6 +102,8 @@ pub struct Proxy {
     pub connections: AtomicUsize,
     /// Connections that may be open at once.
     pub max_connections: usize,
+    /// Told when one of them has closed.
+    pub freed: Notify,
     /// What is alive now.
     pub live: Arc<live::Live>,
     /// Requests and tunnels judged since the start.

@@ -160,11 +160,15 @@ impl Pool {
             return self.open(world, key, tls).await;
         }
         // Others may be waiting for just this connection.
-        let _making = making.lock().await;
-        match self.shelved(key) {
-            Some(sender) => Ok(sender),
-            None => self.open(world, key, tls).await,
+        let making = making.lock().await;
+        if let Some(sender) = self.shelved(key) {
+            return Ok(sender);
         }
+        // The one waited for came out as HTTP/1: nobody else needs to wait.
+        let making = (!self.speaks_http1(key)).then_some(making);
+        let opened = self.open(world, key, tls).await;
+        drop(making);
+        opened
     }
 
     async fn open(
@@ -196,6 +200,14 @@ impl Pool {
             shelf.http2.push(shared.clone());
         }
         Ok(Sender::Http2(shared))
+    }
+
+    /// Drops what no request is using: others need the descriptors more.
+    pub(super) fn let_go(&self) {
+        for shelf in self.shelves().values_mut() {
+            shelf.http1.clear();
+            shelf.http2.retain(|shared| Arc::strong_count(&shared.streams) > 1);
+        }
     }
 
     /// Drops connections that are closed or were idle for too long, and shelves of older worlds.

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use super::super::{Worker, connect};
 use crate::model::reason::Reason;
 
-/// What an accept that failed for want of descriptors waits before the next try.
+/// What an accept that failed for want of descriptors waits at most before the next try.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// How often idle upstream connections are looked at.
 const PRUNE: Duration = Duration::from_secs(5);
@@ -28,20 +28,32 @@ pub async fn run(worker: Arc<Worker>, listeners: Vec<TcpListener>) -> io::Result
         accepting.spawn(accept(Arc::clone(&worker), listener));
     }
     let pruner = Arc::clone(&worker);
-    let pruning = tokio::spawn(async move {
-        loop {
-            sleep(PRUNE).await;
-            pruner.pool.prune(pruner.proxy.world.load().generation);
-        }
-    });
+    let pruning = tokio::spawn(prune(pruner));
     worker.proxy.draining().await;
     while accepting.join_next().await.is_some() {}
     pruning.abort();
     Ok(())
 }
 
+async fn prune(worker: Arc<Worker>) {
+    // One budget for all worlds.
+    let mut shortages = worker.proxy.world.load().dialer.budget().shortages();
+    let mut turns = interval(PRUNE);
+    loop {
+        tokio::select! {
+            _ = turns.tick() => worker.pool.prune(worker.proxy.world.load().generation),
+            short = shortages.changed() => match short {
+                Ok(()) => worker.pool.let_go(),
+                Err(_) => return,
+            },
+        }
+    }
+}
+
 async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
     let mut open = JoinSet::new();
+    // Said once for each time of need.
+    let mut short = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -53,11 +65,18 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
             Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
                 // Out of descriptors or memory: the connection waits in the kernel's queue, and so do we.
-                tracing::warn!(%error, "cannot accept connections for now");
-                sleep(BACK_OFF).await;
+                if !std::mem::replace(&mut short, true) {
+                    tracing::warn!(%error, "cannot accept connections for now");
+                }
+                tokio::select! {
+                    () = worker.proxy.freed.notified() => {}
+                    () = sleep(BACK_OFF) => {}
+                    () = worker.proxy.draining() => break,
+                }
                 continue;
             }
         };
+        short = false;
         if worker.proxy.connections.load(Relaxed) >= worker.proxy.max_connections {
             worker.proxy.audit.metrics().turned_away(Reason::TooManyConnections);
             connect::turn_away(&stream);
@@ -97,5 +116,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.proxy.connections.fetch_sub(1, Relaxed);
+        self.0.proxy.freed.notify_one();
     }
 }

@@ -29,6 +29,7 @@ pub struct Valetkey {
     rest: String,
     environment: Vec<(String, String)>,
     ignores_file_size: bool,
+    descriptors: Option<u32>,
 }
 
 impl Valetkey {
@@ -42,6 +43,7 @@ impl Valetkey {
             rest: String::new(),
             environment: Vec::new(),
             ignores_file_size: false,
+            descriptors: None,
         }
     }
 
@@ -117,6 +119,12 @@ impl Valetkey {
         self
     }
 
+    /// With so many descriptors at most.
+    pub fn with_descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// A file beside the config.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.write(name, text);
@@ -160,6 +168,7 @@ impl Valetkey {
             state,
             environment: self.environment,
             ignores_file_size: self.ignores_file_size,
+            descriptors: self.descriptors,
         }
     }
 
@@ -177,6 +186,7 @@ pub struct Home {
     pub state: PathBuf,
     environment: Vec<(String, String)>,
     ignores_file_size: bool,
+    descriptors: Option<u32>,
 }
 
 impl Home {
@@ -197,6 +207,10 @@ impl Home {
             // An ignored signal stays ignored across exec.
             let mut shell = Command::new("sh");
             shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+            shell
+        } else if let Some(most) = self.descriptors {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
             shell
         } else {
             Command::new(BINARY)
