@@ -457,7 +457,7 @@ impl Exchange {
         }
     }
 
-    /// Closes the connection, politely where TLS can.
+    /// Closes the connection, politely where TLS can; it takes no other request from then on.
     pub async fn close(self) {
         match self.inner {
             Inner::Http1(mut http1) => {
@@ -465,6 +465,7 @@ impl Exchange {
             }
             Inner::Http2(http2) => {
                 let _ = http2.kill.send(()).await;
+                http2.kill.closed().await;
             }
         }
     }
