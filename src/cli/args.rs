@@ -53,6 +53,8 @@ pub(super) enum Command {
     /// Show or renew the local certificate authority
     #[command(subcommand)]
     Ca(Ca),
+    /// Measure what the proxy adds to a request: direct against proxied
+    Bench(Bench),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Replace the key of a credential
@@ -145,6 +147,54 @@ pub(super) struct Explain {
     pub(super) url: String,
     #[command(flatten)]
     pub(super) json: Json,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without URL it measures an API, an issuer and a daemon of its own, on loopback."
+)]
+pub(super) struct Bench {
+    /// What to GET, as in https://api.example.com/v1/orders, through this config's daemon
+    pub(super) url: Option<String>,
+    /// Warm requests in each round and road; a tenth as many cold ones
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) requests: u32,
+    /// How often the roads take turns
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(super) rounds: u32,
+    /// Warm requests under way at once
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) connections: u32,
+    /// Stop after this long, with what there is
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = bench_time)]
+    pub(super) time: Duration,
+    /// Draw the latencies into this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// The URL may be on another machine, which gets all these requests
+    #[arg(long)]
+    pub(super) yes_remote: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Bench {
+    /// The most requests that the API may see, both roads together.
+    pub(super) fn most(&self) -> u64 {
+        let warm = u64::from(self.requests) + u64::from(self.connections);
+        2 * u64::from(self.rounds) * (warm + warm / 10 + 1) + 10
+    }
+}
+
+/// At most five minutes: it is a look, not a load test.
+fn bench_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time > Duration::from_secs(300) {
+        Err("five minutes are the most".to_owned())
+    } else {
+        Ok(time)
+    }
 }
 
 #[derive(Debug, Args)]

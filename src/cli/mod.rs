@@ -7,6 +7,7 @@ mod admin_client;
 mod args;
 mod audit;
 mod audit_line;
+mod bench;
 mod bundles;
 mod ca;
 mod check;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let config = cli.config.as_deref();
     match cli.command {
         Command::Audit(args) => audit::run(&args, config),
+        Command::Bench(args) => bench::run(&args, config),
         Command::Ca(args) => ca::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Completions(args) => completions::run(&args),

@@ -32,11 +32,11 @@ pub(super) struct Seen {
 }
 
 /// The API.
-pub(super) struct Api {
+pub(in crate::cli) struct Api {
     issuer: Arc<Issuer>,
     validation: Validation,
     /// Where it really listens.
-    pub(super) address: SocketAddr,
+    pub(in crate::cli) address: SocketAddr,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -128,8 +128,8 @@ mod tests {
         let runtime = crate::cli::context::runtime().unwrap();
         runtime.block_on(async {
             let pki = Pki::make().unwrap();
-            let issuer = Issuer::start("secret".into()).await.unwrap();
-            let other = Issuer::start("secret".into()).await.unwrap();
+            let issuer = Issuer::start("secret".into(), 5).await.unwrap();
+            let other = Issuer::start("secret".into(), 5).await.unwrap();
             let api = Api::start(Arc::clone(&issuer), &pki).await.unwrap();
             let token = issuer.mint().unwrap();
             assert_eq!(api.judge(&token).unwrap().aud, AUDIENCE);

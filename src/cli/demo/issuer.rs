@@ -15,10 +15,8 @@ use super::net::{self, Answer};
 use crate::cli::failure::Failure;
 use crate::model::id::random_text;
 
-/// The life of its tokens, in seconds.
+/// The life of the demo's tokens, in seconds.
 pub(super) const LIFE_S: u64 = 5;
-/// What it promises of that: `exp` has whole seconds and may come up to one sooner.
-const EXPIRES_IN_S: u64 = LIFE_S - 1;
 /// Whom its tokens are for.
 pub(super) const AUDIENCE: &str = "https://api.orders.example";
 /// What they allow.
@@ -46,9 +44,10 @@ pub(super) struct Claims {
 }
 
 /// The issuer: its key, its one client, and what it has minted.
-pub(super) struct Issuer {
+pub(in crate::cli) struct Issuer {
     url: String,
     client_secret: String,
+    life_s: u64,
     key: EncodingKey,
     /// For the API, which verifies with it.
     pub(super) public_key: DecodingKey,
@@ -57,14 +56,15 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    /// Starts it on a free port of loopback. Must be called inside a runtime.
-    pub(super) async fn start(client_secret: String) -> Result<Arc<Self>, Failure> {
+    /// Starts it on a free port of loopback; its tokens live `life_s` seconds. Must be called inside a runtime.
+    pub(super) async fn start(client_secret: String, life_s: u64) -> Result<Arc<Self>, Failure> {
         let (listener, address) = net::listen().await?;
         let pair =
             KeyPair::generate().map_err(|error| net::broken("make the issuer's key", &error))?;
         let issuer = Arc::new(Self {
             url: format!("http://{address}"),
             client_secret,
+            life_s,
             key: EncodingKey::from_ec_der(pair.serialized_der()),
             public_key: DecodingKey::from_ec_der(pair.public_key_raw()),
             minted: Mutex::default(),
@@ -110,7 +110,9 @@ impl Issuer {
             Some(token) => json(
                 StatusCode::OK,
                 format!(
-                    r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{EXPIRES_IN_S},"scope":"{SCOPE}"}}"#
+                    // `exp` has whole seconds and may come up to one sooner.
+                    r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{},"scope":"{SCOPE}"}}"#,
+                    self.life_s - 1
                 ),
             ),
             None => {
@@ -120,7 +122,7 @@ impl Issuer {
     }
 
     /// A token for [`AUDIENCE`].
-    pub(super) fn mint(&self) -> Option<String> {
+    pub(in crate::cli) fn mint(&self) -> Option<String> {
         let now = get_current_timestamp();
         let claims = Claims {
             iss: self.url.clone(),
@@ -128,7 +130,7 @@ impl Issuer {
             aud: AUDIENCE.to_owned(),
             scope: SCOPE.to_owned(),
             iat: now,
-            exp: now + LIFE_S,
+            exp: now + self.life_s,
             jti: random_text().chars().take(12).collect(),
         };
         let token = encode(&Header::new(Algorithm::ES256), &claims, &self.key).ok()?;

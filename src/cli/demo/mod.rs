@@ -8,11 +8,11 @@ mod api;
 mod issuer;
 mod net;
 mod own_client;
-mod pki;
+pub(super) mod pki;
 mod steps;
 mod story;
 mod tool;
-mod world;
+pub(super) mod world;
 
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ async fn tell(json: bool) -> Result<(), Failure> {
     let mut story = Story::new(json);
     story.say("Valetkey, the whole story on this machine; nothing leaves it.")?;
     let tool = Tool::find().await;
-    let world = World::start().await?;
+    let world = World::start(LIFE_S).await?;
     introduce(&story, &world, &tool)?;
     let told = play(&mut story, &world, &tool).await;
     // Whatever came of it, nothing stays behind.

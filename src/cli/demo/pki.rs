@@ -10,7 +10,7 @@ use super::net;
 use crate::cli::failure::Failure;
 
 /// The name of the API.
-pub(super) const HOST: &str = "api.orders.example";
+pub(in crate::cli) const HOST: &str = "api.orders.example";
 
 /// A CA and one leaf, in memory only.
 pub(super) struct Pki {
@@ -54,7 +54,7 @@ impl Pki {
 }
 
 /// TLS as a client speaks it that trusts these PEM certificates alone.
-pub(super) fn client(roots_pem: &[u8]) -> Result<Arc<ClientConfig>, Failure> {
+pub(in crate::cli) fn client(roots_pem: &[u8]) -> Result<Arc<ClientConfig>, Failure> {
     use rustls::pki_types::pem::PemObject as _;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(roots_pem).flatten());

@@ -31,17 +31,17 @@ pub(super) const KEY_VARIABLE: &str = "ORDERS_API_KEY";
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The running parts. Dropping it kills the daemon and removes the directory.
-pub(super) struct World {
+pub(in crate::cli) struct World {
     /// For the session's environment and the audit.
     pub(super) config: Config,
     /// The issuer.
-    pub(super) issuer: Arc<Issuer>,
+    pub(in crate::cli) issuer: Arc<Issuer>,
     /// The API.
-    pub(super) api: Arc<Api>,
+    pub(in crate::cli) api: Arc<Api>,
     /// The API's CA, PEM, as a file.
-    pub(super) api_ca: PathBuf,
+    pub(in crate::cli) api_ca: PathBuf,
     /// The session, and what its tool's environment is.
-    pub(super) session: Open,
+    pub(in crate::cli) session: Open,
     /// What no file of the daemon's may hold, beside the tokens.
     pub(super) client_secret: String,
     /// The daemon's log.
@@ -51,15 +51,15 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Starts everything.
-    pub(super) async fn start() -> Result<Self, Failure> {
+    /// Starts everything; tokens live `token_life_s` seconds.
+    pub(in crate::cli) async fn start(token_life_s: u64) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("valetkey-demo-")
             .tempdir_in(short_temp_dir())
             .map_err(|error| broken("make a temporary directory", &error))?;
         let client_secret = random_text();
         let pki = Pki::make()?;
-        let issuer = Issuer::start(client_secret.clone()).await?;
+        let issuer = Issuer::start(client_secret.clone(), token_life_s).await?;
         let api = Api::start(Arc::clone(&issuer), &pki).await?;
 
         let api_ca = dir.path().join("api-ca.pem");
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// The placeholder that the tool has for a key.
-    pub(super) fn placeholder(&self) -> Result<String, Failure> {
+    pub(in crate::cli) fn placeholder(&self) -> Result<String, Failure> {
         let value = self.session.environment.set.get(KEY_VARIABLE).and_then(|value| value.to_str());
         value.map(str::to_owned).ok_or_else(|| {
             Failure::failed(
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Ends the session and the daemon, and removes the directory.
-    pub(super) async fn end(mut self) -> Result<(), Failure> {
+    pub(in crate::cli) async fn end(mut self) -> Result<(), Failure> {
         self.session.close().await?;
         let pid = self.daemon.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {

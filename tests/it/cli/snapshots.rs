@@ -52,6 +52,7 @@ async fn help() {
         "audit",
         "audit tail",
         "audit verify",
+        "bench",
         "ca",
         "ca show",
         "ca rotate",

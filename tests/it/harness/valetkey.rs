@@ -286,6 +286,10 @@ impl Running {
         self.proxy
     }
 
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
