@@ -75,7 +75,9 @@ impl OneOrMany {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Proxy {
-    /// Address or addresses of the HTTP proxy (CONNECT and absolute-form). Default: "127.0.0.1:8383".
+    /// Where the HTTP proxy listens (CONNECT and absolute-form), one or a list: IP:PORT, or "unix:PATH" for a unix socket (a relative path
+    /// counts from the config's directory). Default: "127.0.0.1:8383". A socket's file has mode 0600; 0666 where `allow_uids` or
+    /// `[[sessions]]` admit other users.
     #[schemars(with = "Option<OneOrMany>")]
     pub listen: Option<Spanned<OneOrMany>>,
     /// Hosts that no route names: "tunnel" (opaque, not decrypted; the default) or "deny".

@@ -100,6 +100,8 @@ impl Upstream {
 pub struct Proxy {
     /// TCP addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Unix sockets to listen on.
+    pub sockets: Vec<PathBuf>,
     /// What happens to hosts that no route names.
     pub unmatched: Unmatched,
     /// Whether session credentials admit.

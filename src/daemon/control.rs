@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ pub(super) struct Daemon {
     pub(super) seen: Mutex<Seen>,
     /// All of our listeners, for the guard; those of the proxy first.
     pub(super) own: Vec<SocketAddr>,
+    sockets: Vec<PathBuf>,
     metrics: Option<SocketAddr>,
     state: StateDir,
     processes: Processes,
@@ -63,6 +65,7 @@ impl Daemon {
         Self {
             proxy,
             seen: Mutex::new(Seen::of(&config)),
+            sockets: config.proxy.sockets.clone(),
             config: Mutex::new(config),
             own,
             metrics,
@@ -80,6 +83,11 @@ impl Daemon {
     /// The proxy's own listeners.
     pub(super) fn listeners(&self) -> Vec<SocketAddr> {
         self.own.iter().copied().filter(|own| Some(*own) != self.metrics).collect()
+    }
+
+    /// Its unix sockets, as in config.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = String> {
+        self.sockets.iter().map(|path| format!("unix:{}", path.display()))
     }
 
     /// Where scrapers are answered.
@@ -197,6 +205,17 @@ impl Control for Handle {
 
     fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
         self.take_up(open.config.as_deref())?;
+        let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
+        else {
+            return Err(AdminError {
+                status: 409,
+                code: "no-proxy-address",
+                detail:
+                    "the daemon listens on unix sockets only, and proxy variables name an address"
+                        .into(),
+                hint: "add \"127.0.0.1:0\" to proxy.listen, and start the daemon again".into(),
+            });
+        };
         let sessions = self.proxy.gate.sessions();
         if sessions.len() >= MAX_SESSIONS {
             return Err(AdminError {
@@ -224,11 +243,10 @@ impl Control for Handle {
         self.proxy.audit.event(Event::session("opened", &client, session.until())).ok();
         let config = self.config();
         let secrets = config.secret_variables();
-        let address = self.own.first().map(ToString::to_string).unwrap_or_default();
         Ok(OpenedSession {
             name: session.name().to_string(),
             secret: secret.into_text(),
-            proxy: format!("http://{address}"),
+            proxy,
             placeholders: Daemon::placeholders(&config),
             until: session.until().map(rfc3339_seconds),
             routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),

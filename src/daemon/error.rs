@@ -31,6 +31,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A unix socket cannot be listened on.
+    #[error("cannot listen on unix:{path}", path = path.display())]
+    ListenSocket {
+        /// As in config.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another daemon holds the state directory.
     #[error("a daemon is running for this config already: {path}", path = path.display())]
     Running {
@@ -98,7 +106,10 @@ impl Error {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "port-in-use"
             }
-            Self::Listen { .. } => "listen-failed",
+            Self::ListenSocket { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "socket-in-use"
+            }
+            Self::Listen { .. } | Self::ListenSocket { .. } => "listen-failed",
             Self::Running { .. } => "daemon-running",
             Self::Policy(_) => "config-invalid",
             Self::ParentIsUs => "parent-is-valetkey",
@@ -125,6 +136,12 @@ impl Error {
                     .into()
             }
             Self::Listen { .. } => "name an address of this machine in proxy.listen".into(),
+            Self::ListenSocket { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => "another program, perhaps the Valetkey of another config, listens there: stop it, or name another path in proxy.listen",
+                io::ErrorKind::AlreadyExists => "something that is no socket lies there: look who put it there, and remove it",
+                _ => "check the directory and its permissions, or name another path in proxy.listen",
+            }
+            .into(),
             Self::Running { .. } => {
                 "`valetkey status` shows it; send it SIGHUP to reload, SIGTERM to stop".into()
             }

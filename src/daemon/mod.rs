@@ -11,6 +11,7 @@ mod last_mints;
 mod observe;
 mod parents;
 mod reload;
+mod sockets;
 mod state;
 mod status;
 mod ticker;
@@ -71,6 +72,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let state = StateDir::open(&config.state_dir)?;
     workers::raise_descriptor_limit();
     let listeners = workers::bind(&config.proxy.listen)?;
+    let sockets = sockets::bind(&config)?;
     let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
     let metrics_address = scraped.as_ref().map(|(_, address)| *address);
     let metrics = Arc::new(Metrics::default());
@@ -110,7 +112,7 @@ async fn run(options: Options) -> Result<(), Error> {
         requests: AtomicU64::new(0),
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
-    let (threads, pulse) = workers::start(&proxy, &listeners)?;
+    let (threads, pulse) = workers::start(&proxy, &listeners, &sockets)?;
     // Last: whoever finds the socket finds a daemon that is ready.
     let admin = admin::bind(&config.admin.socket)?;
     let daemon = Arc::new(Daemon::new(
@@ -127,12 +129,15 @@ async fn run(options: Options) -> Result<(), Error> {
     for address in &listening {
         tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
     }
+    for socket in &sockets {
+        tracing::info!("listening on unix:{}", socket.path().display());
+    }
     let watching = tokio::spawn(changes::run(Arc::clone(&daemon)));
     until_stopped(&daemon, signals, options.idle_exit).await;
     watching.abort();
     tracing::info!("stopping: no new connections, open ones are drained");
     drain.send_replace(true);
-    drop(listeners);
+    drop((listeners, sockets));
     threads.join().await;
     serving.abort();
     daemon.save_sessions();

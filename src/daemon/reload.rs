@@ -150,7 +150,8 @@ impl Seen {
 
 /// What a reload does not change.
 fn starts_anew(config: &Config) -> String {
-    format!("{:?} {:?} {:?}", config.proxy.listen, config.audit, config.admin)
+    let config::Proxy { listen, sockets, .. } = &config.proxy;
+    format!("{listen:?} {sockets:?} {:?} {:?}", config.audit, config.admin)
 }
 
 impl From<LoadError> for Refused {

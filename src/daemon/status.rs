@@ -17,12 +17,14 @@ impl Daemon {
         let world = self.proxy().world.load();
         let health = self.proxy().audit.health();
         let config = self.config();
-        let (own, metrics) = (self.listeners(), self.metrics());
+        let metrics = self.metrics();
+        let own: Vec<_> =
+            self.listeners().iter().map(ToString::to_string).chain(self.sockets()).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "config": config.path,
-            "listen": own.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "listen": own,
             "metrics": metrics.map(|address| address.to_string()),
             "unmatched": world::unmatched(&world.policy),
             "policy": world.policy.hash(),

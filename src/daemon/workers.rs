@@ -7,13 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
+use super::sockets;
 use crate::net::budget::Budget;
+use crate::proxy::listen::Bound;
 use crate::proxy::{Pool, Proxy, Worker, listen};
 
 /// Connections that the kernel holds for us while we are busy.
@@ -78,7 +80,8 @@ async fn beat(mut asked: mpsc::Receiver<Asked>) {
 /// Binds all of them, or none.
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Listeners, Error> {
     let bind = |address: &SocketAddr| -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket =
+            socket2::Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
         // Lets a restart take the port while old connections linger; two listeners are still refused.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -109,19 +112,20 @@ impl Listeners {
 }
 
 /// Starts one worker for each core. The pulse asks them, and the thread that calls.
-pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<(Threads, Pulse), Error> {
+pub(super) fn start(
+    proxy: &Arc<Proxy>,
+    listeners: &Listeners,
+    sockets: &[sockets::Socket],
+) -> Result<(Threads, Pulse), Error> {
     let cores = cores();
     let mut threads = Vec::with_capacity(cores);
     let (ask, asked) = mpsc::channel(WAITING);
     tokio::spawn(beat(asked));
     let mut pulse = vec![("main".to_owned(), ask)];
     for number in 0..cores {
-        let shared = listeners
-            .0
-            .iter()
-            .map(TcpListener::try_clone)
-            .collect::<io::Result<_>>()
-            .map_err(Error::Runtime)?;
+        let tcp = listeners.0.iter().map(|listener| listener.try_clone().map(Bound::Tcp));
+        let unix = sockets.iter().map(|socket| socket.listener.try_clone().map(Bound::Unix));
+        let shared = tcp.chain(unix).collect::<io::Result<_>>().map_err(Error::Runtime)?;
         let proxy = Arc::clone(proxy);
         let (ask, asked) = mpsc::channel(WAITING);
         pulse.push((format!("worker-{number}"), ask));
@@ -135,7 +139,7 @@ pub(super) fn start(proxy: &Arc<Proxy>, listeners: &Listeners) -> Result<(Thread
     Ok((Threads(threads), Pulse(pulse)))
 }
 
-fn work(proxy: Arc<Proxy>, listeners: Vec<TcpListener>, asked: mpsc::Receiver<Asked>) {
+fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<Asked>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,17 +1,16 @@
 //! What becomes of a connection: who it is, what it wants, and whether that is tunnelled,
 //! intercepted or refused.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::exchange;
 use super::head::{self, Connect, Head};
+use super::listen::socket::Socket;
 use super::live::{Facts, Kind};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
@@ -31,9 +30,7 @@ const MAX_REFUSALS: usize = 8;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
-    let Ok(local) = stream.local_addr() else { return };
-    let uid = worker.proxy.gate.uid_of(peer, local);
+pub(super) async fn serve(worker: Arc<Worker>, mut stream: Socket, uid: Option<u32>) {
     let mut buffer = BytesMut::with_capacity(1024);
     for left in (0..MAX_REFUSALS).rev() {
         let read = tokio::select! {
@@ -94,7 +91,7 @@ fn denied(recorder: Recorder, refused: Refused, close: bool) -> Vec<u8> {
 }
 
 /// No target can be named in the audit: the record says who, when and why.
-async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, reason: Reason) {
+async fn malformed(worker: &Worker, mut stream: Socket, uid: Option<u32>, reason: Reason) {
     let request = RequestId::new();
     tracing::debug!(%request, ?uid, code = reason.code(), "a connection was refused before it named a target");
     let answer = respond::raw(reason.into(), request, true);
@@ -105,13 +102,13 @@ async fn malformed(worker: &Worker, mut stream: TcpStream, uid: Option<u32>, rea
 }
 
 /// One connection more than the proxy holds: told so, if it takes no waiting.
-pub(super) fn turn_away(stream: &TcpStream) {
+pub(super) fn turn_away(stream: &Socket) {
     let answer = respond::raw(Reason::TooManyConnections.into(), RequestId::new(), true);
     let _ = stream.try_write(&answer);
 }
 
 /// Lets the client read the answer before unread bytes of its own reset the connection.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Socket) {
     stream.shutdown().await.ok();
     let drain = async {
         tokio::io::copy(
@@ -126,7 +123,7 @@ async fn linger(mut stream: TcpStream) {
 async fn admitted_connect(
     worker: Arc<Worker>,
     world: Arc<World>,
-    mut stream: Prefixed<TcpStream>,
+    mut stream: Prefixed<Socket>,
     admitted: Admitted,
     connect: Connect,
 ) {
@@ -160,7 +157,7 @@ async fn admitted_connect(
 async fn open_tunnel(
     worker: &Arc<Worker>,
     world: &World,
-    mut stream: Prefixed<TcpStream>,
+    mut stream: Prefixed<Socket>,
     admitted: Admitted,
     target: &Target,
 ) {

@@ -6,6 +6,7 @@
 mod exec;
 mod http;
 mod parent;
+mod proxy;
 mod routes;
 mod static_key;
 mod tables;

@@ -1,4 +1,4 @@
-//! The single tables: proxy, sessions, ca, upstream, audit, admin, credentials.
+//! The single tables: sessions, ca, upstream, audit, admin, credentials.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::Check;
+use super::proxy::check_socket_path;
 use crate::config::problem::{Located, Problems};
 use crate::config::{
     Admin, Audit, Ca, ClientAuth, ClientCredentials, Credential, Grant, Network, PresharedSession,
-    Proxy, Route, Unmatched, Upstream, file,
+    Route, Upstream, file,
 };
 use crate::model::host::Host;
 use crate::model::id::{RouteName, SessionName};
@@ -20,68 +21,6 @@ use crate::model::target::Target;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Check<'_> {
-    pub(super) fn check_proxy(&self, table: file::Proxy, problems: &mut Problems) -> Proxy {
-        let mut listen = Vec::new();
-        let mut line = 0;
-        if let Some(value) = table.listen {
-            line = self.line(&value);
-            for text in value.into_inner().into_vec() {
-                match text.parse::<SocketAddr>() {
-                    Ok(address) => listen.push(address),
-                    Err(_) => problems.error(
-                        line,
-                        "bad-address",
-                        "`listen` takes IP:PORT",
-                        "for example \"127.0.0.1:8383\"; port 0 takes a free one",
-                    ),
-                }
-            }
-        } else {
-            listen.push(SocketAddr::from(([127, 0, 0, 1], 8383)));
-        }
-        let auth =
-            table.client_auth.as_ref().map(|value| (value.get_ref().clone(), self.line(value)));
-        let (auth, auth_line) =
-            auth.unwrap_or((vec![file::ClientAuth::Session, file::ClientAuth::Uid], 0));
-        let proxy = Proxy {
-            listen,
-            unmatched: match table.unmatched {
-                Some(file::Unmatched::Deny) => Unmatched::Deny,
-                Some(file::Unmatched::Tunnel) | None => Unmatched::Tunnel,
-            },
-            auth_session: auth.contains(&file::ClientAuth::Session),
-            auth_uid: auth.contains(&file::ClientAuth::Uid),
-            allow_uids: table.allow_uids,
-        };
-        let beyond = proxy.listen.iter().any(|a| !a.ip().is_loopback());
-        if proxy.open_to_all() && beyond {
-            let hint = "listen on 127.0.0.1, or name \"session\" in client_auth";
-            problems.error(
-                auth_line,
-                "open-proxy",
-                "`client_auth = []` is allowed on loopback only",
-                hint,
-            );
-        } else if proxy.open_to_all() {
-            let hint = "every process of this machine gets tokens; name \"session\" or \"uid\" unless that is meant";
-            problems.warn(
-                auth_line,
-                "open-proxy",
-                "nobody is asked who they are (`client_auth = []`)",
-                hint,
-            );
-        } else if beyond {
-            let hint = "proxy credentials travel in the clear there; prefer loopback inside the pod or host";
-            problems.warn(
-                line,
-                "listen-beyond-loopback",
-                "`listen` is reachable from other machines",
-                hint,
-            );
-        }
-        proxy
-    }
-
     pub(super) fn check_sessions(
         &self,
         list: Vec<(file::Session, usize)>,
@@ -255,17 +194,8 @@ impl Check<'_> {
     pub(super) fn check_admin(&self, table: file::Admin, problems: &mut Problems) -> Admin {
         let socket =
             self.state_dir.join(table.socket.unwrap_or_else(|| PathBuf::from("admin.sock")));
-        // sun_path holds 108 bytes with its final NUL (unix(7)).
-        if socket.as_os_str().len() > 107 {
-            let message =
-                format!("the admin socket's path is longer than 107 bytes: {}", socket.display());
-            problems.error(
-                0,
-                "socket-path-too-long",
-                message,
-                "set a shorter VALETKEY_STATE_DIR or admin.socket",
-            );
-        }
+        let hint = "set a shorter VALETKEY_STATE_DIR or admin.socket";
+        check_socket_path(&socket, 0, hint, problems);
         let metrics = table.metrics.and_then(|value| self.metrics(&value, problems));
         Admin { socket, metrics }
     }

@@ -2,7 +2,6 @@
 //! next connection, and it never moves afterwards.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::super::{Worker, connect};
+use super::socket::{Bound, Listener};
 use crate::model::reason::Reason;
 
 /// What an accept that failed for want of descriptors waits at most before the next try.
@@ -21,10 +21,10 @@ const PRUNE: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(28);
 
 /// Accepts until the daemon stops, then waits for what is open. Runs on a current-thread runtime.
-pub async fn run(worker: Arc<Worker>, listeners: Vec<TcpListener>) -> io::Result<()> {
+pub async fn run(worker: Arc<Worker>, listeners: Vec<Bound>) -> io::Result<()> {
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = Listener::on_this_runtime(listener)?;
         accepting.spawn(accept(Arc::clone(&worker), listener));
     }
     let pruner = Arc::clone(&worker);
@@ -50,7 +50,7 @@ async fn prune(worker: Arc<Worker>) {
     }
 }
 
-async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
+async fn accept(worker: Arc<Worker>, listener: Listener) {
     let mut open = JoinSet::new();
     // Said once for each time of need.
     let mut short = false;
@@ -82,12 +82,10 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
             connect::turn_away(&stream);
             continue;
         }
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
         let counted = Counted::new(Arc::clone(&worker));
         open.spawn(async move {
-            connect::serve(Arc::clone(&counted.0), stream, peer).await;
+            let uid = stream.uid(peer, &counted.0.proxy.gate);
+            connect::serve(Arc::clone(&counted.0), stream, uid).await;
         });
     }
     drop(listener);

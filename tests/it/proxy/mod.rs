@@ -9,6 +9,7 @@ mod guard;
 mod hpack;
 mod http2;
 mod lifecycle;
+mod listeners;
 mod live;
 mod main_job;
 mod observe;

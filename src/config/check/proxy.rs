@@ -1,0 +1,99 @@
+//! `[proxy]`: where it listens, and who is asked what there.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use super::Check;
+use crate::config::problem::Problems;
+use crate::config::{Proxy, Unmatched, file};
+
+/// `sun_path` holds 108 bytes with its final NUL (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+impl Check<'_> {
+    pub(super) fn check_proxy(&self, table: file::Proxy, problems: &mut Problems) -> Proxy {
+        let line = table.listen.as_ref().map_or(0, |value| self.line(value));
+        let (listen, sockets) = self.check_listen(table.listen, line, problems);
+        let auth =
+            table.client_auth.as_ref().map(|value| (value.get_ref().clone(), self.line(value)));
+        let (auth, auth_line) =
+            auth.unwrap_or((vec![file::ClientAuth::Session, file::ClientAuth::Uid], 0));
+        let proxy = Proxy {
+            listen,
+            sockets,
+            unmatched: match table.unmatched {
+                Some(file::Unmatched::Deny) => Unmatched::Deny,
+                Some(file::Unmatched::Tunnel) | None => Unmatched::Tunnel,
+            },
+            auth_session: auth.contains(&file::ClientAuth::Session),
+            auth_uid: auth.contains(&file::ClientAuth::Uid),
+            allow_uids: table.allow_uids,
+        };
+        let beyond = proxy.listen.iter().any(|a| !a.ip().is_loopback());
+        if proxy.open_to_all() && beyond {
+            let hint = "listen on 127.0.0.1, or name \"session\" in client_auth";
+            problems.error(
+                auth_line,
+                "open-proxy",
+                "`client_auth = []` is allowed on loopback only",
+                hint,
+            );
+        } else if proxy.open_to_all() {
+            let hint = "every process of this machine gets tokens; name \"session\" or \"uid\" unless that is meant";
+            problems.warn(
+                auth_line,
+                "open-proxy",
+                "nobody is asked who they are (`client_auth = []`)",
+                hint,
+            );
+        } else if beyond {
+            let hint = "proxy credentials travel in the clear there; prefer loopback inside the pod or host";
+            problems.warn(
+                line,
+                "listen-beyond-loopback",
+                "`listen` is reachable from other machines",
+                hint,
+            );
+        }
+        proxy
+    }
+
+    fn check_listen(
+        &self,
+        listen: Option<Spanned<file::OneOrMany>>,
+        line: usize,
+        problems: &mut Problems,
+    ) -> (Vec<SocketAddr>, Vec<PathBuf>) {
+        let Some(listen) = listen else {
+            return (vec![SocketAddr::from(([127, 0, 0, 1], 8383))], vec![]);
+        };
+        let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
+        for text in listen.into_inner().into_vec() {
+            if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+                let path = self.beside_config(PathBuf::from(path));
+                check_socket_path(&path, line, "name a shorter path in proxy.listen", problems);
+                sockets.push(path);
+            } else if let Ok(address) = text.parse::<SocketAddr>() {
+                addresses.push(address);
+            } else {
+                problems.error(
+                    line,
+                    "bad-address",
+                    "`listen` takes IP:PORT or unix:PATH",
+                    "for example \"127.0.0.1:8383\"; port 0 takes a free one",
+                );
+            }
+        }
+        (addresses, sockets)
+    }
+}
+
+/// A socket at a path that the system doesn't take is found before the start.
+pub(super) fn check_socket_path(path: &Path, line: usize, hint: &str, problems: &mut Problems) {
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        let message = format!("the socket's path is longer than 107 bytes: {}", path.display());
+        problems.error(line, "socket-path-too-long", message, hint);
+    }
+}
