@@ -111,6 +111,19 @@ impl Permit {
         }
     }
 
+    /// Whether both come to the same, whichever routes they are of.
+    fn does_as(&self, other: &Self) -> bool {
+        // By name, so that what is added to a permit is thought of here.
+        let Self { origin, route: _, strip, upgrades, refuses_keys } = self;
+        let allows_no_more = |a: &[Box<str>], b: &[Box<str>]| a.iter().all(|one| b.contains(one));
+        action(self) == action(other)
+            && *origin == other.origin
+            && *strip == other.strip
+            && allows_no_more(upgrades, &other.upgrades)
+            && allows_no_more(&other.upgrades, upgrades)
+            && *refuses_keys == other.refuses_keys
+    }
+
     /// Whether a token belongs into the request.
     pub fn injects(&self) -> bool {
         matches!(self.route.as_ref().map(|route| &route.action), Some(Action::Inject(..)))
@@ -259,8 +272,7 @@ impl Policy {
         let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
         let permit = self.judge(&facts, path.segments())?;
         for reading in path.others() {
-            let other = self.judge(&facts, reading)?;
-            if action(&permit) != action(&other) || permit.strip != other.strip {
+            if !permit.does_as(&self.judge(&facts, reading)?) {
                 return refuse(Reason::AmbiguousPath);
             }
         }

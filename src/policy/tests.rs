@@ -113,6 +113,21 @@ fn two_readings_must_agree() {
     assert_eq!(decide(&policy, Method::GET, "/v1/%61dmin/"), Err(Reason::RouteDenied));
 }
 
+/// All that a permit grants, not its token alone.
+#[test]
+fn two_readings_must_agree_on_all_they_allow() {
+    let all = "path = [\"/v1/**\"]\ncredential = \"one\"\n";
+    for more in ["upgrade = [\"websocket\"]", "on_static_key = \"deny\""] {
+        let some = format!("path = [\"/v1/some/**\"]\ncredential = \"one\"\n{more}");
+        let all = route("a", "api.example.com", all);
+        let policy = compile(&(all + &route("b", "api.example.com", &some))).unwrap();
+        assert_eq!(decide(&policy, Method::GET, "/v1//x"), Ok(Some("a".into())), "{more}");
+        assert_eq!(decide(&policy, Method::GET, "/v1/some//x"), Ok(Some("a".into())), "{more}");
+        let two = decide(&policy, Method::GET, "/v1//some/x");
+        assert_eq!(two, Err(Reason::AmbiguousPath), "{more}");
+    }
+}
+
 #[test]
 fn ambiguity_is_found_at_load() {
     let both = |a: &str, b: &str| {
