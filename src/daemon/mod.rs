@@ -37,6 +37,7 @@ use crate::client::session::Sessions;
 use crate::config::{Config, Trigger};
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
+use crate::net::shares::Shares;
 use crate::proxy::Proxy;
 use crate::telemetry::metrics::Metrics;
 use control::{Daemon, Handle};
@@ -98,6 +99,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let (drain, draining) = watch::channel(false);
     world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
+    let max_connections = workers::Descriptors::split().clients;
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
         gate: Gate::new(sessions),
@@ -106,7 +108,8 @@ async fn run(options: Options) -> Result<(), Error> {
         clock,
         drain: draining,
         connections: AtomicUsize::new(0),
-        max_connections: workers::Descriptors::split().clients,
+        max_connections,
+        shares: Shares::new(max_connections),
         freed: Notify::new(),
         live: Arc::default(),
         requests: AtomicU64::new(0),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
 
-use super::guard::Reach;
+use super::shares::{Share, Shares};
+use crate::model::client::ClientKey;
 
 /// What pools may take to let go of idle connections before a dial is refused.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Descriptors of one process, by purpose.
 #[derive(Debug)]
 pub struct Budget {
-    upstreams: Arc<Semaphore>,
+    upstreams: Arc<Shares<ClientKey>>,
     issuers: Arc<Semaphore>,
     /// How often none was left.
     shortages: watch::Sender<u64>,
@@ -26,41 +26,48 @@ pub struct Budget {
 
 /// One descriptor; given back when dropped.
 #[derive(Debug)]
-pub struct Spent {
-    _permit: OwnedSemaphorePermit,
+#[expect(dead_code, reason = "held, never looked at")]
+pub struct Spent(Kind);
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held, never looked at")]
+enum Kind {
+    Issuer(OwnedSemaphorePermit),
+    Upstream(Share<ClientKey>),
 }
 
 impl Budget {
-    /// At most this many at once of each.
+    /// At most this many at once of each; of the first, each client has its share.
     pub fn new(upstreams: usize, issuers: usize) -> Self {
-        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
         Self {
-            upstreams: semaphore(upstreams),
-            issuers: semaphore(issuers),
+            upstreams: Shares::new(upstreams),
+            issuers: Arc::new(Semaphore::new(issuers)),
             shortages: watch::Sender::new(0),
         }
     }
 
-    /// One for a connection that goes so far: what config names waits its turn (its caller has a deadline), what a
-    /// client asks for waits until pools have let go. `None`: all are taken.
-    pub(super) async fn spend(&self, reach: Reach) -> Option<Spent> {
-        if reach == Reach::Anywhere {
+    /// One for a connection: what config names (`None`) waits its turn, for its caller has a deadline; what a
+    /// client asks for waits until pools have let go. `None`: its share is taken.
+    pub(super) async fn spend(&self, client: Option<&ClientKey>) -> Option<Spent> {
+        let Some(client) = client else {
             let permit = Arc::clone(&self.issuers).acquire_owned().await;
-            return permit.ok().map(|permit| Spent { _permit: permit });
-        }
-        if let Some(spent) = self.spare(reach) {
-            return Some(spent);
+            return permit.ok().map(|permit| Spent(Kind::Issuer(permit)));
+        };
+        if let Some(share) = self.upstreams.take(client) {
+            return Some(Spent(Kind::Upstream(share)));
         }
         self.shortages.send_modify(|count| *count = count.wrapping_add(1));
-        let permit = timeout(PATIENCE, Arc::clone(&self.upstreams).acquire_owned()).await;
-        permit.ok()?.ok().map(|permit| Spent { _permit: permit })
+        let share = self.upstreams.take_within(PATIENCE, client).await?;
+        Some(Spent(Kind::Upstream(share)))
     }
 
     /// One more, only if it is free now.
-    pub(super) fn spare(&self, reach: Reach) -> Option<Spent> {
-        let semaphore = if reach == Reach::Anywhere { &self.issuers } else { &self.upstreams };
-        let permit = Arc::clone(semaphore).try_acquire_owned().ok()?;
-        Some(Spent { _permit: permit })
+    pub(super) fn spare(&self, client: Option<&ClientKey>) -> Option<Spent> {
+        let kind = match client {
+            None => Kind::Issuer(Arc::clone(&self.issuers).try_acquire_owned().ok()?),
+            Some(client) => Kind::Upstream(self.upstreams.take(client)?),
+        };
+        Some(Spent(kind))
     }
 
     /// Changes whenever none was left.
@@ -72,7 +79,7 @@ impl Budget {
 /// As good as unbounded: for a dialler that no client reaches.
 impl Default for Budget {
     fn default() -> Self {
-        Self::new(Semaphore::MAX_PERMITS, Semaphore::MAX_PERMITS)
+        Self::new(usize::MAX, Semaphore::MAX_PERMITS)
     }
 }
 
@@ -84,12 +91,12 @@ mod tests {
     async fn an_empty_budget_asks_pools_first_and_refuses_then() {
         let budget = Budget::new(1, 1);
         let mut shortages = budget.shortages();
-        let first = budget.spend(Reach::Public).await.unwrap();
+        let first = budget.spend(Some(&ClientKey::Anyone)).await.unwrap();
         assert!(!shortages.has_changed().unwrap());
-        assert!(budget.spend(Reach::Private).await.is_none());
+        assert!(budget.spend(Some(&ClientKey::Anyone)).await.is_none());
         assert!(shortages.has_changed().unwrap());
         shortages.mark_unchanged();
-        let second = budget.spend(Reach::Public);
+        let second = budget.spend(Some(&ClientKey::Anyone));
         let lets_go = async {
             shortages.changed().await.unwrap();
             drop(first);
@@ -101,7 +108,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn clients_take_nothing_from_issuers() {
         let budget = Budget::new(1, 1);
-        let _all = budget.spend(Reach::Public).await.unwrap();
-        assert!(budget.spend(Reach::Anywhere).await.is_some());
+        let _all = budget.spend(Some(&ClientKey::Anyone)).await.unwrap();
+        assert!(budget.spend(None).await.is_some());
     }
 }

@@ -113,7 +113,7 @@ impl Client {
         let exchange = async {
             let origin = origin(call.url)?;
             let request = request(call, &origin)?;
-            let stream = self.dialer.dial_origin(&origin, Reach::Anywhere).await?;
+            let stream = self.dialer.dial_origin(&origin, Reach::Anywhere, None).await?;
             match origin.scheme {
                 Scheme::Http => send(stream, request).await,
                 Scheme::Https => send(self.handshake(&origin, stream).await?, request).await,

@@ -24,6 +24,7 @@ use super::guard::{Guard, Reach, Refused};
 use super::stream::Stream;
 use super::via::{Parent, Parents, ViaError};
 use crate::config::parent::is_loopback;
+use crate::model::client::ClientKey;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme, Target};
@@ -110,18 +111,28 @@ impl Dialer {
 
     /// Resolves, judges and connects, with `TCP_NODELAY`. Takes at most [`RESOLVE_TIMEOUT`] and
     /// [`CONNECT_TIMEOUT`] together, and as long again through a parent. A pinned target goes to its
-    /// pin, unjudged unless that is one of our own listeners.
-    pub async fn dial(&self, target: &Target, reach: Reach) -> Result<Stream, DialError> {
-        self.dial_by(self.parents.https(), target, reach).await
+    /// pin, unjudged unless that is one of our own listeners. `client`: for whom; `None`: for ourselves.
+    pub async fn dial(
+        &self,
+        target: &Target,
+        reach: Reach,
+        client: Option<&ClientKey>,
+    ) -> Result<Stream, DialError> {
+        self.dial_by(self.parents.https(), target, reach, client).await
     }
 
     /// The same for an origin: plain http may have a parent of its own.
-    pub async fn dial_origin(&self, origin: &Origin, reach: Reach) -> Result<Stream, DialError> {
+    pub async fn dial_origin(
+        &self,
+        origin: &Origin,
+        reach: Reach,
+        client: Option<&ClientKey>,
+    ) -> Result<Stream, DialError> {
         let parent = match origin.scheme {
             Scheme::Http => self.parents.http(),
             Scheme::Https => self.parents.https(),
         };
-        self.dial_by(parent, &origin.target, reach).await
+        self.dial_by(parent, &origin.target, reach, client).await
     }
 
     async fn dial_by(
@@ -129,12 +140,15 @@ impl Dialer {
         parent: Option<&Parent>,
         target: &Target,
         reach: Reach,
+        client: Option<&ClientKey>,
     ) -> Result<Stream, DialError> {
         // Before the lookup, which has a descriptor of its own for as long as it takes.
-        let spent = self.budget.spend(reach).await.ok_or(DialError::Exhausted)?;
+        let spent = self.budget.spend(client).await.ok_or(DialError::Exhausted)?;
         let stream = match parent {
-            Some(parent) if !self.is_direct(target) => self.dial_via(parent, target, reach).await,
-            _ => self.dial_direct(target, reach).await.map(Stream::from),
+            Some(parent) if !self.is_direct(target) => {
+                self.dial_via(parent, target, reach, client).await
+            }
+            _ => self.dial_direct(target, reach, client).await.map(Stream::from),
         };
         stream.map(|stream| stream.spending(spent))
     }
@@ -152,19 +166,24 @@ impl Dialer {
         parent: &Parent,
         target: &Target,
         reach: Reach,
+        client: Option<&ClientKey>,
     ) -> Result<Stream, DialError> {
         match &target.host {
             Host::Ip(ip) => self.guard.check(SocketAddr::new(*ip, target.port), reach)?,
             Host::Name(_) if reach == Reach::Anywhere => {}
             Host::Name(name) => self.guard.check_name(name)?,
         }
-        let stream = self.dial_parent(parent.target(), reach).await;
+        let stream = self.dial_parent(parent.target(), client).await;
         let stream = stream.map_err(|error| ViaError::Unreachable(Box::new(error)))?;
         Ok(parent.connect(stream, target).await?)
     }
 
     /// As config or environment names it: anywhere, but not ourselves.
-    async fn dial_parent(&self, parent: &Target, reach: Reach) -> Result<TcpStream, DialError> {
+    async fn dial_parent(
+        &self,
+        parent: &Target,
+        client: Option<&ClientKey>,
+    ) -> Result<TcpStream, DialError> {
         let addresses = match self.pins.get(parent) {
             Some(pin) => vec![*pin],
             None => self.judged(self.resolve(parent, Reach::Anywhere).await?, Reach::Anywhere)?,
@@ -172,11 +191,16 @@ impl Dialer {
         for address in &addresses {
             self.guard.check_own(*address)?;
         }
-        let connecting = connect_any(addresses, || self.budget.spare(reach));
+        let connecting = connect_any(addresses, || self.budget.spare(client));
         timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| DialError::Timeout)?
     }
 
-    async fn dial_direct(&self, target: &Target, reach: Reach) -> Result<TcpStream, DialError> {
+    async fn dial_direct(
+        &self,
+        target: &Target,
+        reach: Reach,
+        client: Option<&ClientKey>,
+    ) -> Result<TcpStream, DialError> {
         let addresses = match self.pins.get(target) {
             Some(pin) => {
                 if reach != Reach::Anywhere {
@@ -186,7 +210,7 @@ impl Dialer {
             }
             None => self.judged(self.resolve(target, reach).await?, reach)?,
         };
-        let connecting = connect_any(addresses, || self.budget.spare(reach));
+        let connecting = connect_any(addresses, || self.budget.spare(client));
         timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| DialError::Timeout)?
     }
 
@@ -309,7 +333,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = listener.local_addr().unwrap();
         let dialer = dialer(&[("api.example:443", to)], Guard::default());
-        let stream = dialer.dial(&target("api.example:443"), Reach::Public).await.unwrap();
+        let stream = dialer.dial(&target("api.example:443"), Reach::Public, None).await.unwrap();
         let (_, peer) = listener.accept().await.unwrap();
         let stream = stream.tcp().unwrap();
         assert_eq!(stream.local_addr().unwrap(), peer);
@@ -320,7 +344,7 @@ mod tests {
     async fn a_pin_to_ourselves_is_refused() {
         let own: SocketAddr = "127.0.0.1:8383".parse().unwrap();
         let dialer = dialer(&[("api.example:443", own)], Guard::new(vec![], vec![own]));
-        let error = dialer.dial(&target("api.example:443"), Reach::Public).await.unwrap_err();
+        let error = dialer.dial(&target("api.example:443"), Reach::Public, None).await.unwrap_err();
         assert!(matches!(error, DialError::Refused(Refused::OwnListener)));
         assert_eq!(error.reason(), Reason::AddressRefused);
     }
@@ -331,7 +355,7 @@ mod tests {
         for text in
             ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "a.localhost:1"]
         {
-            let error = dialer.dial(&target(text), Reach::Private).await.unwrap_err();
+            let error = dialer.dial(&target(text), Reach::Private, None).await.unwrap_err();
             assert_eq!(error.reason(), Reason::AddressRefused, "{text}");
         }
     }
@@ -366,7 +390,8 @@ mod tests {
     async fn a_closed_port_is_unreachable() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let dialer = dialer(&[], Guard::new(vec![loopback()], vec![]));
-        let error = dialer.dial(&target(&closed.to_string()), Reach::Public).await.unwrap_err();
+        let error =
+            dialer.dial(&target(&closed.to_string()), Reach::Public, None).await.unwrap_err();
         assert_eq!(error.reason(), Reason::UpstreamUnreachable);
     }
 }

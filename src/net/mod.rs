@@ -9,5 +9,6 @@ pub mod client;
 pub mod dial;
 pub mod guard;
 pub mod roots;
+pub mod shares;
 pub mod stream;
 pub mod via;

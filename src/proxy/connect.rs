@@ -15,6 +15,7 @@ use super::live::{Facts, Kind};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::serve::Connection;
+use super::share::{self, Holder};
 use super::{HEAD_TIMEOUT, Worker, World, intercept, plain, tunnel};
 use crate::audit::{Decision, Event, Recorder, RequestFacts};
 use crate::client::Admitted;
@@ -23,6 +24,7 @@ use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::net::guard::Reach;
+use crate::net::shares::Share;
 use crate::policy::AtConnect;
 
 /// Refusals on one connection before it is closed: a challenge or two is what clients need.
@@ -30,7 +32,12 @@ const MAX_REFUSALS: usize = 8;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve(worker: Arc<Worker>, mut stream: Socket, uid: Option<u32>) {
+pub(super) async fn serve(
+    worker: Arc<Worker>,
+    mut stream: Socket,
+    uid: Option<u32>,
+    share: Share<Holder>,
+) {
     let mut buffer = BytesMut::with_capacity(1024);
     for left in (0..MAX_REFUSALS).rev() {
         let read = tokio::select! {
@@ -43,13 +50,14 @@ pub(super) async fn serve(worker: Arc<Worker>, mut stream: Socket, uid: Option<u
             Ok(Head::End) | Err(Reason::ClientGone) => return,
             Ok(Head::Other) => {
                 let stream = Prefixed::new(buffer, stream);
-                return Box::pin(plain::serve(worker, stream, uid)).await;
+                return Box::pin(plain::serve(worker, stream, uid, share)).await;
             }
             Err(reason) => return malformed(&worker, stream, uid, reason).await,
         };
         let world = worker.proxy.world.load_full();
         let now = worker.proxy.clock.now();
         match worker.proxy.gate.admit(&world.rules, connect.credentials.as_deref(), uid, now) {
+            Ok(admitted) if !share::pass(&share, &admitted) => return turn_away(&worker, &stream),
             Ok(admitted) => {
                 let stream = Prefixed::new(buffer, stream);
                 return Box::pin(admitted_connect(worker, world, stream, admitted, connect)).await;
@@ -101,8 +109,10 @@ async fn malformed(worker: &Worker, mut stream: Socket, uid: Option<u32>, reason
     linger(stream).await;
 }
 
-/// One connection more than the proxy holds: told so, if it takes no waiting.
-pub(super) fn turn_away(stream: &Socket) {
+/// One connection more than the proxy or its client may hold: told so, if it takes no waiting.
+pub(super) fn turn_away(worker: &Worker, stream: &Socket) {
+    // No record: whoever floods must not be able to rotate the audit away.
+    worker.proxy.audit.metrics().turned_away(Reason::TooManyConnections);
     let answer = respond::raw(Reason::TooManyConnections.into(), RequestId::new(), true);
     let _ = stream.try_write(&answer);
 }
@@ -173,7 +183,8 @@ async fn open_tunnel(
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
-    let dialled = world.dialer.dial(target, reach).await.map_err(|error| {
+    let client = admitted.client.key();
+    let dialled = world.dialer.dial(target, reach, Some(&client)).await.map_err(|error| {
         tracing::debug!(%target, %error, "dialling failed");
         error.reason()
     });
@@ -202,7 +213,7 @@ async fn open_tunnel(
 mod tests {
     use super::*;
 
-    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -20,6 +20,7 @@ mod plain;
 mod pool;
 mod respond;
 mod serve;
+pub mod share;
 mod standing_key;
 mod tunnel;
 mod upgrade;
@@ -39,6 +40,7 @@ use crate::client::{Gate, Rules};
 use crate::model::clock::Clock;
 use crate::net::dial::Dialer;
 use crate::net::roots::Roots;
+use crate::net::shares::Shares;
 use crate::policy::Policy;
 
 pub use pool::Pool;
@@ -102,6 +104,8 @@ pub struct Proxy {
     pub connections: AtomicUsize,
     /// Connections that may be open at once.
     pub max_connections: usize,
+    /// Who holds them.
+    pub shares: Arc<Shares<share::Holder>>,
     /// Told when one of them has closed.
     pub freed: Notify,
     /// What is alive now.

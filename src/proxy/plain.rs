@@ -15,6 +15,7 @@ use super::intercept::until_ended;
 use super::live::{Facts, Kind, LiveConnection};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
+use super::share::{self, Holder};
 use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::Admitted;
@@ -24,15 +25,20 @@ use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
 use crate::net::guard::Reach;
+use crate::net::shares::Share;
 
 /// Serves requests until the client is done.
-pub(super) async fn serve<T>(worker: Arc<Worker>, stream: Prefixed<T>, uid: Option<u32>)
-where
+pub(super) async fn serve<T>(
+    worker: Arc<Worker>,
+    stream: Prefixed<T>,
+    uid: Option<u32>,
+    share: Share<Holder>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (ahead, io) = stream.into_parts();
     let live = worker.proxy.live.connection();
-    let plain = Plain { worker, uid, live, kept: Arc::default() };
+    let plain = Plain { worker, uid, share, live, kept: Arc::default() };
     // Upgrades are refused, so nothing comes back.
     until_ended(None, &plain.live, http1::serve(Buffered::new(io, ahead), &plain)).await;
 }
@@ -41,6 +47,7 @@ where
 struct Plain {
     worker: Arc<Worker>,
     uid: Option<u32>,
+    share: Share<Holder>,
     live: LiveConnection,
     kept: Arc<Kept>,
 }
@@ -97,6 +104,9 @@ impl Plain {
             Ok(admitted) => admitted,
             Err(reason) => return refuse(recorder, reason),
         };
+        if !share::pass(&self.share, &admitted) {
+            return refuse(recorder, Reason::TooManyConnections);
+        }
         let permit = match world.policy.decide_plain(&target) {
             Ok(permit) => permit,
             Err(refusal) => return refuse(recorder, refusal.reason),

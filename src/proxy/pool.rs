@@ -178,10 +178,13 @@ impl Pool {
         tls: Arc<ClientConfig>,
     ) -> Result<Sender, Reason> {
         let target = &key.origin.target;
-        let stream = world.dialer.dial_origin(&key.origin, key.reach).await.map_err(|error| {
-            tracing::debug!(%target, %error, "dialling failed");
-            error.reason()
-        })?;
+        let stream =
+            world.dialer.dial_origin(&key.origin, key.reach, Some(&key.client)).await.map_err(
+                |error| {
+                    tracing::debug!(%target, %error, "dialling failed");
+                    error.reason()
+                },
+            )?;
         let open = self.metrics.upstream_open.hold();
         if key.origin.scheme == Scheme::Http {
             return Ok(Sender::Http1(Connection::new(stream, open)));

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
+use super::super::share::Holder;
 use super::super::{Worker, connect};
 use super::socket::{Bound, Listener};
-use crate::model::reason::Reason;
 
 /// What an accept that failed for want of descriptors waits at most before the next try.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -77,15 +77,14 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
             }
         };
         short = false;
-        if worker.proxy.connections.load(Relaxed) >= worker.proxy.max_connections {
-            worker.proxy.audit.metrics().turned_away(Reason::TooManyConnections);
-            connect::turn_away(&stream);
+        let uid = stream.uid(peer, &worker.proxy.gate);
+        let Some(share) = worker.proxy.shares.take(&Holder::before(uid, peer)) else {
+            connect::turn_away(&worker, &stream);
             continue;
-        }
+        };
         let counted = Counted::new(Arc::clone(&worker));
         open.spawn(async move {
-            let uid = stream.uid(peer, &counted.0.proxy.gate);
-            connect::serve(Arc::clone(&counted.0), stream, uid).await;
+            connect::serve(Arc::clone(&counted.0), stream, uid, share).await;
         });
     }
     drop(listener);

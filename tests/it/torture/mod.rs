@@ -6,6 +6,7 @@ mod descriptors;
 mod floods;
 mod memory;
 pub mod raw_h2;
+mod shares;
 mod slow;
 mod stall;
 pub mod vitals;

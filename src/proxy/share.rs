@@ -1,0 +1,37 @@
+//! Whose share of the connections an accepted one counts into: the session's that it is admitted by, else
+//! its user's, else its address's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::client::Admitted;
+use crate::model::client::ClientKey;
+use crate::net::shares::Share;
+
+/// Who holds connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// Of another machine or network namespace, and without a session.
+    Address(IpAddr),
+    /// Known by more than that.
+    Client(ClientKey),
+}
+
+impl Holder {
+    /// As far as it is known before anything was said.
+    pub(super) fn before(uid: Option<u32>, peer: Option<SocketAddr>) -> Self {
+        match (uid, peer) {
+            (Some(uid), _) => Self::Client(ClientKey::Uid(uid)),
+            (None, Some(peer)) => Self::Address(peer.ip()),
+            (None, None) => Self::Client(ClientKey::Anyone),
+        }
+    }
+}
+
+/// Counts a connection for who it was admitted as; `false`: that one has its share.
+pub(super) fn pass(share: &Share<Holder>, admitted: &Admitted) -> bool {
+    match admitted.client.key() {
+        // Nobody was asked: its address is all that is known.
+        ClientKey::Anyone => true,
+        key => share.pass_to(&Holder::Client(key)),
+    }
+}
