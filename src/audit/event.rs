@@ -206,6 +206,21 @@ impl<'a> Event<'a> {
         Self::mint(credential, "failed").code(reason.code())
     }
 
+    /// A token was revoked at its issuer, or could not be.
+    pub fn revoked(
+        credential: &'a CredentialName,
+        token: &'a Token,
+        failed: Option<Reason>,
+    ) -> Self {
+        let action = if failed.is_some() { "revocation-failed" } else { "revoked" };
+        let mut event = Self::mint(credential, action);
+        event.0.token = Some(token.into());
+        match failed {
+            Some(reason) => event.code(reason.code()),
+            None => event,
+        }
+    }
+
     /// `action`: `opened`, `ended`, `revoked`. `until`: its end, where it has one.
     pub fn session(action: &'a str, client: &'a Client, until: Option<SystemTime>) -> Self {
         let mut event = Self::new(EventKind::Session, action);

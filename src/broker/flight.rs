@@ -75,7 +75,7 @@ pub(super) fn launch(slot: Arc<Slot>, flight: Flight) {
 
 async fn mint(slot: Arc<Slot>) -> Result<Token, MintError> {
     let key = slot.key().clone();
-    let request = MintRequest { credential: key.credential, client: key.client };
+    let request = MintRequest { credential: key.credential, client: key.client, ask: key.ask };
     let minting = slot.minter().mint(request);
     tokio::time::timeout(MINT_DEADLINE, minting).await.unwrap_or(Err(MintError::Deadline))
 }

@@ -7,6 +7,7 @@
 //! was decided before anybody comes here.
 
 mod flight;
+mod revoke;
 mod schedule;
 mod slot;
 
@@ -18,14 +19,17 @@ use dashmap::DashMap;
 use tokio::runtime::Handle;
 
 use crate::mint::{MintError, Minter};
+use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
+use revoke::Revocations;
 
 pub use flight::MINT_DEADLINE;
+pub use revoke::{OnRevoke, RevokeCounts, RevokeReport};
 pub use slot::Slot;
 
 /// Minters by the credential they mint. Two snapshots of the config share the minter (the same
@@ -42,6 +46,8 @@ pub struct SlotKey {
     pub client: ClientKey,
     /// The credential.
     pub credential: CredentialName,
+    /// What a route asks of it: scope, audience, resource, claims.
+    pub ask: Arc<Ask>,
 }
 
 /// One mint, as told to [`OnMint`].
@@ -83,6 +89,8 @@ pub enum Closed {
     /// A reload changed the credential. It keeps nothing any more, but mints for requests that were
     /// judged before.
     Replaced,
+    /// The credential's tokens were revoked: ask the broker for the new slot.
+    Revoked,
 }
 
 /// One slot, for `valetkey status`.
@@ -153,6 +161,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     runtime: Handle,
     on_mint: OnMint,
+    revocations: Revocations,
 }
 
 impl Broker {
@@ -161,9 +170,21 @@ impl Broker {
     pub fn new(clock: Arc<dyn Clock>, runtime: Handle, on_mint: OnMint) -> Self {
         Self {
             slots: DashMap::new(),
-            shared: Arc::new(Shared { clock, runtime, on_mint }),
+            shared: Arc::new(Shared {
+                clock,
+                runtime,
+                on_mint,
+                revocations: Revocations::default(),
+            }),
             most: MAX_SLOTS,
         }
+    }
+
+    /// Who is told of revocations; the first that is named.
+    #[must_use]
+    pub fn telling(self, on_revoke: OnRevoke) -> Self {
+        self.shared.revocations.on_revoke.get_or_init(|| on_revoke);
+        self
     }
 
     /// The slot of a client and credential, filled by this minter and no other. Refused where
@@ -185,6 +206,18 @@ impl Broker {
         self.slots.get(&Place::of(key, minter))?.current(self.shared.clock.now())
     }
 
+    /// A token from a slot that was asked for earlier; asks for it again first where a revocation has
+    /// closed it, by the same minter. [`Slot::current`] is the quick way to a hit.
+    pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {
+        // Twice, for a revocation between the two lines.
+        for _ in 0..2 {
+            if slot.closed() == Some(Closed::Revoked) {
+                *slot = self.slot(slot.key(), slot.minter())?;
+            }
+        }
+        slot.token().await
+    }
+
     /// Closes the slots of all other minters. Call it after a new snapshot of the config holds, and
     /// now and then: a request that was judged by the old one may still ask for a slot of it.
     pub fn keep_only(&self, minters: &Minters) {
@@ -198,16 +231,50 @@ impl Broker {
         });
     }
 
-    /// Drops all tokens of a client, those of slots handed out earlier too. Call it after the
-    /// client is no longer admitted, or it may ask for a new slot.
+    /// Drops all tokens of a client, those of slots handed out earlier too, and revokes them at their
+    /// issuers. Call it after the client is no longer admitted, or it may ask for a new slot.
     pub fn end_client(&self, client: &ClientKey) {
+        self.revoke_where(Closed::ClientEnded, |key| key.client == *client);
+    }
+
+    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were. A request
+    /// after that mints anew: whether it may is for policy to say.
+    pub fn revoke(&self, credential: &CredentialName) -> usize {
+        self.revoke_where(Closed::Revoked, |key| key.credential == *credential)
+    }
+
+    /// Drops and revokes everything, at the end: no daemon after this one knows these tokens.
+    pub fn revoke_all(&self) -> usize {
+        self.revoke_where(Closed::ClientEnded, |_| true)
+    }
+
+    /// Resolves when no revocation is under way.
+    pub async fn settled(&self) {
+        self.shared.revocations.settled().await;
+    }
+
+    /// How many revocations there were.
+    pub fn revocations(&self) -> RevokeCounts {
+        self.shared.revocations.counts()
+    }
+
+    fn revoke_where(&self, why: Closed, chosen: impl Fn(&SlotKey) -> bool) -> usize {
+        let mut over = Vec::new();
         self.slots.retain(|place, slot| {
-            let ended = place.key.client == *client;
-            if ended {
-                slot.close(Closed::ClientEnded);
+            let chosen = chosen(&place.key);
+            if chosen {
+                let tokens = slot.close(why).into_iter();
+                over.extend(tokens.map(|token| (Arc::clone(slot), token)));
             }
-            !ended
+            !chosen
         });
+        // Some issuers give the same token to everybody who asks: another client may hold it yet.
+        let shared = |token: &Token| self.slots.iter().any(|slot| slot.holds(token.fingerprint()));
+        over.retain(|(_, token)| !shared(token));
+        for (slot, token) in &over {
+            slot.revoke(Arc::clone(token));
+        }
+        over.len()
     }
 
     /// Wipes tokens that have ended and forgets slots that nobody uses; call it now and then.

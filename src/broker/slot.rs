@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwapOption;
 
 use super::flight::{self, Flight, Landed};
-use super::schedule;
 use super::{Closed, Failure, Shared, SlotKey, SlotStatus, TokenStatus};
+use super::{revoke, schedule};
 use crate::mint::{AnswerError, MintError, Minter};
 use crate::model::clock::{Deadline, Moment};
 use crate::model::reason::Reason;
@@ -43,6 +43,8 @@ struct State {
     flight: Option<Flight>,
     failures: u32,
     back_off: Option<BackOff>,
+    /// Tokens that a younger one took the place of, while their issuer still takes them.
+    past: Vec<Arc<Token>>,
 }
 
 /// What a mint is started for.
@@ -58,6 +60,17 @@ struct BackOff {
     until: Deadline,
     failure: Failure,
     at: SystemTime,
+}
+
+impl State {
+    /// Keeps a token in mind for its revocation. The few youngest will do: older ones end by themselves.
+    fn retire(&mut self, token: Arc<Token>, now: Moment) {
+        self.past.retain(|past| past.is_valid(now));
+        if self.past.len() >= MAX_PAST {
+            self.past.remove(0);
+        }
+        self.past.push(token);
+    }
 }
 
 impl Slot {
@@ -109,7 +122,7 @@ impl Slot {
     /// about permission, and an upstream could make us mint without end.
     pub fn invalidate(&self, fingerprint: &Fingerprint) -> bool {
         let now = self.shared.clock.now();
-        let state = self.lock();
+        let mut state = self.lock();
         if state.closed.is_some() {
             return false;
         }
@@ -117,6 +130,7 @@ impl Slot {
             Some(held) if held.token.fingerprint() == fingerprint => {
                 let old = Deadline::after(held.token.minted(), MIN_AGE).passed(now);
                 if old {
+                    state.retire(Arc::clone(&held.token), now);
                     self.held.store(None);
                 }
                 old
@@ -140,7 +154,8 @@ impl Slot {
 
     /// Wipes a token that has ended, should nobody else hold it.
     pub(super) fn drop_ended(&self, now: Moment) {
-        let _state = self.lock();
+        let mut state = self.lock();
+        state.past.retain(|token| token.is_valid(now));
         if !self.is_full(now) {
             self.held.store(None);
         }
@@ -151,17 +166,33 @@ impl Slot {
         self.lock().back_off.as_ref().is_some_and(|back_off| !back_off.until.passed(now))
     }
 
-    /// Drops the token for good. Who waits for a mint is told at once where the client's time is
-    /// over; after a reload a mint is still theirs who were judged before it.
-    pub(super) fn close(&self, why: Closed) {
+    /// Whether it holds this very token.
+    pub(super) fn holds(&self, fingerprint: &Fingerprint) -> bool {
+        self.held.load().as_ref().is_some_and(|held| held.token.fingerprint() == fingerprint)
+    }
+
+    /// Drops the token for good, and gives back what its issuer would still take. Who waits for a mint is
+    /// told at once where the client's time is over; after a reload a mint is still theirs who were
+    /// judged before it.
+    pub(super) fn close(&self, why: Closed) -> Vec<Arc<Token>> {
+        let now = self.shared.clock.now();
         let mut state = self.lock();
         state.closed = Some(why);
-        self.held.store(None);
-        if why == Closed::ClientEnded
+        let held = self.held.swap(None);
+        if why != Closed::Replaced
             && let Some(flight) = state.flight.take()
         {
-            flight.land(Err(ended()));
+            flight.land(Err(closed_failure(why)));
         }
+        let mut tokens = std::mem::take(&mut state.past);
+        tokens.extend(held.map(|held| Arc::clone(&held.token)));
+        tokens.retain(|token| token.is_valid(now));
+        tokens
+    }
+
+    /// Tells the issuer that a token of this slot is over.
+    pub(super) fn revoke(&self, token: Arc<Token>) {
+        revoke::start(&self.shared, self.key.clone(), Arc::clone(&self.minter), token);
     }
 
     pub(super) fn status(&self) -> SlotStatus {
@@ -181,7 +212,7 @@ impl Slot {
     fn start(self: &Arc<Self>, now: Moment, need: Need) -> Result<Flight, Failure> {
         let mut state = self.lock();
         match state.closed {
-            Some(Closed::ClientEnded) => return Err(ended()),
+            Some(why @ (Closed::ClientEnded | Closed::Revoked)) => return Err(closed_failure(why)),
             // Nothing is held that could be renewed.
             Some(Closed::Replaced) | None => {}
         }
@@ -243,10 +274,19 @@ impl Slot {
         state.failures = 0;
         state.back_off = None;
         match state.closed {
-            Some(Closed::ClientEnded) => return Err(ended()),
+            // Minted for nobody: it must not outlive those it was meant for.
+            Some(why @ (Closed::ClientEnded | Closed::Revoked)) => {
+                self.revoke(token);
+                return Err(closed_failure(why));
+            }
             Some(Closed::Replaced) => {}
             None => {
                 let refresh = schedule::refresh_at(&token, now, schedule::jitter());
+                if let Some(old) = self.held.load_full()
+                    && old.token.fingerprint() != token.fingerprint()
+                {
+                    state.retire(Arc::clone(&old.token), now);
+                }
                 self.hold(Arc::clone(&token), refresh);
             }
         }
@@ -287,9 +327,19 @@ impl fmt::Debug for Slot {
     }
 }
 
-fn ended() -> Failure {
-    Failure::of(Reason::SessionEnded)
+/// What those are told who wait for a slot that gives nothing any more.
+fn closed_failure(why: Closed) -> Failure {
+    match why {
+        Closed::ClientEnded => Failure::of(Reason::SessionEnded),
+        Closed::Replaced | Closed::Revoked => {
+            Failure { retry_after: Some(MOMENT), ..Failure::of(Reason::ShuttingDown) }
+        }
+    }
 }
 
 /// A 401 for a token younger than this is about permission.
 const MIN_AGE: Duration = Duration::from_secs(10);
+/// Superseded tokens that a slot keeps in mind.
+const MAX_PAST: usize = 4;
+/// After a revocation the next request finds the new slot.
+const MOMENT: Duration = Duration::from_secs(1);

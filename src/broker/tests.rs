@@ -158,7 +158,7 @@ fn minters(minter: &Arc<dyn Minter>) -> Minters {
 
 fn key(session: &str) -> SlotKey {
     let client = ClientKey::Session(SessionName::new(session));
-    SlotKey { client, credential: CredentialName::new("orders") }
+    SlotKey { client, credential: CredentialName::new("orders"), ask: Arc::default() }
 }
 
 fn text(token: &Token) -> String {

@@ -5,6 +5,7 @@
 
 mod exec;
 mod http;
+pub mod oauth;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,12 @@ pub enum OneOrMany {
     One(String),
     /// A list.
     Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
 }
 
 impl OneOrMany {
@@ -226,44 +233,19 @@ pub struct Admin {
 #[serde(tag = "grant", rename_all = "kebab-case")]
 pub enum Credential {
     /// OAuth 2.0 client credentials (RFC 6749 section 4.4).
-    ClientCredentials(ClientCredentials),
+    ClientCredentials(oauth::ClientCredentials),
     /// A program that prints a token.
     Exec(Exec),
     /// An HTTP exchange that config describes, for issuers that speak no OAuth.
     Http(Http),
+    /// A token signed here, for APIs that know the key.
+    Jwt(oauth::Jwt),
+    /// A signed assertion for a token (RFC 7523 section 2.1).
+    JwtBearer(oauth::JwtBearer),
     /// Last resort: a standing key, handed on as it is and reported as standing everywhere.
     StaticKey(StaticKey),
-}
-
-/// `grant = "client-credentials"`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClientCredentials {
-    /// The token endpoint: https, or http to a loopback address.
-    pub token_url: String,
-    /// The client's name at the issuer.
-    pub client_id: String,
-    /// The client's secret.
-    pub client_secret: SecretSource,
-    /// How both travel: "basic" (the default) or "post".
-    #[serde(default)]
-    pub auth: Option<TokenEndpointAuth>,
-    /// Scopes to ask for; absent: the issuer's default.
-    #[serde(default)]
-    pub scope: Vec<String>,
-    /// Upper bound of a token's life, and its life where the issuer names none. Default of the latter: "5m".
-    #[serde(default)]
-    pub ttl: Option<String>,
-}
-
-/// `auth` of `client-credentials`
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TokenEndpointAuth {
-    /// In the Authorization field.
-    Basic,
-    /// In the form body.
-    Post,
+    /// Another's token for one of ours (RFC 8693).
+    TokenExchange(oauth::TokenExchange),
 }
 
 /// `grant = "static-key"`
@@ -309,6 +291,22 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub credential: Option<Spanned<String>>,
+    /// Scopes to ask for at this route, of those that the credential names; each set has a token of its own.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub scope: Option<Spanned<Vec<String>>>,
+    /// Audience or audiences to ask for at this route.
+    #[serde(default)]
+    #[schemars(with = "Option<OneOrMany>")]
+    pub audience: Option<Spanned<OneOrMany>>,
+    /// Resource or resources to ask for at this route: absolute URIs (RFC 8707).
+    #[serde(default)]
+    #[schemars(with = "Option<OneOrMany>")]
+    pub resource: Option<Spanned<OneOrMany>>,
+    /// Further claims of a token that is signed here; values may name "{session}", "{uid}", "{user}", "{client}".
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub claims: BTreeMap<String, Spanned<String>>,
     /// Placements that are emptied first: "header:NAME", "query:NAME".
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

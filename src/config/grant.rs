@@ -1,9 +1,9 @@
-//! `[credentials.NAME]`, checked: the grants, and where their secrets come from.
+//! `[credentials.NAME]`, checked: the grants, what each can be asked for, and where secrets come from.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::{Exec, Helper, Http};
+use super::{Exec, Helper, Http, Jwt, JwtBearer, Oauth, TokenExchange};
 
 /// `[credentials.NAME]`
 #[derive(Clone, Debug)]
@@ -20,23 +20,110 @@ pub struct Credential {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// RFC 6749 section 4.4.
-    ClientCredentials(ClientCredentials),
+    ClientCredentials(Oauth),
     /// What a program prints.
     Exec(Exec),
     /// An exchange that config describes.
     Http(Box<Http>),
+    /// Signed here.
+    Jwt(Jwt),
+    /// RFC 7523 section 2.1.
+    JwtBearer(JwtBearer),
     /// A standing secret, handed on as it is.
     StaticKey(StaticKey),
+    /// RFC 8693.
+    TokenExchange(TokenExchange),
+}
+
+/// What a credential itself asks for; its routes may narrow that.
+#[derive(Clone, Debug, Default)]
+pub struct OwnAsk<'a> {
+    /// Scopes; empty: the issuer's default.
+    pub scope: &'a [String],
+    /// Audiences.
+    pub audience: &'a [String],
+    /// Resources.
+    pub resource: &'a [String],
+    /// Names of claims that it sets.
+    pub claims: Vec<&'a String>,
+    /// Whether a template of its own names the client.
+    pub personal: bool,
+}
+
+impl<'a> From<&'a Oauth> for OwnAsk<'a> {
+    fn from(oauth: &'a Oauth) -> Self {
+        Self {
+            scope: &oauth.scope,
+            audience: &oauth.audience,
+            resource: &oauth.resource,
+            ..Self::default()
+        }
+    }
+}
+
+/// What a route may ask of a grant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CanAsk {
+    /// `scope`
+    pub scope: bool,
+    /// `audience`
+    pub audience: bool,
+    /// `resource`
+    pub resource: bool,
+    /// `claims`
+    pub claims: bool,
 }
 
 impl Grant {
+    /// The names of all grants; each has its code, recipe and test.
+    pub const NAMES: &'static [&'static str] = &[
+        "client-credentials",
+        "exec",
+        "http",
+        "jwt",
+        "jwt-bearer",
+        "static-key",
+        "token-exchange",
+    ];
+
+    /// What routes may narrow. Whatever a grant would ignore is refused at load.
+    pub fn can_ask(&self) -> CanAsk {
+        let oauth = CanAsk { scope: true, audience: true, resource: true, claims: false };
+        match self {
+            Self::ClientCredentials(_) | Self::JwtBearer(_) | Self::TokenExchange(_) => oauth,
+            Self::Jwt(_) => CanAsk { audience: true, claims: true, ..CanAsk::default() },
+            Self::Exec(_) | Self::Http(_) | Self::StaticKey(_) => CanAsk::default(),
+        }
+    }
+
+    /// What it asks for by itself.
+    pub fn ask(&self) -> OwnAsk<'_> {
+        match self {
+            Self::ClientCredentials(oauth) => OwnAsk::from(oauth),
+            Self::Jwt(jwt) => OwnAsk {
+                audience: &jwt.signed.aud,
+                claims: jwt.signed.claims.keys().collect(),
+                personal: jwt.signed.is_personal(),
+                ..OwnAsk::default()
+            },
+            Self::JwtBearer(grant) => {
+                OwnAsk { personal: grant.assertion.is_personal(), ..OwnAsk::from(&grant.oauth) }
+            }
+            Self::Exec(_) | Self::Http(_) | Self::StaticKey(_) => OwnAsk::default(),
+            Self::TokenExchange(grant) => OwnAsk::from(&grant.oauth),
+        }
+    }
+
     /// As written in config.
     pub fn name(&self) -> &'static str {
         match self {
             Self::ClientCredentials(_) => "client-credentials",
             Self::Exec(_) => "exec",
             Self::Http(_) => "http",
+            Self::Jwt(_) => "jwt",
+            Self::JwtBearer(_) => "jwt-bearer",
             Self::StaticKey(_) => "static-key",
+            Self::TokenExchange(_) => "token-exchange",
         }
     }
 
@@ -44,37 +131,25 @@ impl Grant {
     /// environment. Here, because a grant that forgot its secret there would hand it to the tool.
     pub fn secrets(&self) -> Vec<&SecretSource> {
         match self {
-            Self::ClientCredentials(grant) => vec![&grant.client_secret],
+            Self::ClientCredentials(oauth) => oauth.secrets(),
             // The helper has its own ways to its secret.
             Self::Exec(_) => vec![],
             Self::Http(grant) => grant.secrets.values().collect(),
+            Self::Jwt(grant) => vec![&grant.signed.key],
+            Self::JwtBearer(grant) => {
+                let mut all = grant.oauth.secrets();
+                all.push(&grant.assertion.key);
+                all
+            }
             Self::StaticKey(grant) => vec![&grant.secret],
+            Self::TokenExchange(grant) => {
+                let mut all = grant.oauth.secrets();
+                all.push(&grant.subject.token);
+                all.extend(grant.actor.as_ref().map(|actor| &actor.token));
+                all
+            }
         }
     }
-}
-
-/// `grant = "client-credentials"`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCredentials {
-    /// The token endpoint, `https`, or `http` to a loopback literal.
-    pub token_url: ::http::Uri,
-    /// RFC 6749 section 2.2.
-    pub client_id: String,
-    /// RFC 6749 section 2.3.1.
-    pub client_secret: SecretSource,
-    /// How the client authenticates at the token endpoint.
-    pub auth: ClientAuth,
-    /// Scopes asked for; empty: the issuer's default.
-    pub scope: Vec<String>,
-}
-
-/// `auth` of `client-credentials`: how client_id and client_secret travel (RFC 6749 section 2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// In the `Authorization` field, form-encoded first.
-    Basic,
-    /// In the form body.
-    Post,
 }
 
 /// `grant = "static-key"`

@@ -34,7 +34,7 @@ pub struct HttpCall {
     /// https, or http to a loopback address.
     pub url: Uri,
     /// None that frames the message.
-    pub headers: Vec<(HeaderName, Template)>,
+    pub headers: Vec<(HeaderName, HttpTemplate)>,
     /// The body.
     pub body: HttpBody,
 }
@@ -43,7 +43,7 @@ pub struct HttpCall {
 #[derive(Clone, Debug, PartialEq)]
 pub enum HttpBody {
     /// `application/x-www-form-urlencoded`
-    Form(Vec<(String, Template)>),
+    Form(Vec<(String, HttpTemplate)>),
     /// `application/json`
     Json(JsonTemplate),
     /// No body.
@@ -60,12 +60,12 @@ pub enum JsonTemplate {
     /// A number, a boolean or null.
     Plain(serde_json::Value),
     /// A string.
-    Text(Template),
+    Text(HttpTemplate),
 }
 
 /// A text with places in it. Nothing that is filled in is read as a template again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(pub Vec<Part>);
+pub struct HttpTemplate(pub Vec<Part>);
 
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub enum Part {
     Uid,
 }
 
-impl Template {
+impl HttpTemplate {
     /// `text {name} {{ }}`; a name that is unknown, or a brace alone, is an error.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn templates_are_strict() {
-        let parse = |text: &str| Template::parse(text).map(|template| template.0);
+        let parse = |text: &str| HttpTemplate::parse(text).map(|template| template.0);
         let text = |text: &str| Part::Text(text.to_owned());
         assert_eq!(parse("a").unwrap(), [text("a")]);
         assert_eq!(parse("").unwrap(), []);
@@ -156,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "[{}a.é]{0,24}") {
-            let _ = Template::parse(&text);
+            let _ = HttpTemplate::parse(&text);
         }
     }
 }

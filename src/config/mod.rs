@@ -14,17 +14,22 @@ mod json;
 mod load;
 pub mod locate;
 pub mod no_proxy;
+pub mod oauth;
 pub mod parent;
 pub mod problem;
 mod slot;
 pub mod trust;
 
-pub use self::http::{Http, HttpBody, HttpCall, JsonTemplate, Part, Template};
+pub use self::http::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, Part};
 pub use check::parse;
 pub use exec::{Exec, ExecFormat, Helper};
-pub use grant::{ClientAuth, ClientCredentials, Credential, Grant, SecretSource, StaticKey};
+pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
 pub use json::Pointer;
 pub use load::{LoadError, Trigger, load, reload};
+pub use oauth::{
+    Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
+    TokenExchange, TypedToken,
+};
 pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
@@ -32,6 +37,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::ask::Ask;
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::target::Target;
 use problem::Located;
@@ -247,6 +253,8 @@ pub struct Route {
     pub path: Vec<String>,
     /// What mints the token; `None`: pass without one.
     pub credential: Option<CredentialName>,
+    /// How it narrows that credential.
+    pub ask: Ask,
     /// Placements emptied before anything is put in.
     pub strip: Vec<Placement>,
     /// Where the token goes.

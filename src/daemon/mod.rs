@@ -31,7 +31,7 @@ pub use error::Error;
 
 use crate::admin;
 use crate::audit::{Audit, Event};
-use crate::broker::{Broker, MintReport};
+use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::session::Sessions;
 use crate::config::{Config, Trigger};
@@ -54,6 +54,9 @@ pub struct Options {
     /// Stop after this long without a session and a connection.
     pub idle_exit: Option<Duration>,
 }
+
+/// How long the end waits for issuers to take tokens back.
+const REVOKE: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM, SIGINT or the idle exit, then drains. Blocks.
 pub fn serve(options: Options) -> Result<(), Error> {
@@ -95,7 +98,8 @@ async fn run(options: Options) -> Result<(), Error> {
         Arc::clone(&clock),
         tokio::runtime::Handle::current(),
         on_mint(&audit, &last_mints),
-    );
+    )
+    .telling(on_revoke(&audit));
     let (drain, draining) = watch::channel(false);
     world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
@@ -144,6 +148,10 @@ async fn run(options: Options) -> Result<(), Error> {
     threads.join().await;
     serving.abort();
     daemon.save_sessions();
+    // Nobody after us knows these tokens. An issuer that is down holds nobody up.
+    if proxy.broker.revoke_all() > 0 {
+        tokio::time::timeout(REVOKE, proxy.broker.settled()).await.ok();
+    }
     // The last outcomes and the head; blocking is fine now.
     audit.flush().ok();
     Ok(())
@@ -202,6 +210,22 @@ fn on_mint(
         let event = event.with("ms", report.took.as_millis() as u64);
         // A full disk stops injection at the decision; the mint itself harms nobody.
         audit.event(event).ok();
+    })
+}
+
+/// What became of a revocation is in the audit as well.
+fn on_revoke(audit: &Arc<Audit>) -> OnRevoke {
+    let audit = Arc::clone(audit);
+    Arc::new(move |report| {
+        let (credential, token) = (&report.key.credential, report.token);
+        let event = match report.result {
+            Ok(()) => Event::revoked(credential, token, None),
+            Err(error) => {
+                tracing::warn!(%credential, code = error.code(), hint = "the token ends by itself", "revoking failed: {error}");
+                Event::revoked(credential, token, Some(error.reason())).with("detail", error.code())
+            }
+        };
+        audit.event(event.with("attempts", report.attempts)).ok();
     })
 }
 

@@ -24,6 +24,18 @@ pub(super) struct Granted {
     pub scope: Option<String>,
 }
 
+/// What kind of token is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expect<'a> {
+    /// An access token, used as Bearer.
+    Bearer,
+    /// What a token exchange gives (RFC 8693 section 2.2.1).
+    Exchanged {
+        /// `requested_token_type`, where one was named.
+        requested: Option<&'a str>,
+    },
+}
+
 /// What is wrong with an issuer's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
@@ -48,6 +60,9 @@ pub enum AnswerError {
     /// Not `key=value` lines, or a key twice.
     #[error("it is not what git's credential helpers print")]
     GitCredential,
+    /// `issued_token_type` is missing, or not what was asked for.
+    #[error("issued_token_type is not what was asked for")]
+    IssuedTokenType,
     /// Not a JSON object, or one with a member that comes twice.
     #[error("it is not one unambiguous JSON object")]
     Json,
@@ -81,6 +96,7 @@ impl AnswerError {
             Self::ExecCredential => "helper-exec-credential-invalid",
             Self::ExpiresIn => "issuer-expiry-invalid",
             Self::GitCredential => "helper-git-credential-invalid",
+            Self::IssuedTokenType => "issuer-issued-token-type-invalid",
             Self::Json => "issuer-json-invalid",
             Self::Redirect => "issuer-redirect",
             Self::Scope => "issuer-scope-invalid",
@@ -134,15 +150,61 @@ oauth_errors! {
 }
 
 /// Reads a 200 with a JSON body.
-pub(super) fn granted(body: &[u8]) -> Result<Granted, AnswerError> {
+pub(super) fn granted(body: &[u8], expect: Expect<'_>) -> Result<Granted, AnswerError> {
     let members = Members::read(body)?;
     let value = Secret::new(members.access_token.ok_or(AnswerError::AccessToken)?);
-    if !members.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
+    let bearer = match expect {
+        Expect::Bearer => true,
+        Expect::Exchanged { requested } => {
+            used_as_bearer(requested, members.issued_token_type.as_deref())?
+        }
+    };
+    // Anything but an access token is of type N_A: "Bearer" would say that it is one.
+    let wanted = if bearer { "bearer" } else { "n_a" };
+    if !members.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case(wanted)) {
         return Err(AnswerError::TokenType);
     }
     let expires_in = members.expires_in.map(life).transpose()?;
     let scope = members.scope.map(scope_words).transpose()?;
     Ok(Granted { value, expires_in, scope })
+}
+
+/// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands `issued_token_type`; where
+/// nothing was asked for by name, only an access token will do (a JWT may be one: then it says Bearer).
+fn used_as_bearer(requested: Option<&str>, issued: Option<&str>) -> Result<bool, AnswerError> {
+    let issued = issued.ok_or(AnswerError::IssuedTokenType)?;
+    if requested.is_some_and(|requested| requested != issued) {
+        return Err(AnswerError::IssuedTokenType);
+    }
+    match issued {
+        ACCESS_TOKEN => Ok(true),
+        JWT if requested.is_none() => Ok(true),
+        _ if requested.is_none() => Err(AnswerError::IssuedTokenType),
+        _ => Ok(false),
+    }
+}
+
+/// What an issuer's document says of its endpoints (RFC 8414 section 2, RFC 8705 section 5).
+#[derive(Debug, Default)]
+pub(super) struct Metadata {
+    pub issuer: Option<String>,
+    pub token_endpoint: Option<String>,
+    pub revocation_endpoint: Option<String>,
+    pub mtls_token_endpoint: Option<String>,
+    pub mtls_revocation_endpoint: Option<String>,
+}
+
+/// Reads an issuer's document.
+pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
+    let members = Members::read(body)?;
+    let mtls = members.mtls_endpoint_aliases.unwrap_or_default();
+    Ok(Metadata {
+        issuer: members.issuer,
+        token_endpoint: members.token_endpoint,
+        revocation_endpoint: members.revocation_endpoint,
+        mtls_token_endpoint: mtls.token_endpoint,
+        mtls_revocation_endpoint: mtls.revocation_endpoint,
+    })
 }
 
 /// The registered word in an error body, if there is one.
@@ -183,6 +245,11 @@ struct Members {
     expires_in: Option<Seconds>,
     scope: Option<String>,
     error: Option<String>,
+    issued_token_type: Option<String>,
+    issuer: Option<String>,
+    token_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+    mtls_endpoint_aliases: Option<Box<Members>>,
 }
 
 #[derive(Deserialize)]
@@ -225,6 +292,11 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 "expires_in" => members.expires_in = map.next_value()?,
                 "scope" => members.scope = map.next_value()?,
                 "error" => members.error = map.next_value()?,
+                "issued_token_type" => members.issued_token_type = map.next_value()?,
+                "issuer" => members.issuer = map.next_value()?,
+                "token_endpoint" => members.token_endpoint = map.next_value()?,
+                "revocation_endpoint" => members.revocation_endpoint = map.next_value()?,
+                "mtls_endpoint_aliases" => members.mtls_endpoint_aliases = map.next_value()?,
                 _ => map.next_value_seed(Unambiguous)?,
             }
             if !seen.insert(name) {
@@ -294,6 +366,8 @@ impl<'de> Visitor<'de> for Unambiguous {
     }
 }
 
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// Far more than any real list of scopes, and little enough for an audit record.
 const MAX_SCOPE: usize = 4096;
 
@@ -301,6 +375,10 @@ const MAX_SCOPE: usize = 4096;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn granted(body: &[u8]) -> Result<Granted, AnswerError> {
+        super::granted(body, Expect::Bearer)
+    }
 
     fn with(members: &str) -> Result<Granted, AnswerError> {
         granted(format!(r#"{{"access_token":"t","token_type":"Bearer"{members}}}"#).as_bytes())
@@ -354,6 +432,54 @@ mod tests {
     }
 
     #[test]
+    fn an_exchange_gives_what_was_asked_for() {
+        let urn = |kind: &str| format!("urn:ietf:params:oauth:token-type:{kind}");
+        let exchanged = |requested: Option<&str>, issued: &str, kind: &str| {
+            let requested = requested.map(urn);
+            let body = format!(
+                r#"{{"access_token":"a","issued_token_type":"{}","token_type":"{kind}"}}"#,
+                urn(issued)
+            );
+            let expect = Expect::Exchanged { requested: requested.as_deref() };
+            super::granted(body.as_bytes(), expect).map(|_| ())
+        };
+        assert_eq!(exchanged(None, "access_token", "Bearer"), Ok(()));
+        assert_eq!(exchanged(None, "jwt", "Bearer"), Ok(()));
+        assert_eq!(exchanged(Some("id_token"), "id_token", "N_A"), Ok(()));
+        assert_eq!(exchanged(Some("jwt"), "jwt", "n_a"), Ok(()));
+        for (requested, issued) in
+            [(None, "refresh_token"), (None, "id_token"), (Some("access_token"), "jwt")]
+        {
+            let error = exchanged(requested, issued, "N_A").unwrap_err();
+            assert_eq!(error, AnswerError::IssuedTokenType, "{requested:?} {issued}");
+        }
+        for (requested, issued, kind) in [
+            (None, "access_token", "N_A"),
+            (None, "access_token", "DPoP"),
+            (Some("id_token"), "id_token", "Bearer"),
+        ] {
+            assert_eq!(exchanged(requested, issued, kind), Err(AnswerError::TokenType), "{kind}");
+        }
+        let without = br#"{"access_token":"a","token_type":"Bearer"}"#;
+        let error = super::granted(without, Expect::Exchanged { requested: None }).unwrap_err();
+        assert_eq!(error, AnswerError::IssuedTokenType);
+    }
+
+    #[test]
+    fn metadata_has_one_reading() {
+        let read = metadata(
+            br#"{"issuer":"https://i","token_endpoint":"https://i/t","x":[{}],
+                "mtls_endpoint_aliases":{"token_endpoint":"https://m/t"}}"#,
+        );
+        let read = read.unwrap();
+        assert_eq!(read.issuer.as_deref(), Some("https://i"));
+        assert_eq!(read.mtls_token_endpoint.as_deref(), Some("https://m/t"));
+        for body in [r#"{"issuer":"a","issuer":"b"}"#, r#"{"issuer":1}"#, "[]", ""] {
+            assert_eq!(metadata(body.as_bytes()).unwrap_err(), AnswerError::Json, "{body}");
+        }
+    }
+
+    #[test]
     fn lives() {
         let life = |text: &str| with(&format!(r#","expires_in":{text}"#)).map(|g| g.expires_in);
         for (text, seconds) in
@@ -362,10 +488,15 @@ mod tests {
             assert_eq!(life(text), Ok(Some(Duration::from_secs(seconds))), "{text}");
         }
         assert_eq!(life("1e30"), Ok(Some(Duration::from_secs(u64::MAX))));
-        for text in ["0", "-1", "0.5", "\"\"", "\"-5\"", "\"1h\"", "\"99999999999999999999\""] {
+        for text in
+            ["0", "-1", "-1e9", "0.5", "\"\"", "\"-5\"", "\"1h\"", "\"99999999999999999999\""]
+        {
             assert_eq!(life(text).unwrap_err(), AnswerError::ExpiresIn, "{text}");
         }
-        assert_eq!(life("true").unwrap_err(), AnswerError::Json);
+        // Not a number to any parser that keeps numbers finite; nor one at all.
+        for text in ["1e400", "-1e400", "NaN", "true", "[]", "{}"] {
+            assert_eq!(life(text).unwrap_err(), AnswerError::Json, "{text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
 use zeroize::Zeroizing;
 
+use super::answer::Expect;
 use super::json::Document;
 use super::{AnswerError, DEFAULT_LIFE, MintError, answer, retry_after};
 use crate::model::clock::{Clock, Deadline, Moment};
@@ -27,7 +28,7 @@ pub struct Endpoint {
 }
 
 /// One call.
-pub struct Ask<'a> {
+pub struct Call<'a> {
     /// The `Authorization` field, where the client authenticates there.
     pub authorization: Option<Secret>,
     /// The body.
@@ -36,6 +37,8 @@ pub struct Ask<'a> {
     pub scope: &'a [String],
     /// The upper bound of the token's life.
     pub ttl: Option<Duration>,
+    /// What kind of token is asked for.
+    pub(super) expect: Expect<'a>,
 }
 
 impl Endpoint {
@@ -46,13 +49,13 @@ impl Endpoint {
 
     /// Asks once. The token's life counts from before the request was sent, so that it never
     /// ends later here than at the issuer.
-    pub async fn ask(&self, ask: Ask<'_>) -> Result<Token, MintError> {
+    pub async fn ask(&self, ask: Call<'_>) -> Result<Token, MintError> {
         let asked = self.clock.now();
         let form = ask.form.into_secret();
         let answer = self.client.post_form(&self.url, ask.authorization, form).await?;
         let now = self.clock.now();
         let granted = match answer.status.as_u16() {
-            200 => granted(&answer)?,
+            200 => answer::granted(json_body(&answer)?, ask.expect)?,
             _ => return Err(failure(&answer, now)),
         };
         let life = match (granted.expires_in, ask.ttl) {
@@ -68,13 +71,23 @@ impl Endpoint {
         let token = Token::new(granted.value, asked, end, scope.map(Arc::from));
         token.map_err(|_| AnswerError::AccessTokenBytes.into())
     }
+
+    /// Asks for a revocation (RFC 7009 section 2.2): 200 is done, whatever the body.
+    pub async fn revoke(&self, authorization: Option<Secret>, form: Form) -> Result<(), MintError> {
+        let answer = self.client.post_form(&self.url, authorization, form.into_secret()).await?;
+        match answer.status.as_u16() {
+            200 => Ok(()),
+            _ => Err(failure(&answer, self.clock.now())),
+        }
+    }
 }
 
-fn granted(answer: &Answer) -> Result<answer::Granted, AnswerError> {
+/// The body, where it says that it is JSON.
+pub(super) fn json_body(answer: &Answer) -> Result<&[u8], AnswerError> {
     if !is_json(&answer.headers) {
         return Err(AnswerError::ContentType);
     }
-    answer::granted(answer.body.expose())
+    Ok(answer.body.expose())
 }
 
 impl Answer {
@@ -138,6 +151,20 @@ impl Form {
     /// Without a parameter.
     pub(super) fn empty() -> Self {
         Self(Zeroizing::default())
+    }
+
+    /// Adds what is asked for: `scope`, and `audience` and `resource`, once for each.
+    pub fn asking(mut self, scope: &[String], audience: &[String], resource: &[String]) -> Self {
+        if !scope.is_empty() {
+            self = self.text("scope", &scope.join(" "));
+        }
+        for name in audience {
+            self = self.text("audience", name);
+        }
+        for uri in resource {
+            self = self.text("resource", uri);
+        }
+        self
     }
 
     /// Adds a parameter.

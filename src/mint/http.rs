@@ -65,7 +65,7 @@ impl Http {
         call: &config::HttpCall,
         values: &Values<'_>,
     ) -> Result<Answer, MintError> {
-        let fill = |(name, template): &(http::HeaderName, config::Template)| {
+        let fill = |(name, template): &(http::HeaderName, config::HttpTemplate)| {
             (name.clone(), values.fill(template))
         };
         let call = Call {

@@ -8,18 +8,25 @@ pub mod endpoint;
 
 mod answer;
 mod client_credentials;
+mod discovery;
 mod exec;
 mod http;
+mod issuer;
 mod json;
+pub mod jws;
+mod jwt;
+mod jwt_bearer;
 mod retry_after;
 mod static_key;
 mod template;
+mod token_exchange;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Credential, Grant};
+use crate::config::{self, Credential, Grant};
+use crate::model::ask::{Ask, Variable};
 use crate::model::client::ClientKey;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
@@ -29,7 +36,10 @@ use crate::net::client::{Client, ClientError};
 use crate::store::StoreError;
 use crate::store::helper::HelperError;
 
+use issuer::Issuer;
+
 pub use answer::{AnswerError, OauthError};
+pub use discovery::DiscoveryError;
 
 /// A token's life where neither the issuer nor `ttl` names one.
 pub const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
@@ -41,15 +51,34 @@ pub struct MintRequest {
     pub credential: CredentialName,
     /// The identity it is minted for, and for nobody else (I7).
     pub client: ClientKey,
+    /// What the route asks of the credential; where it is silent, the credential's own.
+    pub ask: Arc<Ask>,
 }
 
 /// What a mint comes to.
 pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Token, MintError>> + Send + 'a>>;
 
+/// What a revocation comes to.
+pub type Revoking<'a> = Pin<Box<dyn Future<Output = Result<Revoked, MintError>> + Send + 'a>>;
+
+/// How a revocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The issuer says that the token is no more.
+    Done,
+    /// There is nobody to tell: the token ends by itself.
+    Unsupported,
+}
+
 /// Makes tokens of one credential.
 pub trait Minter: Send + Sync {
     /// One attempt at one token. Dropping the future ends the attempt.
     fn mint(&self, request: MintRequest) -> Minting<'_>;
+
+    /// One attempt at ending a token at its issuer (RFC 7009 or the grant's own call).
+    fn revoke<'a>(&'a self, _token: &'a Token) -> Revoking<'a> {
+        Box::pin(std::future::ready(Ok(Revoked::Unsupported)))
+    }
 }
 
 /// Why no token was made.
@@ -66,6 +95,9 @@ pub enum MintError {
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
+    /// A template names what this client does not have.
+    #[error("a template names {{{}}}, and this client has none", .0.as_str())]
+    Client(Variable),
     /// The attempt took longer than the broker waits.
     #[error("no token in time")]
     Deadline,
@@ -75,6 +107,12 @@ pub enum MintError {
     /// A static key beyond its `max_age`.
     #[error("the static key is older than its max_age, or its age cannot be told")]
     Outdated,
+    /// The issuer's document cannot be used.
+    #[error(transparent)]
+    Discovery(DiscoveryError),
+    /// The key cannot sign, or not what it is meant to.
+    #[error("the signing key is not usable: {0}")]
+    Key(#[from] jws::KeyError),
     /// A bug in a minter.
     #[error("the minter panicked")]
     Panicked,
@@ -101,19 +139,21 @@ impl MintError {
     /// What a client is told.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Answer(_) => Reason::IssuerAnswerInvalid,
+            Self::Answer(_) | Self::Discovery(_) | Self::Helper(HelperError::TooLong) => {
+                Reason::IssuerAnswerInvalid
+            }
             Self::Busy { .. }
             | Self::Deadline
             | Self::Helper(HelperError::TimedOut(_))
             | Self::Unreachable(_) => Reason::IssuerUnreachable,
-            Self::Helper(HelperError::TooLong) => Reason::IssuerAnswerInvalid,
+            Self::Client(_) => Reason::RouteNotForClient,
             Self::Panicked => Reason::InternalError,
             Self::Refused {
                 error: Some(OauthError::ServerError | OauthError::TemporarilyUnavailable),
                 ..
             } => Reason::IssuerUnreachable,
             Self::Refused { .. } => Reason::IssuerRefused,
-            Self::Helper(_) | Self::Outdated | Self::Secret(_) | Self::Token(_) => {
+            Self::Helper(_) | Self::Key(_) | Self::Outdated | Self::Secret(_) | Self::Token(_) => {
                 Reason::SecretUnavailable
             }
         }
@@ -132,9 +172,12 @@ impl MintError {
         match self {
             Self::Answer(error) => error.code(),
             Self::Busy { .. } => "issuer-busy",
+            Self::Client(_) => "template-unfilled",
             Self::Deadline => "issuer-timeout",
             Self::Helper(error) => error.code(),
             Self::Outdated => "static-key-outdated",
+            Self::Discovery(error) => error.code(),
+            Self::Key(error) => error.code(),
             Self::Panicked => "internal-error",
             Self::Refused { error: Some(error), .. } => error.code(),
             Self::Refused { error: None, .. } => "issuer-refused",
@@ -151,6 +194,11 @@ impl MintError {
             Self::Outdated => {
                 "make a new key at its provider, then `valetkey credential rotate NAME`; where `since` is set, set it anew"
             }
+            Self::Client(_) => {
+                "every client has {client}; for the others, `clients` of the route can ask for a session or user"
+            }
+            Self::Discovery(error) => error.hint(),
+            Self::Key(error) => error.hint(),
             Self::Secret(error) => error.hint(),
             Self::Token(_) => "the key must be one word of visible ASCII, at most 8 KiB",
             Self::Answer(AnswerError::ScopeWidened) => {
@@ -161,11 +209,17 @@ impl MintError {
     }
 }
 
+/// What a route asks for, else what its credential does.
+fn either<'a>(route: &'a [String], own: &'a [String]) -> &'a [String] {
+    if route.is_empty() { own } else { route }
+}
+
 /// A body that is too long, or no HTTP at all, is a bad answer; the rest is no answer.
 impl From<ClientError> for MintError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::TooLong => Self::Answer(AnswerError::TooLong),
+            ClientError::Certificate => Self::Key(jws::KeyError::WrongKind),
             error => Self::Unreachable(error),
         }
     }
@@ -177,13 +231,11 @@ pub fn build(
     client: &Arc<Client>,
     clock: &Arc<dyn Clock>,
 ) -> Arc<dyn Minter> {
+    let issuer = |oauth: &config::Oauth| {
+        let (client, clock) = (Arc::clone(client), Arc::clone(clock));
+        Issuer::new(oauth.clone(), credential.ttl, client, clock)
+    };
     match &credential.grant {
-        Grant::ClientCredentials(grant) => Arc::new(client_credentials::ClientCredentials::new(
-            grant.clone(),
-            credential.ttl,
-            Arc::clone(client),
-            Arc::clone(clock),
-        )),
         Grant::Exec(grant) => {
             Arc::new(exec::Exec::new(grant.clone(), credential.ttl, Arc::clone(clock)))
         }
@@ -193,9 +245,25 @@ pub fn build(
             Arc::clone(client),
             Arc::clone(clock),
         )),
+        Grant::ClientCredentials(oauth) => {
+            Arc::new(client_credentials::ClientCredentials(issuer(oauth)))
+        }
+        Grant::Jwt(grant) => {
+            Arc::new(jwt::Jwt::new(grant.clone(), credential.ttl, Arc::clone(clock)))
+        }
+        Grant::JwtBearer(grant) => Arc::new(jwt_bearer::JwtBearer {
+            issuer: issuer(&grant.oauth),
+            assertion: grant.assertion.clone(),
+        }),
         Grant::StaticKey(grant) => {
             Arc::new(static_key::StaticKey::new(grant.clone(), credential.ttl, Arc::clone(clock)))
         }
+        Grant::TokenExchange(grant) => Arc::new(token_exchange::TokenExchange {
+            issuer: issuer(&grant.oauth),
+            subject: grant.subject.clone(),
+            actor: grant.actor.clone(),
+            requested: grant.requested.clone(),
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::endpoint::Form;
-use crate::config::{HttpBody, JsonTemplate, Part, Template};
+use crate::config::{HttpBody, HttpTemplate, JsonTemplate, Part};
 use crate::model::client::ClientKey;
 use crate::model::secret::Secret;
 
@@ -22,7 +22,7 @@ pub(super) struct Values<'a> {
 
 impl Values<'_> {
     /// The text with everything filled in.
-    pub(super) fn fill(&self, template: &Template) -> Secret {
+    pub(super) fn fill(&self, template: &HttpTemplate) -> Secret {
         let uid = match self.client {
             ClientKey::Uid(uid) => uid.to_string(),
             ClientKey::Anyone | ClientKey::Session(_) => String::new(),
@@ -51,7 +51,7 @@ impl Values<'_> {
         match body {
             HttpBody::None => None,
             HttpBody::Form(pairs) => {
-                let fill = |form: Form, (name, template): &(String, Template)| {
+                let fill = |form: Form, (name, template): &(String, HttpTemplate)| {
                     form.secret(name, &self.fill(template))
                 };
                 let form = pairs.iter().fold(Form::empty(), fill);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn text(template: &str) -> JsonTemplate {
-        JsonTemplate::Text(Template::parse(template).unwrap())
+        JsonTemplate::Text(HttpTemplate::parse(template).unwrap())
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(back.as_object().unwrap().len(), 3, "{body}");
         assert_eq!(back["key"], "a\",\"admin\":true,\"x\":\"{uid}\\b");
         assert_eq!(back["id"], "{secret.k}ci", "what is filled in is no template");
-        let form = HttpBody::Form(vec![("key".into(), Template::parse("{secret.k}").unwrap())]);
+        let form = HttpBody::Form(vec![("key".into(), HttpTemplate::parse("{secret.k}").unwrap())]);
         assert_eq!(filled("a&b=c d", &form), "key=a%26b%3Dc+d");
     }
 

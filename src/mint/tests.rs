@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{ClientAuth, ClientCredentials, SecretSource, StaticKey};
+use crate::config::{ClientAuth, Endpoints, Oauth, SecretSource, StaticKey};
 use crate::model::clock::Moment;
 use crate::net::dial::Dialer;
 use crate::net::guard::Guard;
@@ -60,12 +60,14 @@ impl Trial {
         });
         let mut secret = tempfile::NamedTempFile::new().unwrap();
         secret.write_all(b"s3cret &:\n").unwrap();
-        let grant = ClientCredentials {
-            token_url: url.parse().unwrap(),
-            client_id: "orders cli".into(),
-            client_secret: SecretSource::File(secret.path().to_owned()),
-            auth: ClientAuth::Basic,
+        let grant = Oauth {
+            endpoints: Endpoints::Named { token: url.parse().unwrap(), revocation: None },
+            client_id: Some("orders cli".into()),
+            auth: ClientAuth::Basic(SecretSource::File(secret.path().to_owned())),
             scope: vec![],
+            audience: vec![],
+            resource: vec![],
+            params: BTreeMap::new(),
         };
         let credential = Credential { grant: Grant::ClientCredentials(grant), ttl: None, line: 1 };
         Self { credential, clock: HandClock::at_rest(), heard, _secret: secret }
@@ -81,7 +83,7 @@ impl Trial {
         self
     }
 
-    fn grant(&mut self) -> &mut ClientCredentials {
+    fn grant(&mut self) -> &mut Oauth {
         match &mut self.credential.grant {
             Grant::ClientCredentials(grant) => grant,
             _ => unreachable!(),
@@ -100,7 +102,9 @@ impl Trial {
         let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&self.clock);
         let minter = build(&self.credential, &client, &clock);
         let credential = CredentialName::new("orders");
-        minter.mint(MintRequest { credential, client: ClientKey::Anyone }).await
+        minter
+            .mint(MintRequest { credential, client: ClientKey::Anyone, ask: Arc::default() })
+            .await
     }
 
     async fn code(&self) -> &'static str {
@@ -136,7 +140,8 @@ async fn asks_with_basic_or_post() {
     assert!(token.value().matches(b"canary"));
     assert_eq!(token.scope(), Some("orders:read x"));
     assert!(!token.is_standing());
-    trial.grant().auth = ClientAuth::Post;
+    let ClientAuth::Basic(secret) = trial.grant().auth.clone() else { unreachable!() };
+    trial.grant().auth = ClientAuth::Post(secret);
     trial.mint().await.unwrap();
     let heard = trial.heard.lock().unwrap();
     // base64 of `orders+cli:s3cret+%26%3A`
@@ -256,14 +261,16 @@ async fn refusals_and_waits() {
 async fn a_closed_port_is_unreachable() {
     let mut trial = Trial::json(GOOD).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    trial.grant().token_url = format!("http://{closed}/").parse().unwrap();
+    let token = format!("http://{closed}/").parse().unwrap();
+    trial.grant().endpoints = Endpoints::Named { token, revocation: None };
     assert_eq!(trial.code().await, "issuer-unreachable");
 }
 
 #[tokio::test]
 async fn a_missing_secret_asks_nobody() {
     let mut trial = Trial::json(GOOD).await;
-    trial.grant().client_secret = SecretSource::File("/nonexistent/key".into());
+    let missing = SecretSource::File("/nonexistent/key".into());
+    trial.grant().auth = ClientAuth::Basic(missing);
     let error = trial.mint().await.unwrap_err();
     assert_eq!((error.code(), error.reason()), ("secret-unreadable", Reason::SecretUnavailable));
     assert!(trial.heard.lock().unwrap().is_empty());

@@ -3,6 +3,7 @@
 //! Nothing here does I/O or knows of HTTP, TLS or config. A value of one of these types
 //! has been parsed once and cannot be wrong any more.
 
+pub mod ask;
 pub mod client;
 pub mod clock;
 pub mod decision;

@@ -17,7 +17,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
@@ -37,7 +40,7 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// Speaks to issuers.
 pub struct Client {
     dialer: Arc<Dialer>,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
 }
 
 /// What an issuer said. The body may hold a token.
@@ -67,6 +70,9 @@ pub struct Call<'a> {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// The client certificate is none, or not its key's.
+    #[error("the client certificate and its key do not belong together")]
+    Certificate,
     /// Not answered within [`DEADLINE`].
     #[error("no complete answer within {} s", DEADLINE.as_secs())]
     Deadline,
@@ -93,7 +99,32 @@ pub enum ClientError {
 impl Client {
     /// Over the dialer's pins and these roots.
     pub fn new(dialer: Arc<Dialer>, roots: &Roots) -> Self {
-        Self { dialer, tls: TlsConnector::from(roots.single_use_config()) }
+        Self { dialer, tls: roots.single_use_config() }
+    }
+
+    /// The same, with a certificate of our own for servers that ask for one (RFC 8705). `chain`: PEM, ours first.
+    pub fn identified(
+        &self,
+        chain: &Secret,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, ClientError> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.expose())
+            .collect::<Result<_, _>>()
+            .map_err(|_| ClientError::Certificate)?;
+        let provider = Arc::clone(self.tls.crypto_provider());
+        let key = provider.key_provider.load_private_key(key);
+        let identity = CertifiedKey::new(chain, key.map_err(|_| ClientError::Certificate)?);
+        if identity.cert.is_empty() || identity.keys_match().is_err() {
+            return Err(ClientError::Certificate);
+        }
+        let mut config = (*self.tls).clone();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity));
+        Ok(Self { dialer: Arc::clone(&self.dialer), tls: Arc::new(config) })
+    }
+
+    /// GETs a public document and returns whatever status comes back.
+    pub async fn get(&self, url: &Uri) -> Result<Answer, ClientError> {
+        self.call(Call { method: Method::GET, url, headers: Vec::new(), body: None }).await
     }
 
     /// POSTs an `application/x-www-form-urlencoded` body and returns whatever status comes back.
@@ -133,7 +164,10 @@ impl Client {
                 ServerName::try_from(name.to_string()).map_err(|_| ClientError::Insecure)?
             }
         };
-        self.tls.connect(name, stream).await.map_err(ClientError::Tls)
+        TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, stream)
+            .await
+            .map_err(ClientError::Tls)
     }
 }
 
@@ -326,8 +360,7 @@ mod tests {
             .with_no_client_auth()
             .with_single_cert(
                 vec![made.cert.der().clone()],
-                rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der())
-                    .unwrap(),
+                PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
             )
             .unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));

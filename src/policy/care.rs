@@ -5,7 +5,7 @@ use http::Method;
 use super::pattern::{HostPattern, PathPattern};
 use super::route::{Action, Route};
 use crate::config::problem::Problems;
-use crate::config::{Config, Grant};
+use crate::config::{Config, Endpoints, Grant};
 
 /// Reports what one route of a config must not do by accident.
 pub(super) fn check(route: &Route, config: &Config, allowed: bool, problems: &mut Problems) {
@@ -66,10 +66,13 @@ fn token_endpoint(route: &Route, config: &Config) -> Option<String> {
         PathPattern::parse(path).is_ok_and(|pattern| route.reaches(method, &pattern))
     };
     for credential in config.credentials.values() {
-        let Some(url) = token_url(&credential.grant) else { continue };
+        let (Some(url), paths) = token_urls(&credential.grant) else { continue };
         let (Some(host), port) = (url.host(), url.port_u16().unwrap_or(443)) else { continue };
-        if route.host.matches(host) && route.port == port && reaches(&Method::POST, url.path()) {
-            return Some(format!("https://{host}{}", url.path()));
+        if !route.host.matches(host) || route.port != port {
+            continue;
+        }
+        if let Some(path) = paths.into_iter().find(|path| reaches(&Method::POST, path)) {
+            return Some(format!("https://{host}{path}"));
         }
     }
     for (host, path) in KNOWN {
@@ -85,11 +88,19 @@ fn token_endpoint(route: &Route, config: &Config) -> Option<String> {
     route.names_paths().then(usual).flatten().map(|path| (*path).to_owned())
 }
 
-fn token_url(grant: &Grant) -> Option<&http::Uri> {
-    match grant {
-        Grant::ClientCredentials(grant) => Some(&grant.token_url),
-        Grant::Http(grant) => Some(&grant.call.url),
-        Grant::Exec(_) | Grant::StaticKey(_) => None,
+/// Where a grant gets its tokens. Of an issuer that is discovered only the origin is known before it is
+/// asked: there, the usual paths stand for its own.
+fn token_urls(grant: &Grant) -> (Option<&http::Uri>, Vec<&str>) {
+    let oauth = match grant {
+        Grant::ClientCredentials(oauth) => oauth,
+        Grant::JwtBearer(grant) => &grant.oauth,
+        Grant::TokenExchange(grant) => &grant.oauth,
+        Grant::Http(grant) => return (Some(&grant.call.url), vec![grant.call.url.path()]),
+        Grant::Exec(_) | Grant::Jwt(_) | Grant::StaticKey(_) => return (None, vec![]),
+    };
+    match &oauth.endpoints {
+        Endpoints::Named { token, .. } => (Some(token), vec![token.path()]),
+        Endpoints::Discovered { url, .. } => (Some(url), USUAL.to_vec()),
     }
 }
 

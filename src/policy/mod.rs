@@ -23,6 +23,7 @@ pub use route::{Action, Route};
 
 use crate::config::problem::{Problem, Problems, Severity};
 use crate::config::{Config, Placement, Unmatched};
+use crate::model::ask::Ask;
 use crate::model::client::Client;
 use crate::model::hex::hex;
 use crate::model::host::Host;
@@ -197,10 +198,13 @@ impl Policy {
         self.unmatched
     }
 
-    /// The credentials whose tokens may go to this host.
-    pub fn credentials_of(&self, host: &Host) -> impl Iterator<Item = &CredentialName> {
+    /// The credentials whose tokens may go to this host, with what its routes ask of them.
+    pub fn credentials_of(
+        &self,
+        host: &Host,
+    ) -> impl Iterator<Item = (&CredentialName, &Arc<Ask>)> {
         self.of_host(host).filter_map(|route| match &route.action {
-            Action::Inject(credential, _) => Some(credential),
+            Action::Inject(credential, _) => Some((credential, &route.ask)),
             Action::Deny | Action::Pass => None,
         })
     }
@@ -358,8 +362,9 @@ impl Policy {
     }
 }
 
-fn action(permit: &Permit) -> Option<&Action> {
-    permit.route.as_ref().map(|route| &route.action)
+/// What a request becomes: two readings of one path must agree on it.
+fn action(permit: &Permit) -> Option<(&Action, &Ask)> {
+    permit.route.as_ref().map(|route| (&route.action, &*route.ask))
 }
 
 /// Over everything that decides, in an order of its own: routes, credentials and who is admitted.

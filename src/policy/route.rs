@@ -1,11 +1,13 @@
 //! A compiled route, and what two routes must agree on to serve one request together.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::Method;
 
 use super::pattern::{HostPattern, PathPattern};
 use crate::config::{self, ClientSelector, Inject, OnStaticKey, PathSlot, Placement};
+use crate::model::ask::Ask;
 use crate::model::client::Client;
 use crate::model::id::{CredentialName, RouteName};
 
@@ -20,6 +22,8 @@ pub struct Route {
     pub port: u16,
     /// What it does with what it matches.
     pub action: Action,
+    /// What it asks of its credential.
+    pub ask: Arc<Ask>,
     /// Placements emptied first.
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
@@ -85,6 +89,7 @@ impl Route {
             host: host.ok()?,
             port: route.port,
             action,
+            ask: Arc::new(route.ask.clone()),
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
             refuses_keys: route.on_static_key == OnStaticKey::Deny,
@@ -140,7 +145,8 @@ impl Route {
 
     /// Whether both lead to the same request upstream. A route that denies never conflicts: it wins.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
-        self.action == Action::Deny || other.action == Action::Deny || self.action == other.action
+        let same = self.action == other.action && self.ask == other.ask;
+        same || self.action == Action::Deny || other.action == Action::Deny
     }
 
     /// Whether some request matches both. `None`: it depends on the client (`uid:` and `user:` name the same person).

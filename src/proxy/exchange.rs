@@ -17,7 +17,7 @@ use super::{Proxy, Worker, World};
 use crate::audit::{Decision, Event, Outcome, Recorder, Written};
 use crate::broker::SlotKey;
 use crate::inject::{self, LastRedactor, Redactor};
-use crate::model::client::{Client, ClientKey};
+use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Origin;
@@ -39,7 +39,7 @@ pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Arc<Worker>,
     pub(super) world: &'a World,
     pub(super) reach: Reach,
-    pub(super) client: ClientKey,
+    pub(super) client: &'a Client,
     pub(super) kept: &'a Arc<Kept>,
     /// The way back for 1xx; HTTP/2 has none.
     pub(super) inbound: Option<Arc<dyn Inbound>>,
@@ -116,8 +116,12 @@ impl Exchange<'_> {
 
     fn key(&self, permit: &Permit) -> Key {
         Key {
-            client: self.client.clone(),
+            client: self.client.key(),
             credential: permit.credential().cloned(),
+            ask: permit
+                .credential()
+                .and_then(|_| permit.route())
+                .map(|route| route.ask.of(self.client)),
             origin: permit.origin().clone(),
             generation: self.world.generation,
             reach: self.reach,
@@ -178,8 +182,9 @@ impl Exchange<'_> {
     fn redact_held(&self, origin: &Origin) -> Option<Arc<Redactor>> {
         let broker = &self.worker.proxy.broker;
         let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
-            .filter_map(|name| {
-                let key = SlotKey { client: self.client.clone(), credential: name.clone() };
+            .filter_map(|(name, ask)| {
+                let (client, ask) = (self.client.key(), ask.of(self.client));
+                let key = SlotKey { client, credential: name.clone(), ask };
                 broker.held(&key, self.world.minters.get(name)?)
             })
             .collect();

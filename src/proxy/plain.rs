@@ -127,7 +127,7 @@ impl Plain {
             worker,
             world: &world,
             reach: if admitted.foreign { Reach::Public } else { Reach::Private },
-            client: admitted.client.key(),
+            client: &admitted.client,
             kept: &self.kept,
             inbound: Some(arrived.inbound),
         };

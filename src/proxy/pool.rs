@@ -1,5 +1,5 @@
-//! Upstream connections of one worker, kept by client identity, credential and origin (invariant I7)
-//! together with the TLS sessions that may resume them, and used again only in the world that made them.
+//! Upstream connections of one worker, kept by client identity, credential, what is asked of it, and origin
+//! (invariant I7) together with the TLS sessions that may resume them, and used again only in the world that made them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::body::Upload;
 use super::http1::Connection;
 use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
+use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
@@ -38,6 +39,8 @@ const MAX_STREAMS: usize = 100;
 pub(super) struct Key {
     pub(super) client: ClientKey,
     pub(super) credential: Option<CredentialName>,
+    /// Audience, scope and what else the route asks of the credential.
+    pub(super) ask: Option<Arc<Ask>>,
     pub(super) origin: Origin,
     pub(super) generation: u64,
     /// How far it was dialled: a connection into a private network is not everybody's.

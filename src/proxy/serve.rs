@@ -29,7 +29,7 @@ use super::{MAX_FIELDS, Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
-use crate::model::id::{CredentialName, RequestId};
+use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::model::token::Token;
@@ -44,7 +44,7 @@ pub(super) struct Connection {
     pub(super) target: Target,
     pub(super) live: LiveConnection,
     /// Token slots used on this connection: the broker's map is asked once for each.
-    slots: Mutex<HashMap<CredentialName, Arc<Slot>>>,
+    slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     kept: Arc<Kept>,
 }
 
@@ -128,7 +128,7 @@ impl Connection {
             worker: &self.worker,
             world: &world,
             reach: Reach::Public,
-            client: self.admitted.client.key(),
+            client: &self.admitted.client,
             kept: &self.kept,
             inbound,
         };
@@ -214,7 +214,12 @@ impl Connection {
         recorder.route(route.name.clone());
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
-        self.mint(world, credential, recorder).await.map(Some).map_err(|failure| Refused {
+        let key = SlotKey {
+            client: self.admitted.client.key(),
+            credential: credential.clone(),
+            ask: route.ask.of(&self.admitted.client),
+        };
+        self.mint(world, key, recorder).await.map(Some).map_err(|failure| Refused {
             reason: failure.reason,
             retry_after: failure.retry_after,
             backing_off: failure.backing_off,
@@ -224,33 +229,36 @@ impl Connection {
     async fn mint(
         &self,
         world: &World,
-        credential: &CredentialName,
+        key: SlotKey,
         recorder: &mut Recorder,
     ) -> Result<Arc<Token>, Failure> {
         let proxy = &self.worker.proxy;
         // Every credential that a policy names has one in its world.
-        let minter = world.minters.get(credential).ok_or(Failure::of(Reason::InternalError))?;
-        let known = self.slots().get(credential).filter(|slot| slot.is_of(minter)).cloned();
-        let slot = match known {
+        let minter =
+            world.minters.get(&key.credential).ok_or(Failure::of(Reason::InternalError))?;
+        let known = self.slots().get(&key).filter(|slot| slot.is_of(minter)).cloned();
+        let mut slot = match known {
             Some(slot) => slot,
             None => {
-                let key =
-                    SlotKey { client: self.admitted.client.key(), credential: credential.clone() };
                 let slot = proxy.broker.slot(&key, minter)?;
-                self.slots().insert(credential.clone(), Arc::clone(&slot));
+                self.slots().insert(key.clone(), Arc::clone(&slot));
                 slot
             }
         };
         if let Some(token) = slot.current(proxy.clock.now()) {
             return Ok(token);
         }
+        let asked = Arc::clone(&slot);
         let asked_at = proxy.clock.mono();
-        let token = slot.token().await;
+        let token = proxy.broker.token(&mut slot).await;
         recorder.minted(proxy.clock.mono().saturating_duration_since(asked_at));
+        if !Arc::ptr_eq(&asked, &slot) {
+            self.slots().insert(key, slot);
+        }
         token
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<CredentialName, Arc<Slot>>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,11 +19,14 @@ pub(super) fn read(name: &str, value: Option<OsString>) -> Result<Secret, StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::one_line;
 
     #[test]
     fn variables_are_checked_and_never_quoted() {
         let code = |value: Option<&str>| {
-            let error = read("VK_TEST", value.map(OsString::from)).unwrap_err();
+            let read = read("VK_TEST", value.map(OsString::from));
+            let place = Place::Env("VK_TEST".into());
+            let error = read.and_then(|secret| one_line(secret, place)).unwrap_err();
             assert!(error.to_string().contains("VK_TEST"));
             assert!(!format!("{error} {error:?}").contains("canary"));
             error.code()

@@ -49,7 +49,7 @@ mod tests {
     fn with(content: &[u8]) -> Result<Secret, StoreError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        read(file.path())
+        crate::store::read(&crate::config::SecretSource::File(file.path().to_owned()))
     }
 
     #[test]

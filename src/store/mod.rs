@@ -131,8 +131,14 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Reads a secret. Blocks on files: call it where that may be.
+/// Reads a secret of one line. Blocks on files: call it where that may be.
 pub fn read(source: &SecretSource) -> Result<Secret, StoreError> {
+    one_line(read_key(source)?, place(source))
+}
+
+/// Reads a key or certificate, which may have many lines: it goes to a parser, never into a header. Blocks
+/// as [`read`] does.
+pub fn read_key(source: &SecretSource) -> Result<Secret, StoreError> {
     match source {
         SecretSource::Env(name) => env::read(name, std::env::var_os(name)),
         SecretSource::File(path) => file::read(path),
@@ -148,6 +154,16 @@ pub fn read(source: &SecretSource) -> Result<Secret, StoreError> {
 pub async fn read_soon(source: &SecretSource) -> Result<Secret, StoreError> {
     let owned = source.clone();
     match tokio::task::spawn_blocking(move || read(&owned)).await {
+        Ok(result) => result,
+        // The runtime is going down.
+        Err(error) => Err(StoreError::Unreadable(place(source), io::Error::other(error))),
+    }
+}
+
+/// As [`read_key`], on a thread that may block.
+pub async fn read_key_soon(source: &SecretSource) -> Result<Secret, StoreError> {
+    let owned = source.clone();
+    match tokio::task::spawn_blocking(move || read_key(&owned)).await {
         Ok(result) => result,
         // The runtime is going down.
         Err(error) => Err(StoreError::Unreadable(place(source), io::Error::other(error))),
@@ -203,8 +219,17 @@ fn checked(mut bytes: Zeroizing<Vec<u8>>, place: Place) -> Result<Secret, StoreE
     if bytes.len() > MAX_SECRET {
         return Err(StoreError::TooLong(place));
     }
-    if !bytes.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
+    if !bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e | b'\t' | b'\r' | b'\n')) {
         return Err(StoreError::Bytes(place));
     }
     Ok(Secret::new(std::mem::take(&mut *bytes)))
+}
+
+/// The further rule for what may get into a header.
+fn one_line(secret: Secret, place: Place) -> Result<Secret, StoreError> {
+    if secret.expose().iter().all(|byte| (0x20..=0x7e).contains(byte)) {
+        Ok(secret)
+    } else {
+        Err(StoreError::Bytes(place))
+    }
 }

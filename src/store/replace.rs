@@ -6,13 +6,13 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{Place, StoreError, checked, file, without_newline};
+use super::{Place, StoreError, checked, file, one_line, without_newline};
 use crate::model::secret::Secret;
 
 /// Replaces the secret in a file that is there. The same secret again is refused: nothing was rotated.
 pub(super) fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
     let place = Place::File(path.to_owned());
-    let new = checked(without_newline(bytes), Place::Input)?;
+    let new = one_line(checked(without_newline(bytes), Place::Input)?, Place::Input)?;
     // A link stays one: what it points to is replaced.
     let failed = |error| StoreError::Unwritable(place.clone(), error);
     let real = path.canonicalize().map_err(failed)?;

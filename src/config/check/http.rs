@@ -6,10 +6,10 @@ use http::{HeaderName, Method};
 use serde_json::Value;
 
 use super::Check;
+use super::credentials::parse_endpoint;
 use super::exec::pointer;
-use super::tables::parse_endpoint;
 use crate::config::problem::Problems;
-use crate::config::{Http, HttpBody, HttpCall, JsonTemplate, Template, file};
+use crate::config::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, file};
 
 /// Fields that the client sets itself, or that frame the message.
 const OWN: &[&str] = &[
@@ -92,7 +92,7 @@ fn call(
     let wrong = || ("bad-method", "`method` is one of GET, POST, PUT, PATCH and DELETE".to_owned());
     let method = method.ok_or_else(wrong)?;
     let mut read = |text: &str| {
-        let template = Template::parse(text).map_err(|message| ("bad-template", message))?;
+        let template = HttpTemplate::parse(text).map_err(|message| ("bad-template", message))?;
         used.extend(template.secrets().map(str::to_owned));
         Ok::<_, Wrong>(template)
     };
@@ -127,7 +127,7 @@ fn call(
 
 fn json_template(
     value: Value,
-    read: &mut impl FnMut(&str) -> Result<Template, Wrong>,
+    read: &mut impl FnMut(&str) -> Result<HttpTemplate, Wrong>,
 ) -> Result<JsonTemplate, Wrong> {
     Ok(match value {
         Value::String(text) => JsonTemplate::Text(read(&text)?),

@@ -3,8 +3,11 @@
 //! Each table is deserialised on its own, and again without the offending key, so that one
 //! mistake doesn't hide the next.
 
+mod asks;
+mod credentials;
 mod exec;
 mod http;
+mod oauth;
 mod parent;
 mod proxy;
 mod routes;
@@ -24,7 +27,7 @@ use super::locate::MAX_BYTES;
 use super::problem::{Problem, Problems};
 pub use static_key::left;
 
-use super::{Config, Credential, file};
+use super::{Config, file};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
@@ -134,7 +137,8 @@ impl<'a> Check<'a> {
             );
         }
 
-        let routes = self.check_routes(routes, &known, problems);
+        let mut routes = self.check_routes(routes, &known, problems);
+        asks::narrow(&mut routes, &credentials, problems);
         Some(Config {
             path: self.path.to_owned(),
             named: self.path.to_owned(),
@@ -190,77 +194,6 @@ impl<'a> Check<'a> {
             return Vec::new();
         };
         array.into_iter().filter_map(|value| self.read(value, problems)).collect()
-    }
-
-    /// The credentials, and every name with its line: one that is wrong still exists for the routes.
-    fn credentials(
-        &mut self,
-        problems: &mut Problems,
-    ) -> (BTreeMap<CredentialName, Credential>, Names) {
-        let (mut credentials, mut names) = (BTreeMap::new(), Names::new());
-        let Some(value) = self.root.remove("credentials") else { return (credentials, names) };
-        let line = self.lines.at(value.span().start);
-        let DeValue::Table(table) = value.into_inner() else {
-            problems.error(
-                line,
-                "wrong-type",
-                "`credentials` must be a table",
-                "head each with [credentials.NAME]",
-            );
-            return (credentials, names);
-        };
-        for (key, value) in table {
-            let line = self.line(&key);
-            self.name(key.get_ref(), line, "credential", problems);
-            let name = CredentialName::new(key.get_ref().as_ref());
-            names.insert(name.clone(), line);
-            if let Some(credential) = self.credential(value, line, problems) {
-                credentials.insert(name, credential);
-            }
-        }
-        (credentials, names)
-    }
-
-    /// `grant` is taken out by hand: serde's tagged enums forget where a value stood.
-    fn credential(
-        &self,
-        mut value: Table<'a>,
-        line: usize,
-        problems: &mut Problems,
-    ) -> Option<Credential> {
-        let grant = match value.get_mut() {
-            DeValue::Table(table) => table.remove("grant"),
-            _ => None,
-        };
-        let hint = "`client-credentials`, `exec`, `http` or `static-key`";
-        let Some(grant) = grant else {
-            problems.error(line, "missing-key", "the credential has no `grant`", hint);
-            return None;
-        };
-        let read = match grant.get_ref().as_str() {
-            Some("client-credentials") => self
-                .read(value, problems)
-                .map(|(table, _)| file::Credential::ClientCredentials(table)),
-            Some("exec") => {
-                self.read(value, problems).map(|(table, _)| file::Credential::Exec(table))
-            }
-            Some("http") => {
-                self.read(value, problems).map(|(table, _)| file::Credential::Http(table))
-            }
-            Some("static-key") => {
-                self.read(value, problems).map(|(table, _)| file::Credential::StaticKey(table))
-            }
-            _ => {
-                problems.error(
-                    self.line(&grant),
-                    "unknown-value",
-                    "there is no such `grant`",
-                    hint,
-                );
-                None
-            }
-        };
-        self.check_credential(read?, line, problems)
     }
 
     /// Reads one table with its line. A key that is wrong is reported, taken out, and the rest is read again.

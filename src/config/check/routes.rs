@@ -78,7 +78,8 @@ impl Check<'_> {
         routes
     }
 
-    fn check_route(&self, route: file::Route, line: usize, problems: &mut Problems) -> Route {
+    fn check_route(&self, mut route: file::Route, line: usize, problems: &mut Problems) -> Route {
+        let ask = self.check_ask(&mut route, problems);
         let credential =
             route.credential.as_ref().map(|name| CredentialName::new(name.get_ref().as_str()));
         consistent(&route, credential.is_some(), line, problems);
@@ -149,6 +150,7 @@ impl Check<'_> {
             methods: methods.unwrap_or_default(),
             path: path.unwrap_or_default(),
             credential,
+            ask,
             strip,
             inject: inject.unwrap_or_else(default_inject),
             env,

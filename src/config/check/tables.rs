@@ -10,10 +10,7 @@ use toml::Spanned;
 use super::Check;
 use super::proxy::check_socket_path;
 use crate::config::problem::{Located, Problems};
-use crate::config::{
-    Admin, Audit, Ca, ClientAuth, ClientCredentials, Credential, Grant, Network, PresharedSession,
-    Route, Upstream, file,
-};
+use crate::config::{Admin, Audit, Ca, Network, PresharedSession, Route, Upstream, file};
 use crate::model::host::Host;
 use crate::model::id::{RouteName, SessionName};
 use crate::model::target::Target;
@@ -214,76 +211,6 @@ impl Check<'_> {
         }
         Some(address)
     }
-
-    pub(super) fn check_credential(
-        &self,
-        credential: file::Credential,
-        line: usize,
-        problems: &mut Problems,
-    ) -> Option<Credential> {
-        let (grant, ttl) = match credential {
-            file::Credential::ClientCredentials(table) => {
-                let ttl = table.ttl.clone();
-                (Grant::ClientCredentials(self.client_credentials(table, line, problems)?), ttl)
-            }
-            file::Credential::Exec(table) => {
-                let ttl = table.ttl.clone();
-                (Grant::Exec(self.exec(table, line, problems)?), ttl)
-            }
-            file::Credential::Http(table) => {
-                let ttl = table.ttl.clone();
-                (Grant::Http(Box::new(self.http(table, line, problems)?)), ttl)
-            }
-            file::Credential::StaticKey(table) => {
-                let ttl = table.ttl.clone();
-                (Grant::StaticKey(self.static_key(table, line, problems)?), ttl)
-            }
-        };
-        let ttl = ttl.and_then(|text| {
-            parse_duration(&text, 1)
-                .map_err(|message| {
-                    problems.error(line, "bad-duration", message, "for example ttl = \"5m\"")
-                })
-                .ok()
-        });
-        Some(Credential { grant, ttl, line })
-    }
-
-    fn client_credentials(
-        &self,
-        table: file::ClientCredentials,
-        line: usize,
-        problems: &mut Problems,
-    ) -> Option<ClientCredentials> {
-        let token_url = parse_endpoint(&table.token_url);
-        if let Err(message) = &token_url {
-            let hint = "an https URL without user or fragment, or http to 127.0.0.1 or [::1]";
-            problems.error(line, "bad-endpoint", format!("`token_url` {message}"), hint);
-        }
-        // RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
-        let legal = |s: &String| {
-            !s.is_empty()
-                && s.bytes().all(|b| (0x21..=0x7e).contains(&b) && b != b'"' && b != b'\\')
-        };
-        if !table.scope.iter().all(legal) {
-            problems.error(
-                line,
-                "bad-scope",
-                "a scope holds characters that RFC 6749 forbids",
-                "one scope an entry",
-            );
-        }
-        Some(ClientCredentials {
-            token_url: token_url.ok()?,
-            client_id: table.client_id,
-            client_secret: self.secret(table.client_secret, line, problems)?,
-            auth: match table.auth {
-                Some(file::TokenEndpointAuth::Post) => ClientAuth::Post,
-                Some(file::TokenEndpointAuth::Basic) | None => ClientAuth::Basic,
-            },
-            scope: table.scope,
-        })
-    }
 }
 
 pub(super) fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
@@ -293,20 +220,4 @@ pub(super) fn parse_duration(text: &str, least: u64) -> Result<Duration, String>
         return Err(format!("a duration here is at least {least} seconds and at most ten years"));
     }
     Ok(duration)
-}
-
-/// An endpoint that config names: https, or http to a loopback literal (the guard does not judge it).
-pub(super) fn parse_endpoint(text: &str) -> Result<::http::Uri, &'static str> {
-    let uri: ::http::Uri = text.parse().map_err(|_| "is not a URL")?;
-    let authority = uri.authority().ok_or("is not absolute")?;
-    if authority.as_str().contains('@') || text.contains('#') {
-        return Err("holds a user or a fragment");
-    }
-    let host = Host::parse(authority.host()).map_err(|_| "names no valid host")?;
-    let loopback = matches!(host, Host::Ip(ip) if ip.is_loopback());
-    match uri.scheme_str() {
-        Some("https") => Ok(uri),
-        Some("http") if loopback => Ok(uri),
-        _ => Err("must be https"),
-    }
 }

@@ -27,12 +27,12 @@ use crate::harness::client::Finished;
 use crate::harness::valetkey::{BINARY, Home};
 
 /// A file under `tests/`.
-fn tests_file(name: &str) -> PathBuf {
+pub fn tests_file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
 /// A file that `tests/run` installed.
-fn peer(name: &str) -> PathBuf {
+pub fn peer(name: &str) -> PathBuf {
     let path = tests_file(".peers").join(name);
     assert!(path.exists(), "{} is missing: run tests/run", path.display());
     path
@@ -61,7 +61,7 @@ fn shell(home: &Home, line: &str) -> Command {
 
 /// Runs a command to its end with `input` on stdin. More patient than the harness: a Java machine on a
 /// busy computer takes its time.
-async fn finish(command: &mut Command, input: &[u8]) -> Output {
+pub async fn finish(command: &mut Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let what = format!("{:?}", command.as_std());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -79,18 +79,18 @@ async fn finish(command: &mut Command, input: &[u8]) -> Output {
 }
 
 /// What a child printed and how it ended.
-struct Output(std::process::Output);
+pub struct Output(std::process::Output);
 
 impl Output {
-    fn code(&self) -> Option<i32> {
+    pub fn code(&self) -> Option<i32> {
         self.0.status.code()
     }
 
-    fn stdout(&self) -> String {
+    pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
-    fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 

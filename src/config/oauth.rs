@@ -1,0 +1,247 @@
+//! What the OAuth grants have in common: an issuer, a client that authenticates there, and what is asked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::SecretSource;
+use crate::model::ask::Template;
+use crate::model::target::{Origin, Scheme, Target};
+
+/// How one issuer is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oauth {
+    /// Where its endpoints are.
+    pub endpoints: Endpoints,
+    /// RFC 6749 section 2.2; absent where the grant itself names who asks.
+    pub client_id: Option<String>,
+    /// How the client authenticates.
+    pub auth: ClientAuth,
+    /// Scopes asked for; empty: the issuer's default.
+    pub scope: Vec<String>,
+    /// Audiences asked for.
+    pub audience: Vec<String>,
+    /// RFC 8707.
+    pub resource: Vec<String>,
+    /// Further parameters of the token request, none of them secret.
+    pub params: BTreeMap<String, String>,
+}
+
+/// Where tokens are asked for and revoked: URLs that are `https`, or `http` to a loopback literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// As the issuer's own document says (RFC 8414, OpenID Connect Discovery).
+    Discovered {
+        /// The identifier, exactly as the document must repeat it.
+        issuer: String,
+        /// Its URL.
+        url: http::Uri,
+        /// Other origins (`https://host[:port]`) that its endpoints may be on.
+        origins: Vec<String>,
+    },
+    /// As config says.
+    Named {
+        /// Where tokens are asked for.
+        token: http::Uri,
+        /// Where they are revoked (RFC 7009).
+        revocation: Option<http::Uri>,
+    },
+}
+
+/// How a client shows that it is the one (RFC 6749 section 2.3, RFC 7523, RFC 8705).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Id and secret in the `Authorization` field, form-encoded first.
+    Basic(SecretSource),
+    /// Not at all: a public client, or a grant that is proof enough.
+    None,
+    /// Id and secret in the form body.
+    Post(SecretSource),
+    /// An assertion signed by its key (RFC 7523 section 2.2).
+    PrivateKeyJwt(KeyJwt),
+    /// A client certificate (RFC 8705 section 2.1).
+    TlsClientAuth(Identity),
+}
+
+/// A key and how it signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyJwt {
+    /// PEM; for HS algorithms the shared secret itself.
+    pub key: SecretSource,
+    /// JWS algorithm.
+    pub algorithm: Algorithm,
+    /// `kid`
+    pub key_id: Option<String>,
+    /// `aud` of the assertion where it is neither the issuer nor the token endpoint.
+    pub audience: Option<String>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// PEM, the client's certificate first.
+    pub chain: PathBuf,
+    /// PEM.
+    pub key: SecretSource,
+}
+
+macro_rules! algorithms {
+    ($($name:ident = $word:literal;)*) => {
+        /// How a token or assertion is signed (RFC 7518 section 3.1, RFC 8037).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)]
+        pub enum Algorithm { $($name,)* }
+
+        impl Algorithm {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As in the `alg` header.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// By its word.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+algorithms! {
+    EdDsa = "EdDSA";
+    Es256 = "ES256";
+    Es384 = "ES384";
+    Hs256 = "HS256";
+    Hs384 = "HS384";
+    Hs512 = "HS512";
+    Ps256 = "PS256";
+    Ps384 = "PS384";
+    Ps512 = "PS512";
+    Rs256 = "RS256";
+    Rs384 = "RS384";
+    Rs512 = "RS512";
+}
+
+impl Algorithm {
+    /// Whether both sides share the key: fit for a token between two parties, not for a client's proof.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
+}
+
+/// What is signed here: the `jwt` grant's token and `jwt-bearer`'s assertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// PEM; for HS algorithms the shared secret itself.
+    pub key: SecretSource,
+    /// JWS algorithm.
+    pub algorithm: Algorithm,
+    /// Further header parameters: `kid`, `typ`.
+    pub header: BTreeMap<String, Template>,
+    /// `iss`
+    pub iss: Option<Template>,
+    /// `sub`
+    pub sub: Option<Template>,
+    /// `aud`, one or several.
+    pub aud: Vec<String>,
+    /// Further claims; text in them may name the client.
+    pub claims: BTreeMap<String, Claim>,
+}
+
+/// A claim's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A list.
+    List(Vec<Claim>),
+    /// A whole number.
+    Number(i64),
+    /// An object.
+    Object(BTreeMap<String, Claim>),
+    /// Text.
+    Text(Template),
+}
+
+impl Claim {
+    fn is_personal(&self) -> bool {
+        match self {
+            Self::Bool(_) | Self::Number(_) => false,
+            Self::List(list) => list.iter().any(Self::is_personal),
+            Self::Object(object) => object.values().any(Self::is_personal),
+            Self::Text(text) => text.is_personal(),
+        }
+    }
+}
+
+impl Signed {
+    /// Whether it names the client it is made for.
+    pub fn is_personal(&self) -> bool {
+        let texts = self.header.values().chain(&self.iss).chain(&self.sub);
+        texts.into_iter().any(Template::is_personal) || self.claims.values().any(Claim::is_personal)
+    }
+}
+
+/// `grant = "jwt"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// All of it.
+    pub signed: Signed,
+    /// How far `iat` lies back, in seconds, for issuers whose clock is behind.
+    pub backdate: std::time::Duration,
+}
+
+/// `grant = "jwt-bearer"` (RFC 7523 section 2.1)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtBearer {
+    /// Where the assertion goes.
+    pub oauth: Oauth,
+    /// The assertion; an empty `aud` means the issuer, or the token endpoint where none is named.
+    pub assertion: Signed,
+}
+
+/// `grant = "token-exchange"` (RFC 8693)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenExchange {
+    /// Where it is exchanged.
+    pub oauth: Oauth,
+    /// On whose behalf.
+    pub subject: TypedToken,
+    /// Who acts.
+    pub actor: Option<TypedToken>,
+    /// `requested_token_type`, a URI.
+    pub requested: Option<String>,
+}
+
+/// A token that somebody else issued, read anew for each mint: projected tokens change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedToken {
+    /// Where it is.
+    pub token: SecretSource,
+    /// RFC 8693 section 3, a URI.
+    pub kind: String,
+}
+
+impl Oauth {
+    /// What its client authenticates with.
+    pub fn secrets(&self) -> Vec<&SecretSource> {
+        match &self.auth {
+            ClientAuth::Basic(secret) | ClientAuth::Post(secret) => vec![secret],
+            ClientAuth::None => Vec::new(),
+            ClientAuth::PrivateKeyJwt(key) => vec![&key.key],
+            ClientAuth::TlsClientAuth(identity) => vec![&identity.key],
+        }
+    }
+}
+
+/// The origin of a URL that config or an issuer's document names.
+pub fn origin_of(url: &http::Uri) -> Option<Origin> {
+    let scheme = match url.scheme_str()? {
+        "https" => Scheme::Https,
+        "http" => Scheme::Http,
+        _ => return None,
+    };
+    let target = Target::parse(url.authority()?.as_str(), Some(scheme.default_port())).ok()?;
+    Some(Origin { scheme, target })
+}

@@ -1,0 +1,167 @@
+//! Where an issuer's endpoints are, by its own document (RFC 8414, OpenID Connect Discovery 1.0).
+//!
+//! The document is believed only as far as config named its issuer: the identifier must be repeated to
+//! the letter, and every endpoint used must be on the issuer's origin or on one that config names.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Uri;
+
+use super::answer::{Metadata, metadata};
+use super::endpoint::{failure, json_body};
+use super::issuer::Found;
+use super::{AnswerError, MintError};
+use crate::config::oauth::origin_of;
+use crate::model::clock::{Clock, Deadline};
+use crate::model::target::Scheme;
+use crate::net::client::Client;
+
+/// What is wrong with an issuer's document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoveryError {
+    /// Not found, not JSON, or without what is needed.
+    #[error("the issuer's metadata is missing or malformed")]
+    Document,
+    /// An endpoint elsewhere.
+    #[error("the issuer's metadata names an endpoint on an origin that config does not")]
+    ForeignEndpoint,
+    /// The document of somebody else.
+    #[error("the metadata is that of another issuer")]
+    OtherIssuer,
+}
+
+impl DiscoveryError {
+    /// The stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Document => "discovery-invalid",
+            Self::ForeignEndpoint => "discovery-foreign-endpoint",
+            Self::OtherIssuer => "discovery-other-issuer",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Document => {
+                "open ISSUER/.well-known/openid-configuration; where there is none, use token_url in place of issuer"
+            }
+            Self::ForeignEndpoint => "if it is meant, name that origin in endpoint_origins",
+            Self::OtherIssuer => {
+                "`issuer` must be what the document says, to the letter, a final slash included"
+            }
+        }
+    }
+}
+
+/// One issuer's document, and what of it is kept.
+pub(super) struct Discovery {
+    issuer: String,
+    url: Uri,
+    origins: Vec<String>,
+    client: Arc<Client>,
+    clock: Arc<dyn Clock>,
+    /// Endpoints are no secret; until then they need no second look.
+    kept: Mutex<Option<(Found, Deadline)>>,
+}
+
+impl Discovery {
+    pub(super) fn new(
+        issuer: String,
+        url: Uri,
+        origins: Vec<String>,
+        client: Arc<Client>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { issuer, url, origins, client, clock, kept: Mutex::default() }
+    }
+
+    pub(super) async fn endpoints(&self) -> Result<Found, MintError> {
+        if let Some((found, until)) = &*self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+            && !until.passed(self.clock.now())
+        {
+            return Ok(found.clone());
+        }
+        let found = self.look().await?;
+        let until = Deadline::after(self.clock.now(), KEPT);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((found.clone(), until));
+        Ok(found)
+    }
+
+    /// An endpoint that is gone, or no longer one, may have moved: the next mint looks again.
+    pub(super) fn doubt(&self, error: &MintError) {
+        let moved = match error {
+            MintError::Unreachable(_) | MintError::Answer(_) => true,
+            MintError::Refused { error, .. } => error.is_none(),
+            _ => false,
+        };
+        if moved {
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// OpenID's place first, which most issuers serve, then RFC 8414's.
+    async fn look(&self) -> Result<Found, MintError> {
+        let path = self.url.path().trim_end_matches('/');
+        let openid = format!("{path}/.well-known/openid-configuration");
+        let oauth = format!("/.well-known/oauth-authorization-server{path}");
+        for place in [openid, oauth] {
+            let mut parts = self.url.clone().into_parts();
+            parts.path_and_query = place.parse().ok();
+            let url = Uri::from_parts(parts).map_err(|_| DiscoveryError::Document)?;
+            let answer = self.client.get(&url).await?;
+            match answer.status.as_u16() {
+                200 => {
+                    let body = json_body(&answer).map_err(DiscoveryError::from)?;
+                    return self.judge(metadata(body).map_err(DiscoveryError::from)?);
+                }
+                404 | 410 => {}
+                _ => return Err(failure(&answer, self.clock.now())),
+            }
+        }
+        Err(DiscoveryError::Document.into())
+    }
+
+    fn judge(&self, document: Metadata) -> Result<Found, MintError> {
+        if document.issuer.as_deref() != Some(&self.issuer) {
+            return Err(DiscoveryError::OtherIssuer.into());
+        }
+        let endpoint = |text: Option<String>| text.map(|text| self.endpoint(&text)).transpose();
+        let token = endpoint(document.token_endpoint)?.ok_or(DiscoveryError::Document)?;
+        Ok(Found {
+            token,
+            revocation: endpoint(document.revocation_endpoint)?,
+            mtls_token: endpoint(document.mtls_token_endpoint)?,
+            mtls_revocation: endpoint(document.mtls_revocation_endpoint)?,
+        })
+    }
+
+    fn endpoint(&self, text: &str) -> Result<Uri, DiscoveryError> {
+        let url: Uri = text.parse().map_err(|_| DiscoveryError::Document)?;
+        let origin = origin_of(&url).ok_or(DiscoveryError::Document)?;
+        let own = origin_of(&self.url).is_some_and(|own| own == origin);
+        let named = self.origins.iter().any(|named| *named == origin.to_string());
+        // The client refuses plain http to anything but loopback once more.
+        let plain = origin.scheme == Scheme::Http && self.url.scheme_str() != Some("http");
+        if plain || !(own || named) {
+            return Err(DiscoveryError::ForeignEndpoint);
+        }
+        Ok(url)
+    }
+}
+
+impl From<DiscoveryError> for MintError {
+    fn from(error: DiscoveryError) -> Self {
+        Self::Discovery(error)
+    }
+}
+
+impl From<AnswerError> for DiscoveryError {
+    fn from(_: AnswerError) -> Self {
+        Self::Document
+    }
+}
+
+/// Endpoints hardly ever move; one that is gone is looked up again at once.
+const KEPT: Duration = Duration::from_secs(3600);

@@ -1,0 +1,157 @@
+//! [`Issuer`]: what the OAuth grants share. Finds the endpoints, authenticates the client, asks, revokes.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::answer::Expect;
+use super::discovery::Discovery;
+use super::endpoint::{Call, Endpoint, Form, basic};
+use super::{MintError, Revoked, either, jws};
+use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
+use crate::model::ask::Ask;
+use crate::model::clock::Clock;
+use crate::model::secret::Secret;
+use crate::model::token::Token;
+use crate::net::client::Client;
+use crate::store;
+
+pub(super) struct Issuer {
+    oauth: Oauth,
+    ttl: Option<Duration>,
+    client: Arc<Client>,
+    clock: Arc<dyn Clock>,
+    discovery: Option<Discovery>,
+}
+
+/// The endpoints of one issuer, each on an origin that config names.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub token: http::Uri,
+    pub revocation: Option<http::Uri>,
+    /// The same for clients that authenticate by certificate (RFC 8705 section 5).
+    pub mtls_token: Option<http::Uri>,
+    pub mtls_revocation: Option<http::Uri>,
+}
+
+impl Issuer {
+    pub(super) fn new(
+        oauth: Oauth,
+        ttl: Option<Duration>,
+        client: Arc<Client>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let discovery = match &oauth.endpoints {
+            Endpoints::Discovered { issuer, url, origins } => Some(Discovery::new(
+                issuer.clone(),
+                url.clone(),
+                origins.clone(),
+                Arc::clone(&client),
+                Arc::clone(&clock),
+            )),
+            Endpoints::Named { .. } => None,
+        };
+        Self { oauth, ttl, client, clock, discovery }
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// What the issuer calls itself: its identifier, else its token endpoint.
+    pub(super) fn audience(&self) -> String {
+        match &self.oauth.endpoints {
+            Endpoints::Discovered { issuer, .. } => issuer.clone(),
+            Endpoints::Named { token, .. } => token.to_string(),
+        }
+    }
+
+    /// Asks for a token with what the grant put into `form`.
+    pub(super) async fn ask(
+        &self,
+        form: Form,
+        wanted: &Ask,
+        expect: Expect<'_>,
+    ) -> Result<Token, MintError> {
+        let found = self.endpoints().await?;
+        let scope = either(&wanted.scope, &self.oauth.scope);
+        let audience = either(&wanted.audience, &self.oauth.audience);
+        let resource = either(&wanted.resource, &self.oauth.resource);
+        let mut form = form.asking(scope, audience, resource);
+        for (name, value) in &self.oauth.params {
+            form = form.text(name, value);
+        }
+        let (client, mtls) = self.client().await?;
+        let url = if mtls { found.mtls_token.unwrap_or(found.token) } else { found.token };
+        let (authorization, form) = self.authenticate(form).await?;
+        let endpoint = Endpoint::new(url, client, Arc::clone(&self.clock));
+        let result = endpoint.ask(Call { authorization, form, scope, ttl: self.ttl, expect }).await;
+        if let (Some(discovery), Err(error)) = (&self.discovery, &result) {
+            discovery.doubt(error);
+        }
+        result
+    }
+
+    /// RFC 7009 section 2.
+    pub(super) async fn revoke(&self, token: &Token) -> Result<Revoked, MintError> {
+        let found = self.endpoints().await?;
+        let (client, mtls) = self.client().await?;
+        let url = match (found.mtls_revocation, found.revocation) {
+            (Some(url), _) if mtls => url,
+            (_, Some(url)) => url,
+            _ => return Ok(Revoked::Unsupported),
+        };
+        let form = Form::empty().secret("token", token.value());
+        let form = form.text("token_type_hint", "access_token");
+        let (authorization, form) = self.authenticate(form).await?;
+        Endpoint::new(url, client, Arc::clone(&self.clock)).revoke(authorization, form).await?;
+        Ok(Revoked::Done)
+    }
+
+    async fn endpoints(&self) -> Result<Found, MintError> {
+        match (&self.oauth.endpoints, &self.discovery) {
+            (Endpoints::Named { token, revocation }, _) => Ok(Found {
+                token: token.clone(),
+                revocation: revocation.clone(),
+                mtls_token: None,
+                mtls_revocation: None,
+            }),
+            (Endpoints::Discovered { .. }, Some(discovery)) => discovery.endpoints().await,
+            (Endpoints::Discovered { .. }, None) => Err(super::DiscoveryError::Document.into()),
+        }
+    }
+
+    /// The client of this credential: with its certificate, where it has one.
+    async fn client(&self) -> Result<(Arc<Client>, bool), MintError> {
+        let ClientAuth::TlsClientAuth(Identity { chain, key }) = &self.oauth.auth else {
+            return Ok((Arc::clone(&self.client), false));
+        };
+        let key = store::read_key_soon(key).await?;
+        let chain = store::read_key_soon(&crate::config::SecretSource::File(chain.clone())).await?;
+        let client = self.client.identified(&chain, jws::tls_key(&key)?)?;
+        Ok((Arc::new(client), true))
+    }
+
+    async fn authenticate(&self, form: Form) -> Result<(Option<Secret>, Form), MintError> {
+        let id = self.oauth.client_id.as_deref().unwrap_or_default();
+        Ok(match &self.oauth.auth {
+            ClientAuth::Basic(secret) => (Some(basic(id, &store::read_soon(secret).await?)), form),
+            ClientAuth::Post(secret) => {
+                let secret = store::read_soon(secret).await?;
+                (None, form.text("client_id", id).secret("client_secret", &secret))
+            }
+            ClientAuth::None if self.oauth.client_id.is_none() => (None, form),
+            ClientAuth::None | ClientAuth::TlsClientAuth(_) => (None, form.text("client_id", id)),
+            ClientAuth::PrivateKeyJwt(key) => {
+                let now = self.clock.now().wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let proof = jws::prove(key, id, &self.audience(), now.as_secs()).await?;
+                let form = form
+                    .text("client_id", id)
+                    .text("client_assertion_type", ASSERTION_TYPE)
+                    .secret("client_assertion", &proof);
+                (None, form)
+            }
+        })
+    }
+}
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
