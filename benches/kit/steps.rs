@@ -164,7 +164,8 @@ fn token_hit() -> Call {
     let credential = CredentialName::new("key");
     let minter: Arc<dyn Minter> = Arc::new(Fixed);
     let broker = Broker::new(clock(), runtime.handle().clone(), Arc::new(|_| {}));
-    let key = SlotKey { client: Client::default().key(), credential };
+    let ask = Arc::default();
+    let key = SlotKey { client: Client::default().key(), credential, ask };
     let slot = broker.slot(&key, &minter).unwrap();
     runtime.block_on(slot.token()).unwrap();
     Box::new(move || {

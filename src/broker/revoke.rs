@@ -137,7 +137,7 @@ impl Shared {
         let count = if result.is_ok() { &all.done } else { &all.failed };
         count.fetch_add(1, Relaxed);
         if let Some(on_revoke) = all.on_revoke.get() {
-            let result = result.as_ref().map(|()| ()).map_err(|error| error);
+            let result = result.as_ref().copied();
             on_revoke(&RevokeReport { key, token, result, attempts });
         }
     }
