@@ -81,11 +81,20 @@ fn token_endpoint(route: &Route, config: &Config) -> Option<String> {
         }
     }
     let (host, path) = GITHUB_APP;
-    if route.names_paths() && route.host.matches(host) && reaches(&Method::POST, path) {
+    if (route.names_paths() || signs(route, config))
+        && route.host.matches(host)
+        && reaches(&Method::POST, path)
+    {
         return Some(format!("https://{host}{path}"));
     }
     let usual = || USUAL.iter().find(|path| reaches(&Method::POST, path));
     route.names_paths().then(usual).flatten().map(|path| (*path).to_owned())
+}
+
+/// Whether the route's token is an assertion signed here, which is what an app's endpoint takes.
+fn signs(route: &Route, config: &Config) -> bool {
+    let Action::Inject(name, _) = &route.action else { return false };
+    config.credentials.get(name).is_some_and(|credential| matches!(credential.grant, Grant::Jwt(_)))
 }
 
 /// Where a grant gets its tokens. Of an issuer that is discovered only the origin is known before it is
@@ -115,7 +124,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("iamcredentials.googleapis.com", "/v1/projects/*/serviceAccounts/*"),
 ];
 
-/// Takes nothing but the assertion of an app, so a whole-host route with a usual token is as good as
+/// Takes nothing but the assertion of an app, so a whole-host route with another token is as good as
 /// one without it.
 const GITHUB_APP: (&str, &str) = ("api.github.com", "/app/installations/*/access_tokens");
 

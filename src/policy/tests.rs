@@ -263,6 +263,17 @@ fn token_endpoints_need_a_word() {
     };
     assert!(github("").is_ok(), "an app's endpoint takes an app's assertion alone");
     assert_eq!(github("path = [\"/app/**\"]").unwrap_err(), ["token-endpoint-routed"]);
+    let app = |rest: &str| {
+        let credential = "[credentials.app]\ngrant = \"jwt\"\nkey = { file = \"app.pem\" }\nalgorithm = \"RS256\"\niss = \"12345\"\n";
+        compile(
+            &(credential.to_owned()
+                + &route("a", "api.github.com", &format!("credential = \"app\"\n{rest}"))),
+        )
+    };
+    assert_eq!(app("").unwrap_err(), ["token-endpoint-routed"], "an app's assertion, to all of it");
+    assert!(app("methods = [\"GET\"]").is_ok());
+    assert!(app("path = [\"/repos/**\"]").is_ok());
+    assert!(app("allow_token_endpoint = true").is_ok());
     let with =
         |rest: &str| compile(&route("a", "gitlab.com", &format!("credential = \"one\"\n{rest}")));
     assert_eq!(with("").unwrap_err(), ["token-endpoint-routed"]);
@@ -278,6 +289,23 @@ fn token_endpoints_need_a_word() {
     };
     assert_eq!(own("").unwrap_err(), ["token-endpoint-routed"], "the config's own token_url");
     assert!(own("path = [\"/v1/**\"]").is_ok());
+    for grant in [
+        "grant = \"jwt-bearer\"\nkey = { file = \"k.pem\" }\nalgorithm = \"ES256\"\niss = \"i\"\nsub = \"s\"\naud = \"a\"",
+        "grant = \"token-exchange\"\nsubject_token = { file = \"/t\" }\nsubject_token_type = \"jwt\"",
+    ] {
+        for (at, path) in [
+            ("token_url = \"https://api.example.com/auth/mint\"", "/auth/**"),
+            ("issuer = \"https://api.example.com\"", "/**"),
+        ] {
+            let credential = format!("[credentials.x]\n{grant}\n{at}\n");
+            let on = |path: &str| {
+                let rest = format!("credential = \"one\"\npath = [{path:?}]");
+                compile(&(credential.clone() + &route("a", "api.example.com", &rest)))
+            };
+            assert_eq!(on(path).unwrap_err(), ["token-endpoint-routed"], "{grant} {at}");
+            assert!(on("/v1/**").is_ok(), "{grant} {at}");
+        }
+    }
     let usual = |path: &str| {
         compile(&route("a", "api.example.com", &format!("credential = \"one\"\npath = [{path:?}]")))
     };
