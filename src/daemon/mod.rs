@@ -94,12 +94,7 @@ async fn run(options: Options) -> Result<(), Error> {
     Preshared::read(&config)?.share(&sessions);
     state.restore(&sessions);
     let last_mints = Arc::new(LastMints::default());
-    let broker = Broker::new(
-        Arc::clone(&clock),
-        tokio::runtime::Handle::current(),
-        on_mint(&audit, &last_mints),
-    )
-    .telling(on_revoke(&audit));
+    let broker = broker(&clock, &audit, &last_mints);
     let (drain, draining) = watch::channel(false);
     world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
@@ -188,6 +183,12 @@ async fn until_stopped(daemon: &Arc<Daemon>, mut signals: Signals, idle_exit: Op
             }
         }
     }
+}
+
+/// Mints on this thread's runtime.
+fn broker(clock: &Arc<dyn Clock>, audit: &Arc<Audit>, last_mints: &Arc<LastMints>) -> Broker {
+    let runtime = tokio::runtime::Handle::current();
+    Broker::new(Arc::clone(clock), runtime, on_mint(audit, last_mints)).telling(on_revoke(audit))
 }
 
 /// Every mint is in the audit before its token serves.
