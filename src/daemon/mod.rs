@@ -58,7 +58,7 @@ pub struct Options {
 /// How long the end waits for issuers to take tokens back.
 const REVOKE: Duration = Duration::from_secs(3);
 
-/// Runs until SIGTERM, SIGINT or the idle exit, then drains. Blocks.
+/// Runs until SIGTERM, SIGINT or the idle exit, then drains; a second signal cuts that short. Blocks.
 pub fn serve(options: Options) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,12 +66,15 @@ pub fn serve(options: Options) -> Result<(), Error> {
         .map_err(Error::Runtime)?;
     // Drawn early: the first use of the generator costs milliseconds.
     let _ = crate::model::id::random_bytes();
-    runtime.block_on(run(options))
+    let ended = runtime.block_on(run(options));
+    // Workers that were told to stop at once are not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(options: Options) -> Result<(), Error> {
     let started = Instant::now();
-    let signals = Signals::listen().map_err(Error::Signals)?;
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
     let config = options.config;
     let state = StateDir::open(&config.state_dir)?;
     workers::raise_descriptor_limit();
@@ -135,12 +138,12 @@ async fn run(options: Options) -> Result<(), Error> {
         tracing::info!("listening on unix:{}", socket.path().display());
     }
     let watching = tokio::spawn(changes::run(Arc::clone(&daemon)));
-    until_stopped(&daemon, signals, options.idle_exit).await;
+    until_stopped(&daemon, &mut signals, options.idle_exit).await;
     watching.abort();
     tracing::info!("stopping: no new connections, open ones are drained");
     drain.send_replace(true);
     drop((listeners, sockets));
-    threads.join().await;
+    signals.unless_stopped(threads.join()).await;
     serving.abort();
     daemon.save_sessions();
     // Nobody after us knows these tokens. An issuer that is down holds nobody up.
@@ -167,10 +170,20 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Waits, unless somebody says stop once more.
+    async fn unless_stopped(&mut self, drained: impl Future<Output = ()>) {
+        tokio::select! {
+            () = drained => return,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::warn!("stopping at once: what is open is cut");
+    }
 }
 
 /// Signals, the ticker and the idle exit, until one of them says stop.
-async fn until_stopped(daemon: &Arc<Daemon>, mut signals: Signals, idle_exit: Option<Duration>) {
+async fn until_stopped(daemon: &Arc<Daemon>, signals: &mut Signals, idle_exit: Option<Duration>) {
     let mut ticks = std::pin::pin!(ticker::run(Arc::clone(daemon), idle_exit));
     loop {
         tokio::select! {

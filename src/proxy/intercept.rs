@@ -41,7 +41,11 @@ pub(super) async fn intercept<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match timeout(HANDSHAKE_TIMEOUT, io.speaks()).await {
+    let speaks = tokio::select! {
+        speaks = timeout(HANDSHAKE_TIMEOUT, io.speaks()) => speaks,
+        () = connection.worker.proxy.draining() => return Ok(()),
+    };
+    match speaks {
         Ok(Ok(Speaks::Tls)) => {}
         Ok(Ok(Speaks::Other)) => return Err(Reason::TlsRequired),
         // Connections opened ahead and never used are no incident.

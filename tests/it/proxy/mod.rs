@@ -4,6 +4,7 @@ mod admission;
 mod audit_chain;
 mod audit_unavailable;
 mod broker;
+mod drain;
 mod framing;
 mod guard;
 mod hpack;
