@@ -9,7 +9,7 @@ mod git;
 mod git_large;
 mod git_peer;
 mod matrix;
-mod provider;
+pub mod provider;
 mod run;
 mod scene;
 mod tool;

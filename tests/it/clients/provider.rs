@@ -34,9 +34,7 @@ pub struct Provider {
     pub verifier: Verifier,
     /// One line for every token issued.
     pub issued: Arc<Log<Value>>,
-    _child: Child,
-    _stdin: ChildStdin,
-    _reader: Background,
+    _launched: Launched,
 }
 
 impl Provider {
@@ -48,11 +46,35 @@ impl Provider {
                 json!({ "id": c.id, "secret": c.secret, "auth": c.auth, "audience": c.audience })
             })
             .collect();
+        let launched = Launched::start(&json!({ "ttl": ttl, "clients": clients })).await;
+        let issuer = launched.issuer.clone();
+        Self {
+            token_url: format!("{issuer}/token"),
+            verifier: Verifier { keys: Arc::new(keys(&issuer).await), issuer },
+            issued: Arc::clone(&launched.issued),
+            _launched: launched,
+        }
+    }
+}
+
+/// The provider's process; it ends with this value.
+pub struct Launched {
+    pub issuer: String,
+    /// One line for every token issued.
+    pub issued: Arc<Log<Value>>,
+    _child: Child,
+    _stdin: ChildStdin,
+    _reader: Background,
+}
+
+impl Launched {
+    /// Starts it with what `server.mjs` takes as `OIDC_PEER`.
+    pub async fn start(peer_config: &Value) -> Self {
         let mut child = Command::new(peer("npm/node"))
             .arg(tests_file("peers/oidc-provider/server.mjs"))
             .env_clear()
             .env("OIDC_MODULES", peer("npm/node_modules"))
-            .env("OIDC_PEER", json!({ "ttl": ttl, "clients": clients }).to_string())
+            .env("OIDC_PEER", peer_config.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -66,18 +88,12 @@ impl Provider {
         let log = Arc::clone(&issued);
         let reader = Background::run(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                log.push(serde_json::from_str(&line).unwrap());
+                // It prints notices of its own beside ours.
+                serde_json::from_str(&line).into_iter().for_each(|line| log.push(line));
             }
         });
         let issuer = ready["issuer"].as_str().unwrap().to_owned();
-        Self {
-            token_url: ready["token_url"].as_str().unwrap().to_owned(),
-            verifier: Verifier { keys: Arc::new(keys(&issuer).await), issuer },
-            issued,
-            _child: child,
-            _stdin: stdin,
-            _reader: reader,
-        }
+        Self { issuer, issued, _child: child, _stdin: stdin, _reader: reader }
     }
 }
 

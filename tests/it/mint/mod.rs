@@ -7,6 +7,7 @@ mod http;
 mod jwt;
 mod jwt_bearer;
 mod placement;
+mod provider;
 mod static_key;
 mod token_exchange;
 

@@ -2,8 +2,9 @@
 //
 // Environment:
 //   OIDC_MODULES  the node_modules folder that holds oidc-provider
-//   OIDC_PEER     JSON: { "ttl": seconds, "clients": [{ "id", "secret", "auth", "audience" }] } where `auth` is
-//                 "client_secret_basic" or "client_secret_post" and `audience` the API its tokens are for
+//   OIDC_PEER     JSON: { "ttl": seconds, "clients": [{ "id", "secret", "auth", "audience", "more" }], "tls" } where
+//                 `auth` is a token endpoint's method, `audience` the API its tokens are for (absent: they are
+//                 opaque), `more` further metadata, and `tls` { cert, key, client_ca } in PEM makes it https
 //
 // Stdout, one JSON object a line: first { event: "ready", issuer, token_url, jwks_uri }, then
 // { event: "token", client, audience, jti } for each token issued. Never a secret or a token.
@@ -11,25 +12,34 @@
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { pathToFileURL } from 'node:url';
 
 const entry = `${process.env.OIDC_MODULES}/oidc-provider/lib/index.js`;
-const { default: Provider } = await import(pathToFileURL(entry).href);
-const { ttl, clients } = JSON.parse(process.env.OIDC_PEER);
+const { default: Provider, errors } = await import(pathToFileURL(entry).href);
+const { ttl, clients, tls } = JSON.parse(process.env.OIDC_PEER);
 
-// The API a client is registered for is the default resource: config has no `resource` key yet.
+// The API a client is registered for is the default resource.
 const audiences = new Map(clients.map(({ id, audience }) => [id, audience]));
 const scope = 'orders:read orders:write repo';
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
-const server = createServer();
+const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
+
+const server = tls
+  ? createTlsServer({
+    cert: tls.cert, key: tls.key, ca: tls.client_ca, requestCert: true, rejectUnauthorized: false,
+  })
+  : createServer();
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+const { port } = server.address();
+const issuer = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
 
 const provider = new Provider(issuer, {
   adapter: Memory(),
-  clients: clients.map(({ id, secret, auth }) => ({
+  clients: clients.map(({ id, secret, auth, more }) => ({
     client_id: id,
     client_secret: secret,
     token_endpoint_auth_method: auth,
@@ -38,15 +48,27 @@ const provider = new Provider(issuer, {
     redirect_uris: [],
     response_types: [],
     scope,
+    ...more,
   })),
   cookies: { keys: [randomBytes(32).toString('base64url')] },
   jwks: { keys: [signingKey()] },
+  clientAuthMethods: [
+    'client_secret_basic', 'client_secret_post', 'private_key_jwt', ...(tls ? ['tls_client_auth'] : []),
+  ],
   scopes: scope.split(' '),
   ttl: { ClientCredentials: ttl },
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
-    introspection: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    mTLS: {
+      enabled: Boolean(tls),
+      tlsClientAuth: true,
+      getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
+      certificateAuthorized: (ctx) => ctx.socket.authorized,
+      certificateSubjectMatches: (ctx, _property, expected) =>
+        ctx.socket.getPeerCertificate().subject?.CN === expected,
+    },
     resourceIndicators: {
       enabled: true,
       defaultResource: (_ctx, client) => audiences.get(client.clientId),
@@ -61,6 +83,22 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
   },
 });
+// RFC 8693 is not built in: subject tokens are those that it gave out itself.
+provider.registerGrantType(exchange, async (ctx) => {
+  const { params, client } = ctx.oidc;
+  const subject = await provider.ClientCredentials.find(params.subject_token);
+  if (!subject?.isValid || params.subject_token_type !== accessToken) {
+    throw new errors.InvalidGrant('the subject token is not good');
+  }
+  const token = new provider.ClientCredentials({ client, scope: params.scope });
+  ctx.body = {
+    access_token: await token.save(),
+    issued_token_type: accessToken,
+    token_type: 'Bearer',
+    expires_in: token.expiration,
+    scope: params.scope,
+  };
+}, ['subject_token', 'subject_token_type', 'requested_token_type', 'scope', 'audience']);
 provider.on('client_credentials.issued', (token) =>
   say({ event: 'token', client: token.clientId, audience: token.aud, jti: token.jti }));
 provider.on('server_error', (_ctx, error) => console.error(error));
