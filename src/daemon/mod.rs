@@ -38,7 +38,7 @@ use crate::config::{Config, Trigger};
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::net::shares::Shares;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Stop};
 use crate::telemetry::metrics::Metrics;
 use control::{Daemon, Handle};
 use last_mints::LastMints;
@@ -57,6 +57,9 @@ pub struct Options {
 
 /// How long the end waits for issuers to take tokens back.
 const REVOKE: Duration = Duration::from_secs(3);
+
+/// How long workers may take to cut what is open, and to write down that they did.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM, SIGINT or the idle exit, then drains; a second signal cuts that short. Blocks.
 pub fn serve(options: Options) -> Result<(), Error> {
@@ -98,7 +101,7 @@ async fn run(options: Options) -> Result<(), Error> {
     state.restore(&sessions);
     let last_mints = Arc::new(LastMints::default());
     let broker = broker(&clock, &audit, &last_mints);
-    let (drain, draining) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stop::No);
     world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
     let max_connections = workers::Descriptors::split().clients;
@@ -108,7 +111,7 @@ async fn run(options: Options) -> Result<(), Error> {
         broker: Arc::new(broker),
         audit: Arc::clone(&audit),
         clock,
-        drain: draining,
+        stop: stopping,
         connections: AtomicUsize::new(0),
         max_connections,
         shares: Shares::new(max_connections),
@@ -141,9 +144,9 @@ async fn run(options: Options) -> Result<(), Error> {
     until_stopped(&daemon, &mut signals, options.idle_exit).await;
     watching.abort();
     tracing::info!("stopping: no new connections, open ones are drained");
-    drain.send_replace(true);
+    stop.send_replace(Stop::Drain);
     drop((listeners, sockets));
-    signals.unless_stopped(threads.join()).await;
+    signals.unless_stopped(threads.join(), &stop).await;
     serving.abort();
     daemon.save_sessions();
     // Nobody after us knows these tokens. An issuer that is down holds nobody up.
@@ -171,14 +174,21 @@ impl Signals {
         })
     }
 
-    /// Waits, unless somebody says stop once more.
-    async fn unless_stopped(&mut self, drained: impl Future<Output = ()>) {
+    /// Waits; when somebody says stop once more, only for what is cut to be written down.
+    async fn unless_stopped(
+        &mut self,
+        drained: impl Future<Output = ()>,
+        stop: &watch::Sender<Stop>,
+    ) {
+        let mut drained = std::pin::pin!(drained);
         tokio::select! {
-            () = drained => return,
+            () = drained.as_mut() => return,
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
         tracing::warn!("stopping at once: what is open is cut");
+        stop.send_replace(Stop::Now);
+        tokio::time::timeout(LAST_RECORDS, drained).await.ok();
     }
 }
 

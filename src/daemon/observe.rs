@@ -13,7 +13,7 @@ use crate::admin::observe::{self, Probe};
 use crate::broker::Broker;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Stop};
 use crate::telemetry::metrics::{Gauges, Metrics};
 
 /// Answers for the daemon, from before it is ready to its end.
@@ -80,7 +80,7 @@ impl Probe for Observer {
         if authority.ends() <= proxy.clock.now().wall {
             failing.push("ca");
         }
-        if *proxy.drain.borrow() {
+        if *proxy.stop.borrow() != Stop::No {
             failing.push("stopping");
         }
         failing
@@ -88,7 +88,7 @@ impl Probe for Observer {
 
     async fn silent(&self) -> Vec<String> {
         let Some(Running { proxy, pulse }) = self.running.get() else { return Vec::new() };
-        let stopping = *proxy.drain.borrow();
+        let stopping = *proxy.stop.borrow() != Stop::No;
         pulse.silent(stopping).await
     }
 }

@@ -86,6 +86,17 @@ pub struct World {
     pub generation: u64,
 }
 
+/// Whether the daemon stops, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// It runs.
+    No,
+    /// Nothing new is taken; what is open may end.
+    Drain,
+    /// What is open is cut.
+    Now,
+}
+
 /// What all workers share.
 pub struct Proxy {
     /// The current snapshot; a request loads it once.
@@ -98,8 +109,8 @@ pub struct Proxy {
     pub audit: Arc<Audit>,
     /// The present.
     pub clock: Arc<dyn Clock>,
-    /// Turns true when the daemon stops.
-    pub drain: watch::Receiver<bool>,
+    /// Whether the daemon stops.
+    pub stop: watch::Receiver<Stop>,
     /// Connections open now.
     pub connections: AtomicUsize,
     /// Connections that may be open at once.
@@ -124,9 +135,18 @@ impl Proxy {
 
     /// Resolves when the daemon stops.
     pub async fn draining(&self) {
-        let mut drain = self.drain.clone();
+        self.stopping(Stop::Drain).await;
+    }
+
+    /// Resolves when nothing more is waited for.
+    pub async fn cut(&self) {
+        self.stopping(Stop::Now).await;
+    }
+
+    async fn stopping(&self, stop: Stop) {
+        let mut now = self.stop.clone();
         // A sender that is gone means that the daemon is gone as well.
-        let _ = drain.wait_for(|draining| *draining).await;
+        let _ = now.wait_for(|now| *now >= stop).await;
     }
 }
 

@@ -89,7 +89,11 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
     }
     drop(listener);
     let drained = async { while open.join_next().await.is_some() {} };
-    if timeout(DRAIN, drained).await.is_err() {
+    let drained = tokio::select! {
+        drained = timeout(DRAIN, drained) => drained.is_ok(),
+        () = worker.proxy.cut() => false,
+    };
+    if !drained {
         tracing::warn!("connections were still open at the end of the drain");
     }
 }

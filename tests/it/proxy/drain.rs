@@ -1,15 +1,21 @@
 //! The end of a daemon: what is idle is closed at once, what is under way comes to its end, and who cannot
 //! wait says so twice.
 
+use std::time::{Duration, Instant};
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::harness::api::Answer;
 use crate::harness::caller::Caller;
 use crate::harness::client::connect;
 use crate::harness::pair::{ALL, Pair};
-use crate::harness::soon;
-use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::stage::{EVIL, ORDERS, Stage, Tunnel};
 use crate::harness::upstream::Protocol;
+use crate::harness::{Gate, soon};
+
+/// Far less than a drain may take.
+const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// The daemon would wait longer for them than the test waits for the daemon.
 #[tokio::test]
@@ -28,10 +34,10 @@ async fn idle_connections_do_not_hold_it_up() {
         let silent = TcpStream::connect(stage.proxy_addr()).await.unwrap();
         let (_, tunnel) = connect(stage.proxy_addr(), &format!("{ORDERS}:443")).await;
         stage.running().unwrap().sigterm();
-        let told = std::time::Instant::now();
+        let told = Instant::now();
         assert_eq!(stage.running_mut().ended().await, Some(0), "{protocol:?}");
         // The shortest time that any of them is waited for otherwise is 10 s.
-        assert!(told.elapsed() < std::time::Duration::from_secs(8), "{:?}", told.elapsed());
+        assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
         drop((idle, silent, tunnel));
     }
 }
@@ -61,22 +67,65 @@ async fn what_is_under_way_comes_to_its_end() {
     }
 }
 
-/// An answer without an end gets its time, unless the signal comes again.
-#[tokio::test]
-async fn a_second_signal_cuts_it_short() {
-    let mut stage = Stage::valetkey().await;
-    let gate = crate::harness::Gate::closed();
-    let inner = gate.clone();
-    stage.orders.answer(move |_| crate::harness::api::Answer::ok("first ").then(&inner, "second"));
+/// A tunnel in which an answer has begun that never ends.
+async fn unfinished(stage: &Stage) -> Tunnel {
+    let never = Gate::closed();
+    stage.orders.answer(move |_| Answer::ok("first ").then(&never, "second"));
     let mut tunnel = stage.tunnel(ORDERS).await.unwrap();
     let request = format!("GET /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n");
     tunnel.stream.write_all(request.as_bytes()).await.unwrap();
     soon("the first half", tunnel.until(b"first ")).await.unwrap();
-    let running = stage.running().unwrap();
-    running.sigterm();
-    running.says("open ones are drained").await;
-    running.sigterm();
-    running.says("stopping at once").await;
+    tunnel
+}
+
+/// Who is impatient says so twice: what is open is cut, and each request still has its outcome.
+#[tokio::test]
+async fn a_second_signal_cuts() {
+    let mut stage = Stage::valetkey().await;
+    let mut tunnel = unfinished(&stage).await;
+    let (answer, mut opaque) = connect(stage.proxy_addr(), &format!("{EVIL}:443")).await;
+    assert_eq!(answer.status(), 200);
+    stage.control().await.unwrap();
+    let since = Instant::now();
+    stage.running().unwrap().sigterm();
+    stage.running().unwrap().says("stopping").await.unwrap();
+    let quiet = Duration::from_millis(500);
+    assert!(tokio::time::timeout(quiet, tunnel.more()).await.is_err(), "one signal waits");
+    stage.running().unwrap().sigterm();
+    soon("the end of the answer", tunnel.rest()).await;
+    soon("the end of the tunnel", opaque.rest()).await;
     assert_eq!(stage.running_mut().ended().await, Some(0));
-    drop(gate);
+    assert!(since.elapsed() < AT_ONCE, "{:?}", since.elapsed());
+    let audit = stage.running().unwrap().audit();
+    let count = |event: &str| audit.iter().filter(|r| r["event"] == event).count();
+    assert_eq!(count("decision"), count("outcome"), "{audit:#?}");
+    let verified = stage.running().unwrap().home.run(&["audit", "verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// One signal: tunnels end with the drain, and so does an answer that never would.
+#[tokio::test]
+#[ignore = "needs real peers: run tests/run"]
+async fn the_drain_ends() {
+    let mut stage = Stage::valetkey().await;
+    let mut tunnel = unfinished(&stage).await;
+    let (answer, mut opaque) = connect(stage.proxy_addr(), &format!("{EVIL}:443")).await;
+    assert_eq!(answer.status(), 200);
+    let since = Instant::now();
+    stage.running().unwrap().sigterm();
+    let most = Duration::from_secs(32);
+    let ended = async {
+        opaque.rest().await;
+        let first = since.elapsed();
+        tunnel.rest().await;
+        (first, since.elapsed())
+    };
+    let (tunnel, answer) = tokio::time::timeout(most, ended).await.expect("the end of the drain");
+    assert_eq!(stage.running_mut().ended().await, Some(0));
+    println!("the tunnel ended after {tunnel:?}, the answer after {answer:?}");
+    assert!(tunnel > Duration::from_secs(20) && since.elapsed() < Duration::from_secs(30));
+    let audit = stage.running().unwrap().audit();
+    let outcomes = audit.iter().filter(|r| r["event"] == "outcome");
+    let codes: Vec<_> = outcomes.map(|r| r["code"].as_str().unwrap_or("none")).collect();
+    assert!(codes.contains(&"shutting-down"), "{codes:?}");
 }
