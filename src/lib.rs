@@ -34,7 +34,7 @@
 //! |---|---|
 //! | 7 | [`cli`]: what a person touches |
 //! | 6 | [`daemon`]: wiring; the only place that knows everyone |
-//! | 5 | [`proxy`]: the data plane. [`admin`]: looking in |
+//! | 5 | [`proxy`]: the data plane. [`admin`]: looking in. [`adapter`]: the same decisions in other proxies (cargo features) |
 //! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer |
 //! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
 //! | 2 | [`net`], [`store`], [`telemetry`] |
@@ -56,6 +56,7 @@
 //! | worker-N, one a core | a current-thread runtime: accept, TLS, requests, its own upstream pool |
 //! | blocking pool | DNS, reading secrets, the audit's sync |
 
+pub mod adapter;
 pub mod admin;
 pub mod audit;
 pub mod broker;

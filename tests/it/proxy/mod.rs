@@ -1,5 +1,7 @@
 //! The data plane from the outside: what goes in, what comes out, what is written down.
 
+#[cfg(feature = "hudsucker")]
+mod adapter;
 mod admission;
 mod audit_chain;
 mod audit_unavailable;
