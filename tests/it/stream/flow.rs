@@ -267,25 +267,28 @@ async fn a_long_event_stream_lives() {
         .ok()
         .and_then(|v| v.parse().ok())
         .unwrap_or(0.05);
-    for (client, upstream) in
-        [(Protocol::Http1, Protocol::Http1), (Protocol::Http2, Protocol::Http2)]
-    {
-        let mut pair = Pair::between(client, upstream).await;
-        let mut call = Caller::open(&pair.stage, HOST, client).await.get("/events").await;
-        let mut up = pair.upstream.next().await;
-        up.head(200, &[("content-type", "text/event-stream")]).await;
-        assert_eq!(call.head().await.status, 200);
-        let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
-        let end = std::time::Instant::now() + std::time::Duration::from_secs_f64(minutes * 60.0);
-        let mut events = 0;
-        while std::time::Instant::now() < end {
-            ticks.tick().await;
-            assert!(up.send(b"data: tick\n\n").await, "cut after {events} events");
-            assert_eq!(call.exactly(12).await, b"data: tick\n\n");
-            events += 1;
-        }
-        println!("{client:?} to {upstream:?}: {events} events in {minutes} minutes");
-        up.end().await;
-        assert_eq!(call.receive().await, Piece::End(vec![]));
+    tokio::join!(
+        long_stream(Protocol::Http1, Protocol::Http1, minutes),
+        long_stream(Protocol::Http2, Protocol::Http2, minutes)
+    );
+}
+
+async fn long_stream(client: Protocol, upstream: Protocol, minutes: f64) {
+    let mut pair = Pair::between(client, upstream).await;
+    let mut call = Caller::open(&pair.stage, HOST, client).await.get("/events").await;
+    let mut up = pair.upstream.next().await;
+    up.head(200, &[("content-type", "text/event-stream")]).await;
+    assert_eq!(call.head().await.status, 200);
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs_f64(minutes * 60.0);
+    let mut events = 0;
+    while std::time::Instant::now() < end {
+        ticks.tick().await;
+        assert!(up.send(b"data: tick\n\n").await, "cut after {events} events");
+        assert_eq!(call.exactly(12).await, b"data: tick\n\n");
+        events += 1;
     }
+    println!("{client:?} to {upstream:?}: {events} events in {minutes} minutes");
+    up.end().await;
+    assert_eq!(call.receive().await, Piece::End(vec![]));
 }
