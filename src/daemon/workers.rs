@@ -23,7 +23,7 @@ const BACKLOG: i32 = 1024;
 /// Who asks for a thread's pulse at once; a thread with more of them waiting does not answer.
 const WAITING: usize = 32;
 /// Descriptors kept for the audit, the admin socket, scrapers (16) and the rest of the process.
-const FIXED: u64 = 48;
+const FIXED: u64 = 32;
 /// Those of one worker: its runtime, its copies of the listeners, a question to the kernel.
 const PER_WORKER: u64 = 6;
 
@@ -224,12 +224,12 @@ mod tests {
 
     #[test]
     fn descriptors_are_never_given_out_twice() {
-        for (all, workers) in [(128, 2), (256, 8), (1024, 64), (1 << 20, 2)] {
+        for (all, workers) in [(64, 2), (128, 2), (256, 8), (1024, 64), (1 << 20, 2)] {
             let split = Descriptors::of(all, workers);
             let given = split.clients + split.upstreams + split.issuers;
             let fixed = (FIXED + PER_WORKER * workers) as usize;
             assert!(given + fixed <= all as usize, "{all}: {split:?}");
-            assert!(split.clients >= 16, "{all}: {split:?}");
+            assert!(split.clients >= 8, "{all}: {split:?}");
         }
         assert_eq!(Descriptors::of(8, 2).clients, 1, "too few to keep the rest: still tried");
     }
