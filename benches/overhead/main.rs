@@ -1,0 +1,343 @@
+//! What Valetkey adds, beside everything else that a user could put in its place.
+//!
+//! `cargo bench --features bench-peers --bench overhead`; `benches/README.md` says what the figures mean.
+//! Everything is on loopback. `-- --help` lists the options.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    unreachable_pub,
+    dead_code,
+    missing_docs,
+    reason = "a bench that cannot go on panics and says why"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "programs that are not ours tell their start and end by no event"
+)]
+
+mod kernel;
+#[path = "../kit/mod.rs"]
+mod kit;
+mod peers;
+mod report;
+mod scenarios;
+#[path = "../../src/cli/bench/svg.rs"]
+mod svg;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kit::client::Client;
+use kit::valetkey::Home;
+use kit::{HOST, api, count};
+use peers::{Kind, Peer, Stage};
+use report::{Cell, Mode, Results, Row};
+use scenarios::Scenario;
+
+const HELP: &str = "\
+overhead: Valetkey beside its peers, on loopback
+  --seconds N       of each measurement (2)
+  --rounds N        interleaved; medians are reported (5)
+  --only LIST       rows: direct,tunnel,hyper,hudsucker,hudsucker-adapter,valetkey,mitmproxy,squid,envoy
+  --quick           a look: 0.3 s, 2 rounds, fewer scenarios
+  --no-instructions do not count instructions with valgrind
+  --install-peers   install mitmproxy and Envoy (PyPI) and squid-openssl (apt) first
+  --out DIR         tables, JSON and pictures (target/overhead/last)";
+
+struct Options {
+    length: Duration,
+    rounds: usize,
+    kinds: Vec<Kind>,
+    quick: bool,
+    instructions: bool,
+    install: bool,
+    out: PathBuf,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--peer") {
+        let [name, api, folder] = &arguments[at + 1..at + 4] else { panic!("--peer NAME API DIR") };
+        return peers::serve(name, api, Path::new(folder));
+    }
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    if has("--help") {
+        println!("{HELP}");
+        return;
+    }
+    let value = |name: &str| arguments.iter().skip_while(|a| *a != name).nth(1);
+    let quick = has("--quick");
+    let seconds: f64 = value("--seconds")
+        .map_or(if quick { 0.3 } else { 2.0 }, |v| v.parse().expect("--seconds N"));
+    let rounds =
+        value("--rounds").map_or(if quick { 2 } else { 5 }, |v| v.parse().expect("--rounds N"));
+    let only = value("--only").map(|list| list.split(',').collect::<Vec<_>>());
+    let named = |kind: &Kind| only.as_ref().is_none_or(|list| list.contains(&kind.name()));
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/overhead");
+    let options = Options {
+        length: Duration::from_secs_f64(seconds.clamp(0.05, 60.0)),
+        rounds,
+        kinds: peers::ALL.into_iter().filter(named).collect(),
+        quick,
+        instructions: !has("--no-instructions"),
+        install: has("--install-peers"),
+        out: value("--out").map_or_else(|| target.join("last"), PathBuf::from),
+    };
+    bench(&options, &target.join("peers"));
+}
+
+fn bench(options: &Options, installed: &Path) {
+    let mut results = Results {
+        machine: kernel::machine(),
+        options: format!(
+            "medians of {} interleaved rounds of {:?} each; answers of 200 bytes unless said otherwise",
+            options.rounds, options.length
+        ),
+        ..Results::default()
+    };
+    if options.install {
+        peers::foreign::install(installed);
+    }
+    let files = kernel::raise_files();
+    for mode in [Mode::OneCpu, Mode::Free] {
+        let before = (mode == Mode::OneCpu).then(kernel::pin);
+        // Made after pinning: threads and processes inherit it.
+        let api = api::start();
+        let home = Home::new(&api);
+        peers::pki::write(home.path());
+        let stage = Stage { api, home, installed: installed.to_owned() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        rounds(&runtime, mode, options, files, &stage, &mut results);
+        if let Some(before) = before {
+            kernel::unpin(&before);
+        } else {
+            if options.instructions {
+                instructions(&runtime, options, &stage, &mut results);
+            }
+            if options.kinds.contains(&Kind::Valetkey) {
+                commands(&stage, options, &mut results);
+            }
+        }
+    }
+    std::fs::create_dir_all(&options.out).unwrap();
+    let text = results.markdown();
+    let json = serde_json::to_string_pretty(&results.json()).unwrap();
+    std::fs::write(options.out.join("overhead.md"), &text).unwrap();
+    std::fs::write(options.out.join("overhead.json"), json + "\n").unwrap();
+    results.draw(&options.out).unwrap();
+    println!("{text}\nwritten to {}", options.out.display());
+}
+
+fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
+    let kept = |connections, size| Scenario::Kept { connections, size };
+    let mut all = vec![kept(1, 200), kept(64, 200), Scenario::Fresh { resumed: false }];
+    if mode == Mode::OneCpu && !options.quick {
+        all.extend([kept(1, 4 << 10), kept(1, 64 << 10), kept(1, 1 << 20)]);
+    }
+    if mode == Mode::Free {
+        if !options.quick {
+            all.extend([kept(4, 200), kept(16, 200), kept(256, 200)]);
+        }
+        all.extend([kept(4, 1 << 20), Scenario::Fresh { resumed: true }, Scenario::NewHost]);
+        all.push(Scenario::Http2 { streams: 64 });
+        let idle = if options.quick { vec![100] } else { vec![1_000, 5_000] };
+        // Two ends of each are in this process.
+        all.extend(
+            idle.into_iter()
+                .filter(|n| 2 * n + 500 < files)
+                .map(|n| Scenario::Idle { connections: n as usize }),
+        );
+        all.push(Scenario::First);
+    }
+    all
+}
+
+/// Whether it answers, and only to the real key.
+fn check(runtime: &tokio::runtime::Runtime, peer: &Peer) -> Result<(), String> {
+    runtime.block_on(async {
+        let road = peer.road(&["http/1.1"], false);
+        let once = async {
+            Client::connect(&road, HOST, 200)
+                .await
+                .map_err(|error| error.to_string())?
+                .get()
+                .await
+                .map_err(|e| e.to_string())
+        };
+        let patience = Duration::from_secs(15);
+        tokio::time::timeout(patience, once).await.map_err(|_| "no answer in 15 s".to_owned())?
+    })
+}
+
+fn rounds(
+    runtime: &tokio::runtime::Runtime,
+    mode: Mode,
+    options: &Options,
+    files: u64,
+    stage: &Stage,
+    results: &mut Results,
+) {
+    let mut running: Vec<(Kind, Result<Peer, String>)> = Vec::new();
+    for kind in &options.kinds {
+        eprintln!("overhead: {}: starting {}", mode.title(), kind.name());
+        let peer = Peer::start(*kind, stage, &[]);
+        let idle_kib = peer.as_ref().ok().and_then(Peer::pid).map(kernel::rss);
+        let started =
+            peer.as_ref().ok().filter(|peer| peer.pid().is_some()).map(|peer| peer.started);
+        let peer = peer.and_then(|peer| {
+            check(runtime, &peer).map_err(|why| format!("answers wrongly: {why}"))?;
+            Ok(peer)
+        });
+        if let Err(why) = &peer {
+            eprintln!("overhead: {}: {why}", kind.name());
+        }
+        results.rows.push(Row { mode, kind: *kind, started, idle_kib });
+        running.push((*kind, peer));
+    }
+    for scenario in scenarios(mode, options, files) {
+        eprintln!("overhead: {}: {}", mode.title(), scenario.title());
+        let mut cells: Vec<Cell> = running
+            .iter()
+            .map(|(kind, peer)| Cell {
+                mode,
+                scenario,
+                kind: *kind,
+                rounds: Vec::new(),
+                latencies: Vec::new(),
+                problem: peer.as_ref().err().cloned(),
+            })
+            .collect();
+        // Memory does not come back: once is what can be measured.
+        let once = matches!(scenario, Scenario::Idle { .. });
+        for round in 0..if once { 1 } else { options.rounds } {
+            for ((kind, peer), cell) in running.iter().zip(&mut cells) {
+                let Ok(peer) = peer else { continue };
+                if cell.problem.is_some()
+                    || matches!(scenario, Scenario::Idle { .. } if *kind == Kind::Direct)
+                {
+                    continue;
+                }
+                let measured = match scenario {
+                    Scenario::First if *kind != Kind::Direct => {
+                        again(runtime, *kind, stage, options.length)
+                    }
+                    _ => runtime.block_on(scenario.measure(peer, options.length, round)),
+                };
+                match measured {
+                    Ok((figures, latencies)) => {
+                        cell.rounds.push(figures);
+                        cell.latencies.extend(latencies);
+                    }
+                    Err(error) => cell.problem = Some(format!("failed: {error}")),
+                }
+            }
+        }
+        results.cells.extend(cells);
+    }
+}
+
+/// The first request needs a process that had none. Valetkey's state directory takes one daemon at a time: it
+/// gets a home of its own.
+fn again(
+    runtime: &tokio::runtime::Runtime,
+    kind: Kind,
+    stage: &Stage,
+    length: Duration,
+) -> std::io::Result<(scenarios::Figures, Vec<Duration>)> {
+    let home = Home::new(&stage.api);
+    peers::pki::write(home.path());
+    let fresh = Stage { api: stage.api.clone(), home, installed: stage.installed.clone() };
+    let peer = Peer::start(kind, &fresh, &[]).map_err(std::io::Error::other)?;
+    runtime.block_on(Scenario::First.measure(&peer, length, 0))
+}
+
+/// User instructions for each small request, by valgrind, of what we can start under it.
+fn instructions(
+    runtime: &tokio::runtime::Runtime,
+    options: &Options,
+    stage: &Stage,
+    results: &mut Results,
+) {
+    if !count::available() {
+        eprintln!("overhead: valgrind is not installed: no instructions are counted");
+        return;
+    }
+    for kind in &options.kinds {
+        if matches!(kind, Kind::Direct | Kind::Mitmproxy | Kind::Squid | Kind::Envoy) {
+            continue;
+        }
+        eprintln!("overhead: counting instructions of {}", kind.name());
+        let run = |requests: u64| -> Result<u64, String> {
+            let home = Home::new(&stage.api);
+            peers::pki::write(home.path());
+            let log = home.path().join("valgrind.log");
+            let wrapper = count::wrapper(&log, &home.path().join("callgrind.out"));
+            let fresh = Stage { api: stage.api.clone(), home, installed: stage.installed.clone() };
+            let peer = Peer::start(*kind, &fresh, &wrapper)?;
+            let road = peer.road(&["http/1.1"], false);
+            runtime
+                .block_on(async {
+                    let mut client = Client::connect(&road, HOST, 200).await?;
+                    for _ in 0..requests {
+                        client.get().await?;
+                    }
+                    Ok::<_, std::io::Error>(())
+                })
+                .map_err(|error| error.to_string())?;
+            let child = peer.into_child().ok_or("no process")?;
+            Ok(count::finish(child, &log))
+        };
+        let counted = run(100).and_then(|few| Ok(run(1_100)?.saturating_sub(few) / 1_000));
+        results.instructions.insert(kind.name(), counted);
+    }
+}
+
+/// What a person feels: `valetkey run -- true` beside `true`, with a daemon and without.
+fn commands(stage: &Stage, options: &Options, results: &mut Results) {
+    let home = Home::new(&stage.api);
+    let time = |mut command: Command| {
+        let begun = Instant::now();
+        let done =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let ms = begun.elapsed().as_secs_f64() * 1e3;
+        done.is_ok_and(|status| status.success()).then_some(ms)
+    };
+    let run = || home.command(&[], &["run", "--", "true"]);
+    let end = || {
+        let status = home.command(&[], &["status", "--json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        let pid = status["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+            let patience = Instant::now() + Duration::from_secs(5);
+            while rustix::process::test_kill_process(pid).is_ok() && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    };
+    // The first makes the CA.
+    time(run());
+    let (mut bare, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        bare.extend(time(Command::new("true")));
+        with.extend(time(run()));
+        end();
+        without.extend(time(run()));
+    }
+    end();
+    for (name, times) in [
+        ("`true`", bare),
+        ("`valetkey run -- true`, daemon running", with),
+        ("`valetkey run -- true`, daemon started", without),
+    ] {
+        if let Some(ms) = report::median(times) {
+            results.commands.insert(name, ms);
+        }
+    }
+}
