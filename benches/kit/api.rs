@@ -32,7 +32,12 @@ pub struct Api {
 
 /// Starts it on a thread of its own, which lives as long as the process.
 pub fn start() -> Api {
-    let (acceptor, root) = identity();
+    speaking(&[b"h2", b"http/1.1"])
+}
+
+/// The same, which agrees only to these protocols (ALPN).
+pub fn speaking(protocols: &[&[u8]]) -> Api {
+    let (acceptor, root) = identity(protocols);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -49,7 +54,7 @@ pub fn start() -> Api {
     Api { address: told.recv().unwrap(), root }
 }
 
-fn identity() -> (TlsAcceptor, String) {
+fn identity(protocols: &[&[u8]]) -> (TlsAcceptor, String) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -67,7 +72,7 @@ fn identity() -> (TlsAcceptor, String) {
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     (TlsAcceptor::from(Arc::new(config)), root.pem())
 }
 

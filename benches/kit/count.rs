@@ -12,6 +12,15 @@ pub fn available() -> bool {
     Command::new("valgrind").arg("--version").output().is_ok_and(|out| out.status.success())
 }
 
+/// Whether counts of another machine say anything about this one's. valgrind shows every x86-64 CPU with AVX2
+/// as one and the same to the program (without SHA or VAES), so that libraries choose the same code.
+pub fn is_comparable() -> bool {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut flags = info.lines().filter(|line| line.starts_with("flags"));
+    cfg!(target_arch = "x86_64")
+        && flags.any(|line| line.split_whitespace().any(|flag| flag == "avx2"))
+}
+
 /// The wrapper that counts; what it found goes to `log`, the profile to `profile`.
 pub fn wrapper(log: &Path, profile: &Path) -> Vec<String> {
     vec![
