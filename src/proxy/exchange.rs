@@ -6,17 +6,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
-use super::body::{Body, Clean, Reply, RequestBody, Upload};
+use super::body::{Body, Clean, Reply, RequestBody, Sent, Upload};
 use super::http1::Inbound;
 use super::live::LiveRequest;
 use super::pool::{Key, Pinned};
+use super::rejected;
 use super::respond::{self, Refused};
 use super::upgrade::{Asked, Upgraded};
 use super::upstream::{Answered, Ask};
 use super::{Proxy, Worker, World};
 use crate::audit::{Decision, Event, Outcome, Recorder, Written};
-use crate::broker::SlotKey;
-use crate::inject::{self, LastRedactor, Redactor};
+use crate::broker::{Slot, SlotKey};
+use crate::inject::{self, Cleared, LastRedactor, Redactor};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -45,6 +46,13 @@ pub(super) struct Exchange<'a> {
     pub(super) inbound: Option<Arc<dyn Inbound>>,
 }
 
+/// One sending of a request.
+struct Attempt<'a> {
+    permit: &'a Permit,
+    token: Option<&'a Token>,
+    upgrade: Option<Asked>,
+}
+
 impl Exchange<'_> {
     pub(super) async fn forward(
         self,
@@ -55,20 +63,21 @@ impl Exchange<'_> {
         mut parts: Parts,
         body: RequestBody,
     ) -> Response<Body> {
-        let token = token.as_deref();
+        let mut token = token;
         let upgrade = match self.upgrade(&permit, &parts, &body) {
             Ok(upgrade) => upgrade,
             Err(reason) => return refuse(recorder, reason.into(), false),
         };
         let decision = if permit.injects() { Decision::Inject } else { Decision::Pass };
-        let written = match record(&mut recorder, decision, token) {
+        let written = match record(&mut recorder, decision, token.as_deref()) {
             Ok(written) => written,
             Err(reason) => return refuse(recorder, reason.into(), false),
         };
         let pins = token.is_none()
             && parts.headers.get(header::AUTHORIZATION).is_some_and(is_of_connections);
         set_length(&mut parts.headers, &body);
-        let cleared = match inject::clear(&permit, token, written, parts) {
+        let spare = token.as_ref().and_then(|_| rejected::spare(&parts, &body));
+        let cleared = match inject::clear(&permit, token.as_deref(), written, parts) {
             Ok(cleared) => cleared,
             Err(_) => return fail(recorder, Reason::MalformedRequest),
         };
@@ -76,23 +85,27 @@ impl Exchange<'_> {
         let sent = Arc::clone(upload.sent());
         let origin = permit.origin().clone();
         recorder.sent();
-        let ask = Ask {
-            world: self.world,
-            key: self.key(&permit),
-            pinned: &self.kept.pinned,
-            upgrade: upgrade.clone(),
-            // Another attempt is another decision (I9).
-            again: || record(&mut recorder, decision, token),
-            inform: |status, headers| self.inform(token, status, headers),
-        };
-        let sending = self.worker.pool.send(ask, cleared, upload);
+        let attempt =
+            Attempt { permit: &permit, token: token.as_deref(), upgrade: upgrade.clone() };
+        let sending = self.send(attempt, &mut recorder, cleared, upload);
         let answered = match live.watch().unless_cut(sending).await {
             Ok(Ok(answered)) => answered,
             // The upstream saw a body break off because the client's did.
             Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
         };
+        let old = token.clone();
+        let answered = if token.is_some() && rejected::is(answered.status, &answered.headers) {
+            let again = self.once_more(&permit, &mut token, spare, answered, &sent, &mut recorder);
+            match live.watch().unless_cut(Box::pin(again)).await {
+                Ok(answered) => answered,
+                Err(reason) => return fail(recorder, reason),
+            }
+        } else {
+            answered
+        };
         recorder.answered();
+        let token = token.as_deref();
         let Answered { status, mut headers, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(token, upgrade, headers, reply, recorder, live);
@@ -100,9 +113,12 @@ impl Exchange<'_> {
         if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
             home.pin(&self.kept.pinned);
         }
-        let redactor = match token {
-            Some(token) => Some(self.kept.redactor.of(token)),
-            None => self.redact_held(&origin),
+        let redactor = match (old.as_deref(), token) {
+            (Some(old), Some(new)) if old.fingerprint() != new.fingerprint() => {
+                Some(Arc::new(Redactor::of_all([old, new].into_iter())))
+            }
+            (_, Some(token)) => Some(self.kept.redactor.of(token)),
+            (_, None) => self.redact_held(&origin),
         };
         let injected = token.is_some();
         inject::clean_answer(injected, redactor.as_deref(), &mut headers);
@@ -112,6 +128,71 @@ impl Exchange<'_> {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
+    }
+
+    /// Sends a cleared request; each further attempt is recorded as another decision (I9).
+    async fn send(
+        &self,
+        attempt: Attempt<'_>,
+        recorder: &mut Recorder,
+        cleared: Cleared,
+        upload: Upload,
+    ) -> Result<Answered, Reason> {
+        let Attempt { permit, token, upgrade } = attempt;
+        let decision = if permit.injects() { Decision::Inject } else { Decision::Pass };
+        let ask = Ask {
+            world: self.world,
+            key: self.key(permit),
+            pinned: &self.kept.pinned,
+            upgrade,
+            again: || record(recorder, decision, token),
+            inform: |status, headers| self.inform(token, status, headers),
+        };
+        self.worker.pool.send(ask, cleared, upload).await
+    }
+
+    /// After a rejection: the token is dropped unless it is young, and a request that may be sent twice
+    /// (`spare`) is sent once more with a new one. Where that comes to nothing the first answer stands.
+    async fn once_more(
+        &self,
+        permit: &Permit,
+        token: &mut Option<Arc<Token>>,
+        spare: Option<Parts>,
+        answered: Answered,
+        sent: &Arc<Sent>,
+        recorder: &mut Recorder,
+    ) -> Answered {
+        let Some(old) = &*token else { return answered };
+        let Some(slot) = self.slot(permit) else { return answered };
+        if !slot.invalidate(old.fingerprint()) {
+            return answered;
+        }
+        let Some(parts) = spare else { return answered };
+        let Ok(new) = slot.token().await else { return answered };
+        if new.fingerprint() == old.fingerprint() {
+            return answered;
+        }
+        let Ok(written) = record(recorder, Decision::Inject, Some(&new)) else { return answered };
+        let Ok(cleared) = inject::clear(permit, Some(&new), written, parts) else {
+            return answered;
+        };
+        let attempt = Attempt { permit, token: Some(&new), upgrade: None };
+        let upload = Upload::empty(Arc::clone(sent));
+        match self.send(attempt, recorder, cleared, upload).await {
+            Ok(second) => {
+                *token = Some(new);
+                second
+            }
+            Err(_) => answered,
+        }
+    }
+
+    /// Where the token of this request came from.
+    fn slot(&self, permit: &Permit) -> Option<Arc<Slot>> {
+        let (credential, route) = (permit.credential()?.clone(), permit.route()?);
+        let minter = self.world.minters.get(&credential)?;
+        let (client, ask) = (self.client.key(), route.ask.of(self.client));
+        self.worker.proxy.broker.slot(&SlotKey { client, credential, ask }, minter).ok()
     }
 
     fn key(&self, permit: &Permit) -> Key {

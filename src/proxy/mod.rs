@@ -18,6 +18,7 @@ mod panic;
 mod peek;
 mod plain;
 mod pool;
+mod rejected;
 mod respond;
 mod serve;
 pub mod share;
