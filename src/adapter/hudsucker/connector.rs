@@ -71,7 +71,8 @@ impl Connector {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let target = Target::parse(authority, Some(scheme.default_port()))
             .map_err(|_| Reason::MalformedRequest)?;
-        let stream = self.parts.dialer.dial(&target, Reach::Public).await;
+        // For no client: the pool shares it among all.
+        let stream = self.parts.dialer.dial(&target, Reach::Public, None).await;
         let stream = stream.map_err(|error| error.reason())?;
         if scheme == Scheme::Http {
             return Ok(Stream::Plain(TokioIo::new(stream)));

@@ -15,7 +15,7 @@ use crate::audit::{Decision, Outcome, Recorder, RequestFacts};
 use crate::broker::{Failure, SlotKey};
 use crate::client::Admitted;
 use crate::inject::{self, Redactor};
-use crate::model::client::ClientKey;
+use crate::model::client::Client;
 use crate::model::host::Host;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -48,7 +48,7 @@ struct Pending {
     recorder: Recorder,
     token: Option<Arc<Token>>,
     /// Of whom, to where: what else may come back.
-    client: ClientKey,
+    client: Arc<Client>,
     host: Host,
 }
 
@@ -153,7 +153,7 @@ impl Handler {
         *outgoing.uri_mut() = uri;
         *outgoing.headers_mut() = headers;
         recorder.sent();
-        let (client, host) = (admitted.client.key(), target.host);
+        let (client, host) = (Arc::clone(&admitted.client), target.host);
         self.pending = Some(Pending { recorder, token, client, host });
         Ok(outgoing)
     }
@@ -223,15 +223,19 @@ impl Handler {
         recorder.route(route.name.clone());
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
-        let key = SlotKey { client: admitted.client.key(), credential: credential.clone() };
+        let key = SlotKey {
+            client: admitted.client.key(),
+            credential: credential.clone(),
+            ask: route.ask.of(&admitted.client),
+        };
         // Every credential that a policy names has one.
         let minter = self.parts.minters.get(credential);
         let minter = minter.ok_or(Failure::of(Reason::InternalError))?;
-        let slot = self.parts.broker.slot(&key, minter)?;
+        let mut slot = self.parts.broker.slot(&key, minter)?;
         let asked_at = self.parts.clock.mono();
         let token = match slot.current(self.parts.clock.now()) {
             Some(token) => return Ok(Some(token)),
-            None => slot.token().await,
+            None => self.parts.broker.token(&mut slot).await,
         };
         recorder.minted(self.parts.clock.mono().saturating_duration_since(asked_at));
         token.map(Some)
@@ -244,8 +248,9 @@ impl Handler {
         }
         let Parts { policy, broker, minters, .. } = &*self.parts;
         let held: Vec<_> = (policy.credentials_of(&pending.host))
-            .filter_map(|name| {
-                let key = SlotKey { client: pending.client.clone(), credential: name.clone() };
+            .filter_map(|(name, ask)| {
+                let (client, ask) = (pending.client.key(), ask.of(&pending.client));
+                let key = SlotKey { client, credential: name.clone(), ask };
                 broker.held(&key, minters.get(name)?)
             })
             .collect();
