@@ -70,7 +70,9 @@ impl Thief {
     /// Takes the key on disk and the certificate that it belongs to.
     fn of(state: &Path) -> Self {
         let mut texts = Vec::new();
-        read_all(state, &mut texts);
+        while !read_all(state, &mut texts) {
+            texts.clear();
+        }
         let keys: Vec<&String> = texts.iter().filter(|t| t.contains("PRIVATE KEY")).collect();
         let [key_pem] = keys[..] else { panic!("one private key on disk, not {}", keys.len()) };
         let public = KeyPair::from_pem(key_pem).unwrap();
@@ -101,18 +103,24 @@ impl Thief {
     }
 }
 
-/// Every file below `dir`, as text.
-fn read_all(dir: &Path, texts: &mut Vec<String>) {
+/// Every file below `dir`, as text; false when one vanished meanwhile.
+fn read_all(dir: &Path, texts: &mut Vec<String>) -> bool {
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
         match entry.file_type().unwrap() {
-            kind if kind.is_dir() => read_all(&entry.path(), texts),
+            kind if kind.is_dir() && !read_all(&entry.path(), texts) => return false,
             kind if kind.is_file() => {
-                texts.push(String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into());
+                let bytes = match std::fs::read(entry.path()) {
+                    // The daemon renamed what it had written: the whole folder is read again.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return false,
+                    bytes => bytes.unwrap(),
+                };
+                texts.push(String::from_utf8_lossy(&bytes).into());
             }
             _ => {}
         }
     }
+    true
 }
 
 /// The thief's server, and a proxy of his own that leads every name to it.
