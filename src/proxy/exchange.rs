@@ -1,5 +1,6 @@
 //! The second half of a request, the same for intercepted and plain ones: record, clear, send, clean, stream.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -87,8 +88,12 @@ impl Exchange<'_> {
         recorder.sent();
         let attempt =
             Attempt { permit: &permit, token: token.as_deref(), upgrade: upgrade.clone() };
-        let sending = self.send(attempt, &mut recorder, cleared, upload);
-        let answered = match live.watch().unless_cut(sending).await {
+        let answered = {
+            // Pinned where it is made: it is large to move.
+            let sending = pin!(self.send(attempt, &mut recorder, cleared, upload));
+            live.watch().unless_cut(sending).await
+        };
+        let answered = match answered {
             Ok(Ok(answered)) => answered,
             // The upstream saw a body break off because the client's did.
             Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),

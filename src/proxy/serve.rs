@@ -250,7 +250,8 @@ impl Connection {
         }
         let asked = Arc::clone(&slot);
         let asked_at = proxy.clock.mono();
-        let token = proxy.broker.token(&mut slot).await;
+        // In a box: a request that finds its token does not carry room for a mint around.
+        let token = Box::pin(proxy.broker.token(&mut slot)).await;
         recorder.minted(proxy.clock.mono().saturating_duration_since(asked_at));
         if !Arc::ptr_eq(&asked, &slot) {
             self.slots().insert(key, slot);

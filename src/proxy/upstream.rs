@@ -105,10 +105,12 @@ impl Pool {
                 Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
             }
         }
-        let sender = match self.connect(ask.world, &ask.key, needs_http1(&request)).await {
+        // In a box: a request on a kept connection does not carry room for a handshake around.
+        let connected = Box::pin(self.connect(ask.world, &ask.key, needs_http1(&request))).await;
+        let sender = match connected {
             // An upstream without HTTP/1: the body is sent without its word.
             Err(Reason::UpstreamTlsInvalid) if !is_upgrade(&request) && needs_http1(&request) => {
-                self.connect(ask.world, &ask.key, false).await?
+                Box::pin(self.connect(ask.world, &ask.key, false)).await?
             }
             connected => connected?,
         };
