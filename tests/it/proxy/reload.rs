@@ -14,7 +14,7 @@ use super::observe::{observed, scrape};
 use crate::harness::client::{connect, connect_with, exchange, http2, http2_send, tls, tls_config};
 use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
-use crate::harness::valetkey::{Home, Running};
+use crate::harness::valetkey::Home;
 
 /// The promise is 1 s; a crowded test machine gets more.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -235,9 +235,7 @@ async fn load_http2(stage: Arc<Stage>, stop: Arc<AtomicBool>, count: Arc<AtomicU
     streams.join_all().await;
 }
 
-fn taken_up(running: &Running) -> usize {
-    running.stderr_text().matches("config reloaded").count()
-}
+const TAKEN_UP: &str = "config reloaded";
 
 /// Two policies take turns 200 times under load. `/flip` is injected by one and denied by the other;
 /// `/v1` is injected by both, but the credential's issuer is another one.
@@ -261,12 +259,17 @@ async fn two_hundred_flips_under_load_mix_nothing_and_drop_nothing() {
     load.spawn(load_http2(Arc::clone(&stage), Arc::clone(&stop), Arc::clone(&count)));
     let started = Instant::now();
     for turn in 0..200 {
-        let before = taken_up(running);
+        let before = running.stderr_text().matches(TAKEN_UP).count();
         rename_over(&running.home, if turn % 2 == 0 { &two } else { &one });
         running.sighup();
         tokio::time::timeout(Duration::from_secs(20), async {
-            while taken_up(running) == before {
-                tokio::task::yield_now().await;
+            // Not in a spin: each look copies the whole log under the lock that its reader needs.
+            loop {
+                let text = running.stderr_text();
+                if text.matches(TAKEN_UP).count() > before {
+                    break;
+                }
+                running.says_more_than(text.len()).await;
             }
         })
         .await
