@@ -13,7 +13,7 @@ pub(super) fn run(args: &Serve, explicit: Option<&Path>, verbose: u8) -> Result<
         // Fails only for a leader of a process group, which is as far away as we want to be.
         let _ = rustix::process::setsid();
     }
-    telemetry::log::init(verbose);
+    let _logging = telemetry::log::init(verbose);
     let (config, warnings) = context::config_and_warnings(explicit)?;
     printer::problems(&warnings);
     daemon::serve(Options { config, idle_exit: args.idle_exit }).map_err(|error| {

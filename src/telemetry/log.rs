@@ -2,9 +2,25 @@
 //! the program fares.
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+
+/// Lines that wait for whoever reads stderr; what comes after that is lost.
+const WAITING: usize = 1024;
+
+/// Lets the log be written to its end when dropped; waits for that no longer than a second.
+#[must_use]
+pub struct Logging {
+    _guard: WorkerGuard,
+}
 
 /// Starts logging. `verbose` 0: what an operator should know; 1: why a connection failed; 2: everything.
-pub fn init(verbose: u8) {
+///
+/// A thread of its own writes: a terminal that was stopped, or a pager, must not stop the proxy.
+pub fn init(verbose: u8) -> Logging {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING)
+        .thread_name("valetkey-log")
+        .finish(std::io::stderr());
     let level = match verbose {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
@@ -12,7 +28,7 @@ pub fn init(verbose: u8) {
     };
     // A second call (tests in one process) leaves the first one standing.
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_max_level(level)
         .with_ansi(false)
         .with_target(verbose > 0)
@@ -20,4 +36,5 @@ pub fn init(verbose: u8) {
         .log_internal_errors(false)
         .try_init()
         .ok();
+    Logging { _guard: guard }
 }

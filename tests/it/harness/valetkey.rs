@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::client::{Finished, finish};
 use super::issuer::Issuer;
 use super::pki::Pki;
-use super::{Background, lock, soon};
+use super::{Background, Gate, lock, soon};
 
 /// The built program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_valetkey");
@@ -30,6 +30,7 @@ pub struct Valetkey {
     environment: Vec<(String, String)>,
     ignores_file_size: bool,
     descriptors: Option<u32>,
+    verbose: bool,
 }
 
 impl Valetkey {
@@ -44,6 +45,7 @@ impl Valetkey {
             environment: Vec::new(),
             ignores_file_size: false,
             descriptors: None,
+            verbose: false,
         }
     }
 
@@ -119,6 +121,12 @@ impl Valetkey {
         self
     }
 
+    /// Logs everything.
+    pub fn verbose(mut self) -> Self {
+        self.verbose = true;
+        self
+    }
+
     /// With so many descriptors at most.
     pub fn with_descriptors(mut self, most: u32) -> Self {
         self.descriptors = Some(most);
@@ -169,6 +177,7 @@ impl Valetkey {
             environment: self.environment,
             ignores_file_size: self.ignores_file_size,
             descriptors: self.descriptors,
+            verbose: self.verbose,
         }
     }
 
@@ -187,6 +196,7 @@ pub struct Home {
     environment: Vec<(String, String)>,
     ignores_file_size: bool,
     descriptors: Option<u32>,
+    verbose: bool,
 }
 
 impl Home {
@@ -239,7 +249,8 @@ impl Home {
 
     /// Starts the daemon and waits until it listens.
     pub async fn start(&self) -> Running {
-        let mut running = self.spawn(self.command(&["serve"]));
+        let serve: &[&str] = if self.verbose { &["serve", "-vv"] } else { &["serve"] };
+        let mut running = self.spawn(self.command(serve));
         running.listening().await;
         running
     }
@@ -309,6 +320,13 @@ impl Running {
         self.stderr.text()
     }
 
+    /// Reads nothing of stderr until the gate opens.
+    pub fn deaf(&self) -> Gate {
+        let gate = Gate::closed();
+        *lock(&self.stderr.gate) = Some(gate.clone());
+        gate
+    }
+
     /// All that it printed.
     pub fn output(&self) -> String {
         self.stdout.text() + &self.stderr.text()
@@ -364,6 +382,8 @@ impl Drop for Running {
 /// What a pipe has carried so far.
 struct Captured {
     text: Arc<Mutex<String>>,
+    /// Nothing is read until it opens.
+    gate: Arc<Mutex<Option<Gate>>>,
     /// Bytes so far; closed at the end of the pipe.
     length: watch::Receiver<usize>,
     _task: Background,
@@ -373,18 +393,25 @@ impl Captured {
     fn from(pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(String::new()));
         let (sender, length) = watch::channel(0);
-        let inner = Arc::clone(&text);
+        let gate = Arc::new(Mutex::new(None));
+        let (inner, held) = (Arc::clone(&text), Arc::clone(&gate));
         let task = Background::run(async move {
             let mut lines = BufReader::new(pipe);
             let mut line = Vec::new();
             while matches!(lines.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
-                let mut text = lock(&inner);
-                text.push_str(&String::from_utf8_lossy(&line));
-                sender.send_replace(text.len());
+                {
+                    let mut text = lock(&inner);
+                    text.push_str(&String::from_utf8_lossy(&line));
+                    sender.send_replace(text.len());
+                }
                 line.clear();
+                let gate: Option<Gate> = lock(&held).clone();
+                if let Some(gate) = gate {
+                    gate.passed().await;
+                }
             }
         });
-        Self { text, length, _task: task }
+        Self { text, gate, length, _task: task }
     }
 
     fn text(&self) -> String {

@@ -1,4 +1,5 @@
-//! Clients that open no window (HOSTILE.md 85): what they asked for waits at the upstream, not in our memory.
+//! Who takes nothing: clients that open no window (HOSTILE.md 85), whose answers wait at the upstream and not in
+//! our memory, and whoever should read our log.
 
 use super::raw_h2::{Frame, HEADERS, Raw, get};
 use super::vitals::{self, mib};
@@ -31,4 +32,19 @@ async fn zero_window_stall_is_bounded() {
     assert!(mib(after.rss - before.rss) <= 16.0, "{before:?} {after:?}");
     drop(raw);
     stage.control().await.unwrap();
+}
+
+/// A terminal that was stopped with Ctrl-S, a pager: lines are lost rather than requests.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let stage = Stage::valetkey_with(|v| v.verbose()).await;
+    let running = stage.running().unwrap();
+    let gate = running.deaf();
+    // A pipe holds 64 KiB, and each request is worth a few lines.
+    for _ in 0..200 {
+        stage.control().await.unwrap();
+    }
+    let before = running.stderr_text().len();
+    gate.open();
+    running.says_more_than(before + (64 << 10)).await;
 }
