@@ -30,10 +30,14 @@ const MAX_BODY: usize = 64 * 1024;
 pub trait Control: Send + Sync + 'static {
     /// Facts for `status`; never a secret.
     fn status(&self) -> serde_json::Value;
+    /// All sessions.
+    fn sessions(&self) -> serde_json::Value;
     /// Opens a session.
     fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError>;
     /// Ends one.
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
+    /// Revokes, or takes a revocation back; says what there was to end.
+    fn revoke(&self, revoke: Revoke) -> Result<serde_json::Value, AdminError>;
     /// Describes the CA.
     fn ca(&self) -> serde_json::Value;
     /// Rotates the CA, in good order or because someone may have its key, and describes it.
@@ -57,6 +61,42 @@ pub struct OpenSession {
     /// The digest of the config as the caller read it: an edited one is taken up first.
     #[serde(default)]
     pub config: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The directory it is opened in.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Routes it is limited to; absent: all.
+    #[serde(default)]
+    pub only: Option<Vec<String>>,
+}
+
+/// `POST /v1/revoke`
+#[derive(Clone, Debug, Deserialize)]
+pub struct Revoke {
+    /// Whom or what.
+    pub what: What,
+    /// Takes it back.
+    #[serde(default)]
+    pub undo: bool,
+    /// Who says so, for the audit.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// Whom or what to revoke.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Everybody and everything.
+    All,
+    /// A credential, by name.
+    Credential(String),
+    /// A session, by name.
+    Session(String),
+    /// A person, by login name.
+    User(String),
 }
 
 /// Who asks for a session.
@@ -65,6 +105,8 @@ pub struct OpenSession {
 pub enum SessionKind {
     /// `valetkey env`
     Env,
+    /// `valetkey session open`
+    Open,
     /// `valetkey run`
     Run,
 }
@@ -149,7 +191,12 @@ async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<F
         (&Method::GET, "/v1/ca") => Ok(control.ca()),
         (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
         (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
+        (&Method::GET, "/v1/sessions") => Ok(control.sessions()),
         (&Method::POST, "/v1/sessions") => open(control, body).await,
+        (&Method::POST, "/v1/revoke") => match read(body).await {
+            Ok(revoke) => control.revoke(revoke),
+            Err(error) => Err(error),
+        },
         (&Method::DELETE, path) if path.starts_with("/v1/sessions/") => {
             control.end_session(&path["/v1/sessions/".len()..]).map(|()| serde_json::Value::Null)
         }
@@ -174,18 +221,22 @@ async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<F
 }
 
 async fn open(control: &dyn Control, body: Incoming) -> Result<serde_json::Value, AdminError> {
-    let invalid = |detail: String| AdminError {
+    let opened = control.open_session(read(body).await?)?;
+    serde_json::to_value(&opened).map_err(invalid)
+}
+
+async fn read<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, AdminError> {
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(invalid)?;
+    serde_json::from_slice(&body.to_bytes()).map_err(invalid)
+}
+
+fn invalid(error: impl std::fmt::Display) -> AdminError {
+    AdminError {
         status: 400,
         code: "invalid-admin-call",
-        detail,
+        detail: error.to_string(),
         hint: "daemon and command line differ in version: restart the daemon".into(),
-    };
-    let body =
-        Limited::new(body, MAX_BODY).collect().await.map_err(|error| invalid(error.to_string()))?;
-    let open =
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| invalid(error.to_string()))?;
-    let opened = control.open_session(open)?;
-    serde_json::to_value(&opened).map_err(|error| invalid(error.to_string()))
+    }
 }
 
 fn json(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {

@@ -39,6 +39,9 @@ pub type Minters = HashMap<CredentialName, Arc<dyn Minter>>;
 /// Called after each mint, before its token serves: for audit and metrics. Must not block long.
 pub type OnMint = Arc<dyn Fn(&MintReport<'_>) + Send + Sync>;
 
+/// Why nothing may be minted for a client and credential any more, if so. Asked when a slot is made.
+pub type Bars = Arc<dyn Fn(&SlotKey) -> Option<Reason> + Send + Sync>;
+
 /// Whose token of what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotKey {
@@ -84,13 +87,26 @@ impl Failure {
 /// Why a slot gives nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The client's session ended, or it was revoked.
+    /// The client's session ended.
     ClientEnded,
+    /// The client was revoked: ask the broker for the new slot, should that be taken back.
+    ClientRevoked,
     /// A reload changed the credential. It keeps nothing any more, but mints for requests that were
     /// judged before.
     Replaced,
-    /// The credential's tokens were revoked: ask the broker for the new slot.
+    /// The credential was revoked: ask the broker for the new slot, should that be taken back.
     Revoked,
+}
+
+impl Closed {
+    /// What a bar closes a slot as.
+    fn by(reason: Reason) -> Self {
+        match reason {
+            Reason::ClientRevoked => Self::ClientRevoked,
+            Reason::CredentialRevoked => Self::Revoked,
+            _ => Self::ClientEnded,
+        }
+    }
 }
 
 /// One slot, for `valetkey status`.
@@ -139,6 +155,7 @@ impl From<&Token> for TokenStatus {
 pub struct Broker {
     slots: DashMap<Place, Arc<Slot>>,
     shared: Arc<Shared>,
+    bars: Option<Bars>,
     most: usize,
 }
 
@@ -176,8 +193,15 @@ impl Broker {
                 on_mint,
                 revocations: Revocations::default(),
             }),
+            bars: None,
             most: MAX_SLOTS,
         }
+    }
+
+    /// Who is asked before a slot is given to somebody new.
+    #[must_use]
+    pub fn heeding(self, bars: Bars) -> Self {
+        Self { bars: Some(bars), ..self }
     }
 
     /// Who is told of revocations; the first that is named.
@@ -188,7 +212,7 @@ impl Broker {
     }
 
     /// The slot of a client and credential, filled by this minter and no other. Refused where
-    /// [`MAX_SLOTS`] are all in use.
+    /// [`MAX_SLOTS`] are all in use, and where a revocation says so.
     pub fn slot(&self, key: &SlotKey, minter: &Arc<dyn Minter>) -> Result<Arc<Slot>, Failure> {
         let place = Place::of(key, minter);
         if let Some(slot) = self.slots.get(&place) {
@@ -198,7 +222,15 @@ impl Broker {
             self.make_room()?;
         }
         let slot = || Slot::new(key.clone(), Arc::clone(minter), Arc::clone(&self.shared));
-        Ok(Arc::clone(&self.slots.entry(place).or_insert_with(|| Arc::new(slot()))))
+        let slot = Arc::clone(&self.slots.entry(place).or_insert_with(|| Arc::new(slot())));
+        // After it is there to be found: a revocation closes it, or is seen here.
+        match self.bars.as_ref().and_then(|bars| bars(key)) {
+            Some(reason) => {
+                self.close_where(Closed::by(reason), |other| other == key);
+                Err(Failure::of(reason))
+            }
+            None => Ok(slot),
+        }
     }
 
     /// The token that is held for a client and credential, if any; mints nothing.
@@ -211,7 +243,7 @@ impl Broker {
     pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {
         // Twice, for a revocation between the two lines.
         for _ in 0..2 {
-            if slot.closed() == Some(Closed::Revoked) {
+            if matches!(slot.closed(), Some(Closed::ClientRevoked | Closed::Revoked)) {
                 *slot = self.slot(slot.key(), slot.minter())?;
             }
         }
@@ -233,19 +265,24 @@ impl Broker {
 
     /// Drops all tokens of a client, those of slots handed out earlier too, and revokes them at their
     /// issuers. Call it after the client is no longer admitted, or it may ask for a new slot.
-    pub fn end_client(&self, client: &ClientKey) {
-        self.revoke_where(Closed::ClientEnded, |key| key.client == *client);
+    pub fn end_client(&self, client: &ClientKey) -> usize {
+        self.close_where(Closed::ClientEnded, |key| key.client == *client)
     }
 
-    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were. A request
-    /// after that mints anew: whether it may is for policy to say.
+    /// As [`Broker::end_client`], for whoever is revoked.
+    pub fn revoke_clients(&self, revoked: impl Fn(&ClientKey) -> bool) -> usize {
+        self.close_where(Closed::ClientRevoked, |key| revoked(&key.client))
+    }
+
+    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were. Call it
+    /// after the credential is barred, or a request after that mints anew.
     pub fn revoke(&self, credential: &CredentialName) -> usize {
-        self.revoke_where(Closed::Revoked, |key| key.credential == *credential)
+        self.close_where(Closed::Revoked, |key| key.credential == *credential)
     }
 
     /// Drops and revokes everything, at the end: no daemon after this one knows these tokens.
     pub fn revoke_all(&self) -> usize {
-        self.revoke_where(Closed::ClientEnded, |_| true)
+        self.close_where(Closed::ClientEnded, |_| true)
     }
 
     /// Resolves when no revocation is under way.
@@ -258,7 +295,7 @@ impl Broker {
         self.shared.revocations.counts()
     }
 
-    fn revoke_where(&self, why: Closed, chosen: impl Fn(&SlotKey) -> bool) -> usize {
+    fn close_where(&self, why: Closed, chosen: impl Fn(&SlotKey) -> bool) -> usize {
         let mut over = Vec::new();
         self.slots.retain(|place, slot| {
             let chosen = chosen(&place.key);

@@ -212,9 +212,9 @@ impl Slot {
     fn start(self: &Arc<Self>, now: Moment, need: Need) -> Result<Flight, Failure> {
         let mut state = self.lock();
         match state.closed {
-            Some(why @ (Closed::ClientEnded | Closed::Revoked)) => return Err(closed_failure(why)),
             // Nothing is held that could be renewed.
             Some(Closed::Replaced) | None => {}
+            Some(why) => return Err(closed_failure(why)),
         }
         if let Some(flight) = &state.flight {
             return Ok(flight.clone());
@@ -274,12 +274,12 @@ impl Slot {
         state.failures = 0;
         state.back_off = None;
         match state.closed {
+            Some(Closed::Replaced) => {}
             // Minted for nobody: it must not outlive those it was meant for.
-            Some(why @ (Closed::ClientEnded | Closed::Revoked)) => {
+            Some(why) => {
                 self.revoke(token);
                 return Err(closed_failure(why));
             }
-            Some(Closed::Replaced) => {}
             None => {
                 let refresh = schedule::refresh_at(&token, now, schedule::jitter());
                 if let Some(old) = self.held.load_full()
@@ -331,9 +331,11 @@ impl fmt::Debug for Slot {
 fn closed_failure(why: Closed) -> Failure {
     match why {
         Closed::ClientEnded => Failure::of(Reason::SessionEnded),
-        Closed::Replaced | Closed::Revoked => {
+        Closed::ClientRevoked => Failure::of(Reason::ClientRevoked),
+        Closed::Replaced => {
             Failure { retry_after: Some(MOMENT), ..Failure::of(Reason::ShuttingDown) }
         }
+        Closed::Revoked => Failure::of(Reason::CredentialRevoked),
     }
 }
 
@@ -341,5 +343,5 @@ fn closed_failure(why: Closed) -> Failure {
 const MIN_AGE: Duration = Duration::from_secs(10);
 /// Superseded tokens that a slot keeps in mind.
 const MAX_PAST: usize = 4;
-/// After a revocation the next request finds the new slot.
+/// The next request finds the new slot.
 const MOMENT: Duration = Duration::from_secs(1);

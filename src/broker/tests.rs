@@ -419,6 +419,56 @@ async fn who_waits_is_told_when_the_client_ends() {
     assert_eq!(bench.current(&slot), None);
 }
 
+/// What is barred gets no slot, an old slot of it gives nothing, and all goes on when that is taken back.
+#[tokio::test]
+async fn what_is_barred_is_not_minted() {
+    let mut bench = Bench::new();
+    let barred = Arc::new(Mutex::new(None));
+    let bars = Arc::clone(&barred);
+    let broker = Arc::into_inner(bench.broker).unwrap();
+    bench.broker = Arc::new(broker.heeding(Arc::new(move |_| *bars.lock().unwrap())));
+    let mut slot = bench.slot();
+    slot.token().await.unwrap();
+    for (reason, revoke) in [
+        (Reason::CredentialRevoked, Broker::revoke as fn(&Broker, &CredentialName) -> usize),
+        (Reason::ClientRevoked, |broker, _| broker.revoke_clients(|_| true)),
+    ] {
+        *barred.lock().unwrap() = Some(reason);
+        assert_eq!(revoke(&bench.broker, &CredentialName::new("orders")), 1);
+        assert_eq!(bench.current(&slot), None);
+        assert_eq!(slot.token().await.unwrap_err().reason, reason);
+        assert_eq!(bench.broker.token(&mut slot).await.unwrap_err().reason, reason);
+        assert_eq!(bench.slot_of("ci").unwrap_err().reason, reason);
+        assert!(bench.broker.status().is_empty(), "nothing is kept of it");
+        *barred.lock().unwrap() = None;
+        assert!(bench.broker.token(&mut slot).await.is_ok());
+    }
+}
+
+/// Whoever asks for a slot while a revocation runs through gets it before, and is closed, or is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_slips_past_a_revocation() {
+    for _ in 0..200 {
+        let mut bench = Bench::new();
+        let barred = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let bars = Arc::clone(&barred);
+        let broker = Arc::into_inner(bench.broker).unwrap().heeding(Arc::new(move |_| {
+            bars.load(Ordering::SeqCst).then_some(Reason::CredentialRevoked)
+        }));
+        bench.broker = Arc::new(broker);
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| bench.slot_of("ci"));
+            barred.store(true, Ordering::SeqCst);
+            bench.broker.revoke(&CredentialName::new("orders"));
+            match asking.join().unwrap() {
+                Ok(slot) => assert_eq!(slot.closed(), Some(Closed::Revoked)),
+                Err(failure) => assert_eq!(failure.reason, Reason::CredentialRevoked),
+            }
+            assert!(bench.broker.status().is_empty());
+        });
+    }
+}
+
 #[tokio::test]
 async fn a_reload_keeps_what_did_not_change() {
     let bench = Bench::new();

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::failure::{Failure, chain};
+use super::failure::{Exit, Failure, chain};
+use crate::model::reason::Reason;
 
 /// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The code of [`AdminError::Broken`].
 pub(super) const BROKE_OFF: &str = "daemon-broke-off";
+
+/// What a daemon says to a user who was revoked.
+const REVOKED: &str = Reason::ClientRevoked.code();
 
 /// A connection to the daemon.
 pub(super) struct AdminClient {
@@ -85,6 +89,15 @@ pub(super) struct OpenSession<'a> {
     pub(super) lifetime_s: Option<u64>,
     /// The digest of the config as we read it.
     pub(super) config: &'a str,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'a str>,
+    /// The directory it is opened in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) project: Option<&'a str>,
+    /// Routes it is limited to; none: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) only: Option<&'a [String]>,
 }
 
 /// An open session, as the daemon hands it out. No `Debug`: it holds the session's secret.
@@ -155,10 +168,18 @@ impl AdminClient {
         self.call(Method::POST, path, Bytes::new()).await
     }
 
+    /// `POST` of a JSON document, with a JSON answer.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<T, AdminError> {
+        self.call(Method::POST, path, serde_json::to_vec(document)?.into()).await
+    }
+
     /// Opens a session.
     pub(super) async fn open(&mut self, wanted: &OpenSession<'_>) -> Result<Session, AdminError> {
-        let body = serde_json::to_vec(wanted)?;
-        self.call(Method::POST, "/v1/sessions", body.into()).await
+        self.send("/v1/sessions", wanted).await
     }
 
     /// Ends a session and what was minted for it.
@@ -236,7 +257,10 @@ impl From<AdminError> for Failure {
                 text,
                 "is the daemon of another version? stop it and try again",
             ),
-            AdminError::Refused { code, detail, hint } => Self::failed(code, detail, hint),
+            AdminError::Refused { code, detail, hint } => {
+                let exit = if code == REVOKED { Exit::Refused } else { Exit::Failed };
+                Self::failed(code, detail, hint).exiting(exit)
+            }
             AdminError::Timeout => Self::failed(
                 "daemon-timeout",
                 text,

@@ -47,6 +47,11 @@ pub(super) enum Command {
     Trust(Trust),
     /// Show what the running proxy knows: routes, credentials, sessions
     Status(Json),
+    /// List, open and end sessions: who may use the proxy, for what, until when
+    #[command(subcommand)]
+    Session(Session),
+    /// End a session, a credential, a user or everything at once, and keep it ended
+    Revoke(Revoke),
     /// Follow the audit trail, or check its chain
     #[command(subcommand)]
     Audit(Audit),
@@ -75,6 +80,92 @@ pub(super) struct Rotate {
     pub(super) name: String,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum Session {
+    /// Show all open ones
+    List(Json),
+    /// Open one and print its proxy URL, for a tool that `run` and `env` don't reach
+    Open(SessionOpen),
+    /// End one: its tokens are revoked, what it has under way is cut
+    End(SessionEnd),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SessionOpen {
+    #[command(flatten)]
+    pub(super) purpose: Purpose,
+    /// Whose it is [default: you]
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Its life, as "30m"
+    #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = session_time)]
+    pub(super) life: Duration,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SessionEnd {
+    /// As `session list` shows it
+    #[arg(value_name = "SESSION")]
+    pub(super) name: String,
+}
+
+/// What a session is for, in `run`, `env` and `session open`.
+#[derive(Debug, Default, Args)]
+pub(super) struct Purpose {
+    /// What it is for, in a few words; stands in the audit
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+    /// Allow this route alone; may be given several times
+    #[arg(long, value_name = "ROUTE")]
+    pub(super) only: Vec<String>,
+}
+
+/// A session without an end is none.
+fn session_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (1..=366 * 24 * 3600).contains(&time.as_secs()) {
+        Ok(time)
+    } else {
+        Err("from one second to a year".to_owned())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "New requests are refused at once, tokens are revoked at their issuers, streams and tunnels end within \
+                  seconds. Credentials, users, --all and sessions of the config stay revoked until --undo, whatever restarts."
+)]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    pub(super) what: RevokeWhat,
+    /// Take a revocation back
+    #[arg(long)]
+    pub(super) undo: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct RevokeWhat {
+    /// A session, as `session list` shows it
+    #[arg(long, value_name = "SESSION")]
+    pub(super) session: Option<String>,
+    /// Whatever a credential mints
+    #[arg(long, value_name = "NAME")]
+    pub(super) credential: Option<String>,
+    /// All sessions and processes of a user; `uid:N` where it has no name
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Everybody and everything
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Json {
     /// Print one JSON document
@@ -95,6 +186,8 @@ pub(super) struct Init {
                   signal n, 125 failed before it started."
 )]
 pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) purpose: Purpose,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -108,6 +201,8 @@ pub(super) struct Run {
 #[derive(Debug, Args)]
 #[command(after_help = "Use it as:  eval \"$(valetkey env)\"")]
 pub(super) struct Env {
+    #[command(flatten)]
+    pub(super) purpose: Purpose,
     /// Whose syntax to print [default: by $SHELL]
     #[arg(long, value_enum, value_name = "SHELL")]
     pub(super) shell: Option<Shell>,

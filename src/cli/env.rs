@@ -31,7 +31,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>) -> Result<(), Failure> {
         return runtime.block_on(unset(args, &config));
     }
     runtime.block_on(async {
-        let open = session::begin(&config, Stay::Forever, Kind::Env).await?;
+        let open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
         open.say_warnings();
         warn_of_secrets(&open.environment);
         if args.json {

@@ -126,10 +126,7 @@ pub(super) fn ca_variables() -> impl Iterator<Item = &'static str> {
 
 fn set_proxy(inputs: &Inputs<'_>, env: &mut Environment) {
     let (name, secret) = inputs.session;
-    let url = match inputs.proxy.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{name}:{secret}@{rest}"),
-        None => format!("http://{name}:{secret}@{}", inputs.proxy),
-    };
+    let url = proxy_url(inputs.proxy, name, secret);
     let instead = PROXY_IF_SET.into_iter().filter(|name| users(inputs, name).is_some());
     for name in PROXY.into_iter().chain(instead) {
         env.set.insert(name.to_owned(), url.clone().into());
@@ -152,6 +149,14 @@ fn set_proxy(inputs: &Inputs<'_>, env: &mut Environment) {
     env.set.insert(NODE_USE_ENV_PROXY.to_owned(), "1".into());
 }
 
+/// The proxy with a session's credentials.
+pub(super) fn proxy_url(proxy: &str, name: &str, secret: &str) -> String {
+    match proxy.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{name}:{secret}@{rest}"),
+        None => format!("http://{name}:{secret}@{proxy}"),
+    }
+}
+
 /// `host:port` of a proxy URL.
 fn target_of(value: &OsStr) -> Option<String> {
     let value = value.to_str()?;
@@ -166,6 +171,7 @@ fn is_valetkeys(value: &OsStr, proxy: &str) -> bool {
     address(value.trim_end_matches('/')) == address(proxy)
         || value.contains("//run-")
         || value.contains("//env-")
+        || value.contains("//open-")
 }
 
 fn set_no_proxy(inputs: &Inputs<'_>, env: &mut Environment) -> no_proxy::Merged {

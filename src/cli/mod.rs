@@ -26,9 +26,11 @@ mod join;
 mod no_proxy;
 mod platform;
 mod printer;
+mod revoke;
 mod run;
 mod serve;
 mod session;
+mod sessions;
 mod shell;
 mod status;
 mod trust;
@@ -66,13 +68,14 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(&args, config),
         Command::Completions(args) => completions::run(&args),
         Command::Credential(args) => credential::run(&args, config),
-
         Command::Demo(args) => demo::run(&args),
         Command::Env(args) => env::run(&args, config),
         Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
+        Command::Revoke(args) => revoke::run(&args, config),
         Command::Run(args) => return run::run(&args, config),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
+        Command::Session(args) => sessions::run(&args, config),
         Command::Status(args) => status::run(&args, config),
         Command::Trust(args) => trust::run(&args),
     }

@@ -21,7 +21,8 @@ pub(super) fn run(args: &Run, explicit: Option<&Path>) -> Result<Exit, Failure> 
     let config = context::config(explicit).map_err(ours)?;
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
-        let mut open = session::begin(&config, Stay::WhileUsed, Kind::Run).await.map_err(ours)?;
+        let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
+        let mut open = begun.map_err(ours)?;
         open.say_warnings();
         let result = supervise(args, &open).await;
         let _ = timeout(CLOSE_PATIENCE, open.close()).await;

@@ -5,14 +5,19 @@ use std::process;
 use std::time::Duration;
 
 use super::admin_client::{AdminClient, BROKE_OFF, OpenSession, Session};
+use super::args::Purpose;
 use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
 use super::join::{self, Stay};
 use super::{bundles, printer};
+use crate::client::peer::Users;
 use crate::config::Config;
 
 /// The life of a session that no process bounds.
 const ENV_LIFE: Duration = Duration::from_secs(8 * 3600);
+
+/// A directory whose path is longer than the daemon takes is left out, in bytes.
+const MAX_PROJECT: usize = 1024;
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,49 @@ pub(super) enum Kind {
     Env,
     /// One command: it ends with this process.
     Run,
+}
+
+/// What a session is asked for, beside its kind.
+#[derive(Default)]
+pub(super) struct Asked<'a> {
+    reason: Option<&'a str>,
+    only: Option<&'a [String]>,
+    project: Option<String>,
+}
+
+impl<'a> Asked<'a> {
+    /// From the working directory.
+    pub(super) fn new(purpose: &'a Purpose) -> Self {
+        let here = std::env::current_dir().ok();
+        Self {
+            reason: purpose.reason.as_deref(),
+            only: (!purpose.only.is_empty()).then_some(&purpose.only),
+            project: here
+                .map(|path| path.to_string_lossy().into_owned())
+                .filter(|path| path.len() <= MAX_PROJECT),
+        }
+    }
+
+    /// As the daemon is asked for it.
+    pub(super) fn session<'b>(
+        &'b self,
+        kind: &'b str,
+        user: &'b str,
+        pid: Option<u32>,
+        life: Option<Duration>,
+        config: &'b Config,
+    ) -> OpenSession<'b> {
+        OpenSession {
+            kind,
+            user,
+            pid,
+            lifetime_s: life.map(|life| life.as_secs()),
+            config: &config.digest,
+            reason: self.reason,
+            project: self.project.as_deref(),
+            only: self.only,
+        }
+    }
 }
 
 /// A session that was opened, and what its tool's environment is to be.
@@ -38,12 +86,18 @@ pub(super) struct Open {
 
 /// Joins the daemon and opens a session in it. One that was just about to end when we came, idle
 /// or told to, is no reason to fail: another is started.
-pub(super) async fn begin(config: &Config, stay: Stay, kind: Kind) -> Result<Open, Failure> {
+pub(super) async fn begin(
+    config: &Config,
+    stay: Stay,
+    kind: Kind,
+    purpose: &Purpose,
+) -> Result<Open, Failure> {
+    let asked = Asked::new(purpose);
     let daemon = join::join(config, stay).await?;
-    match open(config, daemon, kind, &inherited).await {
+    match open(config, daemon, kind, &asked, &inherited).await {
         Err(failure) if failure.code == BROKE_OFF => {
             let daemon = join::join(config, stay).await?;
-            open(config, daemon, kind, &inherited).await
+            open(config, daemon, kind, &asked, &inherited).await
         }
         other => other,
     }
@@ -55,25 +109,15 @@ pub(super) async fn open(
     config: &Config,
     mut daemon: AdminClient,
     kind: Kind,
+    asked: &Asked<'_>,
     users: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Open, Failure> {
     let user = user();
-    let wanted = match kind {
-        Kind::Env => OpenSession {
-            kind: "env",
-            user: &user,
-            pid: None,
-            lifetime_s: Some(ENV_LIFE.as_secs()),
-            config: &config.digest,
-        },
-        Kind::Run => OpenSession {
-            kind: "run",
-            user: &user,
-            pid: Some(process::id()),
-            lifetime_s: None,
-            config: &config.digest,
-        },
+    let (word, pid, life) = match kind {
+        Kind::Env => ("env", None, Some(ENV_LIFE)),
+        Kind::Run => ("run", Some(process::id()), None),
     };
+    let wanted = asked.session(word, &user, pid, life, config);
     let session = daemon.open(&wanted).await?;
     let bundles = match bundles::write(&config.state_dir, &session.ca_pem, users) {
         Ok(bundles) => bundles,
@@ -127,10 +171,14 @@ fn inherited(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The login name, for the audit; the daemon knows the uid by itself.
+/// The login name, for the audit; the daemon knows the uid by itself. The system's word counts before the
+/// environment's, which anybody can set.
 pub(super) fn user() -> String {
-    ["LOGNAME", "USER"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
-        .unwrap_or_else(|| format!("uid:{}", rustix::process::getuid().as_raw()))
+    let uid = rustix::process::getuid().as_raw();
+    let said = || {
+        let said = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok());
+        said.filter(|user| !user.is_empty())
+    };
+    let known = Users::read().name(uid).map(|name| name.to_string());
+    known.or_else(said).unwrap_or_else(|| format!("uid:{uid}"))
 }

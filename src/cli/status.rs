@@ -34,6 +34,7 @@ fn human(status: &Value) -> String {
         row("audit", &[&status["audit"]["path"]], &audit(&status["audit"])),
         row("ca ends", &[&status["ca_ends"]], ""),
     ];
+    rows.extend(revoked(&status["revoked"]));
     rows.push(table(
         ["ROUTE", "HOST", "PORT", "CREDENTIAL", ""],
         list(&status["routes"]),
@@ -97,8 +98,20 @@ fn row(label: &str, values: &[&Value], note: &str) -> String {
     format!("{label:<12}{}", values.trim_end())
 }
 
+/// What is revoked; no row where nothing is.
+fn revoked(lists: &Value) -> Option<String> {
+    let all = lists["all"].is_string().then(|| "EVERYTHING".to_owned());
+    let named = [("credential", "credentials"), ("session", "sessions"), ("user", "users")];
+    let named = named.into_iter().flat_map(|(one, key)| {
+        let names = lists[key].as_object().into_iter().flat_map(Map::keys);
+        names.map(move |name| format!("{one} {name}"))
+    });
+    let all: Vec<_> = all.into_iter().chain(named).collect();
+    (!all.is_empty()).then(|| row("REVOKED", &[], &all.join(", ")))
+}
+
 /// Columns as wide as their widest cell, an empty line before.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     head: [&str; N],
     list: &[Value],
     cells: impl Fn(&Value) -> [String; N],
@@ -128,11 +141,11 @@ fn audit(audit: &Value) -> String {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -164,6 +177,7 @@ mod tests {
                 "last_mint": { "code": "issuer-refused", "time": "2026-11-01T00:00:00Z" },
             }],
             "tokens": [], "sessions": [],
+            "revoked": { "all": null, "credentials": { "o": "t" }, "sessions": {}, "users": { "ann": "t" } },
         });
         let text = human(&status);
         for line in [
@@ -175,6 +189,7 @@ mod tests {
             "ROUTE   HOST         PORT  CREDENTIAL",
             "orders  api.example  443   o",
             "o           client-credentials  issuer-refused  2026-11-01T00:00:00Z  1m 30s",
+            "REVOKED     credential o, user ann",
             "SESSION  KIND  USER  UNTIL",
         ] {
             assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");

@@ -3,8 +3,10 @@
 //! A connection is admitted by the proxy credentials of a live session, or, where none are sent, by
 //! the owner of its socket. Credentials, when sent, decide: wrong ones are refused whatever the uid.
 
+mod disk;
 pub mod peer;
 mod platform;
+pub mod revoked;
 pub mod session;
 mod throttle;
 pub mod watch;
@@ -17,10 +19,12 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config;
-use crate::model::client::Client;
+use crate::model::client::{Client, ClientKey};
 use crate::model::clock::Moment;
+use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use peer::Users;
+use revoked::Revoked;
 use session::{Session, Sessions};
 use throttle::Throttle;
 
@@ -28,6 +32,7 @@ use throttle::Throttle;
 #[derive(Debug)]
 pub struct Gate {
     sessions: Arc<Sessions>,
+    revoked: Arc<Revoked>,
     users: Users,
     throttle: Throttle,
     own_uid: u32,
@@ -63,10 +68,16 @@ pub struct Admitted {
 }
 
 impl Gate {
-    /// A gate to these sessions.
+    /// A gate to these sessions, where nobody is revoked yet.
     pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self::heeding(sessions, Arc::default())
+    }
+
+    /// A gate to these sessions, closed to whom is revoked.
+    pub fn heeding(sessions: Arc<Sessions>, revoked: Arc<Revoked>) -> Self {
         Self {
             sessions,
+            revoked,
             users: Users::read(),
             throttle: Throttle::default(),
             own_uid: platform::own_uid(),
@@ -76,6 +87,36 @@ impl Gate {
     /// The sessions behind it.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
+    }
+
+    /// What is revoked.
+    pub fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
+    }
+
+    /// Whether somebody without a session is this person.
+    pub fn is_user(&self, key: &ClientKey, name: &str) -> bool {
+        let ClientKey::Uid(uid) = *key else { return false };
+        Client { session: None, uid: Some(uid), user: self.users.name(uid) }.is_user(name)
+    }
+
+    /// Why nothing may be minted for this client and credential any more, if so. Asked when a token's
+    /// slot is made: what was admitted before may have come too late.
+    pub fn bars(&self, key: &ClientKey, credential: &CredentialName) -> Option<Reason> {
+        if self.revoked.has_credential(credential) {
+            return Some(Reason::CredentialRevoked);
+        }
+        let (session, uid) = match key {
+            ClientKey::Anyone => (None, None),
+            ClientKey::Session(name) if !self.sessions.is_live(name) => {
+                return Some(Reason::SessionEnded);
+            }
+            ClientKey::Session(name) => (Some(name.clone()), None),
+            ClientKey::Uid(uid) => (None, Some(*uid)),
+        };
+        let user = uid.and_then(|uid| self.users.name(uid));
+        let client = Client { session, uid, user };
+        self.revoked.has_client(&client).then_some(Reason::ClientRevoked)
     }
 
     /// The owner of the peer's socket, where the peer is a process on this machine's loopback.
@@ -112,8 +153,16 @@ impl Gate {
         Err(Reason::ProxyAuthRequired)
     }
 
+    /// Why a client that was admitted may go no further, if so.
+    pub fn objection(&self, rules: &Rules, admitted: &Admitted, now: Moment) -> Option<Reason> {
+        if self.revoked.has_client(&admitted.client) {
+            return Some(Reason::ClientRevoked);
+        }
+        (!self.still_admits(rules, admitted, now)).then_some(Reason::SessionEnded)
+    }
+
     /// Whether a client that was admitted would still be: its session lives, or the rules still let its uid in.
-    pub fn still_admits(&self, rules: &Rules, admitted: &Admitted, now: Moment) -> bool {
+    fn still_admits(&self, rules: &Rules, admitted: &Admitted, now: Moment) -> bool {
         let open = !rules.auth_session && !rules.auth_uid;
         match &admitted.session {
             Some(session) => (rules.auth_session || open) && !session.has_ended(now),

@@ -3,10 +3,7 @@
 //! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is kept,
 //! in memory and, for `env` sessions that outlive the daemon, on disk.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +12,7 @@ use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::disk;
 use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::id::{self, RouteName, SessionName};
 use crate::model::secret::Secret;
@@ -28,11 +26,30 @@ pub const MAX_SESSIONS: usize = 10_000;
 pub enum Kind {
     /// `valetkey env`: outlives the daemon.
     Env,
+    /// `valetkey session open`: outlives the daemon.
+    Open,
     /// `[[sessions]]` of the config.
     Preshared,
     /// `valetkey run`: ends with its command.
     #[default]
     Run,
+}
+
+impl Kind {
+    /// Whether it lives on when the daemon is started again.
+    pub fn outlives_the_daemon(self) -> bool {
+        matches!(self, Self::Env | Self::Open)
+    }
+
+    /// What its name begins with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::Open => "open",
+            Self::Preshared => "pre",
+            Self::Run => "run",
+        }
+    }
 }
 
 /// What a new session is made from.
@@ -44,6 +61,12 @@ pub struct NewSession {
     pub user: Option<Arc<str>>,
     /// How long at most.
     pub lifetime: Option<Duration>,
+    /// What it is for, in its opener's words.
+    pub reason: Option<Arc<str>>,
+    /// The directory that it was opened in.
+    pub project: Option<Arc<str>>,
+    /// Routes it is limited to; `None`: all.
+    pub routes: Option<Vec<RouteName>>,
 }
 
 /// One session.
@@ -52,6 +75,8 @@ pub struct Session {
     name: SessionName,
     kind: Kind,
     user: Option<Arc<str>>,
+    reason: Option<Arc<str>>,
+    project: Option<Arc<str>>,
     secret: [u8; 32],
     routes: Option<Vec<RouteName>>,
     end: Option<Deadline>,
@@ -72,6 +97,21 @@ impl Session {
     /// The person, where known.
     pub fn user(&self) -> Option<Arc<str>> {
         self.user.clone()
+    }
+
+    /// What it is for, in its opener's words.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The directory that it was opened in.
+    pub fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    /// SHA-256 of its secret.
+    pub fn secret_sha256(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     /// Routes it is limited to; `None`: all.
@@ -122,18 +162,15 @@ impl Sessions {
     /// Opens one with a random secret, which only the caller gets.
     pub fn open(&self, new: NewSession) -> (Arc<Session>, Secret) {
         let secret = Secret::random();
-        let kind = match new.kind {
-            Kind::Env => "env",
-            Kind::Preshared => "pre",
-            Kind::Run => "run",
-        };
-        let name = SessionName::new(format!("{kind}-{}", &id::random_text()[..10]));
+        let name = SessionName::new(format!("{}-{}", new.kind.prefix(), &id::random_text()[..10]));
         let session = Arc::new(Session {
             name: name.clone(),
             kind: new.kind,
             user: new.user,
+            reason: new.reason,
+            project: new.project,
             secret: secret.sha256(),
-            routes: None,
+            routes: new.routes,
             end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
             ended: watch::Sender::new(false),
         });
@@ -154,6 +191,8 @@ impl Sessions {
             name: name.clone(),
             kind: Kind::Preshared,
             user: None,
+            reason: None,
+            project: None,
             secret,
             routes,
             end: None,
@@ -198,6 +237,11 @@ impl Sessions {
         over.iter().filter_map(|name| self.end(name)).collect()
     }
 
+    /// Whether one of this name is live.
+    pub fn is_live(&self, name: &SessionName) -> bool {
+        self.live.contains_key(name)
+    }
+
     /// All live ones, in no particular order.
     pub fn list(&self) -> Vec<Arc<Session>> {
         self.live.iter().map(|session| Arc::clone(&session)).collect()
@@ -213,26 +257,16 @@ impl Sessions {
         self.live.is_empty()
     }
 
-    /// Writes `env` sessions to `path`, by rename, mode 0600: names, ends and hashes only.
+    /// Writes those that outlive the daemon to `path`, by rename, mode 0600: never a secret, its hash only.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         let saved: Vec<Saved> =
             self.live.iter().filter_map(|session| Saved::of(&session)).collect();
-        let dir = path.parent().map_or_else(|| PathBuf::from("."), Path::to_owned);
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
-        serde_json::to_writer(&mut file, &saved)?;
-        file.flush()?;
-        file.persist(path)?;
-        Ok(())
+        disk::replace(path, &saved)
     }
 
     /// Takes up what an earlier daemon saved; a missing file is no error, a broken one is.
     pub fn restore(&self, path: &Path) -> std::io::Result<()> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let Some(text) = disk::read(path)? else { return Ok(()) };
         let saved: Vec<Saved> = serde_json::from_slice(&text)?;
         let now = self.clock.now();
         for one in saved {
@@ -248,22 +282,39 @@ impl Sessions {
     }
 }
 
-/// An `env` session at rest.
+/// A session at rest.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     name: SessionName,
+    #[serde(default = "Saved::env")]
+    kind: Kind,
     user: Option<Arc<str>>,
+    #[serde(default)]
+    reason: Option<Arc<str>>,
+    #[serde(default)]
+    project: Option<Arc<str>>,
     secret_sha256: [u8; 32],
+    #[serde(default)]
+    routes: Option<Vec<RouteName>>,
     until: SystemTime,
 }
 
 impl Saved {
+    /// All that a daemon of an earlier version saved.
+    fn env() -> Kind {
+        Kind::Env
+    }
+
     fn of(session: &Session) -> Option<Self> {
         let until = session.until()?;
-        (session.kind == Kind::Env).then(|| Self {
+        session.kind.outlives_the_daemon().then(|| Self {
             name: session.name.clone(),
+            kind: session.kind,
             user: session.user.clone(),
+            reason: session.reason.clone(),
+            project: session.project.clone(),
             secret_sha256: session.secret,
+            routes: session.routes.clone(),
             until,
         })
     }
@@ -271,10 +322,12 @@ impl Saved {
     fn into_session(self, end: Deadline) -> Session {
         Session {
             name: self.name,
-            kind: Kind::Env,
+            kind: self.kind,
             user: self.user,
+            reason: self.reason,
+            project: self.project,
             secret: self.secret_sha256,
-            routes: None,
+            routes: self.routes,
             end: Some(end),
             ended: watch::Sender::new(false),
         }
@@ -298,16 +351,23 @@ mod tests {
         let path = dir.path().join("sessions.json");
         let sessions = Sessions::new(Arc::new(SystemClock));
         let hour = Some(Duration::from_secs(3600));
-        let (env, secret) =
-            sessions.open(NewSession { kind: Kind::Env, lifetime: hour, user: None });
+        let only = Some(vec![RouteName::new("orders")]);
+        let (env, secret) = sessions.open(NewSession {
+            kind: Kind::Env,
+            lifetime: hour,
+            reason: Some("why".into()),
+            routes: only.clone(),
+            ..NewSession::default()
+        });
         sessions.open(NewSession { lifetime: hour, ..NewSession::default() });
         sessions.save(&path).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains(std::str::from_utf8(secret.expose()).unwrap()));
         let later = Sessions::new(Arc::new(SystemClock));
         later.restore(&path).unwrap();
         assert_eq!(later.len(), 1);
-        assert!(later.check(env.name().as_str(), secret.expose(), SystemClock.now()).is_some());
+        let found = later.check(env.name().as_str(), secret.expose(), SystemClock.now()).unwrap();
+        assert_eq!((found.routes(), found.reason()), (only.as_deref(), Some("why")));
     }
 
     #[test]

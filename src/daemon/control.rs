@@ -1,6 +1,5 @@
 //! What the command line can ask of the daemon, and what a reload does.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,19 +11,13 @@ use serde_json::Value;
 use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
-use crate::admin::{AdminError, Control, OpenSession, OpenedSession, SessionKind};
+use crate::admin::{AdminError, Control, OpenSession, OpenedSession, Revoke};
 use crate::audit::Event;
 use crate::ca::{Opened, Rotation};
-use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
+use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
-use crate::config::{Config, PlaceholderKind, Trigger};
-use crate::model::client::{Client, ClientKey};
-use crate::model::clock::rfc3339_seconds;
-use crate::model::id::SessionName;
-use crate::model::placeholder::Placeholder;
-use crate::model::reason::Reason;
+use crate::config::{Config, Trigger};
 use crate::proxy::Proxy;
-use crate::proxy::live::Selector;
 
 /// The admin socket's way to the daemon.
 pub(super) struct Handle(pub(super) Arc<Daemon>);
@@ -46,8 +39,8 @@ pub(super) struct Daemon {
     pub(super) own: Vec<SocketAddr>,
     sockets: Vec<PathBuf>,
     metrics: Option<SocketAddr>,
-    state: StateDir,
-    processes: Processes,
+    pub(super) state: StateDir,
+    pub(super) processes: Processes,
     last_mints: Arc<LastMints>,
     started: Instant,
 }
@@ -108,7 +101,7 @@ impl Daemon {
     }
 
     /// Reloads where the caller read another config than the one that is running.
-    fn take_up(&self, digest: Option<&str>) -> Result<(), AdminError> {
+    pub(super) fn take_up(&self, digest: Option<&str>) -> Result<(), AdminError> {
         let Some(digest) = digest else { return Ok(()) };
         if self.config().digest != digest {
             self.reload(Trigger::Asked);
@@ -127,7 +120,7 @@ impl Daemon {
     /// Ends sessions whose time is over and forgets tokens that ended.
     pub(super) fn sweep(&self) {
         for session in self.proxy.gate.sessions().sweep() {
-            self.ended(&session);
+            self.ended(&session, "ended");
         }
         for name in self.processes.ended() {
             self.end(&name);
@@ -160,42 +153,6 @@ impl Daemon {
             }
         }
     }
-
-    pub(super) fn save_sessions(&self) {
-        self.state.save(self.proxy.gate.sessions());
-    }
-
-    pub(super) fn ended(&self, session: &Session) {
-        self.processes.untie(session.name());
-        self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
-        let its = Selector::Session(session.name().clone());
-        self.proxy.live.end(&its, Reason::SessionEnded);
-        let client =
-            Client { session: Some(session.name().clone()), user: session.user(), uid: None };
-        self.proxy.audit.event(Event::session("ended", &client, None)).ok();
-        if session.kind() == Kind::Env {
-            self.save_sessions();
-        }
-    }
-
-    fn end(&self, name: &SessionName) -> bool {
-        match self.proxy.gate.sessions().end(name) {
-            Some(session) => {
-                self.ended(&session);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn placeholders(config: &Config) -> BTreeMap<String, String> {
-        let variables = config.routes.iter().flat_map(|route| &route.value.env);
-        variables
-            .map(|(name, kind)| match kind {
-                PlaceholderKind::Opaque => (name.clone(), Placeholder::opaque().to_string()),
-            })
-            .collect()
-    }
 }
 
 impl Control for Handle {
@@ -203,75 +160,20 @@ impl Control for Handle {
         self.facts()
     }
 
+    fn sessions(&self) -> Value {
+        self.session_list()
+    }
+
     fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
-        self.take_up(open.config.as_deref())?;
-        let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
-        else {
-            return Err(AdminError {
-                status: 409,
-                code: "no-proxy-address",
-                detail:
-                    "the daemon listens on unix sockets only, and proxy variables name an address"
-                        .into(),
-                hint: "add \"127.0.0.1:0\" to proxy.listen, and start the daemon again".into(),
-            });
-        };
-        let sessions = self.proxy.gate.sessions();
-        if sessions.len() >= MAX_SESSIONS {
-            return Err(AdminError {
-                status: 503,
-                code: "too-many-sessions",
-                detail: format!("{MAX_SESSIONS} sessions are open"),
-                hint: "`valetkey status` lists them".into(),
-            });
-        }
-        let kind = match open.kind {
-            SessionKind::Env => Kind::Env,
-            SessionKind::Run => Kind::Run,
-        };
-        let lifetime = open.lifetime_s.map(Duration::from_secs);
-        let (session, secret) =
-            sessions.open(NewSession { kind, user: open.user.map(Into::into), lifetime });
-        if let Some(pid) = open.pid {
-            self.processes.tie(session.name().clone(), pid);
-        }
-        if kind == Kind::Env {
-            self.save_sessions();
-        }
-        let client =
-            Client { session: Some(session.name().clone()), user: session.user(), uid: None };
-        self.proxy.audit.event(Event::session("opened", &client, session.until())).ok();
-        let config = self.config();
-        let secrets = config.secret_variables();
-        Ok(OpenedSession {
-            name: session.name().to_string(),
-            secret: secret.into_text(),
-            proxy,
-            placeholders: Daemon::placeholders(&config),
-            until: session.until().map(rfc3339_seconds),
-            routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
-            missing_env: secrets
-                .iter()
-                .filter(|name| std::env::var_os(name).is_none())
-                .cloned()
-                .collect(),
-            remove_env: secrets,
-            pid: std::process::id(),
-            parent: self.proxy.world.load().dialer.parent().map(ToString::to_string),
-            ca_pem: self.proxy.world.load().authority.roots_pem(),
-        })
+        self.open(open)
     }
 
     fn end_session(&self, name: &str) -> Result<(), AdminError> {
-        if self.end(&SessionName::new(name)) {
-            return Ok(());
-        }
-        Err(AdminError {
-            status: 404,
-            code: "unknown-session",
-            detail: "there is no such session".into(),
-            hint: "`valetkey status` lists them".into(),
-        })
+        self.end_by_name(name)
+    }
+
+    fn revoke(&self, revoke: Revoke) -> Result<Value, AdminError> {
+        Daemon::revoke(self, &revoke)
     }
 
     fn ca(&self) -> Value {

@@ -48,6 +48,14 @@ pub enum Error {
     /// Routes do not compile.
     #[error("the config's routes have errors")]
     Policy(Vec<Problem>),
+    /// What was revoked cannot be read: nobody can be let in.
+    #[error("the list of what was revoked cannot be read: {path}", path = path.display())]
+    Revoked {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Trusted roots.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -114,6 +122,7 @@ impl Error {
             Self::Policy(_) => "config-invalid",
             Self::ParentIsUs => "parent-is-valetkey",
             Self::ParentSecret { .. } => "parent-secret-unusable",
+            Self::Revoked { .. } => "revoked-unreadable",
             Self::Roots(error) => error.code(),
             Self::Runtime(_) => "runtime-unavailable",
             Self::SessionSecret { .. } | Self::SessionSecretShort { .. } => {
@@ -150,6 +159,10 @@ impl Error {
                 "name the proxy above Valetkey, or take upstream.parent out".into()
             }
             Self::ParentSecret { source } => source.hint().into(),
+            Self::Revoked { .. } => {
+                "put the file back as it was; without it, everything that was revoked is let in again"
+                    .into()
+            }
             Self::Roots(error) => error.hint().into(),
             Self::Runtime(_) | Self::Signals(_) => "check `ulimit -a`".into(),
             Self::SessionSecret { source, .. } => source.hint().into(),

@@ -11,6 +11,8 @@ mod last_mints;
 mod observe;
 mod parents;
 mod reload;
+mod revocation;
+mod sessions;
 mod sockets;
 mod state;
 mod status;
@@ -18,7 +20,6 @@ mod ticker;
 mod workers;
 mod world;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -97,17 +98,18 @@ async fn run(options: Options) -> Result<(), Error> {
     let own: Vec<_> = listening.iter().copied().chain(metrics_address).collect();
     let world = world::build(&config, &own, None, &clock, &audit)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
-    Preshared::read(&config)?.share(&sessions);
+    let gate = Arc::new(Gate::heeding(Arc::clone(&sessions), Arc::new(state.revoked()?)));
+    Preshared::read(&config)?.share(&gate);
     state.restore(&sessions);
     let last_mints = Arc::new(LastMints::default());
-    let broker = broker(&clock, &audit, &last_mints);
+    let broker = broker(&clock, &audit, &last_mints, &gate);
     let (stop, stopping) = watch::channel(Stop::No);
     world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
     let max_connections = workers::Descriptors::split().clients;
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
-        gate: Gate::new(sessions),
+        gate,
         broker: Arc::new(broker),
         audit: Arc::clone(&audit),
         clock,
@@ -148,7 +150,7 @@ async fn run(options: Options) -> Result<(), Error> {
     drop((listeners, sockets));
     signals.unless_stopped(threads.join(), &stop).await;
     serving.abort();
-    daemon.save_sessions();
+    daemon.save_sessions().ok();
     // Nobody after us knows these tokens. An issuer that is down holds nobody up.
     if proxy.broker.revoke_all() > 0 {
         tokio::time::timeout(REVOKE, proxy.broker.settled()).await.ok();
@@ -209,9 +211,17 @@ async fn until_stopped(daemon: &Arc<Daemon>, signals: &mut Signals, idle_exit: O
 }
 
 /// Mints on this thread's runtime.
-fn broker(clock: &Arc<dyn Clock>, audit: &Arc<Audit>, last_mints: &Arc<LastMints>) -> Broker {
+fn broker(
+    clock: &Arc<dyn Clock>,
+    audit: &Arc<Audit>,
+    last_mints: &Arc<LastMints>,
+    gate: &Arc<Gate>,
+) -> Broker {
     let runtime = tokio::runtime::Handle::current();
-    Broker::new(Arc::clone(clock), runtime, on_mint(audit, last_mints)).telling(on_revoke(audit))
+    let gate = Arc::clone(gate);
+    Broker::new(Arc::clone(clock), runtime, on_mint(audit, last_mints))
+        .telling(on_revoke(audit))
+        .heeding(Arc::new(move |key| gate.bars(&key.client, &key.credential)))
 }
 
 /// Every mint is in the audit before its token serves.
@@ -251,9 +261,4 @@ fn on_revoke(audit: &Arc<Audit>) -> OnRevoke {
         };
         audit.event(event.with("attempts", report.attempts)).ok();
     })
-}
-
-/// Where sessions that outlive the daemon are kept.
-fn sessions_file(state_dir: &std::path::Path) -> PathBuf {
-    state_dir.join("sessions.json")
 }

@@ -94,12 +94,12 @@ impl Daemon {
     fn swap(&self, current: &mut Config, built: Built) {
         let Built { config, world, sessions } = built;
         for session in sessions.withdraw(self.proxy.gate.sessions()) {
-            self.ended(&session);
+            self.ended(&session, "ended");
         }
         let world = Arc::new(world);
         self.proxy.world.store(Arc::clone(&world));
         self.proxy.broker.keep_only(&world.minters);
-        sessions.share(self.proxy.gate.sessions());
+        sessions.share(&self.proxy.gate);
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
         if starts_anew(&config) != starts_anew(current) {
             tracing::warn!("`proxy.listen`, `[audit]` and `[admin]` take effect at the next start");

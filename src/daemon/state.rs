@@ -1,13 +1,14 @@
 //! The state directory: ours alone, and one daemon's at a time.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::Error;
-use super::sessions_file;
+use crate::client::revoked::Revoked;
 use crate::client::session::Sessions;
 
 /// The directory, locked while this value lives.
@@ -40,17 +41,34 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Takes up `env` sessions of the daemon before. A broken file costs those sessions, not the start.
+    /// Takes up sessions of the daemon before. A broken file costs those sessions, not the start.
     pub(super) fn restore(&self, sessions: &Sessions) {
-        if let Err(error) = sessions.restore(&sessions_file(&self.path)) {
+        if let Err(error) = sessions.restore(&self.sessions_file()) {
             tracing::warn!(%error, "saved sessions cannot be read; `valetkey env` opens new ones");
         }
     }
 
-    /// Writes `env` sessions down.
-    pub(super) fn save(&self, sessions: &Sessions) {
-        if let Err(error) = sessions.save(&sessions_file(&self.path)) {
-            tracing::warn!(%error, "sessions cannot be saved; they end with this daemon");
-        }
+    /// What was revoked before. A broken file is no start: it would let in again who was shut out.
+    pub(super) fn revoked(&self) -> Result<Revoked, Error> {
+        let path = self.revoked_file();
+        Revoked::read(&path).map_err(|source| Error::Revoked { path, source })
+    }
+
+    /// Writes down the sessions that outlive this daemon.
+    pub(super) fn save(&self, sessions: &Sessions) -> io::Result<()> {
+        sessions.save(&self.sessions_file())
+    }
+
+    /// Writes down what is revoked.
+    pub(super) fn save_revoked(&self, revoked: &Revoked) -> io::Result<()> {
+        revoked.save(&self.revoked_file())
+    }
+
+    fn sessions_file(&self) -> PathBuf {
+        self.path.join("sessions.json")
+    }
+
+    fn revoked_file(&self) -> PathBuf {
+        self.path.join("revoked.json")
     }
 }

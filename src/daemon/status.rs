@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::control::Daemon;
 use super::{observe, world};
-use crate::client::session::Session;
 use crate::config::{Config, Grant};
 use crate::model::clock::rfc3339_seconds;
 
@@ -32,9 +31,8 @@ impl Daemon {
             "routes": routes(&config),
             "credentials": self.credentials(&config),
             "tokens": self.tokens(),
-            "sessions": (self.proxy().gate.sessions().list().iter())
-                .map(|open| session(open))
-                .collect::<Vec<_>>(),
+            "sessions": self.session_list(),
+            "revoked": self.revoked_facts(),
             "connections": self.proxy().connections.load(Relaxed),
             "requests": self.proxy().requests.load(Relaxed),
             "audit": {
@@ -104,13 +102,4 @@ fn routes(config: &Config) -> Vec<Value> {
             })
         })
         .collect()
-}
-
-fn session(session: &Session) -> Value {
-    json!({
-        "name": session.name(),
-        "kind": session.kind(),
-        "user": session.user().as_deref(),
-        "until": session.until().map(rfc3339_seconds),
-    })
 }

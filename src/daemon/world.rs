@@ -10,8 +10,8 @@ use super::{parents, workers};
 use crate::audit::{Audit, Event};
 use crate::broker::Minters;
 use crate::ca::{self, Authority, Opened};
-use crate::client::Rules;
 use crate::client::session::{Session, Sessions};
+use crate::client::{Gate, Rules};
 use crate::config::problem::Severity;
 use crate::config::{Config, PresharedSession, SecretSource, Unmatched};
 use crate::mint;
@@ -152,10 +152,14 @@ impl Preshared {
         })
     }
 
-    /// Puts them in; after the new policy holds, for the old one did not know them.
-    pub(super) fn share(&self, sessions: &Sessions) {
-        for (session, secret) in &self.0 {
-            sessions.preshare(&session.name, secret, session.routes.clone());
+    /// Puts them in, but for those that were revoked; after the new policy holds, for the old one did not
+    /// know them.
+    pub(super) fn share(&self, gate: &Gate) {
+        let revoked = |(session, secret): &&(PresharedSession, Secret)| {
+            gate.revoked().has_session(&session.name, &secret.sha256())
+        };
+        for (session, secret) in self.0.iter().filter(|one| !revoked(one)) {
+            gate.sessions().preshare(&session.name, secret, session.routes.clone());
         }
     }
 }

@@ -40,6 +40,15 @@ impl fmt::Display for ClientKey {
 }
 
 impl Client {
+    /// Whether it is this person: by login name, or as `uid:N` where the uid has none.
+    pub fn is_user(&self, name: &str) -> bool {
+        match (&self.user, self.uid) {
+            (Some(user), _) => **user == *name,
+            (None, Some(uid)) => name.strip_prefix("uid:") == Some(uid.to_string().as_str()),
+            (None, None) => false,
+        }
+    }
+
     /// The identity that keys everything shared.
     pub fn key(&self) -> ClientKey {
         match (&self.session, self.uid) {

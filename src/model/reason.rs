@@ -27,7 +27,7 @@ macro_rules! reasons {
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
 
             /// The stable kebab-case word.
-            pub fn code(self) -> &'static str {
+            pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
@@ -70,6 +70,10 @@ reasons! {
     AuthorityMismatch = "authority-mismatch", Client,
         "the request names another host than its tunnel",
         "open a tunnel for each host";
+    /// Whoever asks was revoked, or everybody was.
+    ClientRevoked = "client-revoked", Client,
+        "this user, or everybody, was revoked",
+        "whoever revoked it can take that back: `valetkey revoke --user NAME --undo`";
     /// The client's TLS handshake failed.
     ClientTlsFailed = "client-tls-failed", Client,
         "the client broke off the TLS handshake",
@@ -82,6 +86,10 @@ reasons! {
     ConnectInTunnel = "connect-in-tunnel", Client,
         "CONNECT inside an intercepted tunnel is not possible",
         "connect to the other host through the proxy itself";
+    /// The credential was revoked.
+    CredentialRevoked = "credential-revoked", Client,
+        "the credential for this request was revoked",
+        "whoever revoked it can take that back: `valetkey revoke --credential NAME --undo`";
     /// No request head, handshake or body within the time.
     ClientTimeout = "client-timeout", Client,
         "the client took too long to send its request",

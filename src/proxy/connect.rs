@@ -181,6 +181,14 @@ async fn open_tunnel(
         generation: world.generation,
     });
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
+    // After it can be found: whatever is revoked from now on ends it.
+    let now = worker.proxy.clock.now();
+    if let Some(reason) = worker.proxy.gate.objection(&world.rules, &admitted, now) {
+        let answer = denied(recorder, reason.into(), true);
+        stream.write_all(&answer).await.ok();
+        stream.shutdown().await.ok();
+        return;
+    }
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
     let client = admitted.client.key();

@@ -337,6 +337,7 @@ pub(super) fn closes(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::AuthorityMismatch
+            | Reason::ClientRevoked
             | Reason::ConnectInTunnel
             | Reason::MalformedRequest
             | Reason::SessionEnded

@@ -73,7 +73,7 @@ pub enum Selector {
     Credential(CredentialName),
     /// Those of this session.
     Session(SessionName),
-    /// Those of this person, by login name.
+    /// Those of this person, as in [`crate::model::client::Client::is_user`].
     User(String),
 }
 
@@ -84,7 +84,7 @@ impl Selector {
             Self::All => true,
             Self::Credential(name) => facts.credential.as_ref() == Some(name),
             Self::Session(name) => client.session.as_ref() == Some(name),
-            Self::User(name) => client.user.as_deref() == Some(name),
+            Self::User(name) => client.is_user(name),
         }
     }
 }
@@ -178,10 +178,13 @@ impl Judge<'_> {
         self.admission(facts).or_else(|| (!permitted()).then_some(Reason::NoLongerPermitted))
     }
 
-    /// Why its client is no longer admitted, if so.
+    /// Why its client is no longer admitted, or its credential no longer used, if so.
     fn admission(&self, facts: &Facts) -> Option<Reason> {
-        let admitted = self.gate.still_admits(self.rules, &facts.admitted, self.now);
-        (!admitted).then_some(Reason::SessionEnded)
+        let revoked = || {
+            let name = facts.credential.as_ref()?;
+            self.gate.revoked().has_credential(name).then_some(Reason::CredentialRevoked)
+        };
+        self.gate.objection(self.rules, &facts.admitted, self.now).or_else(revoked)
     }
 }
 

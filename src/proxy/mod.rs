@@ -103,7 +103,7 @@ pub struct Proxy {
     /// The current snapshot; a request loads it once.
     pub world: ArcSwap<World>,
     /// Lets clients in.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Holds tokens.
     pub broker: Arc<Broker>,
     /// Writes down who did what.

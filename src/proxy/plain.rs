@@ -123,6 +123,10 @@ impl Plain {
             credential: None,
             generation: world.generation,
         });
+        let now = worker.proxy.clock.now();
+        if let Some(reason) = worker.proxy.gate.objection(&world.rules, &admitted, now) {
+            return refuse(recorder, reason);
+        }
         let exchange = Exchange {
             worker,
             world: &world,

@@ -48,6 +48,8 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::NotAProxyRequest => StatusCode::BAD_REQUEST,
         R::AddressRefused
         | R::AmbiguousRoute
+        | R::ClientRevoked
+        | R::CredentialRevoked
         | R::ForeignPlaceholder
         | R::MethodRefused
         | R::NoLongerPermitted

@@ -169,8 +169,8 @@ impl Connection {
         recorder: &mut Recorder,
     ) -> Result<Permit, Reason> {
         let now = self.worker.proxy.clock.now();
-        if !self.worker.proxy.gate.still_admits(&world.rules, &self.admitted, now) {
-            return Err(Reason::SessionEnded);
+        if let Some(reason) = self.worker.proxy.gate.objection(&world.rules, &self.admitted, now) {
+            return Err(reason);
         }
         let visible =
             |target: &PathAndQuery| target.as_str().bytes().all(|b| (0x21..0x7f).contains(&b));

@@ -166,8 +166,8 @@ impl Handler {
         recorder: &mut Recorder,
     ) -> Result<Permit, Reason> {
         let now = self.parts.clock.now();
-        if !self.parts.gate.still_admits(&self.parts.rules, admitted, now) {
-            return Err(Reason::SessionEnded);
+        if let Some(reason) = self.parts.gate.objection(&self.parts.rules, admitted, now) {
+            return Err(reason);
         }
         agree(target, head)?;
         if head.method == Method::CONNECT {

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::road::{Road, Way};
 use super::target::{self, Place};
 use crate::ca;
-use crate::cli::args::Bench;
+use crate::cli::args::{Bench, Purpose};
 use crate::cli::context;
 use crate::cli::demo::{pki, world::World};
 use crate::cli::environment::Environment;
@@ -72,7 +72,7 @@ impl Scene {
         target::may_ask(&place, &addresses, args.yes_remote, args.most())?;
         let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)
             .map_err(|error| Failure::usage(error.code(), chain(&error), error.hint()))?;
-        let open = session::begin(&config, Stay::WhileUsed, Kind::Run).await?;
+        let open = session::begin(&config, Stay::WhileUsed, Kind::Run, &Purpose::default()).await?;
         open.say_warnings();
         Ok(Self {
             direct: Arc::new(Road {

@@ -21,7 +21,7 @@ use super::net::broken;
 use super::pki::{HOST, Pki};
 use crate::cli::failure::Failure;
 use crate::cli::join::{self, Log};
-use crate::cli::session::{self, Kind, Open};
+use crate::cli::session::{self, Asked, Kind, Open};
 use crate::config::{Config, check, env};
 use crate::model::id::random_text;
 
@@ -76,7 +76,8 @@ impl World {
         let client = join::wait_for(&config.admin.socket, &mut || daemon.try_wait(), &said).await?;
         // A clean environment: whatever this machine's is, the tool gets what is told here.
         let nothing = |_: &str| -> Option<OsString> { None };
-        let session = session::open(&config, client, Kind::Run, &nothing).await?;
+        let session =
+            session::open(&config, client, Kind::Run, &Asked::default(), &nothing).await?;
         Ok(Self { config, issuer, api, api_ca, session, client_secret, log, daemon, dir })
     }
 

@@ -6,4 +6,5 @@ mod config_problems;
 mod daemon;
 mod demo;
 mod run;
+mod sessions;
 mod snapshots;

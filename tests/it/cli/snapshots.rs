@@ -57,6 +57,11 @@ async fn help() {
         "ca show",
         "ca rotate",
         "completions",
+        "revoke",
+        "session",
+        "session list",
+        "session open",
+        "session end",
     ];
     for command in commands {
         let mut arguments: Vec<_> = command.split(' ').filter(|w| !w.is_empty()).collect();

@@ -77,6 +77,22 @@ impl Issuer {
         format!("http://{}/token", self.addr)
     }
 
+    /// Keys for a credential that revokes here; those calls are answered at once.
+    pub fn revoking(&self) -> String {
+        format!("revocation_url = \"http://{}/revoke\"", self.addr)
+    }
+
+    /// Waits until this token was revoked.
+    pub async fn revoked(&self, token: &str) {
+        for index in 0.. {
+            let call = self.shared.calls.at("a revocation at the issuer", index).await;
+            let form = String::from_utf8_lossy(&call.body).into_owned();
+            if call.first_line.starts_with("POST /revoke ") && form.contains(token) {
+                return;
+            }
+        }
+    }
+
     /// From now on every call gets this.
     pub fn reply(&self, reply: Reply) {
         *lock(&self.shared.reply) = reply;
@@ -117,7 +133,16 @@ impl Issuer {
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut reader = Reader::new(stream);
     while let Some(call) = reader.request().await {
+        let revokes = call.first_line.starts_with("POST /revoke ");
         shared.calls.push(call);
+        if revokes {
+            // RFC 7009 section 2.2: whatever the token is.
+            let done = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            if reader.stream.write_all(done).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let gate = lock(&shared.gate).clone();
         if let Some(gate) = gate {
             gate.passed().await;

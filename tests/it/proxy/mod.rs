@@ -19,5 +19,6 @@ mod observe;
 mod over_blocking;
 mod parent;
 mod reload;
+mod revoke;
 mod routes;
 mod upstream;

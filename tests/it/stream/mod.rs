@@ -11,7 +11,7 @@ mod refused;
 mod revoked;
 mod strict;
 mod trailers;
-mod upgrade;
+pub mod upgrade;
 
 /// Whether `VALETKEY_TEST_LARGE` asks for the full size of what is shortened otherwise.
 pub fn is_large() -> bool {

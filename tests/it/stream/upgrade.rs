@@ -12,7 +12,7 @@ use crate::harness::soon;
 use crate::harness::stage::Stage;
 use crate::harness::upstream::Protocol;
 
-pub(super) const ASKS: [(&str, &str); 6] = [
+pub const ASKS: [(&str, &str); 6] = [
     ("connection", "Upgrade"),
     ("upgrade", "websocket"),
     ("sec-websocket-version", "13"),
@@ -20,7 +20,7 @@ pub(super) const ASKS: [(&str, &str); 6] = [
     ("sec-websocket-protocol", "chat, superchat"),
     ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
 ];
-pub(super) const AGREES: [(&str, &str); 5] = [
+pub const AGREES: [(&str, &str); 5] = [
     ("connection", "Upgrade"),
     ("upgrade", "websocket"),
     ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),

@@ -1,0 +1,124 @@
+//! `session list`, `open` and `end`: who may use the proxy now, for what, until when.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::admin_client::AdminClient;
+use super::args::{Json, Session, SessionEnd, SessionOpen};
+use super::environment::proxy_url;
+use super::failure::Failure;
+use super::join::{self, Stay};
+use super::session::{Asked, user};
+use super::status::{cell, list, table};
+use super::{context, printer};
+use crate::config::Config;
+
+/// What `session open --json` prints: for whoever opened it, once.
+#[derive(Serialize)]
+struct Opened<'a> {
+    name: &'a str,
+    secret: &'a str,
+    proxy: &'a str,
+    url: &'a str,
+    until: Option<&'a str>,
+    placeholders: &'a std::collections::BTreeMap<String, String>,
+}
+
+pub(super) fn run(args: &Session, explicit: Option<&Path>) -> Result<(), Failure> {
+    let config = context::config(explicit)?;
+    context::runtime()?.block_on(async {
+        match args {
+            Session::End(args) => end(args, &config).await,
+            Session::List(args) => show(args, &config).await,
+            Session::Open(args) => open(args, &config).await,
+        }
+    })
+}
+
+async fn show(args: &Json, config: &Config) -> Result<(), Failure> {
+    let mut daemon = AdminClient::connect(&config.admin.socket).await?;
+    let sessions: Value = daemon.get("/v1/sessions").await?;
+    if args.json { printer::json(&sessions) } else { printer::line(human(&sessions)) }
+}
+
+/// One row for a session.
+fn human(sessions: &Value) -> String {
+    let head = ["SESSION", "KIND", "USER", "UNTIL", "ROUTES", "REASON", "PROJECT"];
+    let text = table(head, list(sessions), |session| {
+        let routes = match &session["routes"] {
+            Value::Array(names) => names.iter().map(cell).collect::<Vec<_>>().join(","),
+            _ => "all".to_owned(),
+        };
+        let [name, kind, user, until, reason, project] =
+            ["name", "kind", "user", "until", "reason", "project"].map(|key| cell(&session[key]));
+        [name, kind, user, until, routes, reason, project].map(|cell| plain(&cell))
+    });
+    text.trim_start().to_owned()
+}
+
+/// Nothing that a terminal would act on.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
+    let user = args.user.clone().unwrap_or_else(user);
+    let asked = Asked::new(&args.purpose);
+    let mut daemon = join::join(config, Stay::Forever).await?;
+    let wanted = asked.session("open", &user, None, Some(args.life), config);
+    let opened = daemon.open(&wanted).await?;
+    let url = proxy_url(&opened.proxy, &opened.name, &opened.secret);
+    if args.json {
+        return printer::json(&Opened {
+            name: &opened.name,
+            secret: &opened.secret,
+            proxy: &opened.proxy,
+            url: &url,
+            until: opened.until.as_deref(),
+            placeholders: &opened.placeholders,
+        });
+    }
+    printer::line(url)?;
+    let until = opened.until.as_deref().unwrap_or("the daemon's end");
+    printer::note(&format!(
+        "a session is open until {until}; `valetkey session end {}` ends it, `valetkey ca show --pem` is what its tool must trust",
+        opened.name
+    ));
+    Ok(())
+}
+
+async fn end(args: &SessionEnd, config: &Config) -> Result<(), Failure> {
+    let plain = args.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if !plain {
+        return Err(Failure::failed(
+            "unknown-session",
+            "there is no such session",
+            "`valetkey session list` shows them",
+        ));
+    }
+    AdminClient::connect(&config.admin.socket).await?.close(&args.name).await?;
+    printer::note(&format!("session {} has ended", args.name));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_person_can_read_it() {
+        let sessions = json!([{
+            "name": "run-1", "kind": "run", "user": "ann", "reason": "a\u{1b}b", "project": "/p",
+            "routes": ["orders", "billing"], "until": null,
+        }]);
+        let text = human(&sessions);
+        assert_eq!(
+            text,
+            "SESSION  KIND  USER  UNTIL  ROUTES          REASON  PROJECT\n\
+             run-1    run   ann          orders,billing  a?b     /p"
+        );
+    }
+}

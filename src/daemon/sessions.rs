@@ -1,0 +1,237 @@
+//! Sessions as the command line opens, lists and ends them, and what goes with one that ends.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::control::Daemon;
+use crate::admin::{AdminError, OpenSession, OpenedSession, SessionKind};
+use crate::audit::Event;
+use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
+use crate::config::{Config, PlaceholderKind};
+use crate::model::client::{Client, ClientKey};
+use crate::model::clock::rfc3339_seconds;
+use crate::model::id::{RouteName, SessionName};
+use crate::model::placeholder::Placeholder;
+use crate::model::reason::Reason;
+use crate::proxy::live::Selector;
+
+/// A person's name, a reason or a path may be this long, in bytes.
+const MAX_TEXT: usize = 1024;
+
+impl Daemon {
+    /// Opens one, and says what a tool needs to use it.
+    pub(super) fn open(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
+        self.take_up(open.config.as_deref())?;
+        let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
+        else {
+            return Err(AdminError {
+                status: 409,
+                code: "no-proxy-address",
+                detail:
+                    "the daemon listens on unix sockets only, and proxy variables name an address"
+                        .into(),
+                hint: "add \"127.0.0.1:0\" to proxy.listen, and start the daemon again".into(),
+            });
+        };
+        let new = self.wanted(open.clone())?;
+        let sessions = self.proxy.gate.sessions();
+        if sessions.len() >= MAX_SESSIONS {
+            return Err(AdminError {
+                status: 503,
+                code: "too-many-sessions",
+                detail: format!("{MAX_SESSIONS} sessions are open"),
+                hint: "`valetkey session list` shows them".into(),
+            });
+        }
+        let (session, secret) = sessions.open(new);
+        // A revocation in between has not seen it, but is seen by it.
+        if let Err(error) = self.admits_user(session.user().as_deref()) {
+            sessions.end(session.name());
+            return Err(error);
+        }
+        if let Some(pid) = open.pid {
+            self.processes.tie(session.name().clone(), pid);
+        }
+        if session.kind().outlives_the_daemon() {
+            self.save_sessions().ok();
+        }
+        self.proxy.audit.event(opened(&session, &client(&session))).ok();
+        let config = self.config();
+        let secrets = config.secret_variables();
+        let world = self.proxy.world.load();
+        Ok(OpenedSession {
+            name: session.name().to_string(),
+            secret: secret.into_text(),
+            proxy,
+            placeholders: placeholders(&config, &session),
+            until: session.until().map(rfc3339_seconds),
+            routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
+            missing_env: secrets
+                .iter()
+                .filter(|name| std::env::var_os(name).is_none())
+                .cloned()
+                .collect(),
+            remove_env: secrets,
+            pid: std::process::id(),
+            parent: world.dialer.parent().map(ToString::to_string),
+            ca_pem: world.authority.roots_pem(),
+        })
+    }
+
+    /// What is asked for, checked.
+    fn wanted(&self, open: OpenSession) -> Result<NewSession, AdminError> {
+        self.admits_user(open.user.as_deref())?;
+        for text in [&open.user, &open.reason, &open.project].into_iter().flatten() {
+            if text.len() > MAX_TEXT {
+                return Err(AdminError {
+                    status: 400,
+                    code: "text-too-long",
+                    detail: format!(
+                        "a user, a reason and a directory have {MAX_TEXT} bytes at most"
+                    ),
+                    hint: "say it in fewer words".into(),
+                });
+            }
+        }
+        let routes =
+            open.only.map(|names| names.into_iter().map(RouteName::new).collect::<Vec<_>>());
+        let config = self.config();
+        let known =
+            |name: &&RouteName| config.routes.iter().any(|route| route.value.name == **name);
+        if let Some(name) = routes.iter().flatten().find(|name| !known(name)) {
+            return Err(AdminError {
+                status: 400,
+                code: "unknown-route",
+                detail: format!("there is no route `{name}`"),
+                hint: "`valetkey status` lists them".into(),
+            });
+        }
+        Ok(NewSession {
+            kind: match open.kind {
+                SessionKind::Env => Kind::Env,
+                SessionKind::Open => Kind::Open,
+                SessionKind::Run => Kind::Run,
+            },
+            user: open.user.map(Into::into),
+            lifetime: open.lifetime_s.map(Duration::from_secs),
+            reason: open.reason.map(Into::into),
+            project: open.project.map(Into::into),
+            routes,
+        })
+    }
+
+    fn admits_user(&self, user: Option<&str>) -> Result<(), AdminError> {
+        let client = Client { user: user.map(Into::into), ..Client::default() };
+        if !self.proxy.gate.revoked().has_client(&client) {
+            return Ok(());
+        }
+        Err(AdminError {
+            status: 403,
+            code: Reason::ClientRevoked.code(),
+            detail: Reason::ClientRevoked.detail().into(),
+            hint: Reason::ClientRevoked.hint().into(),
+        })
+    }
+
+    /// Ends one by its name.
+    pub(super) fn end_by_name(&self, name: &str) -> Result<(), AdminError> {
+        if self.end(&SessionName::new(name)) { Ok(()) } else { Err(unknown_session()) }
+    }
+
+    /// Whether it was live.
+    pub(super) fn end(&self, name: &SessionName) -> bool {
+        match self.proxy.gate.sessions().end(name) {
+            Some(session) => {
+                self.ended(&session, "ended");
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What follows the end of a session: its tokens go and are revoked, what it has under way is cut.
+    /// `how`: `ended`, `revoked`. How many tokens and requests there were.
+    pub(super) fn ended(&self, session: &Session, how: &str) -> (usize, usize) {
+        self.processes.untie(session.name());
+        let tokens = self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
+        let its = Selector::Session(session.name().clone());
+        let requests = self.proxy.live.end(&its, Reason::SessionEnded);
+        self.proxy.audit.event(Event::session(how, &client(session), None)).ok();
+        if session.kind().outlives_the_daemon() {
+            self.save_sessions().ok();
+        }
+        (tokens, requests)
+    }
+
+    pub(super) fn save_sessions(&self) -> io::Result<()> {
+        let saved = self.state.save(self.proxy.gate.sessions());
+        if let Err(error) = &saved {
+            tracing::warn!(%error, "sessions cannot be saved; the next daemon has them as they were");
+        }
+        saved
+    }
+
+    /// For `session list` and `status`, oldest name first.
+    pub(super) fn session_list(&self) -> Value {
+        let mut list = self.proxy.gate.sessions().list();
+        list.sort_by(|a, b| a.name().cmp(b.name()));
+        list.iter().map(facts).collect()
+    }
+}
+
+pub(super) fn unknown_session() -> AdminError {
+    AdminError {
+        status: 404,
+        code: "unknown-session",
+        detail: "there is no such session".into(),
+        hint: "`valetkey session list` shows them".into(),
+    }
+}
+
+/// What of a session may be seen.
+fn facts(session: &Arc<Session>) -> Value {
+    json!({
+        "name": session.name(),
+        "kind": session.kind(),
+        "user": session.user().as_deref(),
+        "reason": session.reason(),
+        "project": session.project(),
+        "routes": session.routes(),
+        "until": session.until().map(rfc3339_seconds),
+    })
+}
+
+fn client(session: &Session) -> Client {
+    Client { session: Some(session.name().clone()), user: session.user(), uid: None }
+}
+
+/// The record of a new session: what it is for, and what it may do.
+fn opened<'a>(session: &Session, client: &'a Client) -> Event<'a> {
+    let mut event = Event::session("opened", client, session.until());
+    event = event.with("kind", json!(session.kind()));
+    for (key, text) in [("reason", session.reason()), ("project", session.project())] {
+        if let Some(text) = text {
+            event = event.with(key, text);
+        }
+    }
+    match session.routes() {
+        Some(routes) => event.with("routes", json!(routes)),
+        None => event,
+    }
+}
+
+/// Those of the routes that the session may use.
+fn placeholders(config: &Config, session: &Session) -> BTreeMap<String, String> {
+    let allowed = |name: &RouteName| session.routes().is_none_or(|only| only.contains(name));
+    let routes = config.routes.iter().filter(|route| allowed(&route.value.name));
+    routes
+        .flat_map(|route| &route.value.env)
+        .map(|(name, kind)| match kind {
+            PlaceholderKind::Opaque => (name.clone(), Placeholder::opaque().to_string()),
+        })
+        .collect()
+}
