@@ -6,6 +6,7 @@
 mod env;
 mod file;
 pub mod helper;
+pub mod logins;
 mod replace;
 mod systemd;
 

@@ -7,7 +7,6 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::{Place, StoreError, checked, file, one_line, without_newline};
-use crate::model::secret::Secret;
 
 /// Replaces the secret in a file that is there. The same secret again is refused: nothing was rotated.
 pub(super) fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
@@ -19,10 +18,15 @@ pub(super) fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), Stor
     if file::read(&real).is_ok_and(|old| old.matches(new.expose())) {
         return Err(StoreError::Unchanged(place));
     }
-    write(&real, &new).map_err(failed)
+    // The newline is dropped again when it is read.
+    let mut line = Zeroizing::new(Vec::with_capacity(new.len() + 1));
+    line.extend_from_slice(new.expose());
+    line.push(b'\n');
+    write(&real, &line).map_err(failed)
 }
 
-fn write(path: &Path, secret: &Secret) -> io::Result<()> {
+/// Whole, on the disk, and only then in the place of what was there. One writer at a time.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
@@ -37,8 +41,7 @@ fn write(path: &Path, secret: &Secret) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(fresh)?;
-    file.write_all(secret.expose())?;
-    file.write_all(b"\n")?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(fresh, path)?;
     File::open(directory)?.sync_all()
