@@ -57,6 +57,7 @@ use crate::net::dial::Dialer;
 use crate::net::guard::Guard;
 use crate::net::roots::{Roots, RootsError};
 use crate::policy::Policy;
+use crate::store::logins::Logins;
 
 pub use connector::{ConnectError, Connector, Stream};
 pub use handler::Handler;
@@ -137,8 +138,11 @@ impl Parts {
         let dialer = Dialer::new(config.upstream.resolve.clone(), guard.clone());
         let issuers = Dialer::new(config.upstream.resolve.clone(), guard);
         let issuers = Arc::new(Client::new(Arc::new(issuers), &roots));
+        let logins = Arc::new(Logins::new(config.logins.dir.clone()));
         let minters: Minters = (config.credentials.iter())
-            .map(|(name, credential)| (name.clone(), mint::build(credential, &issuers, &clock)))
+            .map(|(name, credential)| {
+                (name.clone(), mint::build(name, credential, &issuers, &logins, &clock))
+            })
             .collect();
         let recorded = Arc::clone(&audit);
         let on_mint = Arc::new(move |report: &crate::broker::MintReport<'_>| {

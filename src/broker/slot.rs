@@ -295,9 +295,13 @@ impl Slot {
 
     fn back_off(&self, state: &mut State, error: &MintError, now: Moment) -> Failure {
         state.failures = state.failures.saturating_add(1);
-        let wait = schedule::delay(state.failures, error.retry_after(), schedule::jitter());
+        let wait = match error.is_local() {
+            true => Duration::ZERO,
+            false => schedule::delay(state.failures, error.retry_after(), schedule::jitter()),
+        };
         let (reason, code) = (error.reason(), error.code());
-        let failure = Failure { reason, code, retry_after: Some(wait), backing_off: false };
+        let retry_after = Some(wait).filter(|wait| !wait.is_zero());
+        let failure = Failure { reason, code, retry_after, backing_off: false };
         let until = Deadline::after(now, wait);
         state.back_off = Some(BackOff { until, failure, at: now.wall });
         // What still lives goes on serving, and is tried again when that may be.

@@ -5,6 +5,7 @@
 
 mod exec;
 mod http;
+mod login;
 pub mod oauth;
 mod secret;
 
@@ -17,6 +18,7 @@ use toml::Spanned;
 
 pub use exec::{Exec, ExecFormat, Helper};
 pub use http::Http;
+pub use login::Logins;
 pub use secret::{LITERAL_SECRET, SecretSource};
 
 /// A whole `valetkey.toml`.
@@ -44,6 +46,9 @@ pub struct File {
     /// The way in for the command line.
     #[serde(default)]
     pub admin: Admin,
+    /// Where logins are kept.
+    #[serde(default)]
+    pub logins: Logins,
     /// How tokens are minted, by name.
     #[serde(default)]
     pub credentials: BTreeMap<String, Credential>,
@@ -242,6 +247,8 @@ pub enum Credential {
     Jwt(oauth::Jwt),
     /// A signed assertion for a token (RFC 7523 section 2.1).
     JwtBearer(oauth::JwtBearer),
+    /// A refresh token from elsewhere, which is renewed from then on (RFC 6749 section 6).
+    RefreshToken(oauth::RefreshToken),
     /// Last resort: a standing key, handed on as it is and reported as standing everywhere.
     StaticKey(StaticKey),
     /// Another's token for one of ours (RFC 8693).

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::{Exec, Helper, Http, Jwt, JwtBearer, Oauth, TokenExchange};
+use super::{Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken, TokenExchange};
 
 /// `[credentials.NAME]`
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub enum Grant {
     Jwt(Jwt),
     /// RFC 7523 section 2.1.
     JwtBearer(JwtBearer),
+    /// RFC 6749 section 6.
+    RefreshToken(RefreshToken),
     /// A standing secret, handed on as it is.
     StaticKey(StaticKey),
     /// RFC 8693.
@@ -82,6 +84,7 @@ impl Grant {
         "http",
         "jwt",
         "jwt-bearer",
+        "refresh-token",
         "static-key",
         "token-exchange",
     ];
@@ -90,7 +93,10 @@ impl Grant {
     pub fn can_ask(&self) -> CanAsk {
         let oauth = CanAsk { scope: true, audience: true, resource: true, claims: false };
         match self {
-            Self::ClientCredentials(_) | Self::JwtBearer(_) | Self::TokenExchange(_) => oauth,
+            Self::ClientCredentials(_)
+            | Self::JwtBearer(_)
+            | Self::RefreshToken(_)
+            | Self::TokenExchange(_) => oauth,
             Self::Jwt(_) => CanAsk { audience: true, claims: true, ..CanAsk::default() },
             Self::Exec(_) | Self::Http(_) | Self::StaticKey(_) => CanAsk::default(),
         }
@@ -109,6 +115,7 @@ impl Grant {
             Self::JwtBearer(grant) => {
                 OwnAsk { personal: grant.assertion.is_personal(), ..OwnAsk::from(&grant.oauth) }
             }
+            Self::RefreshToken(grant) => OwnAsk::from(&grant.oauth),
             Self::Exec(_) | Self::Http(_) | Self::StaticKey(_) => OwnAsk::default(),
             Self::TokenExchange(grant) => OwnAsk::from(&grant.oauth),
         }
@@ -122,6 +129,7 @@ impl Grant {
             Self::Http(_) => "http",
             Self::Jwt(_) => "jwt",
             Self::JwtBearer(_) => "jwt-bearer",
+            Self::RefreshToken(_) => "refresh-token",
             Self::StaticKey(_) => "static-key",
             Self::TokenExchange(_) => "token-exchange",
         }
@@ -139,6 +147,11 @@ impl Grant {
             Self::JwtBearer(grant) => {
                 let mut all = grant.oauth.secrets();
                 all.push(&grant.assertion.key);
+                all
+            }
+            Self::RefreshToken(grant) => {
+                let mut all = grant.oauth.secrets();
+                all.push(&grant.first);
                 all
             }
             Self::StaticKey(grant) => vec![&grant.secret],

@@ -13,6 +13,7 @@ mod http;
 mod json;
 mod load;
 pub mod locate;
+mod login;
 pub mod no_proxy;
 pub mod oauth;
 pub mod parent;
@@ -26,6 +27,7 @@ pub use exec::{Exec, ExecFormat, Helper};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
 pub use json::Pointer;
 pub use load::{LoadError, Trigger, load, reload};
+pub use login::{Logins, RefreshToken};
 pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
     TokenExchange, TypedToken,
@@ -65,6 +67,8 @@ pub struct Config {
     pub audit: Audit,
     /// `[admin]`
     pub admin: Admin,
+    /// `[logins]`
+    pub logins: Logins,
     /// `[credentials.NAME]`
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.

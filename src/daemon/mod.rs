@@ -59,6 +59,9 @@ pub struct Options {
 /// How long the end waits for issuers to take tokens back.
 const REVOKE: Duration = Duration::from_secs(3);
 
+/// How long the end waits for logins that are being renewed: one exchange, and storing what came.
+const RENEW: Duration = Duration::from_secs(12);
+
 /// How long workers may take to cut what is open, and to write down that they did.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
@@ -151,13 +154,20 @@ async fn run(options: Options) -> Result<(), Error> {
     signals.unless_stopped(threads.join(), &stop).await;
     serving.abort();
     daemon.save_sessions().ok();
+    settle(&proxy).await;
+    // The last outcomes and the head; blocking is fine now.
+    audit.flush().ok();
+    Ok(())
+}
+
+/// What issuers are still to be told, and what they have told us that must be stored.
+async fn settle(proxy: &Proxy) {
     // Nobody after us knows these tokens. An issuer that is down holds nobody up.
     if proxy.broker.revoke_all() > 0 {
         tokio::time::timeout(REVOKE, proxy.broker.settled()).await.ok();
     }
-    // The last outcomes and the head; blocking is fine now.
-    audit.flush().ok();
-    Ok(())
+    // A refresh token that is being renewed: its issuer may already have forgotten the old one.
+    tokio::time::timeout(RENEW, proxy.world.load_full().logins.settled()).await.ok();
 }
 
 /// What is listened for from the very start: a signal that nobody listens for ends a process.

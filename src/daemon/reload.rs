@@ -102,7 +102,9 @@ impl Daemon {
         sessions.share(&self.proxy.gate);
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
         if starts_anew(&config) != starts_anew(current) {
-            tracing::warn!("`proxy.listen`, `[audit]` and `[admin]` take effect at the next start");
+            tracing::warn!(
+                "`proxy.listen`, `[audit]`, `[admin]` and `[logins]` take effect at the next start"
+            );
         }
         *current = config;
         let hash = world.policy.hash();
@@ -151,7 +153,7 @@ impl Seen {
 /// What a reload does not change.
 fn starts_anew(config: &Config) -> String {
     let config::Proxy { listen, sockets, .. } = &config.proxy;
-    format!("{listen:?} {sockets:?} {:?} {:?}", config.audit, config.admin)
+    format!("{listen:?} {sockets:?} {:?} {:?} {:?}", config.audit, config.admin, config.logins)
 }
 
 impl From<LoadError> for Refused {

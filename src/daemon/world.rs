@@ -25,6 +25,7 @@ use crate::net::roots::Roots;
 use crate::policy::Policy;
 use crate::proxy::World;
 use crate::store;
+use crate::store::logins::Logins;
 use crate::telemetry::metrics::Metrics;
 
 /// The least that a pre-shared secret may have, in bytes.
@@ -80,18 +81,23 @@ pub(super) fn build(
     let dialer = dialer.within(budget);
     let dialer = Arc::new(dialer);
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
+    let logins = match &before {
+        Some(before) => Arc::clone(&before.world.logins),
+        None => Arc::new(Logins::new(config.logins.dir.clone())),
+    };
     let minters: Minters = config
         .credentials
         .iter()
         .map(|(name, credential)| {
             let same = before.as_ref().filter(|before| before.unchanged(config, name));
             let kept = same.and_then(|before| before.world.minters.get(name).cloned());
-            (name.clone(), kept.unwrap_or_else(|| mint::build(credential, &issuers, clock)))
+            let build = || mint::build(name, credential, &issuers, &logins, clock);
+            (name.clone(), kept.unwrap_or_else(build))
         })
         .collect();
     let generation = before.map_or(0, |before| before.world.generation + 1);
     let rules = Rules::from(&config.proxy);
-    Ok(World { policy, rules, minters, authority, dialer, roots, generation })
+    Ok(World { policy, rules, minters, logins, authority, dialer, roots, generation })
 }
 
 /// The CA for all names that routes and `permit` name; what was made anew is said aloud.

@@ -4,13 +4,9 @@
 //! a byte order mark, another charset. Of foreign text nothing is kept but the token, its scope
 //! and registered error words.
 
-use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-
+use super::members::{Members, Seconds};
 use crate::model::secret::Secret;
 
 /// A successful answer, before it is made a token.
@@ -34,6 +30,15 @@ pub(super) enum Expect<'a> {
         /// `requested_token_type`, where one was named.
         requested: Option<&'a str>,
     },
+}
+
+/// What else a token answer may hold.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// `refresh_token`
+    pub refresh: Option<Secret>,
+    /// How long that lives, where the issuer says so: in no standard, but several do.
+    pub refresh_life: Option<Duration>,
 }
 
 /// What is wrong with an issuer's answer.
@@ -169,6 +174,16 @@ pub(super) fn granted(body: &[u8], expect: Expect<'_>) -> Result<Granted, Answer
     Ok(Granted { value, expires_in, scope })
 }
 
+/// Reads what stands beside the token, whatever is wrong with that: a refresh token that took the place of
+/// another must not be lost over it.
+pub(super) fn beside(body: &[u8]) -> Beside {
+    let Ok(members) = Members::read(body) else { return Beside::default() };
+    let refresh = members.refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
+    let life_of = members.refresh_expires_in.or(members.refresh_token_expires_in);
+    // Keycloak says 0 of one that does not end.
+    Beside { refresh, refresh_life: life_of.and_then(|seconds| life(seconds).ok()) }
+}
+
 /// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands `issued_token_type`; where
 /// nothing was asked for by name, only an access token will do (a JWT may be one: then it says Bearer).
 fn used_as_bearer(requested: Option<&str>, issued: Option<&str>) -> Result<bool, AnswerError> {
@@ -235,135 +250,6 @@ fn scope_words(text: String) -> Result<String, AnswerError> {
         return Err(AnswerError::Scope);
     }
     Ok(text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
-}
-
-/// The members that mean something to us, wherever they came from.
-#[derive(Default)]
-struct Members {
-    access_token: Option<String>,
-    token_type: Option<String>,
-    expires_in: Option<Seconds>,
-    scope: Option<String>,
-    error: Option<String>,
-    issued_token_type: Option<String>,
-    issuer: Option<String>,
-    token_endpoint: Option<String>,
-    revocation_endpoint: Option<String>,
-    mtls_endpoint_aliases: Option<Box<Members>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Seconds {
-    Whole(u64),
-    Float(f64),
-    Text(String),
-}
-
-impl Members {
-    /// The parser's own message may quote the token: it goes no further.
-    fn read(body: &[u8]) -> Result<Self, AnswerError> {
-        serde_json::from_slice(body).map_err(|_| AnswerError::Json)
-    }
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Members::default();
-        let mut seen = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "access_token" => members.access_token = map.next_value()?,
-                "token_type" => members.token_type = map.next_value()?,
-                "expires_in" => members.expires_in = map.next_value()?,
-                "scope" => members.scope = map.next_value()?,
-                "error" => members.error = map.next_value()?,
-                "issued_token_type" => members.issued_token_type = map.next_value()?,
-                "issuer" => members.issuer = map.next_value()?,
-                "token_endpoint" => members.token_endpoint = map.next_value()?,
-                "revocation_endpoint" => members.revocation_endpoint = map.next_value()?,
-                "mtls_endpoint_aliases" => members.mtls_endpoint_aliases = map.next_value()?,
-                _ => map.next_value_seed(Unambiguous)?,
-            }
-            if !seen.insert(name) {
-                return Err(A::Error::custom("a member comes twice"));
-            }
-        }
-        Ok(members)
-    }
-}
-
-/// Any value, thrown away, in which no object has a member twice.
-struct Unambiguous;
-
-impl<'de> DeserializeSeed<'de> for Unambiguous {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Unambiguous {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Unambiguous)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
-            map.next_value_seed(Unambiguous)?;
-            if !seen.insert(name) {
-                return Err(A::Error::custom("a member comes twice"));
-            }
-        }
-        Ok(())
-    }
 }
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";

@@ -12,7 +12,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
 use zeroize::Zeroizing;
 
-use super::answer::Expect;
+use super::answer::{Beside, Expect, Granted};
 use super::json::Document;
 use super::{AnswerError, DEFAULT_LIFE, MintError, answer, retry_after};
 use crate::model::clock::{Clock, Deadline, Moment};
@@ -50,26 +50,22 @@ impl Endpoint {
     /// Asks once. The token's life counts from before the request was sent, so that it never
     /// ends later here than at the issuer.
     pub async fn ask(&self, ask: Call<'_>) -> Result<Token, MintError> {
+        self.ask_all(ask).await?.token
+    }
+
+    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
+    pub(super) async fn ask_all(&self, ask: Call<'_>) -> Result<Given, MintError> {
         let asked = self.clock.now();
         let form = ask.form.into_secret();
         let answer = self.client.post_form(&self.url, ask.authorization, form).await?;
         let now = self.clock.now();
-        let granted = match answer.status.as_u16() {
-            200 => answer::granted(json_body(&answer)?, ask.expect)?,
+        let body = match answer.status.as_u16() {
+            200 => json_body(&answer)?,
             _ => return Err(failure(&answer, now)),
         };
-        let life = match (granted.expires_in, ask.ttl) {
-            (Some(expires_in), Some(ttl)) => expires_in.min(ttl),
-            (Some(life), None) | (None, Some(life)) => life,
-            (None, None) => DEFAULT_LIFE,
-        };
-        let end = Deadline::after(asked, life);
-        if end.passed(now) {
-            return Err(AnswerError::ExpiresIn.into());
-        }
-        let scope = granted_scope(ask.scope, granted.scope)?;
-        let token = Token::new(granted.value, asked, end, scope.map(Arc::from));
-        token.map_err(|_| AnswerError::AccessTokenBytes.into())
+        let granted = answer::granted(body, ask.expect).map_err(MintError::from);
+        let token = granted.and_then(|granted| token(granted, ask.scope, ask.ttl, asked, now));
+        Ok(Given { token, beside: answer::beside(body) })
     }
 
     /// Asks for a revocation (RFC 7009 section 2.2): 200 is done, whatever the body.
@@ -80,6 +76,36 @@ impl Endpoint {
             _ => Err(failure(&answer, self.clock.now())),
         }
     }
+}
+
+/// What a 200 holds.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// The token, or what is wrong with it.
+    pub token: Result<Token, MintError>,
+    /// What came with it.
+    pub beside: Beside,
+}
+
+fn token(
+    granted: Granted,
+    scope: &[String],
+    ttl: Option<Duration>,
+    asked: Moment,
+    now: Moment,
+) -> Result<Token, MintError> {
+    let life = match (granted.expires_in, ttl) {
+        (Some(expires_in), Some(ttl)) => expires_in.min(ttl),
+        (Some(life), None) | (None, Some(life)) => life,
+        (None, None) => DEFAULT_LIFE,
+    };
+    let end = Deadline::after(asked, life);
+    if end.passed(now) {
+        return Err(AnswerError::ExpiresIn.into());
+    }
+    let scope = granted_scope(scope, granted.scope)?;
+    let token = Token::new(granted.value, asked, end, scope.map(Arc::from));
+    token.map_err(|_| AnswerError::AccessTokenBytes.into())
 }
 
 /// The body, where it says that it is JSON.

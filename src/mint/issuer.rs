@@ -5,15 +5,17 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::answer::Expect;
 use super::discovery::Discovery;
-use super::endpoint::{Call, Endpoint, Form, basic};
+use super::endpoint::{Call, Endpoint, Form, Given, basic};
 use super::{MintError, Revoked, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
 use crate::model::ask::Ask;
 use crate::model::clock::Clock;
+use crate::model::id::CredentialName;
 use crate::model::secret::Secret;
 use crate::model::token::Token;
 use crate::net::client::Client;
 use crate::store;
+use crate::store::logins::Whose;
 
 pub(super) struct Issuer {
     oauth: Oauth,
@@ -57,6 +59,12 @@ impl Issuer {
         &*self.clock
     }
 
+    /// Whose logins they are that are got here for a credential.
+    pub(super) fn whose(&self, credential: &CredentialName) -> Whose {
+        let client = self.oauth.client_id.clone().unwrap_or_default();
+        Whose { issuer: self.audience(), client, credential: credential.clone() }
+    }
+
     /// What the issuer calls itself: its identifier, else its token endpoint.
     pub(super) fn audience(&self) -> String {
         match &self.oauth.endpoints {
@@ -72,6 +80,20 @@ impl Issuer {
         wanted: &Ask,
         expect: Expect<'_>,
     ) -> Result<Token, MintError> {
+        let given = self.ask_all(form, wanted, expect).await?;
+        if let (Some(discovery), Err(error)) = (&self.discovery, &given.token) {
+            discovery.doubt(error);
+        }
+        given.token
+    }
+
+    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
+    pub(super) async fn ask_all(
+        &self,
+        form: Form,
+        wanted: &Ask,
+        expect: Expect<'_>,
+    ) -> Result<Given, MintError> {
         let found = self.endpoints().await?;
         let scope = either(&wanted.scope, &self.oauth.scope);
         let audience = either(&wanted.audience, &self.oauth.audience);
@@ -84,7 +106,8 @@ impl Issuer {
         let url = if mtls { found.mtls_token.unwrap_or(found.token) } else { found.token };
         let (authorization, form) = self.authenticate(form).await?;
         let endpoint = Endpoint::new(url, client, Arc::clone(&self.clock));
-        let result = endpoint.ask(Call { authorization, form, scope, ttl: self.ttl, expect }).await;
+        let result =
+            endpoint.ask_all(Call { authorization, form, scope, ttl: self.ttl, expect }).await;
         if let (Some(discovery), Err(error)) = (&self.discovery, &result) {
             discovery.doubt(error);
         }
@@ -93,6 +116,15 @@ impl Issuer {
 
     /// RFC 7009 section 2.
     pub(super) async fn revoke(&self, token: &Token) -> Result<Revoked, MintError> {
+        self.revoke_secret(token.value(), "access_token").await
+    }
+
+    /// The same for a token of either kind.
+    pub(super) async fn revoke_secret(
+        &self,
+        token: &Secret,
+        kind: &str,
+    ) -> Result<Revoked, MintError> {
         let found = self.endpoints().await?;
         let (client, mtls) = self.client().await?;
         let url = match (found.mtls_revocation, found.revocation) {
@@ -100,8 +132,7 @@ impl Issuer {
             (_, Some(url)) => url,
             _ => return Ok(Revoked::Unsupported),
         };
-        let form = Form::empty().secret("token", token.value());
-        let form = form.text("token_type_hint", "access_token");
+        let form = Form::empty().secret("token", token).text("token_type_hint", kind);
         let (authorization, form) = self.authenticate(form).await?;
         Endpoint::new(url, client, Arc::clone(&self.clock)).revoke(authorization, form).await?;
         Ok(Revoked::Done)

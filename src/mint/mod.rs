@@ -16,6 +16,9 @@ mod json;
 pub mod jws;
 mod jwt;
 mod jwt_bearer;
+pub mod login;
+mod members;
+mod refresh_token;
 mod retry_after;
 mod static_key;
 mod template;
@@ -35,8 +38,10 @@ use crate::model::token::{Token, TokenError};
 use crate::net::client::{Client, ClientError};
 use crate::store::StoreError;
 use crate::store::helper::HelperError;
+use crate::store::logins::Logins;
 
 use issuer::Issuer;
+use login::LoginError;
 
 pub use answer::{AnswerError, OauthError};
 pub use discovery::DiscoveryError;
@@ -113,6 +118,9 @@ pub enum MintError {
     /// The key cannot sign, or not what it is meant to.
     #[error("the signing key is not usable: {0}")]
     Key(#[from] jws::KeyError),
+    /// Nobody has logged in, or the login gives nothing any more.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// A bug in a minter.
     #[error("the minter panicked")]
     Panicked,
@@ -147,6 +155,8 @@ impl MintError {
             | Self::Helper(HelperError::TimedOut(_))
             | Self::Unreachable(_) => Reason::IssuerUnreachable,
             Self::Client(_) => Reason::RouteNotForClient,
+            Self::Login(LoginError::Ended(_) | LoginError::Required) => Reason::LoginRequired,
+            Self::Login(LoginError::Store(_)) => Reason::SecretUnavailable,
             Self::Panicked => Reason::InternalError,
             Self::Refused {
                 error: Some(OauthError::ServerError | OauthError::TemporarilyUnavailable),
@@ -157,6 +167,11 @@ impl MintError {
                 Reason::SecretUnavailable
             }
         }
+    }
+
+    /// Whether nobody was asked: then there is nobody to be spared, and a login ends it at once.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Login(LoginError::Ended(_) | LoginError::Required))
     }
 
     /// How long the issuer asked us to stay away; at most an hour.
@@ -178,6 +193,7 @@ impl MintError {
             Self::Outdated => "static-key-outdated",
             Self::Discovery(error) => error.code(),
             Self::Key(error) => error.code(),
+            Self::Login(error) => error.code(),
             Self::Panicked => "internal-error",
             Self::Refused { error: Some(error), .. } => error.code(),
             Self::Refused { error: None, .. } => "issuer-refused",
@@ -199,6 +215,7 @@ impl MintError {
             }
             Self::Discovery(error) => error.hint(),
             Self::Key(error) => error.hint(),
+            Self::Login(error) => error.hint(),
             Self::Secret(error) => error.hint(),
             Self::Token(_) => "the key must be one word of visible ASCII, at most 8 KiB",
             Self::Answer(AnswerError::ScopeWidened) => {
@@ -227,8 +244,10 @@ impl From<ClientError> for MintError {
 
 /// The minter of a credential.
 pub fn build(
+    name: &CredentialName,
     credential: &Credential,
     client: &Arc<Client>,
+    logins: &Arc<Logins>,
     clock: &Arc<dyn Clock>,
 ) -> Arc<dyn Minter> {
     let issuer = |oauth: &config::Oauth| {
@@ -255,6 +274,9 @@ pub fn build(
             issuer: issuer(&grant.oauth),
             assertion: grant.assertion.clone(),
         }),
+        Grant::RefreshToken(grant) => {
+            Arc::new(refresh_token::minter(issuer(&grant.oauth), &grant.first, name, logins))
+        }
         Grant::StaticKey(grant) => {
             Arc::new(static_key::StaticKey::new(grant.clone(), credential.ttl, Arc::clone(clock)))
         }

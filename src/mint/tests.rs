@@ -100,8 +100,9 @@ impl Trial {
         let dialer = Dialer::new(BTreeMap::new(), Guard::default());
         let client = Arc::new(Client::new(Arc::new(dialer), &roots));
         let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&self.clock);
-        let minter = build(&self.credential, &client, &clock);
         let credential = CredentialName::new("orders");
+        let logins = Arc::new(Logins::new("/nonexistent/logins".into()));
+        let minter = build(&credential, &self.credential, &client, &logins, &clock);
         minter
             .mint(MintRequest { credential, client: ClientKey::Anyone, ask: Arc::default() })
             .await

@@ -122,6 +122,10 @@ reasons! {
     IssuerUnreachable = "issuer-unreachable", Issuer,
         "the issuer could not be reached",
         "check token_url and the network; the request may be repeated after Retry-After";
+    /// The credential is a person's, and nobody has logged in, or the login has ended.
+    LoginRequired = "login-required", Client,
+        "this needs a person's login, and there is none, or it has ended",
+        "type: valetkey login CREDENTIAL";
     /// Malformed or ambiguous bytes.
     MalformedRequest = "malformed-request", Client,
         "the request is malformed or has more than one reading",

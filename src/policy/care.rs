@@ -103,6 +103,7 @@ fn token_urls(grant: &Grant) -> (Option<&http::Uri>, Vec<&str>) {
     let oauth = match grant {
         Grant::ClientCredentials(oauth) => oauth,
         Grant::JwtBearer(grant) => &grant.oauth,
+        Grant::RefreshToken(grant) => &grant.oauth,
         Grant::TokenExchange(grant) => &grant.oauth,
         Grant::Http(grant) => return (Some(&grant.call.url), vec![grant.call.url.path()]),
         Grant::Exec(_) | Grant::Jwt(_) | Grant::StaticKey(_) => return (None, vec![]),

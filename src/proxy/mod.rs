@@ -43,6 +43,7 @@ use crate::net::dial::Dialer;
 use crate::net::roots::Roots;
 use crate::net::shares::Shares;
 use crate::policy::Policy;
+use crate::store::logins::Logins;
 
 pub use pool::Pool;
 pub use respond::status;
@@ -77,6 +78,8 @@ pub struct World {
     /// Make the tokens of its credentials. They are part of the snapshot, so that a request never gets
     /// the token of a credential as another policy defines it.
     pub minters: Minters,
+    /// Where they keep logins. Carried over, so that the end can wait for what is being stored.
+    pub logins: Arc<Logins>,
     /// Signs leaves.
     pub authority: Arc<Authority>,
     /// Finds and judges addresses.

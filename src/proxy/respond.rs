@@ -13,27 +13,29 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
-use crate::model::id::RequestId;
+use crate::model::id::{CredentialName, RequestId};
 use crate::model::reason::Reason;
 
 /// What is answered: a reason, and when to come back where that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) reason: Reason,
     pub(super) retry_after: Option<Duration>,
     /// The failure is an earlier one, and we are still waiting before the next try: 503 whatever it was.
     pub(super) backing_off: bool,
+    /// Whose token there is none of, for the command that the hint names.
+    pub(super) credential: Option<CredentialName>,
 }
 
 impl Refused {
-    pub(super) fn status(self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         if self.backing_off { StatusCode::SERVICE_UNAVAILABLE } else { status(self.reason) }
     }
 }
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Self { reason, retry_after: None, backing_off: false }
+        Self { reason, retry_after: None, backing_off: false, credential: None }
     }
 }
 
@@ -51,6 +53,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::ClientRevoked
         | R::CredentialRevoked
         | R::ForeignPlaceholder
+        | R::LoginRequired
         | R::MethodRefused
         | R::NoLongerPermitted
         | R::NoRoute
@@ -124,14 +127,19 @@ struct Problem<'a> {
     request_id: String,
 }
 
-fn problem(refused: Refused, request: RequestId) -> Bytes {
+fn problem(refused: &Refused, request: RequestId) -> Bytes {
     let (reason, status) = (refused.reason, refused.status());
+    // Names in config are letters, digits and `._-`: they can be typed as they stand.
+    let hint = match &refused.credential {
+        Some(name) => reason.hint().replace("CREDENTIAL", name.as_str()),
+        None => reason.hint().to_owned(),
+    };
     let problem = Problem {
         title: status.canonical_reason().unwrap_or_default(),
         status: status.as_u16(),
         code: reason.code(),
         detail: reason.detail(),
-        hint: reason.hint(),
+        hint: &hint,
         request_id: request.to_string(),
     };
     // A struct of strings and a number always serialises.
@@ -140,7 +148,7 @@ fn problem(refused: Refused, request: RequestId) -> Bytes {
     text.into()
 }
 
-fn fields(refused: Refused) -> Vec<(HeaderName, String)> {
+fn fields(refused: &Refused) -> Vec<(HeaderName, String)> {
     let reason = refused.reason;
     let mut fields = vec![
         (
@@ -170,9 +178,9 @@ fn fields(refused: Refused) -> Vec<(HeaderName, String)> {
 
 /// An answer for a request that the HTTP library read.
 pub(super) fn response(refused: Refused, request: RequestId, close: bool) -> Response<Body> {
-    let mut response = Response::new(Body::own(problem(refused, request)));
+    let mut response = Response::new(Body::own(problem(&refused, request)));
     *response.status_mut() = refused.status();
-    for (name, value) in fields(refused) {
+    for (name, value) in fields(&refused) {
         // All of these values are visible ASCII.
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(name, value);
@@ -187,13 +195,13 @@ pub(super) fn response(refused: Refused, request: RequestId, close: bool) -> Res
 /// The same as bytes, for a CONNECT or for what is no HTTP at all.
 pub(super) fn raw(refused: Refused, request: RequestId, close: bool) -> Vec<u8> {
     let status = refused.status();
-    let body = problem(refused, request);
+    let body = problem(&refused, request);
     let mut text = format!(
         "HTTP/1.1 {} {}\r\n",
         status.as_u16(),
         status.canonical_reason().unwrap_or_default()
     );
-    for (name, value) in fields(refused) {
+    for (name, value) in fields(&refused) {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     let connection = if close { "close" } else { "keep-alive" };
@@ -222,8 +230,7 @@ mod tests {
     #[test]
     fn waiting_is_rounded_up() {
         let wait = Some(Duration::from_millis(1200));
-        let refused =
-            Refused { reason: Reason::IssuerUnreachable, retry_after: wait, backing_off: false };
+        let refused = Refused { retry_after: wait, ..Reason::IssuerUnreachable.into() };
         assert_eq!(response(refused, RequestId::new(), false).headers()["retry-after"], "2");
     }
 }

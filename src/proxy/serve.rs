@@ -223,6 +223,7 @@ impl Connection {
             reason: failure.reason,
             retry_after: failure.retry_after,
             backing_off: failure.backing_off,
+            credential: Some(credential.clone()),
         })
     }
 

@@ -65,6 +65,9 @@ impl<'a> Check<'a> {
             "http" => self.read(value, problems).map(|(t, _)| file::Credential::Http(t)),
             "jwt" => self.read(value, problems).map(|(t, _)| file::Credential::Jwt(t)),
             "jwt-bearer" => self.read(value, problems).map(|(t, _)| file::Credential::JwtBearer(t)),
+            "refresh-token" => {
+                self.read(value, problems).map(|(t, _)| file::Credential::RefreshToken(t))
+            }
             "static-key" => self.read(value, problems).map(|(t, _)| file::Credential::StaticKey(t)),
             "token-exchange" => {
                 self.read(value, problems).map(|(t, _)| file::Credential::TokenExchange(t))
@@ -102,6 +105,10 @@ impl<'a> Check<'a> {
             file::Credential::JwtBearer(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::JwtBearer(self.jwt_bearer(table, line, problems)?), ttl)
+            }
+            file::Credential::RefreshToken(mut table) => {
+                let ttl = table.ttl.take();
+                (Grant::RefreshToken(self.refresh_token(table, line, problems)?), ttl)
             }
             file::Credential::TokenExchange(mut table) => {
                 let ttl = table.ttl.take();

@@ -7,6 +7,7 @@ mod asks;
 mod credentials;
 mod exec;
 mod http;
+mod login;
 mod oauth;
 mod parent;
 mod proxy;
@@ -123,6 +124,7 @@ impl<'a> Check<'a> {
         let upstream = self.table("upstream", problems);
         let audit = self.table("audit", problems);
         let admin = self.table("admin", problems);
+        let logins = self.table("logins", problems);
         let sessions: Vec<(file::Session, usize)> = self.list("sessions", problems);
         let routes: Vec<(file::Route, usize)> = self.list("routes", problems);
         let (credentials, known) = self.credentials(problems);
@@ -149,6 +151,7 @@ impl<'a> Check<'a> {
             upstream: self.check_upstream(upstream, problems),
             audit: self.check_audit(audit, problems),
             admin: self.check_admin(admin, problems),
+            logins: self.check_logins(logins),
             credentials,
             routes,
             state_dir: self.state_dir,

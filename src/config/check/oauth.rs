@@ -40,17 +40,26 @@ const RESERVED_PARAMS: &[&str] = &[
 ];
 
 /// Notes problems of one credential, all on its line.
-struct Notes<'a> {
+pub(super) struct Notes<'a> {
     line: usize,
     problems: &'a mut Problems,
 }
 
-impl Notes<'_> {
-    fn error(&mut self, code: &'static str, message: impl Into<String>, hint: impl Into<String>) {
+impl<'a> Notes<'a> {
+    pub(super) fn new(line: usize, problems: &'a mut Problems) -> Self {
+        Self { line, problems }
+    }
+
+    pub(super) fn error(
+        &mut self,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.error(self.line, code, message, hint);
     }
 
-    fn missing(&mut self, key: &str, why: &str) {
+    pub(super) fn missing(&mut self, key: &str, why: &str) {
         self.error("missing-key", format!("`{key}` is missing"), why);
     }
 

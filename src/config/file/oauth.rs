@@ -126,6 +126,15 @@ oauth_table! {
 }
 
 oauth_table! {
+    /// `grant = "refresh-token"`: a refresh token that was got elsewhere (RFC 6749 section 6).
+    RefreshToken {
+        /// The first refresh token: it is taken over once, and again when another stands there. Those that the issuer gives in its place
+        /// are kept with the logins.
+        pub refresh_token: SecretSource,
+    }
+}
+
+oauth_table! {
     /// `grant = "token-exchange"`: another's token for one of ours (RFC 8693).
     TokenExchange {
         /// The token of the one on whose behalf it is asked; read anew each time.
@@ -145,7 +154,7 @@ oauth_table! {
     }
 }
 
-/// What the three have in common.
+/// What they have in common.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each is a key of the tables above")]
 pub struct Oauth {

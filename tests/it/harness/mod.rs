@@ -12,6 +12,7 @@ pub mod api;
 pub mod caller;
 pub mod client;
 pub mod http1;
+pub mod idp;
 pub mod issuer;
 pub mod naive;
 pub mod pair;

@@ -8,6 +8,7 @@ mod jwt;
 mod jwt_bearer;
 mod placement;
 mod provider;
+mod refresh_token;
 mod rejected;
 mod static_key;
 mod token_exchange;

@@ -1,0 +1,327 @@
+//! Access tokens of a person who has logged in: a refresh token is spent for each, and never lost.
+//!
+//! What the issuer gives in its place is on the disk before the old one is forgotten. The exchange is a task
+//! of its own, which nobody's giving up cuts off, under a lock that holds across processes. Before it is sent
+//! the store notes that it may be spent: if the answer is lost, by the network or by our death, the same
+//! token is tried again, and only a refusal of that is the login's end.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::answer::{Beside, Expect};
+use super::endpoint::Form;
+use super::issuer::Issuer;
+use super::{MintError, MintRequest, Minter, Minting, OauthError, Revoking};
+use crate::config::SecretSource;
+use crate::model::ask::Ask;
+use crate::model::token::Token;
+use crate::net::client::ClientError;
+use crate::store;
+use crate::store::logins::{Entry, Locked, Login, Logins, LoginsError};
+
+/// Why a login gives no token.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// It has ended, for the reason that this word gives.
+    #[error("the login has ended: {0}")]
+    Ended(End),
+    /// Nobody has logged in.
+    #[error("nobody has logged in")]
+    Required,
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] LoginsError),
+}
+
+/// How a login ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The issuer no longer takes its refresh token: expired, revoked, or spent by somebody else.
+    Refused,
+    /// The issuer refused a refresh token that it may have seen before: its answer was lost, and issuers that
+    /// detect reuse then end the login.
+    Reused,
+}
+
+impl End {
+    /// The stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Refused => "login-ended",
+            Self::Reused => "login-reuse-detected",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        if word == Self::Reused.code() { Self::Reused } else { Self::Refused }
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "the issuer no longer takes its refresh token",
+            Self::Reused => "the issuer saw a refresh token twice, for its first answer was lost",
+        })
+    }
+}
+
+impl LoginError {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Ended(end) => end.code(),
+            Self::Required => "login-required",
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Ended(_) | Self::Required => {
+                "`valetkey login CREDENTIAL`; of the grant `refresh-token`: put a new one where `refresh_token` points"
+            }
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+/// Mints from a stored login.
+pub(super) struct Refresher(Arc<Inner>);
+
+struct Inner {
+    issuer: Issuer,
+    logins: Arc<Logins>,
+    entry: Entry,
+    /// Where the first refresh token is, for the grant that gets it from elsewhere.
+    first: Option<SecretSource>,
+    /// One of our own at a time; the file's lock is for other processes. In it: what could not be written.
+    turn: Mutex<Option<Login>>,
+}
+
+impl Refresher {
+    pub(super) fn new(
+        issuer: Issuer,
+        logins: &Arc<Logins>,
+        entry: Entry,
+        first: Option<SecretSource>,
+    ) -> Self {
+        let (logins, turn) = (Arc::clone(logins), Mutex::default());
+        Self(Arc::new(Inner { issuer, logins, entry, first, turn }))
+    }
+}
+
+impl Minter for Refresher {
+    fn mint(&self, request: MintRequest) -> Minting<'_> {
+        Box::pin(async move {
+            let (sender, receiver) = oneshot::channel();
+            let inner = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                let under_way = inner.logins.begin();
+                let result = inner.refresh(&request.ask, &sender).await;
+                drop(under_way);
+                // Nobody may be waiting any more; what was to be stored is stored.
+                let _ = sender.send(result);
+            });
+            // Closed without a word where the task panicked, or the runtime is going down.
+            receiver.await.unwrap_or(Err(MintError::Panicked))
+        })
+    }
+
+    fn revoke<'a>(&'a self, token: &'a Token) -> Revoking<'a> {
+        Box::pin(self.0.issuer.revoke(token))
+    }
+}
+
+impl Inner {
+    async fn refresh(
+        &self,
+        ask: &Ask,
+        waiting: &oneshot::Sender<Result<Token, MintError>>,
+    ) -> Result<Token, MintError> {
+        let mut unsaved = self.turn.lock().await;
+        let locked = lock(&self.entry).await?;
+        if waiting.is_closed() {
+            // Nothing is spent for nobody.
+            return Err(MintError::Deadline);
+        }
+        let (locked, mut login) = self.current(locked, &mut unsaved).await?;
+        let Some(refresh) = &login.refresh else { return Err(ended(&login).into()) };
+        let form = Form::new("refresh_token").secret("refresh_token", refresh);
+        let before = login.unanswered;
+        login.unanswered += 1;
+        let (locked, mut login, noted) = save(locked, login, Then::Reserve).await?;
+        if let Err(error) = noted {
+            login.unanswered = before;
+            *unsaved = Some(login);
+            return Err(error.into());
+        }
+        let now = self.issuer.clock().now().wall;
+        let result = match self.issuer.ask_all(form, ask, Expect::Bearer).await {
+            Ok(given) => {
+                renew(&mut login, given.beside, now);
+                given.token
+            }
+            Err(error) => match outcome(&error) {
+                Outcome::MaybeSpent => return Err(error),
+                Outcome::Unspent => {
+                    login.unanswered = before;
+                    Err(error)
+                }
+                Outcome::Dead => {
+                    let end = if before > 0 { End::Reused } else { End::Refused };
+                    login.refresh = None;
+                    login.ended = Some(end.code().to_owned());
+                    Err(LoginError::Ended(end).into())
+                }
+            },
+        };
+        let (_locked, login, stored) = save(locked, login, Then::Nothing).await?;
+        if let Err(error) = stored {
+            // There was room a moment ago. While we live, it is at least here.
+            tracing::error!(%error, hint = error.hint(), "a renewed login could not be stored");
+            *unsaved = Some(login);
+        }
+        result
+    }
+
+    /// The login as it stands, or begun with the refresh token that config names. `unsaved`: what could not
+    /// be written last time, unless somebody has logged in or out since.
+    async fn current(
+        &self,
+        locked: Locked,
+        unsaved: &mut Option<Login>,
+    ) -> Result<(Locked, Login), MintError> {
+        let (locked, mut stored) = blocking(move || {
+            let stored = locked.read();
+            (locked, stored)
+        })
+        .await?;
+        if let Some(login) = unsaved.take() {
+            match &stored {
+                Ok(None) => {}
+                Ok(Some(other)) if other.since != login.since => {}
+                _ => stored = Ok(Some(login)),
+            }
+        }
+        let Some(first) = &self.first else {
+            return Ok((locked, stored?.ok_or(LoginError::Required)?));
+        };
+        let (first, stored) = match (store::read_soon(first).await, stored) {
+            (Ok(first), stored) => (first, stored),
+            // It was taken over: where it came from may go.
+            (Err(_), Ok(Some(login))) if login.origin.is_some() => return Ok((locked, login)),
+            (Err(error), _) => return Err(error.into()),
+        };
+        let origin = first.fingerprint().to_string();
+        match stored {
+            Ok(Some(login)) if login.origin.as_deref() == Some(&origin) => Ok((locked, login)),
+            // Another one stands there, or what we had cannot be read any more.
+            Ok(_) | Err(LoginsError::Damaged(_) | LoginsError::Key { .. }) => {
+                let mut login = Login::new(first, self.issuer.clock().now().wall);
+                login.origin = Some(origin);
+                Ok((locked, login))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Takes what came beside a token. Without a new refresh token the old one stays good (RFC 6749 section 6).
+fn renew(login: &mut Login, beside: Beside, now: SystemTime) {
+    login.unanswered = 0;
+    if let Some(refresh) = beside.refresh {
+        (login.refresh, login.renewed) = (Some(refresh), now);
+    }
+    if let Some(life) = beside.refresh_life {
+        login.until = now.checked_add(life);
+    }
+}
+
+/// What a write is followed by.
+enum Then {
+    Nothing,
+    /// Room for the next one.
+    Reserve,
+}
+
+/// Writes a login, and gives it back with what came of it.
+async fn save(
+    mut locked: Locked,
+    login: Login,
+    then: Then,
+) -> Result<(Locked, Login, Result<(), LoginsError>), MintError> {
+    blocking(move || {
+        let written = locked.write(&login).and_then(|_| match then {
+            Then::Nothing => Ok(()),
+            Then::Reserve => locked.reserve(),
+        });
+        (locked, login, written)
+    })
+    .await
+}
+
+fn ended(login: &Login) -> LoginError {
+    LoginError::Ended(login.ended.as_deref().map_or(End::Refused, End::of))
+}
+
+/// What a failed exchange means for the refresh token that was sent.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The issuer will not take it again, ever.
+    Dead,
+    /// It may have been taken: the answer did not say.
+    MaybeSpent,
+    /// It was not.
+    Unspent,
+}
+
+fn outcome(error: &MintError) -> Outcome {
+    match error {
+        MintError::Refused { error: Some(OauthError::InvalidGrant), .. } => Outcome::Dead,
+        MintError::Answer(_)
+        | MintError::Busy { .. }
+        | MintError::Unreachable(ClientError::Deadline | ClientError::Http(_)) => {
+            Outcome::MaybeSpent
+        }
+        _ => Outcome::Unspent,
+    }
+}
+
+/// Waits for the lock of an entry, for a while.
+pub(super) async fn lock(entry: &Entry) -> Result<Locked, MintError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let tried = entry.clone();
+        if let Some(locked) = blocking(move || tried.try_lock()).await?? {
+            return Ok(locked);
+        }
+        if Instant::now() >= deadline {
+            return Err(LoginError::from(entry.busy()).into());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Files are synced: not on the thread that mints.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, MintError> {
+    // Refused where the runtime is going down.
+    tokio::task::spawn_blocking(work).await.map_err(|_| MintError::Panicked)
+}
+
+impl From<LoginsError> for MintError {
+    fn from(error: LoginsError) -> Self {
+        Self::Login(error.into())
+    }
+}
+
+/// One exchange of another process takes [`crate::net::client::DEADLINE`] at most.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks at the lock: little beside an exchange.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
