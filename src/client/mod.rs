@@ -124,6 +124,12 @@ impl Gate {
         peer.ip().is_loopback().then(|| platform::owner_of(peer, local))?
     }
 
+    /// The owner of the socket at `peer` that was to reach `original`, where it is one of this machine's (and
+    /// network namespace's): as good as a loopback peer.
+    pub fn uid_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Option<u32> {
+        platform::owner_of(peer, original)
+    }
+
     /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner.
     pub fn admit(
         &self,

@@ -92,6 +92,10 @@ pub struct Proxy {
     /// `[[sessions]]` admit other users.
     #[schemars(with = "Option<OneOrMany>")]
     pub listen: Option<Spanned<OneOrMany>>,
+    /// Where connections arrive that the kernel redirects (netfilter's REDIRECT), one or a list of IP:PORT: their tools need no proxy variable.
+    /// The owner of the client's socket decides who is admitted (`client_auth` has "uid"); exempt the daemon's own user from the rule.
+    #[schemars(with = "Option<OneOrMany>")]
+    pub transparent: Option<Spanned<OneOrMany>>,
     /// Hosts that no route names: "tunnel" (opaque, not decrypted; the default) or "deny".
     #[schemars(with = "Option<Unmatched>")]
     pub unmatched: Option<Unmatched>,

@@ -112,6 +112,8 @@ pub struct Proxy {
     pub listen: Vec<SocketAddr>,
     /// Unix sockets to listen on.
     pub sockets: Vec<PathBuf>,
+    /// Addresses that connections are redirected to.
+    pub transparent: Vec<SocketAddr>,
     /// What happens to hosts that no route names.
     pub unmatched: Unmatched,
     /// Whether session credentials admit.

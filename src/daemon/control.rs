@@ -37,6 +37,8 @@ pub(super) struct Daemon {
     pub(super) seen: Mutex<Seen>,
     /// All of our listeners, for the guard; those of the proxy first.
     pub(super) own: Vec<SocketAddr>,
+    /// How many of them are the proxy's own, that a client can be told of.
+    listening: usize,
     sockets: Vec<PathBuf>,
     metrics: Option<SocketAddr>,
     pub(super) state: StateDir,
@@ -58,6 +60,7 @@ impl Daemon {
         Self {
             proxy,
             seen: Mutex::new(Seen::of(&config)),
+            listening: config.proxy.listen.len(),
             sockets: config.proxy.sockets.clone(),
             config: Mutex::new(config),
             own,
@@ -75,7 +78,7 @@ impl Daemon {
 
     /// The proxy's own listeners.
     pub(super) fn listeners(&self) -> Vec<SocketAddr> {
-        self.own.iter().copied().filter(|own| Some(*own) != self.metrics).collect()
+        self.own.iter().copied().take(self.listening).collect()
     }
 
     /// Its unix sockets, as in config.

@@ -6,6 +6,7 @@
 
 mod changes;
 mod control;
+mod doors;
 mod error;
 mod last_mints;
 mod observe;
@@ -42,6 +43,7 @@ use crate::net::shares::Shares;
 use crate::proxy::{Proxy, Stop};
 use crate::telemetry::metrics::Metrics;
 use control::{Daemon, Handle};
+use doors::Doors;
 use last_mints::LastMints;
 use observe::Observer;
 use state::StateDir;
@@ -85,8 +87,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let config = options.config;
     let state = StateDir::open(&config.state_dir)?;
     workers::raise_descriptor_limit();
-    let listeners = workers::bind(&config.proxy.listen)?;
-    let sockets = sockets::bind(&config)?;
+    let doors = Doors::open(&config)?;
     let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
     let metrics_address = scraped.as_ref().map(|(_, address)| *address);
     let metrics = Arc::new(Metrics::default());
@@ -97,8 +98,7 @@ async fn run(options: Options) -> Result<(), Error> {
         tracing::warn!(code = finding.code, hint = finding.hint, "{}", finding.message);
     }
     let audit = Arc::new(audit.counting_in(Arc::clone(&metrics)));
-    let listening = listeners.addresses()?;
-    let own: Vec<_> = listening.iter().copied().chain(metrics_address).collect();
+    let own: Vec<_> = doors.addresses()?.into_iter().chain(metrics_address).collect();
     let world = world::build(&config, &own, None, &clock, &audit)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     let gate = Arc::new(Gate::heeding(Arc::clone(&sessions), Arc::new(state.revoked()?)));
@@ -125,7 +125,7 @@ async fn run(options: Options) -> Result<(), Error> {
         requests: AtomicU64::new(0),
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
-    let (threads, pulse) = workers::start(&proxy, &listeners, &sockets)?;
+    let (threads, pulse) = workers::start(&proxy, &doors)?;
     // Last: whoever finds the socket finds a daemon that is ready.
     let admin = admin::bind(&config.admin.socket)?;
     let daemon = Arc::new(Daemon::new(
@@ -139,18 +139,13 @@ async fn run(options: Options) -> Result<(), Error> {
     ));
     observer.running(&proxy, pulse);
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
-    for address in &listening {
-        tracing::info!(ms = started.elapsed().as_millis() as u64, "listening on {address}");
-    }
-    for socket in &sockets {
-        tracing::info!("listening on unix:{}", socket.path().display());
-    }
+    doors.announce(started.elapsed())?;
     let watching = tokio::spawn(changes::run(Arc::clone(&daemon)));
     until_stopped(&daemon, &mut signals, options.idle_exit).await;
     watching.abort();
     tracing::info!("stopping: no new connections, open ones are drained");
     stop.send_replace(Stop::Drain);
-    drop((listeners, sockets));
+    drop(doors);
     signals.unless_stopped(threads.join(), &stop).await;
     serving.abort();
     daemon.save_sessions().ok();

@@ -103,7 +103,7 @@ impl Daemon {
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
         if starts_anew(&config) != starts_anew(current) {
             tracing::warn!(
-                "`proxy.listen`, `[audit]`, `[admin]` and `[logins]` take effect at the next start"
+                "`proxy.listen`, `proxy.transparent`, `[audit]`, `[admin]` and `[logins]` take effect at the next start"
             );
         }
         *current = config;
@@ -152,8 +152,9 @@ impl Seen {
 
 /// What a reload does not change.
 fn starts_anew(config: &Config) -> String {
-    let config::Proxy { listen, sockets, .. } = &config.proxy;
-    format!("{listen:?} {sockets:?} {:?} {:?} {:?}", config.audit, config.admin, config.logins)
+    let config::Proxy { listen, sockets, transparent, .. } = &config.proxy;
+    let (audit, admin, logins) = (&config.audit, &config.admin, &config.logins);
+    format!("{listen:?} {sockets:?} {transparent:?} {audit:?} {admin:?} {logins:?}")
 }
 
 impl From<LoadError> for Refused {

@@ -12,8 +12,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::doors::Doors;
 use super::error::Error;
-use super::sockets;
 use crate::net::budget::Budget;
 use crate::proxy::listen::Bound;
 use crate::proxy::{Pool, Proxy, Worker, listen};
@@ -101,6 +101,10 @@ impl Listeners {
         self.0.iter().map(|listener| listener.local_addr().map_err(Error::Runtime)).collect()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TcpListener> {
+        self.0.iter()
+    }
+
     /// The one there is, if there is one.
     pub(super) fn only(self) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
         let with_address = |listener: TcpListener| {
@@ -112,20 +116,14 @@ impl Listeners {
 }
 
 /// Starts one worker for each core. The pulse asks them, and the thread that calls.
-pub(super) fn start(
-    proxy: &Arc<Proxy>,
-    listeners: &Listeners,
-    sockets: &[sockets::Socket],
-) -> Result<(Threads, Pulse), Error> {
+pub(super) fn start(proxy: &Arc<Proxy>, doors: &Doors) -> Result<(Threads, Pulse), Error> {
     let cores = cores();
     let mut threads = Vec::with_capacity(cores);
     let (ask, asked) = mpsc::channel(WAITING);
     tokio::spawn(beat(asked));
     let mut pulse = vec![("main".to_owned(), ask)];
     for number in 0..cores {
-        let tcp = listeners.0.iter().map(|listener| listener.try_clone().map(Bound::Tcp));
-        let unix = sockets.iter().map(|socket| socket.listener.try_clone().map(Bound::Unix));
-        let shared = tcp.chain(unix).collect::<io::Result<_>>().map_err(Error::Runtime)?;
+        let shared = doors.for_worker().map_err(Error::Runtime)?;
         let proxy = Arc::clone(proxy);
         let (ask, asked) = mpsc::channel(WAITING);
         pulse.push((format!("worker-{number}"), ask));

@@ -54,6 +54,10 @@ reasons! {
     AddressRefused = "address-refused", Client,
         "the name resolves to an address that the guard refuses",
         "if it is meant, name the network in upstream.allow_private or pin the name in upstream.resolve";
+    /// A redirected connection whose address is not one that we know the name by.
+    AddressMismatch = "address-mismatch", Client,
+        "the connection was on its way to an address that its host does not have",
+        "check how this tool resolves the name: the proxy must find the same address";
     /// The path has two readings.
     AmbiguousPath = "ambiguous-path", Client,
         "the path has dot segments, a backslash or an encoded form of them",
@@ -146,6 +150,10 @@ reasons! {
     NotAProxyRequest = "not-a-proxy-request", Client,
         "this is a proxy; it answers CONNECT and absolute-form requests only",
         "set it as HTTPS_PROXY, do not open it as a page";
+    /// A redirected connection of nobody on this machine.
+    OwnerUnknown = "owner-unknown", Client,
+        "nobody on this machine, as the proxy sees it, owns the redirected connection",
+        "redirect connections only where they begin: on the proxy's own machine and in its network namespace";
     /// The parent proxy's answer to CONNECT is not HTTP, or breaks its limits.
     ParentAnswerInvalid = "parent-answer-invalid", Upstream,
         "the parent proxy's answer is not valid HTTP",

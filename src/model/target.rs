@@ -1,6 +1,7 @@
 //! [`Target`]: what a client asked for; [`Origin`]: what is really dialled.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::host::{Host, HostError};
 
@@ -47,6 +48,12 @@ fn parse_port(text: &str) -> Result<u16, TargetError> {
         return Err(TargetError::Port);
     }
     text.parse().map_err(|_| TargetError::Port)
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: Host::Ip(address.ip()), port: address.port() }
+    }
 }
 
 impl fmt::Display for Target {

@@ -135,6 +135,22 @@ impl Dialer {
         self.dial_by(parent, &origin.target, reach, client).await
     }
 
+    /// Whether `address` is one of those that we would dial for `target`; takes at most [`RESOLVE_TIMEOUT`].
+    pub async fn resolves_to(&self, target: &Target, address: SocketAddr) -> bool {
+        if let Some(pin) = self.pins.get(target) {
+            return *pin == address;
+        }
+        match self.resolve(target, Reach::Anywhere).await {
+            Ok(found) => found
+                .iter()
+                .any(|a| a.ip().to_canonical() == address.ip() && a.port() == address.port()),
+            Err(error) => {
+                tracing::debug!(%target, %error, "a redirected connection's name");
+                false
+            }
+        }
+    }
+
     async fn dial_by(
         &self,
         parent: Option<&Parent>,

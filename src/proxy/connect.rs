@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::exchange;
-use super::head::{self, Connect, Head};
+use super::head::{self, Head};
 use super::listen::socket::Socket;
 use super::live::{Facts, Kind};
 use super::peek::Prefixed;
@@ -30,6 +30,38 @@ use crate::policy::AtConnect;
 /// Refusals on one connection before it is closed: a challenge or two is what clients need.
 const MAX_REFUSALS: usize = 8;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// A fatal `access_denied` alert in a plaintext record (RFC 8446 section 6).
+const ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31];
+
+/// How a connection to a target began, which says how it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// By CONNECT.
+    Connect,
+    /// By a ClientHello that was meant for the target itself.
+    Tls,
+    /// By anything else that was, or by nothing yet.
+    Bare,
+}
+
+impl Opening {
+    /// What a client waits for before it goes on.
+    fn established(self) -> &'static [u8] {
+        if self == Self::Connect { ESTABLISHED } else { b"" }
+    }
+
+    /// How a refusal is said in what the client speaks.
+    fn refused(self, recorder: Recorder, reason: Reason) -> Vec<u8> {
+        match self {
+            Self::Connect => denied(recorder, reason.into(), true),
+            Self::Tls | Self::Bare => {
+                recorder.refuse(reason, None);
+                if self == Self::Tls { ACCESS_DENIED.to_vec() } else { Vec::new() }
+            }
+        }
+    }
+}
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(
@@ -60,7 +92,9 @@ pub(super) async fn serve(
             Ok(admitted) if !share::pass(&share, &admitted) => return turn_away(&worker, &stream),
             Ok(admitted) => {
                 let stream = Prefixed::new(buffer, stream);
-                return Box::pin(admitted_connect(worker, world, stream, admitted, connect)).await;
+                let (opening, target) = (Opening::Connect, connect.target);
+                let admitted = self::admitted(worker, world, stream, opening, admitted, target);
+                return Box::pin(admitted).await;
             }
             // Kept open: git and others ask without credentials first and come back with them.
             Err(reason) => {
@@ -130,26 +164,40 @@ async fn linger(mut stream: Socket) {
     timeout(std::time::Duration::from_secs(1), drain).await.ok();
 }
 
-async fn admitted_connect(
+/// Writes a refusal down, says it and closes. `refused`: what was asked for, and why not.
+pub(super) async fn refuse(
+    worker: &Worker,
+    world: &World,
+    mut stream: Prefixed<Socket>,
+    opening: Opening,
+    client: Arc<Client>,
+    refused: (&Target, Reason),
+) {
+    let (target, reason) = refused;
+    let answer = opening.refused(start(worker, world, client, target), reason);
+    stream.write_all(&answer).await.ok();
+    stream.shutdown().await.ok();
+}
+
+/// Tunnels, intercepts or refuses the connection of a client that was let in.
+pub(super) async fn admitted(
     worker: Arc<Worker>,
     world: Arc<World>,
     mut stream: Prefixed<Socket>,
+    opening: Opening,
     admitted: Admitted,
-    connect: Connect,
+    target: Target,
 ) {
-    let target = connect.target;
     let client = Arc::clone(&admitted.client);
     match world.policy.at_connect(&target) {
         AtConnect::Refuse(reason) => {
-            let answer = denied(start(&worker, &world, client, &target), reason.into(), true);
-            stream.write_all(&answer).await.ok();
-            stream.shutdown().await.ok();
+            refuse(&worker, &world, stream, opening, client, (&target, reason)).await;
         }
         AtConnect::Tunnel => {
-            Box::pin(open_tunnel(&worker, &world, stream, admitted, &target)).await
+            Box::pin(open_tunnel(&worker, &world, stream, opening, admitted, &target)).await
         }
         AtConnect::Intercept => {
-            if stream.write_all(ESTABLISHED).await.is_err() {
+            if stream.write_all(opening.established()).await.is_err() {
                 return;
             }
             // A connection outlives many worlds.
@@ -168,6 +216,7 @@ async fn open_tunnel(
     worker: &Arc<Worker>,
     world: &World,
     mut stream: Prefixed<Socket>,
+    opening: Opening,
     admitted: Admitted,
     target: &Target,
 ) {
@@ -199,18 +248,18 @@ async fn open_tunnel(
     let upstream = match dialled {
         Ok(upstream) => upstream,
         Err(reason) => {
-            let answer = denied(recorder, reason.into(), true);
+            let answer = opening.refused(recorder, reason);
             stream.write_all(&answer).await.ok();
             stream.shutdown().await.ok();
             return;
         }
     };
     if let Err(reason) = exchange::record(&mut recorder, Decision::Tunnel, None) {
-        let answer = denied(recorder, reason.into(), true);
+        let answer = opening.refused(recorder, reason);
         stream.write_all(&answer).await.ok();
         return;
     }
-    if stream.write_all(ESTABLISHED).await.is_err() {
+    if stream.write_all(opening.established()).await.is_err() {
         return;
     }
     let outcome = tunnel::copy(&worker.proxy, &live, stream, upstream).await;

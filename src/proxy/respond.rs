@@ -57,6 +57,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::MethodRefused
         | R::NoLongerPermitted
         | R::NoRoute
+        | R::OwnerUnknown
         | R::PortNotRouted
         | R::RouteDenied
         | R::StaticKeyRefused
@@ -67,7 +68,9 @@ pub fn status(reason: Reason) -> StatusCode {
         R::ProxyAuthFailed | R::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         R::ClientGone | R::ClientTimeout | R::ClientTlsFailed => StatusCode::REQUEST_TIMEOUT,
         R::UriTooLong => StatusCode::URI_TOO_LONG,
-        R::AuthorityMismatch | R::SniMismatch => StatusCode::MISDIRECTED_REQUEST,
+        R::AddressMismatch | R::AuthorityMismatch | R::SniMismatch => {
+            StatusCode::MISDIRECTED_REQUEST
+        }
         R::ProxyAuthThrottled => StatusCode::TOO_MANY_REQUESTS,
         R::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         R::InternalError => StatusCode::INTERNAL_SERVER_ERROR,

@@ -20,9 +20,12 @@ impl Check<'_> {
             table.client_auth.as_ref().map(|value| (value.get_ref().clone(), self.line(value)));
         let (auth, auth_line) =
             auth.unwrap_or((vec![file::ClientAuth::Session, file::ClientAuth::Uid], 0));
+        let transparent_line = table.transparent.as_ref().map_or(0, |value| self.line(value));
+        let transparent = check_transparent(table.transparent, transparent_line, problems);
         let proxy = Proxy {
             listen,
             sockets,
+            transparent,
             unmatched: match table.unmatched {
                 Some(file::Unmatched::Deny) => Unmatched::Deny,
                 Some(file::Unmatched::Tunnel) | None => Unmatched::Tunnel,
@@ -31,6 +34,14 @@ impl Check<'_> {
             auth_uid: auth.contains(&file::ClientAuth::Uid),
             allow_uids: table.allow_uids,
         };
+        if !proxy.transparent.is_empty() && !proxy.auth_uid && !proxy.open_to_all() {
+            problems.error(
+                transparent_line,
+                "transparent-admits-nobody",
+                "a redirected tool sends no proxy credentials, and `client_auth` asks for them",
+                "add \"uid\" to client_auth",
+            );
+        }
         let beyond = proxy.listen.iter().any(|a| !a.ip().is_loopback());
         if proxy.open_to_all() && beyond {
             let hint = "listen on 127.0.0.1, or name \"session\" in client_auth";
@@ -88,6 +99,27 @@ impl Check<'_> {
         }
         (addresses, sockets)
     }
+}
+
+fn check_transparent(
+    transparent: Option<Spanned<file::OneOrMany>>,
+    line: usize,
+    problems: &mut Problems,
+) -> Vec<SocketAddr> {
+    let listed = transparent.map(|value| value.into_inner().into_vec()).unwrap_or_default();
+    let mut addresses = Vec::with_capacity(listed.len());
+    for text in listed {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => problems.error(
+                line,
+                "bad-address",
+                "`transparent` takes IP:PORT",
+                "for example \"127.0.0.1:8385\", the port that the REDIRECT rule names",
+            ),
+        }
+    }
+    addresses
 }
 
 /// A socket at a path that the system doesn't take is found before the start.

@@ -11,7 +11,8 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::super::share::Holder;
 use super::super::{Worker, connect};
-use super::socket::{Bound, Listener};
+use super::socket::{Accepted, Bound, Listener, Way};
+use super::transparent;
 
 /// What an accept that failed for want of descriptors waits at most before the next try.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -60,7 +61,7 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
             Some(_) = open.join_next() => continue,
             () = worker.proxy.draining() => break,
         };
-        let (stream, peer) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
@@ -77,15 +78,28 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
             }
         };
         short = false;
-        let uid = stream.uid(peer, &worker.proxy.gate);
+        let uid = accepted.uid(&worker.proxy.gate);
+        let Accepted { stream, peer, way } = accepted;
         let Some(share) = worker.proxy.shares.take(&Holder::before(uid, peer)) else {
-            connect::turn_away(&worker, &stream);
+            if way == Way::Straight {
+                connect::turn_away(&worker, &stream);
+            }
             continue;
         };
         let counted = Counted::new(Arc::clone(&worker));
-        open.spawn(async move {
-            connect::serve(Arc::clone(&counted.0), stream, uid, share).await;
-        });
+        match way {
+            Way::Straight => open.spawn(async move {
+                connect::serve(Arc::clone(&counted.0), stream, uid, share).await;
+            }),
+            Way::Redirected(original) => open.spawn(async move {
+                let worker = Arc::clone(&counted.0);
+                Box::pin(transparent::serve(worker, stream, original, uid, share)).await;
+            }),
+            Way::Astray => {
+                tracing::debug!(?peer, "a connection that nobody redirected");
+                continue;
+            }
+        };
     }
     drop(listener);
     let drained = async { while open.join_next().await.is_some() {} };

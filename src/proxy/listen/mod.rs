@@ -2,5 +2,6 @@
 
 pub mod forward;
 pub(super) mod socket;
+mod transparent;
 
 pub use socket::Bound;

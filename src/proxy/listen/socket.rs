@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::transparent::{self, canonical};
 use crate::client::Gate;
 
 /// What clients connect to, not yet on a runtime; non-blocking.
@@ -15,6 +16,8 @@ use crate::client::Gate;
 pub enum Bound {
     /// An address.
     Tcp(std::net::TcpListener),
+    /// An address that connections to elsewhere are redirected to.
+    Redirected(std::net::TcpListener),
     /// A path.
     Unix(std::os::unix::net::UnixListener),
 }
@@ -22,10 +25,30 @@ pub enum Bound {
 /// The same on a runtime.
 pub(super) enum Listener {
     Tcp(tokio::net::TcpListener),
+    Redirected(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
 }
 
-/// An accepted connection.
+/// An accepted connection, and what the kernel says of it.
+pub(super) struct Accepted {
+    pub(super) stream: Socket,
+    /// Where it comes from, over TCP.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) way: Way,
+}
+
+/// How a connection came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// We were meant.
+    Straight,
+    /// This address was.
+    Redirected(SocketAddr),
+    /// To a listener for redirected connections, by nobody's redirection.
+    Astray,
+}
+
+/// Its bytes.
 #[derive(Debug)]
 pub(in super::super) enum Socket {
     Tcp(TcpStream),
@@ -37,6 +60,7 @@ impl Bound {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Redirected(listener) => Self::Redirected(listener.try_clone()?),
             Self::Unix(listener) => Self::Unix(listener.try_clone()?),
         })
     }
@@ -46,35 +70,62 @@ impl Listener {
     pub(super) fn on_this_runtime(bound: Bound) -> io::Result<Self> {
         Ok(match bound {
             Bound::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Bound::Redirected(listener) => {
+                Self::Redirected(tokio::net::TcpListener::from_std(listener)?)
+            }
             Bound::Unix(listener) => Self::Unix(tokio::net::UnixListener::from_std(listener)?),
         })
     }
 
-    /// The next connection; over TCP with the peer's address.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY");
-                }
-                (Socket::Tcp(stream), Some(peer))
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        let (listener, redirected) = match self {
+            Self::Tcp(listener) => (listener, false),
+            Self::Redirected(listener) => (listener, true),
+            Self::Unix(listener) => {
+                let stream = Socket::Unix(listener.accept().await?.0);
+                return Ok(Accepted { stream, peer: None, way: Way::Straight });
             }
-            Self::Unix(listener) => (Socket::Unix(listener.accept().await?.0), None),
-        })
+        };
+        let (stream, peer) = listener.accept().await?;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let way = if redirected {
+            match transparent::original(&stream) {
+                Ok(Some(original)) => Way::Redirected(original),
+                Ok(None) => Way::Astray,
+                Err(error) => {
+                    tracing::debug!(%error, "where a connection was redirected from");
+                    Way::Astray
+                }
+            }
+        } else {
+            Way::Straight
+        };
+        Ok(Accepted { stream: Socket::Tcp(stream), peer: Some(peer), way })
+    }
+}
+
+impl Accepted {
+    /// Who is at the other end, as far as the kernel tells: for a unix socket whoever connected it
+    /// (`SO_PEERCRED`, unix(7)), for a loopback address who owns the peer's socket, and for a redirected
+    /// connection who owns the socket that it began at.
+    pub(super) fn uid(&self, gate: &Gate) -> Option<u32> {
+        match (&self.stream, self.way) {
+            (Socket::Unix(stream), _) => stream.peer_cred().ok().map(|peer| peer.uid()),
+            (Socket::Tcp(stream), Way::Straight) => {
+                gate.uid_of(self.peer?, stream.local_addr().ok()?)
+            }
+            (Socket::Tcp(_), Way::Redirected(original)) => {
+                gate.uid_of_redirected(canonical(self.peer?), original)
+            }
+            (Socket::Tcp(_), Way::Astray) => None,
+        }
     }
 }
 
 impl Socket {
-    /// Who is at the other end, as far as the kernel tells: for a unix socket whoever connected it
-    /// (`SO_PEERCRED`, unix(7)), for a loopback address who owns the peer's socket.
-    pub(super) fn uid(&self, peer: Option<SocketAddr>, gate: &Gate) -> Option<u32> {
-        match self {
-            Self::Tcp(stream) => gate.uid_of(peer?, stream.local_addr().ok()?),
-            Self::Unix(stream) => stream.peer_cred().ok().map(|peer| peer.uid()),
-        }
-    }
-
     /// Writes what takes no waiting.
     pub(in super::super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {

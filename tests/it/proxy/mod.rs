@@ -21,4 +21,5 @@ mod parent;
 mod reload;
 mod revoke;
 mod routes;
+mod transparent;
 mod upstream;
