@@ -32,10 +32,8 @@ use kit::{HOST, api, count};
 /// How much more than the baseline is let pass, in percent.
 const TOLERANCE: f64 = 3.0;
 /// The whole request, by what the API agrees to speak, and what its profile is called.
-const REQUESTS: &[(&str, &str, &[&[u8]])] = &[
-    ("request", "h2", &[b"h2", b"http/1.1"]),
-    ("request, HTTP/1.1 upstream", "http1", &[b"http/1.1"]),
-];
+const REQUESTS: &[(&str, &str, &[&[u8]])] =
+    &[("request", "h2", &[b"h2"]), ("request, HTTP/1.1 upstream", "http1", &[b"http/1.1"])];
 const NOT_COMPARABLE: &str = "NOT HELD TO THE BASELINE: it was counted on x86-64 with AVX2, and this CPU is another: libraries \
      choose other code for it";
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");

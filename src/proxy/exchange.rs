@@ -10,7 +10,7 @@ use http_body::Body as _;
 use super::body::{Body, Clean, Reply, RequestBody, Sent, Upload};
 use super::http1::Inbound;
 use super::live::LiveRequest;
-use super::pool::{Key, Pinned};
+use super::pool::{Key, Pinned, Spoken};
 use super::rejected;
 use super::respond::{self, Refused};
 use super::upgrade::{Asked, Upgraded};
@@ -211,6 +211,7 @@ impl Exchange<'_> {
             origin: permit.origin().clone(),
             generation: self.world.generation,
             reach: self.reach,
+            spoken: if self.inbound.is_some() { Spoken::Http1 } else { Spoken::Http2 },
         }
     }
 

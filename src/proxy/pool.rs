@@ -45,6 +45,26 @@ pub(super) struct Key {
     pub(super) generation: u64,
     /// How far it was dialled: a connection into a private network is not everybody's.
     pub(super) reach: Reach,
+    /// What the client speaks with us.
+    pub(super) spoken: Spoken,
+}
+
+/// The upstream is offered what its client speaks: as it would be without us, and nothing needs to be
+/// translated. HTTP/2 is a client's own wish to share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+}
+
+impl Spoken {
+    /// For ALPN.
+    fn offered(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2", b"http/1.1"],
+        }
+    }
 }
 
 /// An upstream connection that belongs to one client connection, if it has one.
@@ -62,7 +82,7 @@ struct Shelf {
     http2: Vec<Shared2>,
     /// Held while a connection is made that others may share: the first of all, and those of HTTP/2.
     making: Arc<tokio::sync::Mutex<()>>,
-    /// The upstream chose HTTP/1 before: connections are made side by side.
+    /// The upstream chose HTTP/1 before, or is offered nothing else: connections are made side by side.
     speaks_http1: bool,
     used: Instant,
 }
@@ -131,11 +151,11 @@ impl Pool {
             oldest.map(|oldest| shelves.remove(&oldest));
         }
         let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
-            tls: world.roots.client_config(&[b"h2", b"http/1.1"]),
+            tls: world.roots.client_config(key.spoken.offered()),
             http1: Vec::new(),
             http2: Vec::new(),
             making: Arc::default(),
-            speaks_http1: key.origin.scheme == Scheme::Http,
+            speaks_http1: key.origin.scheme == Scheme::Http || key.spoken == Spoken::Http1,
             used: Instant::now(),
         });
         (Arc::clone(&shelf.tls), Arc::clone(&shelf.making), shelf.speaks_http1)
@@ -156,11 +176,19 @@ impl Pool {
     ) -> Result<Sender, Reason> {
         let (mut tls, making, speaks_http1) = self.shelf(world, key);
         if http1 && key.origin.scheme == Scheme::Https {
-            Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
+            if !speaks_http1 {
+                Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
+            }
             return self.open(world, key, tls).await;
         }
         if speaks_http1 {
-            return self.open(world, key, tls).await;
+            match self.open(world, key, tls).await {
+                // It speaks HTTP/2 alone, and is offered that from now on.
+                Err(Reason::UpstreamTlsInvalid) if !self.speaks_http1(key) => {
+                    tls = self.shelf(world, key).0;
+                }
+                opened => return opened,
+            }
         }
         // Others may be waiting for just this connection.
         let making = making.lock().await;
@@ -193,7 +221,17 @@ impl Pool {
             return Ok(Sender::Http1(Connection::new(stream, open)));
         }
         let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
-        let stream = handshake(tls, &key.origin, stream).await?;
+        let stream = match handshake(tls, &key.origin, stream).await {
+            Err(HandshakeError::NoProtocol) if !offers_http2 => {
+                if let Some(shelf) = self.shelves().get_mut(key) {
+                    shelf.tls = world.roots.client_config(Spoken::Http2.offered());
+                    shelf.speaks_http1 = false;
+                }
+                return Err(Reason::UpstreamTlsInvalid);
+            }
+            Err(error) => return Err(error.reason()),
+            Ok(stream) => stream,
+        };
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             if offers_http2 && let Some(shelf) = self.shelves().get_mut(key) {
                 shelf.speaks_http1 = true;
@@ -228,25 +266,50 @@ impl Pool {
     }
 }
 
+/// Why there is no TLS with an upstream.
+enum HandshakeError {
+    /// It speaks nothing that it was offered (RFC 7301 section 3.2).
+    NoProtocol,
+    Tls,
+    Io,
+    Timeout,
+}
+
+impl HandshakeError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NoProtocol | Self::Tls => Reason::UpstreamTlsInvalid,
+            Self::Io => Reason::UpstreamUnreachable,
+            Self::Timeout => Reason::UpstreamTimeout,
+        }
+    }
+}
+
 async fn handshake(
     tls: Arc<ClientConfig>,
     origin: &Origin,
     stream: Stream,
-) -> Result<TlsStream<Stream>, Reason> {
+) -> Result<TlsStream<Stream>, HandshakeError> {
+    use rustls::{AlertDescription, Error as E};
     let name = match &origin.target.host {
         crate::model::host::Host::Ip(ip) => ServerName::from(*ip),
         crate::model::host::Host::Name(name) => {
-            ServerName::try_from(name.to_string()).map_err(|_| Reason::UpstreamTlsInvalid)?
+            ServerName::try_from(name.to_string()).map_err(|_| HandshakeError::Tls)?
         }
     };
     match timeout(HANDSHAKE_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             tracing::debug!(%origin, %error, "TLS with the upstream failed");
-            let tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            Err(if tls { Reason::UpstreamTlsInvalid } else { Reason::UpstreamUnreachable })
+            Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<E>()) {
+                Some(E::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                    HandshakeError::NoProtocol
+                }
+                Some(_) => HandshakeError::Tls,
+                None => HandshakeError::Io,
+            })
         }
-        Err(_) => Err(Reason::UpstreamTimeout),
+        Err(_) => Err(HandshakeError::Timeout),
     }
 }
 

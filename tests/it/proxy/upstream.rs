@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::harness::api::{Answer, Api};
+use crate::harness::client::{connect, http2, http2_send, tls, tls_config};
 use crate::harness::pki::{Pki, flaws};
 use crate::harness::stage::{BILLING, ORDERS, Stage, own_answer};
 use crate::harness::{Log, accept_loop};
@@ -171,6 +172,41 @@ async fn connections_are_pooled() {
     let workers = std::thread::available_parallelism().unwrap().get();
     let opened = stage.billing.connections();
     assert!(opened <= workers, "{opened} connections by {workers} workers");
+}
+
+/// An upstream that speaks both is spoken to as the client speaks.
+#[tokio::test]
+async fn the_upstream_hears_what_the_client_speaks() {
+    let stage = Stage::valetkey().await;
+    stage.get(ORDERS, "/v1/one", "").await.unwrap();
+    assert!(!stage.orders.request(0).await.http2);
+    let (_, reader) = connect(stage.proxy_addr(), &format!("{ORDERS}:443")).await;
+    let stream = tls(reader.stream, ORDERS, tls_config(stage.trust(), &["h2"])).await.unwrap();
+    let request = http::Request::get(format!("https://{ORDERS}/v1/two"));
+    let request = request.body(http_body_util::Full::new(bytes::Bytes::new())).unwrap();
+    http2_send(&mut http2(stream).await, request).await.unwrap();
+    assert!(stage.orders.request(1).await.http2);
+}
+
+/// One that speaks HTTP/2 alone says so once, not each time.
+#[tokio::test]
+async fn an_upstream_of_http2_alone_is_remembered() {
+    let pki = Pki::new();
+    let api = Api::tls_with(&pki.server(&["h2.example"]), &["h2"]).await;
+    let stage = Stage::valetkey_with(|v| {
+        v.trusting(&pki)
+            .reaching("h2.example:443", api.addr())
+            .route("name = \"h2\"\nhost = \"h2.example\"\ncredential = \"orders\"")
+    })
+    .await;
+    let workers = std::thread::available_parallelism().unwrap().get();
+    for n in 0..8 {
+        let answer = stage.get("h2.example", &format!("/{n}"), "").await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.everything());
+        assert!(api.request(n).await.http2);
+    }
+    // Each worker learns it by itself: one refused handshake and one connection that is kept.
+    assert!(api.connections() <= 2 * workers, "{} by {workers} workers", api.connections());
 }
 
 /// Answers that break HTTP's limits, with the token inside: a plain 502, and nothing of it.
