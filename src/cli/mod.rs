@@ -43,8 +43,14 @@ use clap::Parser as _;
 use args::{Cli, Command};
 use failure::{Exit, Failure};
 
+use crate::store::watch;
+
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
+    // The daemon starts this program beside each helper.
+    if let Some(code) = watch::main(std::env::args_os()) {
+        return code;
+    }
     let exit = match Cli::try_parse() {
         Ok(cli) => finish(run(cli)),
         Err(error) => usage(&error),

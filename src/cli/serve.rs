@@ -6,9 +6,13 @@ use super::args::Serve;
 use super::failure::{Failure, chain};
 use super::{context, printer};
 use crate::daemon::{self, Options};
+use crate::store::{self, helper};
 use crate::telemetry;
 
 pub(super) fn run(args: &Serve, explicit: Option<&Path>, verbose: u8) -> Result<(), Failure> {
+    // What whoever started us left open is not ours, nor our helpers'.
+    store::close_inherited();
+    helper::keep_watch();
     if args.detached {
         // Fails only for a leader of a process group, which is as far away as we want to be.
         let _ = rustix::process::setsid();

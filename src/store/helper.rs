@@ -1,20 +1,27 @@
 //! Running a helper: a program of config's that prints something secret.
 //!
 //! No shell, a minimal environment, standard streams only, a time and an output cap; and whatever
-//! ends the run ends the helper's whole process group. Of what it says on stderr nothing is kept
-//! but the length, for a helper may print its secret there.
+//! ends the run ends the helper's whole process group: where the daemon itself is ended, the watch beside
+//! it does. Of what a helper says on stderr nothing is kept but the length, for it may print its secret there.
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
+use super::{platform, watch};
 use crate::config::Helper;
+
+/// Our own program, where it knows how to be a watch.
+static WATCH: OnceLock<PathBuf> = OnceLock::new();
 
 /// The most that a helper may print, on stdout or stderr, in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024;
@@ -89,6 +96,15 @@ impl HelperError {
     }
 }
 
+/// From now on each helper has a watch beside it, so that it does not outlive this process. Only for a program
+/// whose `main` begins with [`watch::main`]; others end their helpers as long as they live themselves.
+pub fn keep_watch() {
+    match platform::own_program() {
+        Some(own) => drop(WATCH.set(own)),
+        None => tracing::warn!("our own program cannot be found: a helper may outlive the daemon"),
+    }
+}
+
 /// Runs it once. `input` is its stdin, `more` stands in its environment beside what config allows.
 /// Dropping the future kills it.
 pub async fn run(
@@ -96,34 +112,28 @@ pub async fn run(
     input: &[u8],
     more: &[(&str, OsString)],
 ) -> Result<Printed, HelperError> {
-    let mut command = Command::new(&helper.program);
-    command.args(&helper.arguments).env_clear().current_dir("/").process_group(0);
-    let listed = helper.env.iter().map(String::as_str);
-    for name in ALWAYS.iter().copied().chain(listed) {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
+    // The watch could only say by its exit code that it cannot start it.
+    access(&helper.program, Access::EXEC_OK).map_err(|e| HelperError::NotStarted(e.into()))?;
+    let watch = WATCH.get();
+    let mut command = command(helper, watch, input);
     for (name, value) in more {
         command.env(name, value);
     }
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(HelperError::NotStarted)?;
     let _group = Group::of(child.id());
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (mut stdin, stdout, stderr) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
-        if let Some(mut stdin) = stdin {
+        if let Some(stdin) = &mut stdin {
             // A helper need not read what it is asked: that it is gone shows in its exit code.
             stdin.write_all(input).await.ok();
         }
+        // A watch takes the end of this pipe for ours.
+        Ok(stdin.filter(|_| watch.is_some()))
     };
     let talk = async {
-        let (printed, said, ()) =
-            tokio::try_join!(read(stdout, true), read(stderr, false), async {
-                write.await;
-                Ok(())
-            })?;
+        let (printed, said, _alive) =
+            tokio::try_join!(read(stdout, true), read(stderr, false), write)?;
         let status = child.wait().await.map_err(HelperError::Lost)?;
         Ok::<_, HelperError>((printed, said.len(), status))
     };
@@ -134,6 +144,33 @@ pub async fn run(
             succeeded(status, stderr).map(|()| printed)
         }
     }
+}
+
+/// The helper, or the watch that runs it; a leader of its own process group either way.
+fn command(helper: &Helper, watch: Option<&PathBuf>, input: &[u8]) -> Command {
+    let mut command = match watch {
+        None => {
+            let mut command = Command::new(&helper.program);
+            command.process_group(0).kill_on_drop(true);
+            command
+        }
+        // It makes a session of its own. Never killed alone, for then nobody would end its helper.
+        Some(own) => {
+            let mut command = Command::new(own);
+            command.arg0(watch::NAME).args(watch::arguments(input.len(), &helper.program));
+            command
+        }
+    };
+    command.args(&helper.arguments).env_clear().current_dir("/");
+    let listed = helper.env.iter().map(String::as_str);
+    for name in ALWAYS.iter().copied().chain(listed) {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    let stdin = if watch.is_none() && input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 /// As [`run`] from where nothing can be awaited: on a thread of its own, with a runtime of its own.

@@ -7,8 +7,10 @@ mod env;
 mod file;
 pub mod helper;
 pub mod logins;
+mod platform;
 mod replace;
 mod systemd;
+pub mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use zeroize::Zeroizing;
 use crate::config::SecretSource;
 use crate::model::secret::Secret;
 use helper::HelperError;
+
+pub use platform::close_inherited;
 
 /// The longest secret that is taken, in bytes.
 pub const MAX_SECRET: usize = 64 * 1024;
@@ -143,31 +147,38 @@ pub fn read_key(source: &SecretSource) -> Result<Secret, StoreError> {
     match source {
         SecretSource::Env(name) => env::read(name, std::env::var_os(name)),
         SecretSource::File(path) => file::read(path),
-        SecretSource::Exec(helper) => match helper::run_here(helper) {
-            Ok(printed) => checked(without_newline(printed), place(source)),
-            Err(error) => Err(StoreError::Helper(place(source), error)),
-        },
+        SecretSource::Exec(helper) => printed(source, helper::run_here(helper)),
         SecretSource::Systemd(name) => systemd::read(name),
     }
 }
 
-/// Reads a secret on a thread that may block: a file may lie on a slow disk.
+/// As [`read`], where others must not be held up. Dropping the future ends a program that is asked.
 pub async fn read_soon(source: &SecretSource) -> Result<Secret, StoreError> {
+    one_line(read_key_soon(source).await?, place(source))
+}
+
+/// As [`read_key`], in the way of [`read_soon`].
+pub async fn read_key_soon(source: &SecretSource) -> Result<Secret, StoreError> {
+    if let SecretSource::Exec(helper) = source {
+        return printed(source, helper::run(helper, &[], &[]).await);
+    }
     let owned = source.clone();
-    match tokio::task::spawn_blocking(move || read(&owned)).await {
+    // A file may lie on a slow disk.
+    match tokio::task::spawn_blocking(move || read_key(&owned)).await {
         Ok(result) => result,
         // The runtime is going down.
         Err(error) => Err(StoreError::Unreadable(place(source), io::Error::other(error))),
     }
 }
 
-/// As [`read_key`], on a thread that may block.
-pub async fn read_key_soon(source: &SecretSource) -> Result<Secret, StoreError> {
-    let owned = source.clone();
-    match tokio::task::spawn_blocking(move || read_key(&owned)).await {
-        Ok(result) => result,
-        // The runtime is going down.
-        Err(error) => Err(StoreError::Unreadable(place(source), io::Error::other(error))),
+/// What a program printed as a secret.
+fn printed(
+    source: &SecretSource,
+    printed: Result<Zeroizing<Vec<u8>>, HelperError>,
+) -> Result<Secret, StoreError> {
+    match printed {
+        Ok(printed) => checked(without_newline(printed), place(source)),
+        Err(error) => Err(StoreError::Helper(place(source), error)),
     }
 }
 

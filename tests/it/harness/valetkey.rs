@@ -31,6 +31,7 @@ pub struct Valetkey {
     ignores_file_size: bool,
     descriptors: Option<u32>,
     verbose: bool,
+    inherits: Option<PathBuf>,
 }
 
 impl Valetkey {
@@ -46,6 +47,7 @@ impl Valetkey {
             ignores_file_size: false,
             descriptors: None,
             verbose: false,
+            inherits: None,
         }
     }
 
@@ -133,6 +135,12 @@ impl Valetkey {
         self
     }
 
+    /// Whoever starts it has this file beside the config open, at descriptor 9, and lets it inherit that.
+    pub fn inheriting(mut self, name: &str) -> Self {
+        self.inherits = Some(self.home.path().join(name));
+        self
+    }
+
     /// A file beside the config.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.write(name, text);
@@ -178,6 +186,7 @@ impl Valetkey {
             ignores_file_size: self.ignores_file_size,
             descriptors: self.descriptors,
             verbose: self.verbose,
+            inherits: self.inherits,
         }
     }
 
@@ -197,6 +206,7 @@ pub struct Home {
     ignores_file_size: bool,
     descriptors: Option<u32>,
     verbose: bool,
+    inherits: Option<PathBuf>,
 }
 
 impl Home {
@@ -213,17 +223,23 @@ impl Home {
 
     /// As [`Home::command`], without `--config`.
     pub fn bare_command(&self, arguments: &[&str]) -> Command {
-        let mut command = if self.ignores_file_size {
+        let mut before = String::new();
+        if self.ignores_file_size {
             // An ignored signal stays ignored across exec.
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
-            shell
-        } else if let Some(most) = self.descriptors {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
-            shell
-        } else {
+            before += "trap '' XFSZ; ";
+        }
+        if let Some(most) = self.descriptors {
+            before += &format!("ulimit -n {most}; ");
+        }
+        if let Some(path) = &self.inherits {
+            before += &format!("exec 9<'{}'; ", path.display());
+        }
+        let mut command = if before.is_empty() {
             Command::new(BINARY)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\""), BINARY]);
+            shell
         };
         command
             .env_clear()

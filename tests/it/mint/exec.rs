@@ -1,6 +1,6 @@
 //! `grant = "exec"` and `{ exec = … }`: helpers that print, fail, hang, flood and talk too much.
 
-use crate::harness::canary;
+use crate::harness::{canary, soon};
 use crate::mint::Rig;
 
 /// A credential whose helper is this shell script.
@@ -75,9 +75,16 @@ async fn a_helper_sees_a_minimal_environment() {
         let path = valetkey.home().join("helper.sh");
         let seen = valetkey.home().join("seen");
         let script = format!("env > {seen:?}; ls -l /proc/self/fd > {seen:?}.fd; echo token-of-it");
-        valetkey.env("VK_IT_SECRET", &secret).env("VK_IT_LISTED", "listed").file("helper.sh", &script).toml(
-            &format!("[credentials.minted]\ngrant = \"exec\"\ncommand = [\"/bin/sh\", {path:?}]\nenv = [\"VK_IT_LISTED\"]"),
-        )
+        let credential = format!(
+            "grant = \"exec\"\ncommand = [\"/bin/sh\", {path:?}]\nenv = [\"VK_IT_LISTED\"]"
+        );
+        valetkey
+            .env("VK_IT_SECRET", &secret)
+            .env("VK_IT_LISTED", "listed")
+            .file("inherited", "what a helper must not read")
+            .inheriting("inherited")
+            .file("helper.sh", &script)
+            .toml(&format!("[credentials.minted]\n{credential}"))
     })
     .await;
     assert_eq!(rig.get("/v1/x", "").await.status(), 200);
@@ -85,11 +92,85 @@ async fn a_helper_sees_a_minimal_environment() {
     assert!(seen.contains("VK_IT_LISTED=listed"), "{seen}");
     assert!(!seen.contains(&secret) && !seen.contains("VALETKEY_"), "{seen}");
     let open = std::fs::read_to_string(rig.running.home.path("seen.fd")).unwrap();
-    // Nothing that the daemon opened: no connection, listener, lock or audit file. (What whoever started
-    // the daemon left open for its children is theirs.)
+    // No connection, listener, lock or audit file of the daemon's, and nothing that whoever started it left open.
     let state = rig.running.home.state.display().to_string();
     assert!(open.contains("/dev/null") && open.contains("seen.fd"), "{open}");
     assert!(!open.contains("socket:") && !open.contains(&state), "{open}");
+    assert!(!open.contains("inherited"), "{open}");
+}
+
+/// The two ways to name a program, and what each credential is then.
+const WAYS: [fn(&str) -> String; 2] = [
+    |command| format!("grant = \"exec\"\ncommand = {command}"),
+    |command| format!("grant = \"static-key\"\nsecret = {{ exec = {{ command = {command} }} }}"),
+];
+
+/// A rig whose helper hangs, with a child of its own; and the two, once they run.
+async fn hanging(way: fn(&str) -> String) -> (Rig, Vec<u32>) {
+    let rig = Rig::with("", |valetkey| {
+        let path = valetkey.home().join("helper.sh");
+        let pids = valetkey.home().join("pids");
+        let script =
+            format!("sleep 1000 & echo $$ $! >{pids:?}.new; mv {pids:?}.new {pids:?}; wait");
+        let credential = way(&format!("[\"/bin/sh\", {path:?}]"));
+        valetkey.file("helper.sh", &script).toml(&format!("[credentials.minted]\n{credential}"))
+    })
+    .await;
+    let pids = rig.running.home.path("pids");
+    let asked = rig.get("/v1/x", "");
+    let pids = tokio::select! {
+        answer = asked => panic!("it hangs: {}", answer.everything()),
+        pids = soon("the helper", async { loop {
+            if let Ok(pids) = std::fs::read_to_string(&pids) { break pids; }
+            tokio::task::yield_now().await;
+        }}) => pids,
+    };
+    (rig, pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect())
+}
+
+/// Gone, or not yet reaped by whoever inherited it.
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" Z")))
+}
+
+async fn are_gone(what: &str, pids: &[u32]) {
+    soon(what, async {
+        while !pids.iter().all(|pid| is_gone(*pid)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Not even where nobody is left to end it; and its own children go with it.
+#[tokio::test]
+async fn a_helper_ends_with_the_daemon() {
+    for way in WAYS {
+        let (mut rig, pids) = hanging(way).await;
+        assert!(pids.len() == 2 && pids.iter().all(|pid| !is_gone(*pid)), "{pids:?}");
+        rig.running.sigkill().await;
+        are_gone("the helper of a killed daemon", &pids).await;
+
+        let (mut rig, pids) = hanging(way).await;
+        rig.running.sigterm();
+        let told = std::time::Instant::now();
+        assert_eq!(rig.running.ended().await, Some(0));
+        // Its own cap is 10 s.
+        assert!(told.elapsed() < std::time::Duration::from_secs(8), "{:?}", told.elapsed());
+        are_gone("the helper of a stopped daemon", &pids).await;
+    }
+}
+
+/// A prompt would wait for nobody: it has a session of its own, without a terminal.
+#[tokio::test]
+async fn a_helper_has_no_terminal() {
+    let rig = rig("cat /proc/$$/stat >\"$0.stat\"; echo token-of-it", "").await;
+    assert_eq!(rig.get("/v1/x", "").await.status(), 200);
+    let stat = std::fs::read_to_string(rig.running.home.path("helper.sh.stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let [_, parent, group, session, terminal, ..] = fields[..] else { panic!("{stat}") };
+    assert_eq!((group, session, terminal), (parent, parent, "0"), "{stat}");
 }
 
 /// The secret source of another grant, one trailing newline dropped.
