@@ -1,6 +1,7 @@
 //! Every grant from the outside: the built program mints, what it mints arrives in its slot, what goes wrong
 //! is said by a code, and no secret turns up anywhere else.
 
+mod canaries;
 mod client_credentials;
 mod exec;
 mod http;
