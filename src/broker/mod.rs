@@ -7,6 +7,7 @@
 //! was decided before anybody comes here.
 
 mod flight;
+mod retired;
 mod revoke;
 mod schedule;
 mod slot;
@@ -26,6 +27,7 @@ use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
+use retired::Retired;
 use revoke::Revocations;
 
 pub use flight::MINT_DEADLINE;
@@ -179,6 +181,7 @@ struct Shared {
     runtime: Handle,
     on_mint: OnMint,
     revocations: Revocations,
+    retired: Retired,
 }
 
 impl Broker {
@@ -192,6 +195,7 @@ impl Broker {
                 runtime,
                 on_mint,
                 revocations: Revocations::default(),
+                retired: Retired::default(),
             }),
             bars: None,
             most: MAX_SLOTS,
@@ -250,14 +254,17 @@ impl Broker {
         slot.token().await
     }
 
-    /// Closes the slots of all other minters. Call it after a new snapshot of the config holds, and
-    /// now and then: a request that was judged by the old one may still ask for a slot of it.
-    pub fn keep_only(&self, minters: &Minters) {
+    /// Closes the slots of all other minters, and those that nothing is `asked` of any more. Call it after a
+    /// new snapshot of the config holds, and now and then: a request that was judged by the old one may still
+    /// ask for a slot of it. Their tokens are revoked once no request uses them.
+    pub fn keep_only(&self, minters: &Minters, asked: impl Fn(&SlotKey) -> bool) {
         self.slots.retain(|place, slot| {
             let minter = minters.get(&place.key.credential);
-            let same = minter.is_some_and(|minter| slot.is_of(minter));
+            let same = minter.is_some_and(|minter| slot.is_of(minter)) && asked(&place.key);
             if !same {
-                slot.close(Closed::Replaced);
+                for token in slot.close(Closed::Replaced) {
+                    slot.retire(token);
+                }
             }
             same
         });
@@ -305,6 +312,7 @@ impl Broker {
             }
             !chosen
         });
+        over.extend(self.shared.retired.take(|slot| chosen(slot.key())));
         // Some issuers give the same token to everybody who asks: another client may hold it yet.
         let shared = |token: &Token| self.slots.iter().any(|slot| slot.holds(token.fingerprint()));
         over.retain(|(_, token)| !shared(token));
@@ -314,13 +322,20 @@ impl Broker {
         over.len()
     }
 
-    /// Wipes tokens that have ended and forgets slots that nobody uses; call it now and then.
+    /// Wipes tokens that have ended, forgets slots that nobody uses, and revokes what a reload replaced once
+    /// nobody uses that either; call it now and then.
     pub fn sweep(&self) {
         let now = self.shared.clock.now();
         self.slots.retain(|_, slot| {
             slot.drop_ended(now);
             is_used(slot) || slot.is_full(now) || slot.is_backing_off(now)
         });
+        for (slot, token) in self.shared.retired.unused(now) {
+            // As in `close_where`.
+            if !self.slots.iter().any(|slot| slot.holds(token.fingerprint())) {
+                slot.revoke(token);
+            }
+        }
     }
 
     /// All slots, by client and credential.

@@ -190,6 +190,11 @@ impl Slot {
         tokens
     }
 
+    /// Has a token of this slot revoked once nobody uses it.
+    pub(super) fn retire(self: &Arc<Self>, token: Arc<Token>) {
+        self.shared.retired.put(Arc::clone(self), token);
+    }
+
     /// Tells the issuer that a token of this slot is over.
     pub(super) fn revoke(&self, token: Arc<Token>) {
         revoke::start(&self.shared, self.key.clone(), Arc::clone(&self.minter), token);
@@ -243,7 +248,7 @@ impl Slot {
     }
 
     /// Takes what a flight brought, and tells all who wait.
-    pub(super) fn land(&self, flight: &Flight, result: Result<Token, MintError>) {
+    pub(super) fn land(self: &Arc<Self>, flight: &Flight, result: Result<Token, MintError>) {
         let now = self.shared.clock.now();
         let result = result.and_then(|token| {
             if token.is_valid(now) { Ok(token) } else { Err(AnswerError::ExpiresIn.into()) }
@@ -270,11 +275,11 @@ impl Slot {
         flight.land(Err(Failure::of(Reason::ShuttingDown)));
     }
 
-    fn keep(&self, state: &mut State, token: Arc<Token>, now: Moment) -> Landed {
+    fn keep(self: &Arc<Self>, state: &mut State, token: Arc<Token>, now: Moment) -> Landed {
         state.failures = 0;
         state.back_off = None;
         match state.closed {
-            Some(Closed::Replaced) => {}
+            Some(Closed::Replaced) => self.retire(Arc::clone(&token)),
             // Minted for nobody: it must not outlive those it was meant for.
             Some(why) => {
                 self.revoke(token);

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::mint::{MintRequest, Minting};
+use crate::mint::{MintRequest, Minting, Revoked, Revoking};
 use crate::model::clock::{Deadline, Moment};
 use crate::model::id::SessionName;
 use crate::model::secret::Secret;
@@ -58,11 +58,16 @@ struct Fake {
     calls: AtomicUsize,
     gate: Semaphore,
     next: Mutex<Do>,
+    revoked: Mutex<Vec<String>>,
 }
 
 impl Fake {
     fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    fn revoked(&self) -> Vec<String> {
+        self.revoked.lock().unwrap().clone()
     }
 
     fn will(&self, next: Do) {
@@ -99,6 +104,11 @@ impl Fake {
 impl Minter for Fake {
     fn mint(&self, _: MintRequest) -> Minting<'_> {
         Box::pin(self.answer())
+    }
+
+    fn revoke<'a>(&'a self, token: &'a Token) -> Revoking<'a> {
+        self.revoked.lock().unwrap().push(text(token));
+        Box::pin(std::future::ready(Ok(Revoked::Done)))
     }
 }
 
@@ -149,6 +159,7 @@ fn fake(clock: &Arc<HandClock>) -> Arc<Fake> {
         calls: AtomicUsize::new(0),
         gate: Semaphore::new(1_000_000),
         next: Mutex::new(Do::Grant),
+        revoked: Mutex::default(),
     })
 }
 
@@ -474,7 +485,7 @@ async fn a_reload_keeps_what_did_not_change() {
     let bench = Bench::new();
     let slot = bench.slot();
     slot.token().await.unwrap();
-    bench.broker.keep_only(&minters(&bench.minter));
+    bench.broker.keep_only(&minters(&bench.minter), |_| true);
     assert!(bench.current(&slot).is_some() && Arc::ptr_eq(&slot, &bench.slot()));
 }
 
@@ -491,7 +502,7 @@ async fn a_changed_credential_has_a_slot_of_its_own() {
     assert!(bench.broker.held(&key("ci"), &minter).is_none());
     assert_eq!(text(&new.token().await.unwrap()), "token-1");
     assert_eq!((bench.fake.calls(), fake.calls()), (1, 1));
-    bench.broker.keep_only(&minters(&minter));
+    bench.broker.keep_only(&minters(&minter), |_| true);
     assert_eq!((bench.current(&old), old.closed()), (None, Some(Closed::Replaced)));
     assert_eq!(bench.current(&new).as_deref(), Some("token-1"));
     assert!(bench.broker.held(&key("ci"), &bench.minter).is_none());
@@ -506,7 +517,7 @@ async fn a_replaced_slot_mints_for_those_who_came_before_and_keeps_nothing() {
     let waiting = Arc::clone(&slot);
     let waiting = tokio::spawn(async move { waiting.token().await });
     settle().await;
-    bench.broker.keep_only(&Minters::new());
+    bench.broker.keep_only(&Minters::new(), |_| true);
     bench.fake.open();
     assert_eq!(text(&waiting.await.unwrap().unwrap()), "token-1");
     assert_eq!(bench.current(&slot), None);
@@ -515,9 +526,43 @@ async fn a_replaced_slot_mints_for_those_who_came_before_and_keeps_nothing() {
     // A latecomer's slot goes at the next look.
     let late = bench.slot();
     late.token().await.unwrap();
-    bench.broker.keep_only(&Minters::new());
+    bench.broker.keep_only(&Minters::new(), |_| true);
     assert_eq!(bench.current(&late), None);
     assert!(bench.broker.status().is_empty());
+}
+
+/// What a reload takes away is revoked once nobody uses it, and not before.
+#[tokio::test]
+async fn a_replaced_token_is_revoked_once_it_is_unused() {
+    let bench = Bench::new();
+    let (used, unused) = (bench.slot(), bench.slot_of("other").unwrap());
+    let in_use = used.token().await.unwrap();
+    unused.token().await.unwrap();
+    let kept = bench.slot_of("kept").unwrap();
+    kept.token().await.unwrap();
+    // No route asks this any more; of the credential itself nothing changed.
+    let stays = key("kept");
+    let asked = |key: &SlotKey| *key == stays;
+    bench.broker.keep_only(&minters(&bench.minter), asked);
+    assert_eq!(used.closed(), Some(Closed::Replaced));
+    let revoked = async || {
+        settle().await;
+        bench.broker.sweep();
+        settle().await;
+        bench.fake.revoked()
+    };
+    assert_eq!(revoked().await, ["token-2"]);
+    assert_eq!(revoked().await, ["token-2"], "once, and not what is in use");
+    drop(in_use);
+    assert_eq!(revoked().await, ["token-2", "token-1"]);
+    // Who was judged before mints once more, and that is revoked too.
+    let late = used.token().await.unwrap();
+    assert_eq!(revoked().await.len(), 2);
+    drop(late);
+    assert_eq!(revoked().await, ["token-2", "token-1", "token-4"]);
+    // The end waits for nobody.
+    let late = used.token().await.unwrap();
+    assert_eq!(bench.broker.revoke_all(), 2, "{late:?} and what is kept");
 }
 
 #[tokio::test]

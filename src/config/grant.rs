@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::{Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken, TokenExchange};
+use crate::model::ask::{Ask, Wants};
 
 /// `[credentials.NAME]`
 #[derive(Clone, Debug)]
@@ -118,6 +119,32 @@ impl Grant {
             Self::RefreshToken(grant) => OwnAsk::from(&grant.oauth),
             Self::Exec(_) | Self::Http(_) | Self::StaticKey(_) => OwnAsk::default(),
             Self::TokenExchange(grant) => OwnAsk::from(&grant.oauth),
+        }
+    }
+
+    /// What a token is asked for where a route asks this of it.
+    pub fn wants(&self, ask: &Ask) -> Wants {
+        let own = self.ask();
+        let either = |route: &[String], own: &[String]| {
+            if route.is_empty() { own.to_vec() } else { route.to_vec() }
+        };
+        let signed = match self {
+            Self::Jwt(grant) => Some(&grant.signed),
+            Self::JwtBearer(grant) => Some(&grant.assertion),
+            _ => None,
+        };
+        let asked = ask.claims.iter().map(|(name, text)| (name.clone(), format!("{text:?}")));
+        let set = signed.into_iter().flat_map(|signed| {
+            let named = [("iss", &signed.iss), ("sub", &signed.sub)];
+            let named = named.map(|(name, text)| (name.to_owned(), format!("{text:?}")));
+            let claims = signed.claims.iter().map(|(name, value)| (name, format!("{value:?}")));
+            named.into_iter().chain(claims.map(|(name, value)| (name.clone(), value)))
+        });
+        Wants {
+            scope: either(&ask.scope, own.scope),
+            audience: either(&ask.audience, own.audience),
+            resource: either(&ask.resource, own.resource),
+            claims: asked.chain(set).collect(),
         }
     }
 

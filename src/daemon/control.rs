@@ -13,11 +13,12 @@ use super::reload::Seen;
 use super::state::StateDir;
 use crate::admin::{AdminError, Control, OpenSession, OpenedSession, Revoke};
 use crate::audit::Event;
+use crate::broker::SlotKey;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::{Config, Trigger};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, World};
 
 /// The admin socket's way to the daemon.
 pub(super) struct Handle(pub(super) Arc<Daemon>);
@@ -132,9 +133,15 @@ impl Daemon {
         // Not beside a reload, or what the new world has let in would be judged by the old one.
         if let Ok(_config) = self.config.try_lock() {
             let world = self.proxy.world.load();
-            self.proxy.broker.keep_only(&world.minters);
+            self.keep_only(&world);
             self.proxy.live.sweep(&self.proxy.judge(&world));
         }
+    }
+
+    /// Whose tokens the broker holds from now on: those of this world's routes.
+    pub(super) fn keep_only(&self, world: &World) {
+        let asked = |key: &SlotKey| world.policy.asks(&key.credential, &key.ask);
+        self.proxy.broker.keep_only(&world.minters, asked);
     }
 
     /// Whether someone uses this daemon: a session of `run` or `env`, or a connection.

@@ -98,7 +98,7 @@ impl Daemon {
         }
         let world = Arc::new(world);
         self.proxy.world.store(Arc::clone(&world));
-        self.proxy.broker.keep_only(&world.minters);
+        self.keep_only(&world);
         sessions.share(&self.proxy.gate);
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
         if starts_anew(&config) != starts_anew(current) {

@@ -1,6 +1,7 @@
-//! [`Ask`]: what exactly a route asks of a credential, and [`Template`]: text that names the client.
+//! [`Ask`]: what exactly a route asks of a credential, [`Wants`]: what that comes to, and [`Template`]: text
+//! that names the client.
 //!
-//! Both stand in the key of a token's slot: two requests share a token only where all of it is equal.
+//! An ask stands in the key of a token's slot: two requests share a token only where all of it is equal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +45,44 @@ impl Ask {
         }
         let who = Who::from(client);
         Arc::new(Self { who: Some(who), ..(**self).clone() })
+    }
+
+    /// Whether this is what a route asks, for whichever client.
+    pub fn is_of(&self, route: &Self) -> bool {
+        // By name, so that what is added to an ask is thought of here.
+        let Self { scope, audience, resource, claims, personal, who: _ } = self;
+        *scope == route.scope
+            && *audience == route.audience
+            && *resource == route.resource
+            && *claims == route.claims
+            && *personal == route.personal
+    }
+}
+
+/// All that a token is asked for: what the route says, and where it is silent what its credential does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Scopes; empty: the issuer's default.
+    pub scope: Vec<String>,
+    /// Audiences; empty: the issuer's default.
+    pub audience: Vec<String>,
+    /// Resources; empty: the issuer's default.
+    pub resource: Vec<String>,
+    /// Claims of a token that is signed here, as written in config.
+    pub claims: BTreeMap<String, String>,
+}
+
+impl Wants {
+    /// Whether a token that was asked for so may say more than one that is asked for as `now`: by a word that is
+    /// no longer asked for, by the issuer's default where words are named now, or by other claims.
+    pub fn exceeds(&self, now: &Self) -> bool {
+        let more = |then: &[String], now: &[String]| {
+            !now.is_empty() && (then.is_empty() || then.iter().any(|word| !now.contains(word)))
+        };
+        more(&self.scope, &now.scope)
+            || more(&self.audience, &now.audience)
+            || more(&self.resource, &now.resource)
+            || self.claims != now.claims
     }
 }
 
@@ -211,5 +250,44 @@ mod tests {
         let ask = Arc::new(Ask { personal: true, ..Ask::default() });
         assert_eq!(ask.of(&client).who.as_ref().unwrap().uid, Some(7));
         assert_ne!(ask.of(&client), ask.of(&Client::default()));
+        assert!(ask.of(&client).is_of(&ask) && !ask.is_of(&Ask::default()));
+        let scoped = Ask { scope: vec!["a".into()], personal: true, ..Ask::default() };
+        assert!(!ask.of(&client).is_of(&scoped));
+    }
+
+    #[test]
+    fn what_was_asked_for_exceeds_what_is_asked_for_less() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (then, now, exceeds) in [
+            ("a b", "a b", false),
+            ("a b", "b a", false),
+            ("a b", "a", true),
+            ("a", "a b", false),
+            ("a", "b", true),
+            ("", "a", true),
+            ("a", "", false),
+            ("", "", false),
+        ] {
+            let of = |scope: &str, audience: &str, resource: &str| Wants {
+                scope: words(scope),
+                audience: words(audience),
+                resource: words(resource),
+                claims: BTreeMap::new(),
+            };
+            for (old, new) in [
+                (of(then, "", ""), of(now, "", "")),
+                (of("", then, ""), of("", now, "")),
+                (of("", "", then), of("", "", now)),
+            ] {
+                assert_eq!(old.exceeds(&new), exceeds, "`{then}` and then `{now}`");
+            }
+        }
+        let claims = |value: &str| Wants {
+            claims: BTreeMap::from([("role".to_owned(), value.to_owned())]),
+            ..Wants::default()
+        };
+        assert!(claims("admin").exceeds(&claims("guest")));
+        assert!(claims("admin").exceeds(&Wants::default()));
+        assert!(!claims("admin").exceeds(&claims("admin")));
     }
 }

@@ -7,6 +7,7 @@
 mod ambiguity;
 mod care;
 mod explain;
+mod hash;
 mod path;
 mod pattern;
 mod route;
@@ -15,7 +16,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use http::Method;
 
 pub use explain::Explanation;
@@ -23,9 +23,8 @@ pub use route::{Action, Route};
 
 use crate::config::problem::{Problem, Problems, Severity};
 use crate::config::{Config, Placement, Unmatched};
-use crate::model::ask::Ask;
+use crate::model::ask::{Ask, Wants};
 use crate::model::client::Client;
-use crate::model::hex::hex;
 use crate::model::host::Host;
 use crate::model::id::{CredentialName, PolicyHash, RouteName};
 use crate::model::reason::Reason;
@@ -39,6 +38,8 @@ pub struct Policy {
     hash: PolicyHash,
     exact: HashMap<Box<str>, Vec<Arc<Route>>>,
     one_label: HashMap<Box<str>, Vec<Arc<Route>>>,
+    /// What routes ask, by credential.
+    asks: HashMap<CredentialName, Vec<Arc<Ask>>>,
     unmatched: Unmatched,
 }
 
@@ -112,6 +113,11 @@ impl Permit {
         }
     }
 
+    /// What the token is asked for that belongs into the request.
+    pub fn wants(&self) -> Option<&Arc<Wants>> {
+        self.credential().and(self.route.as_ref()).map(|route| &route.wants)
+    }
+
     /// Whether both come to the same, whichever routes they are of.
     fn does_as(&self, other: &Self) -> bool {
         // By name, so that what is added to a permit is thought of here.
@@ -146,7 +152,8 @@ impl Policy {
         let mut problems = Problems::of(&config.path);
         let mut routes = Vec::with_capacity(config.routes.len());
         for located in &config.routes {
-            let compiled = Route::compile(&located.value, located.line, |code, message| {
+            let (route, credentials) = (&located.value, &config.credentials);
+            let compiled = Route::compile(route, credentials, located.line, |code, message| {
                 let message = format!("{message} (route `{}`)", located.value.name);
                 problems.error(
                     located.line,
@@ -162,12 +169,19 @@ impl Policy {
         }
         routes.sort_by(|a, b| a.name.cmp(&b.name));
         let mut policy = Self {
-            hash: hash(config),
+            hash: hash::of(config),
             exact: HashMap::new(),
             one_label: HashMap::new(),
+            asks: HashMap::new(),
             unmatched: config.proxy.unmatched,
         };
         for route in routes {
+            if let Action::Inject(credential, _) = &route.action {
+                let asks = policy.asks.entry(credential.clone()).or_default();
+                if !asks.contains(&route.ask) {
+                    asks.push(Arc::clone(&route.ask));
+                }
+            }
             let bucket = match &route.host {
                 HostPattern::Exact(name) => policy.exact.entry(name.clone()),
                 HostPattern::OneLabel(suffix) => policy.one_label.entry(suffix.clone()),
@@ -207,6 +221,11 @@ impl Policy {
             Action::Inject(credential, _) => Some((credential, &route.ask)),
             Action::Deny | Action::Pass => None,
         })
+    }
+
+    /// Whether some route asks this of a credential.
+    pub fn asks(&self, credential: &CredentialName, ask: &Ask) -> bool {
+        self.asks.get(credential).is_some_and(|asks| asks.iter().any(|of| ask.is_of(of)))
     }
 
     /// The path as it may be written down: what stands in the slot of a token is masked, whether or
@@ -365,22 +384,6 @@ impl Policy {
 /// What a request becomes: two readings of one path must agree on it.
 fn action(permit: &Permit) -> Option<(&Action, &Ask)> {
     permit.route.as_ref().map(|route| (&route.action, &*route.ask))
-}
-
-/// Over everything that decides, in an order of its own: routes, credentials and who is admitted.
-/// Sources of secrets are in it, never a secret.
-fn hash(config: &Config) -> PolicyHash {
-    let mut routes: Vec<_> = config.routes.iter().map(|located| &located.value).collect();
-    routes.sort_by(|a, b| a.name.cmp(&b.name));
-    let minting: Vec<_> =
-        config.credentials.iter().map(|(name, c)| (name, &c.grant, c.ttl)).collect();
-    let sessions: Vec<_> =
-        config.sessions.iter().map(|s| (&s.name, &s.secret, &s.routes)).collect();
-    let proxy = &config.proxy;
-    let admission = (proxy.auth_session, proxy.auth_uid, &proxy.allow_uids, sessions);
-    let text = format!("{routes:?} {:?} {minting:?} {admission:?}", proxy.unmatched);
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    PolicyHash::new(format!("sha256:{}", hex(&digest.as_ref()[..8])))
 }
 
 #[cfg(test)]

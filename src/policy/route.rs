@@ -1,13 +1,14 @@
 //! A compiled route, and what two routes must agree on to serve one request together.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
 
 use super::pattern::{HostPattern, PathPattern};
-use crate::config::{self, ClientSelector, Inject, OnStaticKey, PathSlot, Placement};
-use crate::model::ask::Ask;
+use crate::config::{self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement};
+use crate::model::ask::{Ask, Wants};
 use crate::model::client::Client;
 use crate::model::id::{CredentialName, RouteName};
 
@@ -24,6 +25,8 @@ pub struct Route {
     pub action: Action,
     /// What it asks of its credential.
     pub ask: Arc<Ask>,
+    /// What its tokens are asked for then.
+    pub wants: Arc<Wants>,
     /// Placements emptied first.
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
@@ -54,6 +57,7 @@ impl Route {
     /// Compiles the patterns; each that is wrong is reported by its message.
     pub(super) fn compile(
         route: &config::Route,
+        credentials: &BTreeMap<CredentialName, Credential>,
         line: usize,
         mut report: impl FnMut(&'static str, &'static str),
     ) -> Option<Self> {
@@ -84,12 +88,15 @@ impl Route {
             }
             _ => None,
         };
+        let credential = route.credential.as_ref().and_then(|name| credentials.get(name));
+        let wants = credential.map(|credential| credential.grant.wants(&route.ask));
         Some(Self {
             name: route.name.clone(),
             host: host.ok()?,
             port: route.port,
             action,
             ask: Arc::new(route.ask.clone()),
+            wants: Arc::new(wants.unwrap_or_default()),
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
             refuses_keys: route.on_static_key == OnStaticKey::Deny,

@@ -227,6 +227,7 @@ async fn open_tunnel(
         kind: Kind::Tunnel,
         route: None,
         credential: None,
+        wants: None,
         generation: world.generation,
     });
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);

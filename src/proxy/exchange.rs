@@ -60,7 +60,7 @@ impl Exchange<'_> {
         permit: Permit,
         token: Option<Arc<Token>>,
         mut recorder: Recorder,
-        live: LiveRequest,
+        mut live: LiveRequest,
         mut parts: Parts,
         body: RequestBody,
     ) -> Response<Body> {
@@ -110,6 +110,7 @@ impl Exchange<'_> {
             answered
         };
         recorder.answered();
+        live.carries(token.clone());
         let token = token.as_deref();
         let Answered { status, mut headers, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {

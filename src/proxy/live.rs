@@ -5,22 +5,27 @@
 //! connection to come and to go, and an atomic load whenever it asks [`Watch::poll_cut`]. Who ends
 //! something only marks and wakes it: the task that carries it does the rest, in its own way.
 
+mod cut;
+
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use http::Method;
 use http::uri::PathAndQuery;
 
 use crate::client::{Admitted, Gate, Rules};
+use crate::model::ask::Wants;
 use crate::model::clock::Moment;
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
+use crate::model::token::Token;
 use crate::policy::{self, AtConnect, Policy};
+use cut::Cut;
 
 /// What a client that takes nothing may hold a cut request back for; then its connection goes.
 const STALLED: Duration = Duration::from_secs(2);
@@ -49,6 +54,8 @@ pub struct Facts {
     pub route: Option<RouteName>,
     /// Whose token it carries.
     pub credential: Option<CredentialName>,
+    /// What that token was asked for.
+    pub wants: Option<Arc<Wants>>,
     /// The world that judged it.
     pub generation: u64,
 }
@@ -188,8 +195,8 @@ impl Judge<'_> {
     }
 }
 
-/// A token's leave is bound to its credential: under another one, or none, the request that carries
-/// it would not be sent. A request that went without a token may go on if it would now get one.
+/// A token's leave is bound to its credential: under another one, or none, the request that carries it would not
+/// be sent, nor with more than is asked for now. One that went without may go on if it would now get one.
 fn permits(policy: &Policy, facts: &Facts) -> bool {
     match &facts.kind {
         Kind::Tunnel => policy.at_connect(&facts.target) == AtConnect::Tunnel,
@@ -204,7 +211,11 @@ fn permits(policy: &Policy, facts: &Facts) -> bool {
                 path: path.path(),
             });
             judged.is_ok_and(|permit| {
-                let same = permit.credential() == facts.credential.as_ref();
+                let exceeds = match (&facts.wants, permit.wants()) {
+                    (Some(then), Some(now)) => then.exceeds(now),
+                    _ => false,
+                };
+                let same = permit.credential() == facts.credential.as_ref() && !exceeds;
                 let upgrade = upgrade.as_deref();
                 (same || facts.credential.is_none())
                     && upgrade.is_none_or(|protocol| permit.allows_upgrade(protocol))
@@ -240,33 +251,6 @@ impl Request {
     }
 }
 
-/// Said once, and heard by all who watch.
-#[derive(Default)]
-struct Cut {
-    why: OnceLock<(Reason, Instant)>,
-    wakers: Mutex<Vec<Waker>>,
-}
-
-impl Cut {
-    fn get(&self) -> Option<(Reason, Instant)> {
-        self.why.get().copied()
-    }
-
-    /// Whether it was not cut before.
-    fn cut(&self, why: Reason) -> bool {
-        let first = self.why.set((why, Instant::now())).is_ok();
-        if first {
-            let wakers = std::mem::take(&mut *self.wakers());
-            wakers.into_iter().for_each(Waker::wake);
-        }
-        first
-    }
-
-    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A connection that can be found. Dropped, it is gone.
 pub struct LiveConnection {
     live: Arc<Live>,
@@ -285,7 +269,7 @@ impl LiveConnection {
         if generation < self.live.swept.load(Ordering::SeqCst) {
             self.live.late.store(true, Ordering::SeqCst);
         }
-        LiveRequest { connected: Arc::clone(&self.connected), request }
+        LiveRequest { connected: Arc::clone(&self.connected), request, token: None }
     }
 
     /// Resolves when the whole connection has to go.
@@ -305,12 +289,18 @@ impl Drop for LiveConnection {
 pub struct LiveRequest {
     connected: Arc<Connected>,
     request: Arc<Request>,
+    token: Option<Arc<Token>>,
 }
 
 impl LiveRequest {
     /// Learns of its end: one watch for each task that carries a part of it.
     pub fn watch(&self) -> Watch {
         Watch::of(Watched::Request(Arc::clone(&self.request)))
+    }
+
+    /// Keeps its token from being revoked as unused while it lives.
+    pub fn carries(&mut self, token: Option<Arc<Token>>) {
+        self.token = token;
     }
 
     /// Why it was ended, if it was.
@@ -470,6 +460,7 @@ mod tests {
             kind: Kind::Intercepted(Method::GET, PathAndQuery::from_static("/v1/x?q"), None),
             route: Some(RouteName::new("r")),
             credential: Some(CredentialName::new("a")),
+            wants: None,
             generation: 1,
         }
     }
@@ -497,6 +488,35 @@ mod tests {
             let reason = (ended == 1).then_some(Reason::NoLongerPermitted);
             assert_eq!(request.is_cut(), reason, "{routes}");
             assert_eq!(bench.again(&routes, 2), 0, "once: {routes}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_says_more_than_is_asked_for_now_is_no_longer_permitted() {
+        let oauth = |scope: &str, route: &str| {
+            format!(
+                "[credentials.c]\ngrant = \"client-credentials\"\ntoken_url = \"https://idp.example/t\"\n\
+                 client_id = \"x\"\nclient_secret = {{ env = \"C\" }}\n{scope}\n[[routes]]\nname = \"r\"\n\
+                 host = \"api.example\"\ncredential = \"c\"\n{route}\n"
+            )
+        };
+        let both = "scope = [\"read\", \"write\"]";
+        let before = config(&oauth(both, "")).0;
+        for (routes, ended) in [
+            (oauth(both, ""), 0),
+            (oauth(both, both), 0),
+            (oauth("scope = [\"read\", \"write\", \"more\"]", ""), 0),
+            (oauth(both, "scope = [\"read\"]"), 1),
+            (oauth("scope = [\"read\"]", ""), 1),
+            (oauth(both, "audience = [\"b\"]"), 1),
+        ] {
+            let bench = Bench::new();
+            let connection = bench.live.connection();
+            let wants = before.routes().next().map(|route| Arc::clone(&route.wants));
+            let credential = Some(CredentialName::new("c"));
+            let request = connection.enter(Facts { wants, credential, ..get(bench.own()) });
+            assert_eq!(bench.again(&routes, 2), ended, "{routes}");
+            assert_eq!(request.is_cut().is_some(), ended == 1, "{routes}");
         }
     }
 

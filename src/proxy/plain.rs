@@ -121,6 +121,7 @@ impl Plain {
             kind: Kind::Plain,
             route: None,
             credential: None,
+            wants: None,
             generation: world.generation,
         });
         let now = worker.proxy.clock.now();

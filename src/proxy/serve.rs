@@ -158,6 +158,7 @@ impl Connection {
             kind: Kind::Intercepted(parts.method.clone(), path, upgrade),
             route: permit.route().map(|route| route.name.clone()),
             credential: permit.credential().cloned(),
+            wants: permit.wants().cloned(),
             generation: world.generation,
         })
     }

@@ -6,6 +6,7 @@ mod engine;
 mod flow;
 mod interim;
 mod kept;
+mod narrowed;
 mod peers;
 mod refused;
 mod revoked;

@@ -1,0 +1,39 @@
+//! Tokens that a reload took out of service while requests still use them: revoked as soon as none does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Slot;
+use crate::model::clock::Moment;
+use crate::model::token::Token;
+
+/// More than this are forgotten, the oldest first: they end by themselves.
+const MOST: usize = 4096;
+
+#[derive(Default)]
+pub(super) struct Retired(Mutex<Vec<(Arc<Slot>, Arc<Token>)>>);
+
+impl Retired {
+    pub(super) fn put(&self, slot: Arc<Slot>, token: Arc<Token>) {
+        let mut all = self.lock();
+        if all.len() >= MOST {
+            all.remove(0);
+        }
+        all.push((slot, token));
+    }
+
+    /// Takes out those that only this list holds; forgets those that have ended.
+    pub(super) fn unused(&self, now: Moment) -> Vec<(Arc<Slot>, Arc<Token>)> {
+        let mut all = self.lock();
+        all.retain(|(_, token)| token.is_valid(now));
+        all.extract_if(.., |(_, token)| Arc::strong_count(token) == 1).collect()
+    }
+
+    /// Takes out those of these slots.
+    pub(super) fn take(&self, of: impl Fn(&Slot) -> bool) -> Vec<(Arc<Slot>, Arc<Token>)> {
+        self.lock().extract_if(.., |(slot, _)| of(slot)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Slot>, Arc<Token>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

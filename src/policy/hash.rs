@@ -1,0 +1,23 @@
+//! The hash that names a policy in the audit.
+
+use aws_lc_rs::digest;
+
+use crate::config::Config;
+use crate::model::hex::hex;
+use crate::model::id::PolicyHash;
+
+/// Over everything that decides, in an order of its own: routes, credentials and who is admitted.
+/// Sources of secrets are in it, never a secret.
+pub(super) fn of(config: &Config) -> PolicyHash {
+    let mut routes: Vec<_> = config.routes.iter().map(|located| &located.value).collect();
+    routes.sort_by(|a, b| a.name.cmp(&b.name));
+    let minting: Vec<_> =
+        config.credentials.iter().map(|(name, c)| (name, &c.grant, c.ttl)).collect();
+    let sessions: Vec<_> =
+        config.sessions.iter().map(|s| (&s.name, &s.secret, &s.routes)).collect();
+    let proxy = &config.proxy;
+    let admission = (proxy.auth_session, proxy.auth_uid, &proxy.allow_uids, sessions);
+    let text = format!("{routes:?} {:?} {minting:?} {admission:?}", proxy.unmatched);
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    PolicyHash::new(format!("sha256:{}", hex(&digest.as_ref()[..8])))
+}
