@@ -66,6 +66,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Nothing is sent before it opens.
+    pub after: Option<Gate>,
     /// The rest of the body, sent once the gate opens.
     pub rest: Option<(Gate, Vec<u8>)>,
     /// The connection is cut in the middle of the body.
@@ -80,6 +82,7 @@ impl Answer {
             status: 200,
             headers: vec![],
             body: body.into(),
+            after: None,
             rest: None,
             cut: false,
             trailers: vec![],
@@ -93,6 +96,11 @@ impl Answer {
 
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn after(mut self, gate: &Gate) -> Self {
+        self.after = Some(gate.clone());
         self
     }
 
@@ -259,6 +267,9 @@ fn seen_http1(message: Message, sni: Option<String>, connection: usize) -> Seen 
 
 /// Whether the connection may be used again.
 async fn write_http1<S: AsyncWrite + Unpin>(stream: &mut S, seen: &Seen, answer: Answer) -> bool {
+    if let Some(gate) = &answer.after {
+        gate.passed().await;
+    }
     let rest = answer.rest.as_ref().map_or(0, |(_, rest)| rest.len());
     let extra = if answer.cut { 1000 } else { 0 };
     let length = answer.body.len() + rest + extra;
@@ -306,7 +317,11 @@ where
             };
             shared.seen.push(seen.clone());
             let script = Arc::clone(&*lock(&shared.script));
-            Ok::<_, Infallible>(response_http2(script(&seen)))
+            let answer = script(&seen);
+            if let Some(gate) = &answer.after {
+                gate.passed().await;
+            }
+            Ok::<_, Infallible>(response_http2(answer))
         }
     });
     let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::http1::{Message, Reader};
 use super::{Background, Gate, Log, accept_loop, canary, lock};
@@ -47,6 +47,9 @@ struct Shared {
     gate: Mutex<Option<Gate>>,
 }
 
+/// An address that is held and not listened at.
+pub struct Down(TcpSocket);
+
 /// A token endpoint that stops when dropped.
 pub struct Issuer {
     addr: SocketAddr,
@@ -64,9 +67,15 @@ impl Issuer {
             reply: Mutex::new(Reply::Token { life: Some(300) }),
             gate: Mutex::new(None),
         });
-        let inner = Arc::clone(&shared);
-        let task = accept_loop(listener, move |stream| serve(stream, Arc::clone(&inner)));
-        Self { addr, shared, task: Some(task) }
+        let mut issuer = Self { addr, shared, task: None };
+        issuer.listen(listener);
+        issuer
+    }
+
+    fn listen(&mut self, listener: TcpListener) {
+        let shared = Arc::clone(&self.shared);
+        let serve = move |stream| serve(stream, Arc::clone(&shared));
+        self.task = Some(accept_loop(listener, serve));
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -108,6 +117,28 @@ impl Issuer {
     /// Connections are refused from now on.
     pub fn stop(&mut self) {
         self.task = None;
+    }
+
+    /// As [`Issuer::stop`], until [`Issuer::up`]. Nobody else gets the address meanwhile.
+    pub async fn down(&mut self) -> Down {
+        self.task = None;
+        super::soon("the address", async {
+            loop {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.set_reuseaddr(true).unwrap();
+                // Once the old listener is gone.
+                if socket.bind(self.addr).is_ok() {
+                    return Down(socket);
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    /// Is there again.
+    pub fn up(&mut self, down: Down) {
+        self.listen(down.0.listen(1024).unwrap());
     }
 
     pub fn calls(&self) -> Vec<Message> {

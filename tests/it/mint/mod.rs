@@ -7,11 +7,13 @@ mod exec;
 mod http;
 mod jwt;
 mod jwt_bearer;
+mod outage;
 mod placement;
 mod provider;
 mod refresh_token;
 mod rejected;
 mod static_key;
+mod storm;
 mod token_exchange;
 
 use std::path::Path;
