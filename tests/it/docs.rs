@@ -71,6 +71,48 @@ fn every_grant_has_its_recipe() {
     }
 }
 
+/// What the issue tracker asked for, each by the file that has it.
+const SERVICES: [&str; 12] = [
+    "auth0",
+    "databricks",
+    "entra-id",
+    "gitlab",
+    "keycloak",
+    "kubernetes-api",
+    "okta",
+    "openai-compatible",
+    "registries",
+    "salesforce",
+    "snowflake",
+    "trusted-publishing",
+];
+
+/// A recipe says what it is for, what to fill in, where, and how to see that it works.
+#[test]
+fn every_recipe_says_what_to_fill_in_and_how_to_check_it() {
+    let mut found = Vec::new();
+    configs(&project("config/recipes"), &mut found);
+    for service in SERVICES {
+        assert!(found.iter().any(|p| p.file_stem().is_some_and(|s| s == service)), "{service}");
+    }
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (said, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|l| l.starts_with('#'));
+        let says = |words: &str| said.iter().any(|line| line.contains(words));
+        let name = path.display();
+        assert!(said[0].starts_with("# Recipe: "), "{name} says what it is for");
+        assert!(says("Fill in what is marked with <-"), "{name} says what to fill in");
+        assert!(rest.iter().any(|line| line.contains("# <-")), "{name} marks it");
+        assert!(says("valetkey check") && says("valetkey run --"), "{name} says how to check it");
+        // Each file that it names is one that it says how to make, or that is there by itself.
+        let keys = rest.iter().filter_map(|line| line.split('#').next());
+        let files = keys.filter_map(|keys| keys.split("file = \"").nth(1)?.split('"').next());
+        for file in files.filter(|file| !file.starts_with('/')) {
+            assert!(says(file), "{name} says how {file} is made");
+        }
+    }
+}
+
 /// No private key is in the repository's own directories.
 #[test]
 fn no_private_key_is_committed() {
