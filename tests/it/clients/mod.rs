@@ -10,6 +10,7 @@ mod git_large;
 mod git_peer;
 mod matrix;
 pub mod provider;
+mod recipes;
 mod run;
 mod scene;
 mod tool;
