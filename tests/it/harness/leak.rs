@@ -49,12 +49,16 @@ impl Canary {
 
     /// The spelling in which some part of it stands in `text`.
     pub fn found_in(&self, text: &[u8]) -> Option<&'static str> {
-        Needles::of(std::slice::from_ref(self)).first(text).map(|(_, spelling)| spelling)
+        Needles::of(std::slice::from_ref(self)).all(text).first().map(|(_, spelling)| *spelling)
     }
 }
 
 /// Every spelling of every window of some canaries, by how it begins: one pass over a text finds them all.
-struct Needles(HashMap<[u8; HEAD], Vec<Needle>>);
+struct Needles {
+    by_head: HashMap<[u8; HEAD], Vec<Needle>>,
+    /// Whether any begins with these two bytes: hashing at each place of a long log takes minutes.
+    begins: Vec<bool>,
+}
 
 struct Needle {
     /// Which of the canaries.
@@ -68,7 +72,7 @@ const HEAD: usize = 8;
 
 impl Needles {
     fn of(canaries: &[Canary]) -> Self {
-        let mut by_head: HashMap<_, Vec<Needle>> = HashMap::new();
+        let mut by_head: HashMap<[u8; HEAD], Vec<Needle>> = HashMap::new();
         for (canary, one) in canaries.iter().enumerate() {
             for window in one.random.windows(WINDOW) {
                 for (spelling, spell) in SPELLINGS {
@@ -78,22 +82,33 @@ impl Needles {
                 }
             }
         }
-        Self(by_head)
+        let mut begins = vec![false; 1 << 16];
+        for head in by_head.keys() {
+            begins[two(head)] = true;
+        }
+        Self { by_head, begins }
     }
 
-    /// The first of them in a text: which canary, and how it is spelled.
-    fn first(&self, text: &[u8]) -> Option<(usize, &'static str)> {
-        self.all(text).next()
+    /// Each of them that stands in a text: which canary, and how it is spelled.
+    fn all(&self, text: &[u8]) -> Vec<(usize, &'static str)> {
+        let mut found = Vec::new();
+        for at in 0..text.len().saturating_sub(HEAD - 1) {
+            if !self.begins[two(&text[at..])] {
+                continue;
+            }
+            let here = text[at..].first_chunk().and_then(|head| self.by_head.get(head));
+            for needle in here.into_iter().flatten() {
+                if text[at..].starts_with(&needle.text) {
+                    found.push((needle.canary, needle.spelling));
+                }
+            }
+        }
+        found
     }
+}
 
-    fn all<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'static str)> + 'a {
-        text.windows(HEAD).enumerate().flat_map(move |(at, head)| {
-            let head: &[u8; HEAD] = head.try_into().expect("a window of that length");
-            let here = self.0.get(head).into_iter().flatten();
-            here.filter(move |needle| text[at..].starts_with(&needle.text))
-                .map(|needle| (needle.canary, needle.spelling))
-        })
-    }
+fn two(bytes: &[u8]) -> usize {
+    usize::from(bytes[0]) << 8 | usize::from(bytes[1])
 }
 
 type Spell = fn(&[u8]) -> Vec<u8>;
@@ -202,13 +217,19 @@ impl Sinks {
         let found = self.found(canaries);
         assert!(found.is_empty(), "found: {found:#?}");
         assert!(!canaries.is_empty() && self.len() > 0, "there is something to find, and a place");
-        for canary in canaries {
-            let needles = Needles::of(std::slice::from_ref(canary));
-            for (sink, text) in &self.0 {
-                let mut planted = text.clone();
-                let middle = planted.len() / 2;
-                planted.splice(middle..middle, canary.random.iter().copied());
-                assert!(needles.first(&planted).is_some(), "{} planted in {sink}", canary.name);
+        let needles = Needles::of(canaries);
+        for (sink, text) in &self.0 {
+            let (before, after) = text.split_at(text.len() / 2);
+            let mut planted = before.to_vec();
+            for canary in canaries {
+                planted.extend_from_slice(&canary.random);
+                planted.push(b' ');
+            }
+            planted.extend_from_slice(after);
+            let found = needles.all(&planted);
+            for (which, canary) in canaries.iter().enumerate() {
+                let seen = found.iter().any(|(canary, _)| *canary == which);
+                assert!(seen, "{} planted in {sink}", canary.name);
             }
         }
     }

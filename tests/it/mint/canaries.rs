@@ -1,11 +1,13 @@
 //! Every grant with a canary for each of its secrets: minted from, refused with all of them in the refusal,
 //! under a tool; and then searched for everywhere.
 
+use http_body_util::Full;
 use serde_json::json;
 
-use super::{Rig, key};
+use super::{HOST, Rig, key};
 use crate::harness::canary;
-use crate::harness::client::{dial, exchange};
+use crate::harness::client::{Trust, connect, dial, exchange, http2, http2_send, tls, tls_config};
+use crate::harness::http1::Message;
 use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::leak::{Canary, Sinks};
 use crate::harness::valetkey::Valetkey;
@@ -207,6 +209,16 @@ async fn tool(rig: &Rig) -> String {
     done.stdout + &done.stderr
 }
 
+/// One request over HTTP/2, whose libraries log every field that nobody marked as sensitive.
+async fn over_http2(rig: &Rig) -> Message {
+    let (answer, reader) = connect(rig.running.proxy_addr(), &format!("{HOST}:443")).await;
+    assert_eq!(answer.status(), 200, "{}", answer.everything());
+    let config = tls_config(Trust::Roots(&rig.ca), &["h2"]);
+    let mut line = http2(tls(reader.stream, HOST, config).await.unwrap()).await;
+    let request = http::Request::get(format!("https://{HOST}/v1/x"));
+    http2_send(&mut line, request.body(Full::default()).unwrap()).await.unwrap()
+}
+
 #[tokio::test]
 async fn no_secret_and_no_token_of_any_grant_is_anywhere() {
     let mut searched = (0, 0);
@@ -224,6 +236,15 @@ async fn no_secret_and_no_token_of_any_grant_is_anywhere() {
 
             let mut sinks = Sinks::default();
             sinks.add("the answer", answer.everything());
+            let answer = over_http2(&rig).await;
+            assert_eq!(answer.status(), 200, "{grant}: {}", answer.everything());
+            let seen = rig.api.request(1).await;
+            assert!(seen.http2, "all the way");
+            let other = seen.one("authorization");
+            let other =
+                other.strip_prefix("Bearer ").unwrap().rsplit('.').next().unwrap().to_owned();
+            canaries.push(Canary::of("the other token", &other));
+            sinks.add("an answer of HTTP/2", answer.everything());
             sinks.add("a tool", tool(&rig).await);
             planted.spoil(&rig);
             let failed = loop {
@@ -242,7 +263,8 @@ async fn no_secret_and_no_token_of_any_grant_is_anywhere() {
             }
             let all = Sinks::of(&rig.running).await.and(sinks);
             all.must_not_hold(&canaries);
-            assert!(rig.running.output().contains("TRACE"), "at trace level");
+            let output = rig.running.output();
+            assert!(output.contains("TRACE h2::"), "at trace level, libraries included");
             searched = (searched.0 + all.len(), searched.1 + canaries.len());
         }
     }
