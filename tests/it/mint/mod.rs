@@ -3,6 +3,7 @@
 
 mod canaries;
 mod client_credentials;
+mod clock;
 mod exec;
 mod http;
 mod jwt;
