@@ -53,7 +53,8 @@ impl Home {
             "config_version = 1\n[proxy]\nlisten = \"127.0.0.1:0\"\n[upstream]\nextra_roots = [\"root.pem\"]\n\
              [upstream.resolve]\n\"{HOST}:443\" = \"{address}\"\n[credentials.key]\ngrant = \"static-key\"\n\
              secret = {{ file = \"key\" }}\nttl = \"1h\"\n[[routes]]\nname = \"bench\"\nhost = \"{HOST}\"\n\
-             methods = [\"GET\"]\npath = [\"/v1/**\"]\ncredential = \"key\"\nstrip = [\"header:x-api-key\"]\n"
+             methods = [\"GET\"]\npath = [\"/v1/**\"]\ncredential = \"key\"\nstrip = [\"header:x-api-key\"]\n\
+             [[routes]]\nname = \"below\"\nhost = \"*.{HOST}\"\ncredential = \"key\"\n"
         );
         std::fs::write(folder.path().join("valetkey.toml"), config).unwrap();
         std::fs::write(folder.path().join("root.pem"), &api.root).unwrap();

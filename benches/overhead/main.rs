@@ -227,7 +227,10 @@ fn rounds(
                     Scenario::First if *kind != Kind::Direct => {
                         again(runtime, *kind, stage, options.length)
                     }
-                    _ => runtime.block_on(scenario.measure(peer, options.length, round)),
+                    _ => runtime.block_on(in_time(
+                        options.length,
+                        scenario.measure(peer, options.length, round),
+                    )),
                 };
                 match measured {
                     Ok((figures, latencies)) => {
@@ -255,6 +258,17 @@ fn again(
     let fresh = Stage { api: stage.api.clone(), home, installed: stage.installed.clone() };
     let peer = Peer::start(kind, &fresh, &[]).map_err(std::io::Error::other)?;
     runtime.block_on(Scenario::First.measure(&peer, length, 0))
+}
+
+/// A peer that hangs is reported as such, and holds the others up no longer than this.
+async fn in_time<T>(
+    length: Duration,
+    measuring: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<T> {
+    let most = length + Duration::from_secs(60);
+    tokio::time::timeout(most, measuring)
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::other(format!("nothing for {} s", most.as_secs()))))
 }
 
 /// User instructions for each small request, by valgrind, of what we can start under it.
