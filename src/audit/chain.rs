@@ -55,6 +55,15 @@ impl Hash {
         hex::hex(&self.0)
     }
 
+    /// The same, nothing allocated.
+    fn digits(&self) -> [u8; 64] {
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&hex::digits(byte));
+        }
+        text
+    }
+
     /// The opposite of [`Hash::hex`]; upper case is another spelling and refused.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];
@@ -79,11 +88,11 @@ pub(crate) fn seal(lines: &mut Vec<u8>, start: usize, prev: &Hash) -> Hash {
     debug_assert_eq!(lines.last(), Some(&b'}'));
     lines.pop();
     lines.extend_from_slice(PREV);
-    lines.extend(prev.0.iter().flat_map(|byte| hex::digits(*byte)));
+    lines.extend_from_slice(&prev.digits());
     lines.push(b'"');
     let hash = Hash::of(&lines[start..]);
     lines.extend_from_slice(HASH);
-    lines.extend(hash.0.iter().flat_map(|byte| hex::digits(*byte)));
+    lines.extend_from_slice(&hash.digits());
     lines.extend_from_slice(b"\"}\n");
     hash
 }

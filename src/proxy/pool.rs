@@ -2,6 +2,7 @@
 //! (invariant I7) together with the TLS sessions that may resume them, and used again only in the world that made them.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ const KEEP: Duration = Duration::from_secs(55);
 const MAX_STREAMS: usize = 100;
 
 /// What a connection may be shared by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) client: ClientKey,
     pub(super) credential: Option<CredentialName>,
@@ -47,6 +48,15 @@ pub(super) struct Key {
     pub(super) reach: Reach,
     /// What the client speaks with us.
     pub(super) spoken: Spoken,
+}
+
+/// Hashed a few times for each request: by who asks and for which host, which is as good as by all of it. Equal
+/// are only keys that are equal in everything.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.client.hash(state);
+        self.origin.target.hash(state);
+    }
 }
 
 /// The upstream is offered what its client speaks: as it would be without us, and nothing needs to be

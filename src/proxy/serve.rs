@@ -7,7 +7,6 @@
 //! Whatever happens, the request has exactly one decision and one outcome in the audit: the
 //! [`Recorder`] writes what is missing when it is dropped.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,8 +42,8 @@ pub(super) struct Connection {
     /// What CONNECT named.
     pub(super) target: Target,
     pub(super) live: LiveConnection,
-    /// Token slots used on this connection: the broker's map is asked once for each.
-    slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
+    /// Token slots used on this connection: the broker's map is asked once for each. One or two, as a rule.
+    slots: Mutex<Vec<Arc<Slot>>>,
     kept: Arc<Kept>,
 }
 
@@ -238,12 +237,13 @@ impl Connection {
         // Every credential that a policy names has one in its world.
         let minter =
             world.minters.get(&key.credential).ok_or(Failure::of(Reason::InternalError))?;
-        let known = self.slots().get(&key).filter(|slot| slot.is_of(minter)).cloned();
+        let known = self.slots().iter().find(|slot| *slot.key() == key).cloned();
+        let known = known.filter(|slot| slot.is_of(minter));
         let mut slot = match known {
             Some(slot) => slot,
             None => {
                 let slot = proxy.broker.slot(&key, minter)?;
-                self.slots().insert(key.clone(), Arc::clone(&slot));
+                self.keep(&slot);
                 slot
             }
         };
@@ -256,12 +256,19 @@ impl Connection {
         let token = Box::pin(proxy.broker.token(&mut slot)).await;
         recorder.minted(proxy.clock.mono().saturating_duration_since(asked_at));
         if !Arc::ptr_eq(&asked, &slot) {
-            self.slots().insert(key, slot);
+            self.keep(&slot);
         }
         token
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Slot>>> {
+    /// In place of an older one of the same key.
+    fn keep(&self, slot: &Arc<Slot>) {
+        let mut slots = self.slots();
+        slots.retain(|old| old.key() != slot.key());
+        slots.push(Arc::clone(slot));
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
