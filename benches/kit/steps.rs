@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::Frame;
 use valetkey::audit::{Audit, Decision, Outcome, Recorder, RequestFacts};
 use valetkey::broker::{Broker, SlotKey};
 use valetkey::ca::{Authority, LeafRequest, Signer as _};
 use valetkey::config::{self, Config};
-use valetkey::inject;
+use valetkey::inject::{self, BodyRedactor, DecodeError, Redactor};
 use valetkey::mint::{MintRequest, Minter, Minting};
 use valetkey::model::client::Client;
 use valetkey::model::clock::{Clock, Deadline, SystemClock};
@@ -42,6 +45,12 @@ pub const STEPS: &[Step] = &[
     Step { name: "token hit", prepare: |_| token_hit(), times: 2_000 },
     Step { name: "strip and inject", prepare: strip_and_inject, times: 2_000 },
     Step { name: "audit, both records", prepare: |_| audit(), times: 2_000 },
+    Step { name: "redact, 1 MiB", prepare: |_| redact("orders and more orders"), times: 20 },
+    Step {
+        name: "redact, 1 MiB of JSON in JSON",
+        prepare: |_| redact("\\\"orders\\\""),
+        times: 20,
+    },
 ];
 
 impl Step {
@@ -212,6 +221,27 @@ fn strip_and_inject(times: usize) -> Call {
     Box::new(move || {
         let (written, parts) = ready.pop().unwrap();
         std::hint::black_box(inject::clear(&permit, Some(&token), written, parts).unwrap());
+    })
+}
+
+/// A body in pieces as they come off TLS, of a text that holds nothing of the token.
+fn redact(text: &str) -> Call {
+    const PIECE: usize = 16 * 1024;
+    let redactor = Arc::new(Redactor::new(&token()));
+    let text = format!("{{\"id\": 1234567, \"kind\": \"{text}\", \"open\": true}},\n");
+    let piece = Bytes::from(text.repeat(PIECE / text.len() + 1)).slice(..PIECE);
+    Box::new(move || {
+        let begun =
+            BodyRedactor::begin(Arc::clone(&redactor), StatusCode::OK, &mut HeaderMap::new());
+        let (mut body, mut left) = (begun.unwrap(), (1 << 20) / PIECE);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut next = |_: &mut Context<'_>| {
+            left = left.checked_sub(1)?;
+            Some(Ok::<_, DecodeError>(Frame::data(piece.clone())))
+        };
+        while let Poll::Ready(Some(frame)) = body.poll(&mut context, |cx| Poll::Ready(next(cx))) {
+            std::hint::black_box(frame.unwrap());
+        }
     })
 }
 

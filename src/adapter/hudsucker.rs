@@ -8,7 +8,7 @@
 //!
 //! Admission, CONNECT and inner authority are one name (421 otherwise), policy on every request, one mint for
 //! all who wait, no token without its audit record, owned slots emptied, the guard and TLS verification
-//! towards upstreams, tokens masked in an answer's header, cookies and `alt-svc` taken out of it.
+//! towards upstreams, tokens masked in an answer, its body included, cookies and `alt-svc` taken out of it.
 //!
 //! # What it cannot enforce
 //!

@@ -341,6 +341,10 @@ pub struct Route {
     /// Refuses what matches.
     #[serde(default)]
     pub deny: bool,
+    /// Answers are searched for the token, in its usual encodings, and what is found is masked (true, the default). Bodies are decoded for it
+    /// (gzip, br, zstd, deflate) and passed on decoded. For large stored files set false: their bytes pass as they are; header fields are masked all the same.
+    #[serde(default)]
+    pub redact: Option<bool>,
     /// What looks like a real key is taken out and audited ("report", the default), or refused ("deny").
     #[serde(default)]
     pub on_static_key: OnStaticKey,

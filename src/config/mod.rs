@@ -273,6 +273,8 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Refuse what matches.
     pub deny: bool,
+    /// Whether answers to requests with a token are searched for it, bodies included.
+    pub redact: bool,
     /// What to do where the tool sends what looks like a real key.
     pub on_static_key: OnStaticKey,
     /// Whether endpoints that give out tokens may be reached with this route's own.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::doors::Doors;
 use super::error::Error;
+use crate::inject::Redactors;
 use crate::net::budget::Budget;
 use crate::proxy::listen::Bound;
 use crate::proxy::{Pool, Proxy, Worker, listen};
@@ -146,7 +147,7 @@ fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<Asked>) 
         }
     };
     let pool = Arc::new(Pool::new(Arc::clone(proxy.audit.metrics())));
-    let worker = Arc::new(Worker { proxy, pool });
+    let worker = Arc::new(Worker { proxy, pool, redactors: Redactors::default() });
     let serving = async {
         tokio::spawn(beat(asked));
         listen::forward::run(worker, listeners).await

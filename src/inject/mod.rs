@@ -15,7 +15,10 @@ use http::{HeaderMap, Method};
 
 pub use shape::{Standing, standing_key};
 
-pub use redact::{LastRedactor, Redactor, clean_answer};
+pub use redact::{
+    BodyRedactor, DecodeError, LastRedactor, PATIENCE, Redactor, Redactors, SwitchedRedactor,
+    Unsearchable, clean_answer,
+};
 
 use crate::audit::Written;
 use crate::model::target::Origin;
@@ -75,6 +78,9 @@ pub fn clear(
         // The record must name just this token, or config waives the record.
         (Some(Action::Inject(_, inject)), Some(token)) if written.covers(token) => {
             place::place(inject, token, &mut parts.headers, &mut path_and_query)?;
+            if permit.redacts() {
+                redact::ask(&mut parts.headers);
+            }
         }
         (Some(Action::Inject(..)), _) | (_, Some(_)) => return Err(InjectError::Mismatch),
         (_, None) => {}

@@ -1,60 +1,71 @@
-//! Nothing comes back: an answer's header fields are searched for the token, in the forms in which
-//! an upstream may echo it, and masked at equal length.
+//! Nothing comes back: an answer is searched for the token, in the forms in which an upstream may echo it,
+//! and masked at equal length. Its header here; its body in `redact/body`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod body;
+mod coding;
+mod needle;
+mod search;
+mod spelling;
+mod stream;
+mod switched;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+pub(super) use body::ask;
+pub use body::{BodyRedactor, PATIENCE, Unsearchable};
+pub use coding::DecodeError;
+pub use switched::SwitchedRedactor;
+
 use crate::model::hex;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
+use needle::{Kind, Needle};
+use search::Search;
+use stream::MASK;
 
-/// What a match is overwritten with.
-const MASK: u8 = b'*';
-
-/// The forms of one token.
+/// All forms of one or more tokens.
 pub struct Redactor {
-    token: Option<Fingerprint>,
-    needles: Vec<Zeroizing<Vec<u8>>>,
-    shortest: usize,
+    search: Search,
 }
 
 impl Redactor {
     /// The forms of one token.
     pub fn new(token: &Token) -> Self {
-        Self::of(Some(token.fingerprint().clone()), forms(token))
+        Self::of(forms(token))
     }
 
-    /// The forms of several tokens, for an answer to a request that carried none of them.
+    /// The forms of several tokens.
     pub fn of_all<'a>(tokens: impl Iterator<Item = &'a Token>) -> Self {
-        Self::of(None, tokens.flat_map(forms).collect())
+        Self::of(tokens.flat_map(forms).collect())
     }
 
-    fn of(token: Option<Fingerprint>, mut needles: Vec<Zeroizing<Vec<u8>>>) -> Self {
-        needles.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
-        needles.dedup();
-        let shortest = needles.iter().map(|n| n.len()).min().unwrap_or(usize::MAX);
-        Self { token, needles, shortest }
+    /// The forms of both.
+    fn and(&self, other: &Self) -> Self {
+        Self::of([self.search.needles(), other.search.needles()].concat())
+    }
+
+    fn of(needles: Vec<Needle>) -> Self {
+        Self { search: Search::new(needles) }
     }
 
     /// The value with every form masked; `None` where there is nothing to mask.
     fn mask(&self, value: &[u8]) -> Option<Vec<u8>> {
-        if value.len() < self.shortest {
+        if value.len() < self.search.shortest() {
             return None;
         }
-        let mut masked: Option<Vec<u8>> = None;
-        for needle in &self.needles {
-            let mut from = 0;
-            while let Some(at) = find(masked.as_deref().unwrap_or(value), needle, from) {
-                masked.get_or_insert_with(|| value.to_vec())[at..at + needle.len()].fill(MASK);
-                from = at + needle.len();
-            }
+        let whole = self.search.whole(value).whole;
+        let mut masked = (!whole.is_empty()).then(|| value.to_vec())?;
+        for (from, to) in whole {
+            masked[from..to].fill(MASK);
         }
-        masked
+        Some(masked)
     }
 
     /// Masks the token in every field. A field *name* that holds it is removed.
@@ -72,94 +83,95 @@ impl Redactor {
         }
     }
 
+    /// Names come in lower case.
     fn names(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
-        name.len() >= self.shortest
-            && self
-                .needles
-                .iter()
-                .any(|needle| find(name, &needle.to_ascii_lowercase(), 0).is_some())
+        name.len() >= self.search.shortest()
+            && self.search.needles().iter().any(|needle| {
+                memchr::memmem::find(name, &needle.text.to_ascii_lowercase()).is_some()
+            })
+    }
+}
+
+/// Redactors in use, for connections that use the same tokens.
+#[derive(Default)]
+pub struct Redactors(Mutex<HashMap<Vec<Fingerprint>, Weak<Redactor>>>);
+
+impl Redactors {
+    fn of(&self, tokens: Vec<Fingerprint>, make: impl FnOnce() -> Redactor) -> Arc<Redactor> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(redactor) = known.get(&tokens).and_then(Weak::upgrade) {
+            return redactor;
+        }
+        known.retain(|_, redactor| redactor.strong_count() > 0);
+        let redactor = Arc::new(make());
+        known.insert(tokens, Arc::downgrade(&redactor));
+        redactor
     }
 }
 
 /// The redactor used last on a connection. Its forms take longer to make than a request takes to
-/// judge, and most connections use one token for as long as it lives.
+/// judge, and most connections use one token for as long as it lives. For the next token the forms of
+/// the one before stay in it: the upstream knows both.
 #[derive(Default)]
-pub struct LastRedactor(Mutex<Option<Arc<Redactor>>>);
+pub struct LastRedactor(Mutex<Option<Last>>);
+
+struct Last {
+    token: Fingerprint,
+    own: Arc<Redactor>,
+    with_former: Arc<Redactor>,
+}
 
 impl LastRedactor {
-    /// The redactor of this token and no other.
-    pub fn of(&self, token: &Token) -> Arc<Redactor> {
+    /// The redactor of this token and the one before it.
+    pub fn of(&self, token: &Token, shared: &Redactors) -> Arc<Redactor> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some(redactor) if redactor.token.as_ref() == Some(token.fingerprint()) => {
-                Arc::clone(redactor)
+        let name = token.fingerprint();
+        let former = match &*last {
+            Some(last) if last.token == *name => return Arc::clone(&last.with_former),
+            former => former.as_ref(),
+        };
+        let own = shared.of(vec![name.clone()], || Redactor::new(token));
+        let with_former = match former {
+            None => Arc::clone(&own),
+            Some(former) => {
+                shared.of(vec![name.clone(), former.token.clone()], || own.and(&former.own))
             }
-            _ => Arc::clone(last.insert(Arc::new(Redactor::new(token)))),
-        }
+        };
+        let token = name.clone();
+        Arc::clone(&last.insert(Last { token, own, with_former }).with_former)
     }
 }
 
-/// Raw, base64 and base64url at every alignment, hexadecimal, percent-encoded in full and as common
-/// libraries do it, and escaped as JSON allows.
-fn forms(token: &Token) -> Vec<Zeroizing<Vec<u8>>> {
+/// What is looked for: the token as it is, its base64 at every alignment, its hexadecimal digits. How their
+/// bytes may be spelt is up to the search.
+fn forms(token: &Token) -> Vec<Needle> {
     let raw = token.value().expose();
-    let mut needles = vec![Zeroizing::new(raw.to_vec())];
+    let mut needles = vec![Needle::new(Kind::Exact, raw.to_vec())];
     for skip in 0..3 {
-        needles.push(Zeroizing::new(inner_base64(&STANDARD, raw, skip)));
-        needles.push(Zeroizing::new(inner_base64(&URL_SAFE, raw, skip)));
-    }
-    let escape = |byte: &u8| {
-        let [high, low] = hex::digits(*byte);
-        [b'%', high, low]
-    };
-    let json = |byte: &u8| {
-        let [high, low] = hex::digits(*byte);
-        [b'\\', b'u', b'0', b'0', high, low]
-    };
-    needles.push(Zeroizing::new(
-        raw.iter().flat_map(|byte| hex::digits(*byte).map(|d| d.to_ascii_uppercase())).collect(),
-    ));
-    needles.push(Zeroizing::new(raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
-    // What is left as it is: nothing; the unreserved; what JavaScript leaves; what Python
-    // leaves; what we leave in a path.
-    for kept in [&b""[..], b"-._~", b"-._~!*'()", b"-._~/", super::place::IN_PATH] {
-        let plain =
-            |byte: &u8| !kept.is_empty() && (byte.is_ascii_alphanumeric() || kept.contains(byte));
-        for upper in [false, true] {
-            let spelt = |byte: &u8| match plain(byte) {
-                true => vec![*byte],
-                false if upper => escape(byte).to_ascii_uppercase(),
-                false => escape(byte).to_vec(),
-            };
-            needles.push(Zeroizing::new(raw.iter().flat_map(spelt).collect()));
+        let text = inner_base64(raw, skip);
+        // Of a short token nothing is left that would be its own.
+        if text.len() >= MIN_BASE64 {
+            needles.push(Needle::new(Kind::Base64, text));
         }
     }
-    let slashes = |byte: &u8| if *byte == b'/' { vec![b'\\', b'/'] } else { vec![*byte] };
-    needles.push(Zeroizing::new(raw.iter().flat_map(slashes).collect()));
-    needles.push(Zeroizing::new(raw.iter().flat_map(json).collect()));
+    needles.push(Needle::new(Kind::Hex, raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
     needles
 }
 
 /// The base64 characters that depend on the token alone when `skip` bytes stand before it.
-fn inner_base64(engine: &base64::engine::GeneralPurpose, raw: &[u8], skip: usize) -> Vec<u8> {
+fn inner_base64(raw: &[u8], skip: usize) -> Vec<u8> {
     let mut padded = Zeroizing::new(vec![0; skip]);
     padded.extend_from_slice(raw);
-    let text = Zeroizing::new(engine.encode(&*padded).into_bytes());
+    let text = Zeroizing::new(STANDARD.encode(&*padded).into_bytes());
     let start = [0, 2, 3][skip];
-    // The last group may mix in what follows: keep whole groups of three bytes only.
-    let end = padded.len() / 3 * 4;
+    // The last character may mix in what follows.
+    let end = padded.len() * 8 / 6;
     text.get(start..end).unwrap_or_default().to_vec()
 }
 
-fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    let haystack = haystack.get(from..)?;
-    // Most fields are shorter than most forms, and preparing a search costs as much as the needle is long.
-    if needle.is_empty() || haystack.len() < needle.len() {
-        return None;
-    }
-    Some(from + memchr::memmem::find(haystack, needle)?)
-}
+/// Characters of base64 that are looked for, at least.
+const MIN_BASE64: usize = 4;
 
 /// What an answer to a request with a token must not carry: a cookie bought with it, and an
 /// invitation to go round the proxy (RFC 7838).
@@ -214,11 +226,20 @@ mod tests {
 
     #[test]
     fn another_token_has_another_redactor() {
-        let last = LastRedactor::default();
+        let (last, other, shared) =
+            (LastRedactor::default(), LastRedactor::default(), Redactors::default());
         let (one, two) = (token("canary-0123456789"), token("canary-9876543210"));
-        assert!(Arc::ptr_eq(&last.of(&one), &last.of(&one)));
-        assert!(last.of(&two).mask(b"canary-9876543210").is_some());
-        assert!(last.of(&one).mask(b"canary-0123456789").is_some());
+        let first = last.of(&one, &shared);
+        assert!(Arc::ptr_eq(&first, &last.of(&one, &shared)));
+        assert!(Arc::ptr_eq(&first, &other.of(&one, &shared)));
+        assert!(first.mask(b"canary-0123456789").is_some());
+        assert!(first.mask(b"canary-9876543210").is_none());
+        let both = last.of(&two, &shared);
+        assert!(both.mask(b"canary-9876543210").is_some());
+        assert!(both.mask(b"canary-0123456789").is_some(), "the one before stays in it");
+        drop((first, both, other));
+        last.of(&two, &shared);
+        assert!(shared.0.lock().unwrap().values().any(|redactor| redactor.strong_count() > 0));
     }
 
     #[test]
@@ -242,10 +263,10 @@ mod tests {
                 let value = format!("{before}{form}{after}");
                 let masked = redactor.mask(value.as_bytes()).unwrap();
                 prop_assert_eq!(masked.len(), value.len());
-                prop_assert!(find(&masked, form.as_bytes(), 0).is_none());
+                prop_assert!(memchr::memmem::find(&masked, form.as_bytes()).is_none());
             }
             // In base64 the two characters at each end may depend on the neighbours; all else is gone.
-            for engine in [&STANDARD, &URL_SAFE] {
+            for engine in [&STANDARD, &base64::engine::general_purpose::URL_SAFE] {
                 let encoded = engine.encode(&pair);
                 let masked = redactor.mask(encoded.as_bytes()).unwrap();
                 let left = masked.iter().filter(|b| **b != MASK).count();

@@ -234,6 +234,10 @@ reasons! {
     UpstreamAnswerInvalid = "upstream-answer-invalid", Upstream,
         "the upstream's answer is not valid HTTP",
         "check the upstream without the proxy";
+    /// The upstream's answer is in a coding that cannot be searched for the token, or is part of an encoded one.
+    UpstreamEncodingRefused = "upstream-encoding-refused", Upstream,
+        "the upstream's answer is encoded in a way that cannot be searched for the token",
+        "where the tool asks for that encoding, turn it off; for large stored files set `redact = false` on the route";
     /// The upstream's name has no address.
     UpstreamNameUnresolved = "upstream-name-unresolved", Upstream,
         "the upstream's name could not be resolved",

@@ -71,6 +71,11 @@ impl Token {
         &self.fingerprint
     }
 
+    /// Whether both are one.
+    pub fn is(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
     /// When it was minted.
     pub fn minted(&self) -> Moment {
         self.minted

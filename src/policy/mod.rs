@@ -77,6 +77,7 @@ pub struct Permit {
     strip: Vec<Placement>,
     upgrades: Vec<Box<str>>,
     refuses_keys: bool,
+    redacts: bool,
 }
 
 impl Permit {
@@ -88,6 +89,11 @@ impl Permit {
     /// Whether a request with a standing key in it is refused.
     pub fn refuses_keys(&self) -> bool {
         self.refuses_keys
+    }
+
+    /// Whether the answer's body is searched for the token: unless every matched route says no.
+    pub fn redacts(&self) -> bool {
+        self.redacts
     }
 
     /// Where the request may go, and nowhere else.
@@ -121,7 +127,7 @@ impl Permit {
     /// Whether both come to the same, whichever routes they are of.
     fn does_as(&self, other: &Self) -> bool {
         // By name, so that what is added to a permit is thought of here.
-        let Self { origin, route: _, strip, upgrades, refuses_keys } = self;
+        let Self { origin, route: _, strip, upgrades, refuses_keys, redacts } = self;
         let allows_no_more = |a: &[Box<str>], b: &[Box<str>]| a.iter().all(|one| b.contains(one));
         action(self) == action(other)
             && *origin == other.origin
@@ -129,6 +135,7 @@ impl Permit {
             && allows_no_more(upgrades, &other.upgrades)
             && allows_no_more(&other.upgrades, upgrades)
             && *refuses_keys == other.refuses_keys
+            && *redacts == other.redacts
     }
 
     /// Whether a token belongs into the request.
@@ -276,6 +283,7 @@ impl Policy {
                     strip: Vec::new(),
                     upgrades: Vec::new(),
                     refuses_keys: false,
+                    redacts: false,
                 })
             }
         }
@@ -325,7 +333,7 @@ impl Policy {
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
-        let (mut withheld, mut refuses_keys) = (false, false);
+        let (mut withheld, mut refuses_keys, mut redacts) = (false, false, false);
         for route in fitting(false) {
             if !route.serves(facts.client) || !allowed(route) {
                 withheld = true;
@@ -335,6 +343,7 @@ impl Policy {
                 return Err(Refusal { reason: Reason::AmbiguousRoute, route: None });
             }
             refuses_keys |= route.refuses_keys;
+            redacts |= route.redacts;
             for placement in route.strip.iter() {
                 if !strip.contains(placement) {
                     strip.push(placement.clone());
@@ -351,6 +360,7 @@ impl Policy {
             strip,
             upgrades,
             refuses_keys,
+            redacts,
         })
     }
 
@@ -366,6 +376,7 @@ impl Policy {
                 strip: Vec::new(),
                 upgrades: Vec::new(),
                 refuses_keys: false,
+                redacts: false,
             }),
         }
     }

@@ -31,6 +31,8 @@ pub struct Route {
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
+    /// Whether answers are searched for the token, bodies included.
+    pub redacts: bool,
     /// Whether a standing key from the client is a refusal.
     pub refuses_keys: bool,
     methods: Option<Vec<Method>>,
@@ -99,6 +101,7 @@ impl Route {
             wants: Arc::new(wants.unwrap_or_default()),
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
+            redacts: route.redact,
             refuses_keys: route.on_static_key == OnStaticKey::Deny,
             slot,
             methods: (!methods.is_empty()).then_some(methods),

@@ -14,7 +14,7 @@ use super::live::{LiveRequest, Watch};
 use super::upgrade::Upgraded;
 use super::upstream::Home;
 use crate::audit::{Outcome, Recorder};
-use crate::inject::{Redactor, clean_answer};
+use crate::inject::{BodyRedactor, Redactor, clean_answer};
 use crate::model::reason::Reason;
 
 /// What a client sends.
@@ -173,7 +173,8 @@ impl Reply {
         }
     }
 
-    fn done(&self) -> bool {
+    /// Whether it was read to its end; at once where there is none.
+    pub(super) fn done(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.as_ref().is_none_or(|exchange| exchange.done()),
             Self::Http2(body) => http_body::Body::is_end_stream(body),
@@ -199,10 +200,13 @@ pub(super) enum Body {
     Upgraded(Box<Upgraded>),
 }
 
-/// What an answer's trailers are cleaned of, as its header was.
+/// What an answer's trailers are cleaned of, as its header was, and its body.
 pub(super) struct Clean {
     pub(super) injected: bool,
     pub(super) redactor: Option<Arc<Redactor>>,
+    pub(super) body: Option<Box<BodyRedactor>>,
+    /// Nothing is said of the body's length: there is none, and the upstream speaks of another.
+    pub(super) unsaid: bool,
 }
 
 /// The upstream's body on its way to the client. Ends its request's record when it ends, or is dropped.
@@ -238,7 +242,7 @@ impl Body {
         let mut streamed =
             Streamed { inner, recorder, _live: live, watch, clean, home, sent, outcome };
         // The server never asks an empty body for its end.
-        if streamed.inner.done() {
+        if streamed.done() {
             streamed.end(None);
         }
         Self::Streamed(Box::new(streamed))
@@ -286,7 +290,12 @@ impl Streamed {
             self.end(Some(reason));
             return Poll::Ready(Some(Err(BodyError::Cut)));
         }
-        let frame = match ready!(self.inner.poll_frame(cx)) {
+        let Self { inner, clean, .. } = self;
+        let polled = match &mut clean.body {
+            None => inner.poll_frame(cx),
+            Some(body) => body.poll(cx, |cx| inner.poll_frame(cx)),
+        };
+        let frame = match ready!(polled) {
             None => {
                 self.end(None);
                 return Poll::Ready(None);
@@ -308,10 +317,23 @@ impl Streamed {
                 frame
             }
         };
-        if self.inner.done() {
+        if self.done() {
             self.end(None);
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn done(&self) -> bool {
+        let clean = &self.clean;
+        clean.unsaid || self.inner.done() && clean.body.as_ref().is_none_or(|body| body.is_ended())
+    }
+
+    fn size(&self) -> SizeHint {
+        if self.clean.unsaid {
+            return SizeHint::new();
+        }
+        let size = self.inner.size();
+        self.clean.body.as_ref().map_or(size, |body| body.size(&size))
     }
 }
 
@@ -341,7 +363,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
-            Self::Streamed(streamed) => streamed.inner.done(),
+            Self::Streamed(streamed) => streamed.done(),
             Self::Upgraded(_) => true,
         }
     }
@@ -351,7 +373,7 @@ impl http_body::Body for Body {
             Self::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Streamed(streamed) => streamed.inner.size(),
+            Self::Streamed(streamed) => streamed.size(),
             Self::Upgraded(_) => SizeHint::with_exact(0),
         }
     }

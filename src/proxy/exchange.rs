@@ -4,10 +4,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body as _;
 
-use super::body::{Body, Clean, Reply, RequestBody, Sent, Upload};
+use super::body::{Body, Reply, RequestBody, Sent, Upload};
 use super::http1::Inbound;
 use super::live::LiveRequest;
 use super::pool::{Key, Pinned, Spoken};
@@ -18,11 +18,10 @@ use super::upstream::{Answered, Ask};
 use super::{Proxy, Worker, World};
 use crate::audit::{Decision, Event, Outcome, Recorder, Written};
 use crate::broker::{Slot, SlotKey};
-use crate::inject::{self, Cleared, LastRedactor, Redactor};
+use crate::inject::{self, Cleared, LastRedactor};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
-use crate::model::target::Origin;
 use crate::model::token::Token;
 use crate::net::guard::Reach;
 use crate::policy::Permit;
@@ -31,7 +30,7 @@ use crate::policy::Permit;
 #[derive(Default)]
 pub(super) struct Kept {
     /// The redactor used last.
-    redactor: LastRedactor,
+    pub(super) redactor: LastRedactor,
     /// An upstream connection that authenticated itself and belongs to this client connection.
     pinned: Pinned,
 }
@@ -77,6 +76,7 @@ impl Exchange<'_> {
         let pins = token.is_none()
             && parts.headers.get(header::AUTHORIZATION).is_some_and(is_of_connections);
         set_length(&mut parts.headers, &body);
+        let bare = parts.method == Method::HEAD;
         let spare = token.as_ref().and_then(|_| rejected::spare(&parts, &body));
         let cleared = match inject::clear(&permit, token.as_deref(), written, parts) {
             Ok(cleared) => cleared,
@@ -84,7 +84,6 @@ impl Exchange<'_> {
         };
         let upload = Upload::new(body, live.watch());
         let sent = Arc::clone(upload.sent());
-        let origin = permit.origin().clone();
         recorder.sent();
         let attempt =
             Attempt { permit: &permit, token: token.as_deref(), upgrade: upgrade.clone() };
@@ -114,21 +113,18 @@ impl Exchange<'_> {
         let token = token.as_deref();
         let Answered { status, mut headers, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(token, upgrade, headers, reply, recorder, live);
+            let masked = permit.redacts();
+            return self.switch(token, masked, upgrade, headers, reply, (recorder, live));
         }
         if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
             home.pin(&self.kept.pinned);
         }
-        let redactor = match (old.as_deref(), token) {
-            (Some(old), Some(new)) if old.fingerprint() != new.fingerprint() => {
-                Some(Arc::new(Redactor::of_all([old, new].into_iter())))
-            }
-            (_, Some(token)) => Some(self.kept.redactor.of(token)),
-            (_, None) => self.redact_held(&origin),
+        let rejected = old.as_deref().filter(|old| token.is_none_or(|new| !old.is(new)));
+        let answer = (status, &mut headers, &reply);
+        let clean = match self.clean(&permit, rejected, token, bare, answer) {
+            Ok(clean) => clean,
+            Err(reason) => return fail(recorder, reason),
         };
-        let injected = token.is_some();
-        inject::clean_answer(injected, redactor.as_deref(), &mut headers);
-        let clean = Clean { injected, redactor };
         let mut response =
             Response::new(Body::streamed(reply, status, recorder, live, clean, home, sent));
         *response.status_mut() = status;
@@ -235,19 +231,18 @@ impl Exchange<'_> {
 
     fn inform(&self, token: Option<&Token>, status: StatusCode, mut headers: HeaderMap) {
         let Some(inbound) = &self.inbound else { return };
-        let redactor = token.map(|token| self.kept.redactor.of(token));
-        inject::clean_answer(token.is_some(), redactor.as_deref(), &mut headers);
+        self.clean_head(token, &mut headers);
         inbound.inform(status, &headers);
     }
 
     fn switch(
         &self,
         token: Option<&Token>,
+        masked: bool,
         upgrade: Option<Asked>,
         mut headers: HeaderMap,
         reply: Reply,
-        recorder: Recorder,
-        live: LiveRequest,
+        (recorder, live): (Recorder, LiveRequest),
     ) -> Response<Body> {
         // Nobody asked for this protocol: after this the bytes would mean something else.
         let (Some(asked), Reply::Http1(Some(exchange))) = (upgrade, reply) else {
@@ -256,27 +251,17 @@ impl Exchange<'_> {
         if !asked.agreed(&headers) {
             return fail(recorder, Reason::UpstreamAnswerInvalid);
         }
-        let redactor = token.map(|token| self.kept.redactor.of(token));
-        inject::clean_answer(token.is_some(), redactor.as_deref(), &mut headers);
+        let redactor = self.clean_head(token, &mut headers).filter(|_| masked);
+        // We asked for none, and what one packs cannot be searched.
+        if redactor.is_some() && headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+            return fail(recorder, Reason::UpstreamEncodingRefused);
+        }
         asked.confirm(&mut headers);
-        let upgraded = Upgraded::new(*exchange, recorder, live);
+        let upgraded = Upgraded::new(*exchange, asked, redactor, recorder, live);
         let mut response = Response::new(Body::Upgraded(Box::new(upgraded)));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         response
-    }
-
-    /// A request without a token may still be answered with one: the upstream has seen those of others.
-    fn redact_held(&self, origin: &Origin) -> Option<Arc<Redactor>> {
-        let broker = &self.worker.proxy.broker;
-        let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
-            .filter_map(|(name, ask)| {
-                let (client, ask) = (self.client.key(), ask.of(self.client));
-                let key = SlotKey { client, credential: name.clone(), ask };
-                broker.held(&key, self.world.minters.get(name)?)
-            })
-            .collect();
-        (!held.is_empty()).then(|| Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref))))
     }
 }
 

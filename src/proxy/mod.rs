@@ -6,6 +6,7 @@
 
 mod agree;
 mod body;
+mod cleaning;
 mod connect;
 mod exchange;
 mod frames;
@@ -14,6 +15,7 @@ mod http1;
 mod intercept;
 pub mod listen;
 pub mod live;
+mod masked;
 mod panic;
 mod peek;
 mod plain;
@@ -38,6 +40,7 @@ use crate::audit::Audit;
 use crate::broker::{Broker, Minters};
 use crate::ca::Authority;
 use crate::client::{Gate, Rules};
+use crate::inject::Redactors;
 use crate::model::clock::Clock;
 use crate::net::dial::Dialer;
 use crate::net::roots::Roots;
@@ -160,4 +163,6 @@ pub struct Worker {
     pub proxy: Arc<Proxy>,
     /// Upstream connections of clients on this worker.
     pub pool: Arc<Pool>,
+    /// What its connections mask.
+    pub redactors: Redactors,
 }

@@ -81,6 +81,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::ParentRefused
         | R::ParentUnreachable
         | R::UpstreamAnswerInvalid
+        | R::UpstreamEncodingRefused
         | R::UpstreamNameUnresolved
         | R::UpstreamTlsInvalid
         | R::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
@@ -105,6 +106,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         }
         R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
         R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
+        R::UpstreamEncodingRefused => "http_response_content_coding",
         R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
             "http_request_error"
         }

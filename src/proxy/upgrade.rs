@@ -2,6 +2,8 @@
 //! the upstream's own 101, and raw bytes from there on. No token goes into them (invariant I2): the
 //! one of the request that asked is all.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
@@ -10,9 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http1::Exchange;
 use super::live::LiveRequest;
+use super::masked::Masked;
 use super::peek::Prefixed;
 use super::{Proxy, tunnel};
 use crate::audit::{Outcome, Recorder};
+use crate::inject::Redactor;
 use crate::model::reason::Reason;
 
 /// The protocol that a request asks for, in lower case: put into the request as it leaves.
@@ -73,13 +77,22 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 /// An upgrade that the upstream agreed to.
 pub(super) struct Upgraded {
     exchange: Exchange,
+    protocol: Box<str>,
+    redactor: Option<Arc<Redactor>>,
     recorder: Recorder,
     live: LiveRequest,
 }
 
 impl Upgraded {
-    pub(super) fn new(exchange: Exchange, recorder: Recorder, live: LiveRequest) -> Self {
-        Self { exchange, recorder, live }
+    /// `redactor`: what the upstream's bytes are searched for.
+    pub(super) fn new(
+        exchange: Exchange,
+        agreed: Asked,
+        redactor: Option<Arc<Redactor>>,
+        recorder: Recorder,
+        live: LiveRequest,
+    ) -> Self {
+        Self { exchange, protocol: agreed.0, redactor, recorder, live }
     }
 
     /// Carries bytes until either side is done; then its record is written.
@@ -90,7 +103,13 @@ impl Upgraded {
         let (upstream, ahead, _open) = self.exchange.into_stream();
         let client = Prefixed::new(client.1, client.0);
         let upstream = Prefixed::new(ahead, upstream);
-        let outcome = tunnel::copy(proxy, &self.live, client, upstream).await;
+        let outcome = match self.redactor {
+            None => tunnel::copy(proxy, &self.live, client, upstream).await,
+            Some(redactor) => {
+                let upstream = Masked::new(upstream, redactor, &self.protocol);
+                tunnel::copy(proxy, &self.live, client, upstream).await
+            }
+        };
         let status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         self.recorder.finish(Outcome { status, ..outcome });
     }

@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, header};
 use hyper_util::client::legacy;
 
-use super::recorded::Recorded;
+use super::recorded;
 use super::{ConnectError, Parts, answer};
 use crate::audit::{Decision, Outcome, Recorder, RequestFacts};
 use crate::broker::{Failure, SlotKey};
@@ -50,6 +50,8 @@ struct Pending {
     /// Of whom, to where: what else may come back.
     client: Arc<Client>,
     host: Host,
+    /// Whether the answer's body is searched.
+    redacts: bool,
 }
 
 /// Why a request goes no further, and what is answered.
@@ -154,7 +156,8 @@ impl Handler {
         *outgoing.headers_mut() = headers;
         recorder.sent();
         let (client, host) = (Arc::clone(&admitted.client), target.host);
-        self.pending = Some(Pending { recorder, token, client, host });
+        let redacts = token.is_some() && permit.redacts();
+        self.pending = Some(Pending { recorder, token, client, host, redacts });
         Ok(outgoing)
     }
 
@@ -306,11 +309,10 @@ impl HttpHandler for Handler {
         // Only requests that were judged are sent.
         let Some(mut pending) = self.pending.take() else { return response };
         pending.recorder.answered();
-        let redactor = self.redactor(&pending);
-        let Pending { recorder, token, .. } = pending;
-        inject::clean_answer(token.is_some(), redactor.as_ref(), response.headers_mut());
-        let status = response.status().as_u16();
-        response.map(|body| Recorded::wrap(body, recorder, status))
+        let redactor = self.redactor(&pending).map(Arc::new);
+        let Pending { recorder, token, redacts, .. } = pending;
+        inject::clean_answer(token.is_some(), redactor.as_deref(), response.headers_mut());
+        recorded::pass(response, redactor.filter(|_| redacts), recorder)
     }
 
     async fn handle_error(&mut self, _: &HttpContext, error: legacy::Error) -> Response<Body> {
@@ -335,7 +337,7 @@ impl HttpHandler for Handler {
 }
 
 /// Failed after the decision.
-fn finish(recorder: Recorder, reason: Reason) {
+pub(super) fn finish(recorder: Recorder, reason: Reason) {
     let status = Some(answer::status(reason).as_u16());
     recorder.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
 }

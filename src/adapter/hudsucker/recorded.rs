@@ -1,32 +1,76 @@
 //! The upstream's body on its way to the client: counted, and the end of its request's record.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use ::hudsucker::{Body, Error};
 use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 
+use super::{answer, handler};
 use crate::audit::{Outcome, Recorder};
+use crate::inject::{BodyRedactor, DecodeError, Redactor};
 use crate::model::reason::Reason;
+
+impl From<DecodeError> for Error {
+    fn from(_: DecodeError) -> Self {
+        Self::Decode
+    }
+}
+
+/// Passes an answer on. `redactor`: what its body is searched for.
+pub(super) fn pass(
+    mut response: Response<Body>,
+    redactor: Option<Arc<Redactor>>,
+    recorder: Recorder,
+) -> Response<Body> {
+    let status = response.status();
+    let empty = http_body::Body::is_end_stream(response.body());
+    let mut searched = None;
+    if let Some(redactor) = redactor {
+        if empty {
+            BodyRedactor::of_none(response.headers_mut());
+        } else if let Ok(body) = BodyRedactor::begin(redactor, status, response.headers_mut()) {
+            searched = Some(Box::new(body));
+        } else {
+            let (id, reason) = (recorder.request(), Reason::UpstreamEncodingRefused);
+            handler::finish(recorder, reason);
+            return answer::of(reason, id);
+        }
+    }
+    response.map(|body| Recorded::wrap(body, searched, recorder, status.as_u16()))
+}
 
 /// A body that tells the recorder when it ends, breaks off, or is dropped.
 pub(super) struct Recorded {
     inner: Body,
+    searched: Option<Box<BodyRedactor>>,
     recorder: Option<Recorder>,
     outcome: Outcome,
 }
 
 impl Recorded {
-    pub(super) fn wrap(inner: Body, recorder: Recorder, status: u16) -> Body {
+    fn wrap(
+        inner: Body,
+        searched: Option<Box<BodyRedactor>>,
+        recorder: Recorder,
+        status: u16,
+    ) -> Body {
         let outcome = Outcome { status: Some(status), ..Outcome::default() };
-        let mut body = Self { inner, recorder: Some(recorder), outcome };
+        let mut body = Self { inner, searched, recorder: Some(recorder), outcome };
         // The server never asks an empty body for its end.
-        if http_body::Body::is_end_stream(&body.inner) {
+        if body.is_over() {
             body.end(None);
         }
         Body::from(BoxBody::new(body))
+    }
+
+    fn is_over(&self) -> bool {
+        http_body::Body::is_end_stream(&self.inner)
+            && self.searched.as_ref().is_none_or(|searched| searched.is_ended())
     }
 
     fn end(&mut self, code: Option<Reason>) {
@@ -51,11 +95,16 @@ impl http_body::Body for Recorded {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
+        let Self { inner, searched, .. } = this;
+        let mut poll = |context: &mut Context<'_>| Pin::new(&mut *inner).poll_frame(context);
+        let frame = ready!(match searched {
+            None => poll(context),
+            Some(searched) => searched.poll(context, poll),
+        });
         match &frame {
             Some(Ok(frame)) => {
                 this.outcome.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if http_body::Body::is_end_stream(&this.inner) {
+                if this.is_over() {
                     this.end(None);
                 }
             }
@@ -66,10 +115,11 @@ impl http_body::Body for Recorded {
     }
 
     fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.inner)
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.inner)
+        let size = http_body::Body::size_hint(&self.inner);
+        self.searched.as_ref().map_or(size, |searched| searched.size(&size))
     }
 }

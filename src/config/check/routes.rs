@@ -157,6 +157,7 @@ impl Check<'_> {
             clients,
             upgrade,
             deny: route.deny,
+            redact: route.redact.unwrap_or(true),
             on_static_key: match route.on_static_key {
                 file::OnStaticKey::Deny => OnStaticKey::Deny,
                 file::OnStaticKey::Report => OnStaticKey::Report,

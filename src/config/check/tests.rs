@@ -107,7 +107,7 @@ fn syntax_errors_and_duplicates_name_their_line() {
 #[test]
 fn what_never_was_or_comes_later_is_refused() {
     for (key, code) in [
-        ("redact = true", "unknown-key"),
+        ("redact = \"no\"", "wrong-type"),
         ("approval = \"per-request\"", "unknown-key"),
         ("methods = []", "empty-list"),
         ("methods = [\"get\"]", "bad-method"),

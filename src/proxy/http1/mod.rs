@@ -30,6 +30,9 @@ pub(super) enum BodyError {
     /// Not framed as RFC 9112 section 7 has it.
     #[error("a body with two readings")]
     Malformed,
+    /// It cannot be searched for tokens.
+    #[error("an answer that cannot be searched")]
+    Unsearchable(#[from] crate::inject::DecodeError),
     /// We ended it.
     #[error("a body that was cut")]
     Cut,

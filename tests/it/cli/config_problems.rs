@@ -128,7 +128,7 @@ const CASES: &[Case] = &[
         "no-credential",
         0,
     ),
-    case("a later feature", "path =", "redact = false\npath =", "unknown-key", 12),
+    case("a later feature", "path =", "approval = \"per-request\"\npath =", "unknown-key", 12),
     case("bad client", "path =", "clients = [\"everyone\"]\npath =", "bad-client", 12),
     case("bad ttl", "[[routes]]", "ttl = \"soon\"\n[[routes]]", "bad-duration", 4),
     case("bad network", "", "[upstream]\nallow_private = [\"10.0.0.0/99\"]\n", "bad-network", 15),

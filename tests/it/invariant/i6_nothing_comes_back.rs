@@ -1,8 +1,7 @@
 //! I6, nothing comes back: no token in what the client gets, nor anything bought with one.
-//! (Bodies are not scanned yet; these are the header fields and our own pages.)
 
 use crate::ensure;
-use crate::harness::api::Answer;
+use crate::harness::api::{Answer, Seen};
 use crate::harness::stage::{BILLING, ORDERS, Stage, Verdict};
 use crate::invariant::invariant;
 
@@ -12,6 +11,9 @@ invariant!("I6":
     a_redirect_with_the_token_is_masked,
     cookies_and_alternatives_are_dropped,
     an_answer_to_a_bare_request_holds_no_token,
+    a_body_that_shows_the_request_is_masked,
+    a_body_with_every_encoding_is_masked,
+    a_compressed_body_is_masked,
 );
 
 async fn an_echoed_token_is_masked(stage: &mut Stage) -> Verdict {
@@ -91,4 +93,119 @@ async fn an_answer_to_a_bare_request_holds_no_token(stage: &mut Stage) -> Verdic
     ensure!(!answer.everything().contains(&token), "the token came back: {}", answer.everything());
     stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));
     stage.control().await
+}
+
+/// An error page with the whole request on it.
+async fn a_body_that_shows_the_request_is_masked(stage: &mut Stage) -> Verdict {
+    for status in [200, 403, 500] {
+        stage.orders.answer(move |seen| {
+            let shown = format!("<pre>{} {}\n{:#?}", seen.method, seen.target, texts(seen));
+            Answer::ok(shown).status(status)
+        });
+        let answer = stage.get(ORDERS, "/v1/x", "X-Mine: kept\r\n").await?;
+        stage.silent("the page", &answer.everything())?;
+        ensure!(answer.status() == status, "the status stays: {}", answer.everything());
+        ensure!(answer.text().contains("kept"), "the rest stays: {}", answer.everything());
+        let token = stage.orders_issuer.token();
+        let stars = format!("Bearer {}\"", "*".repeat(token.len()));
+        ensure!(answer.text().contains(&stars), "masked: {}", answer.everything());
+    }
+    stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));
+    stage.control().await
+}
+
+fn texts(seen: &Seen) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    seen.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+}
+
+fn token_of(seen: &Seen) -> String {
+    seen.all("authorization").join(",").trim_start_matches("Bearer ").to_owned()
+}
+
+async fn a_body_with_every_encoding_is_masked(stage: &mut Stage) -> Verdict {
+    type Spell = fn(u8) -> String;
+    let spellings: [Spell; 9] = [
+        |b| format!("{b:02x}"),
+        |b| format!("{b:02X}"),
+        |b| format!("%{b:02x}"),
+        |b| format!("%{b:02X}"),
+        |b| format!("\\u{b:04x}"),
+        |b| format!("\\u{b:04X}"),
+        |b| format!("&#{b};"),
+        |b| format!("&#x{b:x};"),
+        |b| if b == b'-' { "%2D".to_owned() } else { char::from(b).to_string() },
+    ];
+    for (at, spell) in spellings.into_iter().enumerate() {
+        stage.orders.answer(move |seen| {
+            let spelt: String = token_of(seen).bytes().map(spell).collect();
+            Answer::ok(format!("{{\"echo\":\"{spelt}\"}}"))
+        });
+        let answer = stage.get(ORDERS, "/v1/x", "").await?;
+        let spelt: String = stage.orders_issuer.token().bytes().map(spell).collect();
+        let wanted = format!("{{\"echo\":\"{}\"}}", "*".repeat(spelt.len()));
+        ensure!(answer.text() == wanted, "spelling {at}: {}", answer.everything());
+    }
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    for (before, url) in [("", false), ("x", true), ("xy", false), ("xyz", true)] {
+        stage.orders.answer(move |seen| {
+            let pair = format!("{before}{}{before}", token_of(seen));
+            Answer::ok(if url { URL_SAFE.encode(pair) } else { STANDARD.encode(pair) })
+        });
+        let answer = stage.get(ORDERS, "/v1/x", "").await?;
+        stage.silent("the body", &answer.everything())?;
+        ensure!(answer.text().contains("********"), "masked: {}", answer.everything());
+    }
+    stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));
+    stage.control().await
+}
+
+async fn a_compressed_body_is_masked(stage: &mut Stage) -> Verdict {
+    type Encode = fn(&[u8]) -> Vec<u8>;
+    let ways: [(&str, Encode); 5] = [
+        ("gzip", |text| gzip(text)),
+        ("br", |text| br(text)),
+        ("zstd", |text| zstd(text)),
+        ("deflate", |text| zlib(text)),
+        ("br, gzip", |text| gzip(&br(text))),
+    ];
+    for (coding, encode) in ways {
+        stage.orders.answer(move |seen| {
+            let text = format!("an echo: {}.", token_of(seen));
+            Answer::ok(encode(text.as_bytes())).header("Content-Encoding", coding)
+        });
+        let answer = stage.get(ORDERS, "/v1/x", "Accept-Encoding: gzip, br, zstd\r\n").await?;
+        let token = stage.orders_issuer.token();
+        let wanted = format!("an echo: {}.", "*".repeat(token.len()));
+        ensure!(answer.text() == wanted, "{coding}: {}", answer.everything());
+        ensure!(answer.all("content-encoding").is_empty(), "{coding}: {}", answer.everything());
+    }
+    stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));
+    stage.control().await
+}
+
+fn written<W: std::io::Write>(text: &[u8], mut to: W) -> W {
+    to.write_all(text).unwrap();
+    to
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    written(text, to).finish().unwrap()
+}
+
+fn zlib(text: &[u8]) -> Vec<u8> {
+    let to = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    written(text, to).finish().unwrap()
+}
+
+fn br(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    brotli::BrotliCompress(&mut &text[..], &mut out, &Default::default()).unwrap();
+    out
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest)
 }

@@ -8,6 +8,7 @@ mod interim;
 mod kept;
 mod narrowed;
 mod peers;
+mod redact;
 mod refused;
 mod revoked;
 mod strict;

@@ -1,0 +1,225 @@
+//! The body of an answer on its way back: its content codings taken off, its forms masked, and what the
+//! header said of the bytes as they were put right.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, RANGE,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::Redactor;
+use super::coding::{Codings, DecodeError, is_asked_for};
+use super::stream::Held;
+
+/// How long a few bytes wait for what comes after them: a token that is cut in two by the network comes whole
+/// within it, and a peer that waits for them notices nothing.
+pub const PATIENCE: Duration = Duration::from_millis(20);
+/// Digests of a body as it was (RFC 9530, RFC 3230, RFC 1864).
+const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
+/// How messages of gRPC are compressed, each for itself.
+const GRPC_ENCODING: &str = "grpc-encoding";
+const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
+/// Why an answer cannot be searched: nobody here reads its coding, or it is part of something encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer in an encoding that cannot be searched")]
+pub struct Unsearchable;
+
+/// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in none
+/// where a part is asked for; WebSocket without compression, gRPC without.
+pub(in crate::inject) fn ask(headers: &mut HeaderMap) {
+    if headers.contains_key(RANGE) {
+        headers.insert(ACCEPT_ENCODING, IDENTITY);
+    } else if headers.contains_key(ACCEPT_ENCODING) {
+        let known = |part: &&str| is_asked_for(part.split(';').next().unwrap_or_default().trim());
+        let kept: Vec<&str> = headers
+            .get_all(ACCEPT_ENCODING)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(',').map(str::trim).filter(known))
+            .collect();
+        // Parts of a legal value are legal.
+        let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|value| !value.is_empty());
+        headers.insert(ACCEPT_ENCODING, kept.unwrap_or(IDENTITY));
+    }
+    if headers.contains_key(GRPC_ACCEPT_ENCODING) {
+        headers.insert(HeaderName::from_static(GRPC_ACCEPT_ENCODING), IDENTITY);
+    }
+    // RFC 3229: the difference to another answer.
+    headers.remove("a-im");
+    headers.remove("sec-websocket-extensions");
+}
+
+/// A body under way.
+pub struct BodyRedactor {
+    redactor: Arc<Redactor>,
+    codings: Option<Codings>,
+    held: Held,
+    /// The last frame may give more.
+    draining: bool,
+    ended: bool,
+    trailers: Option<HeaderMap>,
+    /// Until what waits is let go.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl BodyRedactor {
+    /// For the body behind this head, which is put right where the body will be decoded.
+    pub fn begin(
+        redactor: Arc<Redactor>,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Result<Self, Unsearchable> {
+        let codings = Codings::of(headers).map_err(|_| Unsearchable)?;
+        let grpc = headers.get(GRPC_ENCODING).is_some_and(|value| *value != IDENTITY);
+        let part = codings.is_some() && status == StatusCode::PARTIAL_CONTENT;
+        if grpc || part || status == StatusCode::IM_USED {
+            return Err(Unsearchable);
+        }
+        if codings.is_some() {
+            for name in [CONTENT_ENCODING, CONTENT_LENGTH, ACCEPT_RANGES] {
+                headers.remove(name);
+            }
+            if headers.get(ETAG).is_some_and(|tag| !tag.as_bytes().starts_with(b"W/")) {
+                headers.remove(ETAG);
+            }
+            remove_digests(headers);
+        }
+        Ok(Self { codings, ..Self::as_it_is(redactor) })
+    }
+
+    /// An answer without a body: its length is not the one that a body would have after decoding. Whether
+    /// it stays.
+    pub fn of_none(headers: &mut HeaderMap) -> bool {
+        let plain = matches!(Codings::of(headers), Ok(None));
+        if !plain {
+            headers.remove(CONTENT_LENGTH);
+        }
+        plain
+    }
+
+    fn as_it_is(redactor: Arc<Redactor>) -> Self {
+        Self {
+            redactor,
+            codings: None,
+            held: Held::default(),
+            draining: false,
+            ended: false,
+            trailers: None,
+            patience: None,
+        }
+    }
+
+    /// What there is to say of the length of what is still to come, where `inner` says it of the upstream's.
+    pub fn size(&self, inner: &SizeHint) -> SizeHint {
+        let held = self.held.length() as u64;
+        match inner.exact() {
+            Some(left) if self.codings.is_none() => SizeHint::with_exact(left + held),
+            _ => SizeHint::new(),
+        }
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_ended(&self) -> bool {
+        self.ended && self.trailers.is_none()
+    }
+
+    /// The next frame to pass on, from those that `inner` gives.
+    pub fn poll<E: From<DecodeError>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        loop {
+            let piece = if self.draining {
+                let piece = self.more()?;
+                self.draining = !piece.is_empty();
+                piece
+            } else if self.ended {
+                return Poll::Ready(
+                    self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
+                );
+            } else {
+                match inner(cx) {
+                    Poll::Pending => ready!(self.poll_patience(cx)),
+                    Poll::Ready(None) => self.end()?,
+                    Poll::Ready(Some(frame)) => match frame?.into_data() {
+                        Ok(data) => self.take(data)?,
+                        Err(frame) => {
+                            self.trailers = frame.into_trailers().ok();
+                            self.end()?
+                        }
+                    },
+                }
+            };
+            if !piece.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+        }
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Bytes, DecodeError> {
+        self.patience = None;
+        match &mut self.codings {
+            None => Ok(self.held.pass(&self.redactor.search, data)),
+            Some(codings) => {
+                codings.push(data);
+                self.draining = true;
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// More of what came of the last bytes; nothing: that was all.
+    fn more(&mut self) -> Result<Bytes, DecodeError> {
+        let Some(codings) = &mut self.codings else { return Ok(Bytes::new()) };
+        while let Some(piece) = codings.pull()? {
+            let piece = self.held.pass(&self.redactor.search, piece);
+            if !piece.is_empty() {
+                return Ok(piece);
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    /// The rest, after the last bytes and all that came of them.
+    fn end(&mut self) -> Result<Bytes, DecodeError> {
+        self.ended = true;
+        self.codings.as_ref().map_or(Ok(()), Codings::end)?;
+        if let Some(trailers) = &mut self.trailers
+            && (self.codings.is_some() || self.held.was_masked())
+        {
+            // They do not fit a body that was changed.
+            remove_digests(trailers);
+        }
+        Ok(self.held.end())
+    }
+
+    /// The few bytes that wait, once nothing has come after them for a while.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        if !self.held.is_brief(&self.redactor.search) {
+            return Poll::Pending;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        ready!(patience.as_mut().poll(cx));
+        self.patience = None;
+        Poll::Ready(self.held.release())
+    }
+}
+
+fn remove_digests(headers: &mut HeaderMap) {
+    for name in DIGESTS {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,493 @@
+//! Tests of bodies: no form of a token passes in any pieces and any spelling, nothing else changes, and
+//! nothing waits that could not be one.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Frame;
+use proptest::prelude::*;
+
+use super::super::needle::{BEFORE_BREAK, Reach};
+use super::super::*;
+use crate::model::clock::{Clock as _, Deadline, SystemClock};
+use crate::model::secret::Secret;
+
+fn redactor(token: &str) -> Arc<Redactor> {
+    let now = SystemClock.now();
+    let end = Deadline::after(now, Duration::from_secs(60));
+    Arc::new(Redactor::new(&Token::new(Secret::new(token), now, end, None).unwrap()))
+}
+
+/// Cuts a text into pieces of these lengths, over and over.
+fn pieces(text: &[u8], lengths: &[usize]) -> Vec<Bytes> {
+    let (mut rest, mut pieces) = (text, Vec::new());
+    for length in lengths.iter().cycle() {
+        let (piece, after) = rest.split_at((*length).clamp(1, rest.len().max(1)).min(rest.len()));
+        pieces.push(Bytes::copy_from_slice(piece));
+        rest = after;
+        if rest.is_empty() {
+            return pieces;
+        }
+    }
+    pieces
+}
+
+#[derive(Debug)]
+struct Failed;
+
+impl From<DecodeError> for Failed {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
+/// What comes out of a body in these pieces.
+fn through(
+    redactor: &Arc<Redactor>,
+    headers: &mut HeaderMap,
+    pieces: Vec<Bytes>,
+) -> Result<Vec<u8>, Failed> {
+    let mut body =
+        BodyRedactor::begin(Arc::clone(redactor), StatusCode::OK, headers).map_err(|_| Failed)?;
+    let mut pieces = pieces.into_iter();
+    let mut out = Vec::new();
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        let polled = body.poll::<Failed>(&mut context, |_| {
+            Poll::Ready(pieces.next().map(|p| Ok(Frame::data(p))))
+        });
+        match polled {
+            Poll::Ready(None) => return Ok(out),
+            Poll::Ready(Some(frame)) => out.extend(frame?.into_data().unwrap()),
+            Poll::Pending => unreachable!("the pieces are all there"),
+        }
+    }
+}
+
+fn masked(redactor: &Arc<Redactor>, text: &[u8], lengths: &[usize]) -> Vec<u8> {
+    through(redactor, &mut HeaderMap::new(), pieces(text, lengths)).unwrap()
+}
+
+/// One byte in one of the ways in which it may be written.
+fn spell(byte: u8, how: usize) -> Vec<u8> {
+    let text = match how {
+        1 => format!("%{byte:02x}"),
+        2 => format!("%{byte:02X}"),
+        3 => format!("\\u{byte:04x}"),
+        4 => format!("\\u{byte:04X}"),
+        5 => format!("&#{byte};"),
+        6 => format!("&#x{byte:X};"),
+        7 => format!("%25{byte:02X}"),
+        8 => format!("\\\\u{byte:04x}"),
+        9 => format!("\\x{byte:02x}"),
+        10 if byte == b'/' => "\\/".to_owned(),
+        11 if byte == b'+' => "&plus;".to_owned(),
+        _ => return vec![byte],
+    };
+    text.into_bytes()
+}
+
+fn token() -> impl Strategy<Value = String> {
+    prop_oneof!["[A-Za-z0-9._~+/=-]{20,60}", "[A-Za-z0-9_-]{8,19}", "[A-Za-z0-9+/]{200,700}"]
+}
+
+fn lengths() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        Just(vec![usize::MAX]),
+        Just(vec![1]),
+        proptest::collection::vec(1usize..80, 1..6),
+        proptest::collection::vec(1usize..5, 1..6),
+    ]
+}
+
+/// Text around a token: of a kind that neither completes nor mimics one.
+fn around() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        "[ -~\n]{0,200}".prop_map(String::into_bytes),
+        "(\\\\|%|&|%2|&#4|\\\\u00|\\\\n|&amp;| |a){0,60}".prop_map(String::into_bytes),
+    ]
+}
+
+/// Whether `text` holds the token in a form that the oracle below knows.
+fn holds(text: &[u8], token: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let hex: String = token.bytes().map(|b| format!("{b:02x}")).collect();
+    memchr::memmem::find(text, token.as_bytes()).is_some()
+        || memchr::memmem::find(&lower, hex.as_bytes()).is_some()
+        || (0..3).any(|skip| {
+            let inner = inner_base64(token.as_bytes(), skip);
+            let text: Vec<u8> = text
+                .iter()
+                .filter(|b| !b.is_ascii_whitespace())
+                .map(|b| match b {
+                    b'-' => b'+',
+                    b'_' => b'/',
+                    b => *b,
+                })
+                .collect();
+            inner.len() >= MIN_BASE64 && memchr::memmem::find(&text, &inner).is_some()
+        })
+}
+
+proptest! {
+    // Debug builds are slow, and each case has many pieces.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_spelling_passes_in_any_pieces(
+        token in token(),
+        hows in proptest::collection::vec(0usize..12, 1..8),
+        before in around(),
+        after in around(),
+        lengths in lengths(),
+    ) {
+        let redactor = redactor(&token);
+        let spelt: Vec<u8> = token.bytes().zip(hows.iter().cycle()).flat_map(|(b, how)| spell(b, *how)).collect();
+        let text = [&before[..], b" ", &spelt, b" ", &after].concat();
+        let out = masked(&redactor, &text, &lengths);
+        prop_assert_eq!(out.len(), text.len());
+        let at = before.len() + 1;
+        prop_assert!(out[at..at + spelt.len()].iter().all(|b| *b == MASK), "{}", String::from_utf8_lossy(&out));
+        if !holds(&before, &token) && !holds(&after, &token) && before.last() != Some(&b'\\') {
+            prop_assert_eq!(&out[..at - 1], &before[..]);
+            prop_assert_eq!(&out[at + spelt.len() + 1..], &after[..]);
+        }
+    }
+
+    #[test]
+    fn no_encoding_passes_in_any_pieces(
+        token in token(),
+        before in "[ -~]{0,9}",
+        after in "[ -~]{0,9}",
+        lengths in lengths(),
+        line in prop_oneof![Just(usize::MAX), Just(76usize), Just(64), Just(60)],
+        escaped in any::<bool>(),
+        url in any::<bool>(),
+    ) {
+        let redactor = redactor(&token);
+        let pair = format!("{before}{token}{after}");
+        let encoded = if url { URL_SAFE_NO_PAD.encode(&pair) } else { STANDARD.encode(&pair) };
+        let line_end = if escaped { "\\n" } else { "\r\n" };
+        let lines: Vec<String> = encoded.as_bytes().chunks(line.min(encoded.len())).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+        let text = format!("x {} y", lines.join(line_end));
+        let out = masked(&redactor, text.as_bytes(), &lengths);
+        prop_assert_eq!(out.len(), text.len());
+        prop_assert!(!holds(&out, &token));
+        // What is left of it: a character at each end, those before an early line break, and line ends.
+        let left = out.iter().filter(|b| **b != MASK).count();
+        let most = (before.len() + after.len()) * 4 / 3 + 8 + BEFORE_BREAK + lines.len() * 2 + 4;
+        prop_assert!(left <= most, "{left} of {most}: {}", String::from_utf8_lossy(&out));
+        let hex: String = pair.bytes().zip("01".chars().cycle()).map(|(b, c)| if c == '0' { format!("{b:02x}") } else { format!("{b:02X}") }).collect();
+        let out = masked(&redactor, hex.as_bytes(), &lengths);
+        prop_assert_eq!(out.iter().filter(|b| **b != MASK).count(), 2 * (before.len() + after.len()));
+    }
+
+    #[test]
+    fn what_holds_none_passes_unchanged(token in token(), parts in proptest::collection::vec(around(), 1..4), lengths in lengths()) {
+        let text = parts.concat();
+        if !holds(&text, &token) {
+            let out = masked(&redactor(&token), &text, &lengths);
+            prop_assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn beginnings_and_ends_pass(token in "[A-Za-z0-9+/]{24,50}", from in 0usize..20, to in 0usize..20, lengths in lengths()) {
+        let part = &token[from..(token.len() - to).max(from)];
+        let text = format!("{part}{part} {part}");
+        if !holds(text.as_bytes(), &token) {
+            prop_assert_eq!(masked(&redactor(&token), text.as_bytes(), &lengths), text.into_bytes());
+        }
+    }
+
+    /// The search that looks at few places finds what a look at each place finds.
+    #[test]
+    fn few_looks_find_what_all_find(
+        token in prop_oneof!["[ab+]{8,40}", "[A-Za-z0-9+/]{16,80}", "[ab%&\\\\]{8,30}"],
+        parts in proptest::collection::vec((0usize..30, 0usize..90, 0usize..12, 0usize..5), 1..12),
+    ) {
+        let redactor = redactor(&token);
+        let needles = redactor.search.needles();
+        let mut text = Vec::new();
+        for (from, length, how, needle) in parts {
+            let needle = &needles[needle % needles.len()].text;
+            let from = from.min(needle.len());
+            let to = (from + length).min(needle.len());
+            text.extend(needle[from..to].iter().flat_map(|b| spell(*b, how)));
+        }
+        let found = redactor.search.through(&text);
+        let (mut open, mut seen) = (text.len(), vec![false; text.len()]);
+        for at in 0..text.len() {
+            for needle in needles {
+                match needle.forward(0, &text, at) {
+                    Reach::Whole(end) => seen[at..end].fill(true),
+                    Reach::Open => open = open.min(at),
+                    Reach::No => {}
+                }
+            }
+        }
+        let mut marked = vec![false; text.len()];
+        for (from, to) in found.whole {
+            marked[from..to].fill(true);
+        }
+        let shown = String::from_utf8_lossy(&text);
+        for at in 0..text.len() {
+            prop_assert!(marked[at] || !seen[at], "{} of {}: {}", at, token, shown);
+        }
+        prop_assert!(found.open <= open, "open {} not {} of {}: {}", found.open, open, token, shown);
+    }
+}
+
+#[test]
+fn what_cannot_be_one_passes_at_once() {
+    let redactor = redactor("canary-0123456789abcdef");
+    for text in ["data: {\"a\": 1}\n\n", "<p>Done.</p>", "x", "\0\0\0\0\x05hello"] {
+        let mut body =
+            BodyRedactor::begin(Arc::clone(&redactor), StatusCode::OK, &mut HeaderMap::new())
+                .unwrap();
+        let mut once = Some(Bytes::from(text));
+        let polled = body.poll::<Failed>(&mut Context::from_waker(Waker::noop()), |_| {
+            once.take().map_or(Poll::Pending, |text| Poll::Ready(Some(Ok(Frame::data(text)))))
+        });
+        let Poll::Ready(Some(Ok(frame))) = polled else { panic!("{text} waits") };
+        assert_eq!(frame.into_data().unwrap(), text);
+    }
+}
+
+/// What comes of this piece, if anything does before long.
+async fn next(body: &mut BodyRedactor, piece: &'static str) -> Option<Bytes> {
+    let mut piece = Some(Bytes::from(piece));
+    let polled = std::future::poll_fn(|cx| {
+        body.poll::<Failed>(cx, |_| {
+            piece.take().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+        })
+    });
+    let frame = tokio::time::timeout(Duration::from_secs(1), polled).await.ok()?;
+    Some(frame.unwrap().unwrap().into_data().unwrap())
+}
+
+/// A few bytes that may begin a token go on after a while, and the rest of the token does not.
+#[tokio::test(start_paused = true)]
+async fn a_beginning_waits_for_a_while_only() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let mut body =
+        BodyRedactor::begin(Arc::clone(&redactor), StatusCode::OK, &mut HeaderMap::new()).unwrap();
+    assert_eq!(next(&mut body, "x c").await.unwrap(), "x ");
+    assert_eq!(next(&mut body, "").await.unwrap(), "c");
+    assert_eq!(next(&mut body, "anary").await, None, "more of it waits");
+    assert_eq!(next(&mut body, "-0123456789abcdef c").await.unwrap(), "********************** ");
+    assert_eq!(next(&mut body, "olour").await.unwrap(), "colour");
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn best(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn raw_deflate(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn br(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    brotli::BrotliCompress(&mut &text[..], &mut out, &Default::default()).unwrap();
+    out
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+type Encoder = fn(&[u8]) -> Vec<u8>;
+const ENCODERS: &[(&str, Encoder)] = &[
+    ("gzip", gzip),
+    ("X-GZip", gzip),
+    ("deflate", zlib),
+    ("deflate", raw_deflate),
+    ("br", br),
+    ("zstd", zstd),
+];
+
+fn encoded(names: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in names {
+        headers.append("content-encoding", HeaderValue::from_str(name).unwrap());
+    }
+    headers.insert("content-length", HeaderValue::from_static("7"));
+    headers.insert("etag", HeaderValue::from_static("\"strong\""));
+    headers.insert("accept-ranges", HeaderValue::from_static("bytes"));
+    headers.insert("repr-digest", HeaderValue::from_static("sha-256=:x:"));
+    headers
+}
+
+#[test]
+fn every_coding_comes_off_in_any_pieces() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let plain = "before canary-0123456789abcdef after ".repeat(5_000);
+    let wanted = plain.replace("canary-0123456789abcdef", "***********************");
+    for (name, encode) in ENCODERS {
+        for lengths in [&[usize::MAX][..], &[1], &[3, 1000, 70_000]] {
+            let mut headers = encoded(&[name]);
+            let body = pieces(&encode(plain.as_bytes()), lengths);
+            let out = through(&redactor, &mut headers, body).unwrap();
+            assert!(out == wanted.as_bytes(), "{name} in {lengths:?}");
+            assert!(headers.is_empty(), "{headers:?}");
+        }
+        for (other, encode_again) in ENCODERS {
+            let body = encode_again(&encode(plain.as_bytes()));
+            let mut headers = encoded(&[name, other]);
+            let out = through(&redactor, &mut headers, pieces(&body, &[999])).unwrap();
+            assert!(out == wanted.as_bytes(), "{other} over {name}");
+        }
+        // A body without a byte is as good as none.
+        assert_eq!(through(&redactor, &mut encoded(&[name]), vec![]).unwrap(), b"");
+    }
+    let two_members = [gzip(b"one "), gzip(b"two")].concat();
+    assert_eq!(
+        through(&redactor, &mut encoded(&["gzip"]), pieces(&two_members, &[5])).unwrap(),
+        b"one two"
+    );
+    let two_frames =
+        [zstd(b"one "), b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec(), zstd(b"two")].concat();
+    assert_eq!(
+        through(&redactor, &mut encoded(&["zstd"]), pieces(&two_frames, &[5])).unwrap(),
+        b"one two"
+    );
+}
+
+#[test]
+fn what_is_not_in_its_coding_is_an_error() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let text = "some text that goes on, and on, and on".repeat(100);
+    for (name, encode) in ENCODERS {
+        let body = encode(text.as_bytes());
+        for end in [1, 5, body.len() / 2, body.len() - 1] {
+            let cut = pieces(&body[..end], &[7]);
+            assert!(through(&redactor, &mut encoded(&[name]), cut).is_err(), "{name} to {end}");
+        }
+        for bad in [text.clone().into_bytes(), [&body[..], b"more"].concat(), vec![0xff; 50]] {
+            let bad = pieces(&bad, &[11]);
+            assert!(through(&redactor, &mut encoded(&[name]), bad).is_err(), "{name}");
+        }
+    }
+    for name in ["compress", "gzip, foo", "br,,x y", "gzip,gzip,gzip,gzip,gzip"] {
+        assert!(through(&redactor, &mut encoded(&[name]), vec![]).is_err(), "{name}");
+    }
+    let mut headers = encoded(&["gzip"]);
+    let begin = |status, headers: &mut HeaderMap| {
+        BodyRedactor::begin(Arc::clone(&redactor), status, headers).map(|_| ())
+    };
+    assert_eq!(begin(StatusCode::PARTIAL_CONTENT, &mut headers), Err(Unsearchable));
+    headers.remove("content-encoding");
+    assert_eq!(begin(StatusCode::PARTIAL_CONTENT, &mut headers), Ok(()));
+    assert_eq!(headers.len(), 4, "what is passed on as it is keeps its fields");
+    headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+    assert_eq!(begin(StatusCode::OK, &mut headers), Err(Unsearchable));
+}
+
+#[test]
+fn bombs_end_early() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let zeros = vec![0; 64 * 1024 * 1024];
+    let gzip = best(&zeros);
+    assert!(through(&redactor, &mut encoded(&["gzip"]), pieces(&gzip, &[4096])).is_err());
+    let twice = best(&gzip);
+    assert!(through(&redactor, &mut encoded(&["gzip, gzip"]), pieces(&twice, &[4096])).is_err());
+    // A window of 16 MiB.
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 14 << 3, 1, 0, 0];
+    assert!(through(&redactor, &mut encoded(&["zstd"]), pieces(&frame, &[99])).is_err());
+}
+
+#[test]
+fn the_upstream_is_asked_for_what_can_be_searched() {
+    let asked = |fields: &[(&'static str, &str)]| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        ask(&mut headers);
+        headers.get("accept-encoding").map(|v| v.to_str().unwrap().to_owned())
+    };
+    assert_eq!(asked(&[]), None);
+    let narrowed = asked(&[("accept-encoding", "gzip;q=0.8, deflate, br, zstd, x, *;q=0.1")]);
+    assert_eq!(narrowed.unwrap(), "gzip;q=0.8, deflate, br");
+    assert_eq!(
+        asked(&[("accept-encoding", "zstd"), ("accept-encoding", "*")]).unwrap(),
+        "identity"
+    );
+    assert_eq!(asked(&[("accept-encoding", "gzip"), ("range", "bytes=0-1")]).unwrap(), "identity");
+    assert_eq!(asked(&[("range", "bytes=0-1")]).unwrap(), "identity");
+}
+
+/// A frame of a server.
+fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![flags];
+    match u8::try_from(payload.len()) {
+        Ok(length) if length < 126 => frame.push(length),
+        _ => {
+            frame.push(126);
+            frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        }
+    }
+    [&frame[..], payload].concat()
+}
+
+#[test]
+fn web_socket_frames_hide_nothing() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let long = "y".repeat(300);
+    let parts = |first: &str, ping: &str, second: &str| {
+        [
+            frame(0x01, first.as_bytes()),
+            frame(0x89, ping.as_bytes()),
+            frame(0x80, second.as_bytes()),
+            frame(0x82, long.as_bytes()),
+            frame(0x81, b""),
+        ]
+        .concat()
+    };
+    let sent = parts("x canary-0123", "canary-0123456789abcdef", "456789abcdef y");
+    let wanted = parts("x ***********", "***********************", "************ y");
+    for length in 1..sent.len() {
+        let mut switched = SwitchedRedactor::new(Arc::clone(&redactor), "websocket");
+        let mut out = Vec::new();
+        for piece in pieces(&sent, &[length]) {
+            out.extend(switched.pass(piece));
+        }
+        out.extend(switched.end());
+        assert!(out == wanted, "in pieces of {length}");
+    }
+    let mut switched = SwitchedRedactor::new(Arc::clone(&redactor), "websocket");
+    let message = Bytes::from(frame(0x81, b"hello"));
+    assert_eq!(switched.pass(message.clone()), message, "at once");
+    // What are no frames are bytes.
+    for bad in [&[0xc1, 0][..], &[0x81, 0x80], &[0x89, 126], b"raw"] {
+        let mut switched = SwitchedRedactor::new(Arc::clone(&redactor), "websocket");
+        let sent = [bad, b"x canary-0123456789abcdef"].concat();
+        let out: Vec<u8> = pieces(&sent, &[1]).into_iter().flat_map(|p| switched.pass(p)).collect();
+        assert_eq!(out, [bad, b"x ***********************"].concat());
+    }
+    let mut raw = SwitchedRedactor::new(redactor, "other");
+    assert_eq!(raw.pass(Bytes::from("x canary-0123456789abcdef")), "x ***********************");
+}

@@ -1,0 +1,168 @@
+//! Taking content codings off a body (RFC 9110 section 8.4) as it comes: gzip, deflate, br and zstd, also
+//! one over the other, in bounded memory and up to a bounded ratio.
+
+mod inflate;
+mod unbrotli;
+mod unzstd;
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
+
+use inflate::Inflate;
+use unbrotli::Unbrotli;
+use unzstd::Unzstd;
+
+/// Bytes that a stage gives at once; zstd may give a window more.
+const PIECE: usize = 64 * 1024;
+/// Codings over one another.
+const MAX_STAGES: usize = 4;
+/// From this many decoded bytes on their ratio counts.
+const SUSPICIOUS: u64 = 16 * 1024 * 1024;
+/// More than this many times the encoded bytes is a bomb.
+const MAX_RATIO: u64 = 256;
+/// Decoded bytes of one body.
+const MAX_OUTPUT: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Why a body cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not what its coding says.
+    #[error("a body that is not in its content coding")]
+    Invalid,
+    /// It grows beyond the caps.
+    #[error("a body that decodes to too much")]
+    TooMuch,
+    /// It ends too early.
+    #[error("an encoded body that breaks off")]
+    Truncated,
+}
+
+/// A content coding that we take off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Brotli,
+    Deflate,
+    Gzip,
+    Zstd,
+}
+
+impl Coding {
+    fn of(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "br" => Some(Self::Brotli),
+            "deflate" => Some(Self::Deflate),
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// What the request may be told that we take: what the client takes of it. Not zstd, which we take off but
+/// not as it streams.
+pub(super) fn is_asked_for(name: &str) -> bool {
+    let known = matches!(Coding::of(name), Some(Coding::Brotli | Coding::Deflate | Coding::Gzip));
+    known || name.eq_ignore_ascii_case("identity")
+}
+
+/// One coding being taken off.
+trait Decode: Send {
+    /// Takes some of `input` and gives what it decodes to, about a [`PIECE`] at most. Where it gives nothing,
+    /// it has taken all.
+    fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
+    /// Whether the input may end here.
+    fn is_whole(&self) -> bool;
+}
+
+struct Stage {
+    decoder: Box<dyn Decode>,
+    input: Bytes,
+    output: u64,
+}
+
+/// The codings of one body, the one put on last first.
+pub(super) struct Codings {
+    stages: Vec<Stage>,
+    encoded: Bytes,
+    taken: u64,
+}
+
+/// Codings that cannot be taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unknown;
+
+impl Codings {
+    /// Those that an answer names; `None` where there are none.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Unknown> {
+        let mut stages: Vec<Stage> = Vec::new();
+        for name in headers.get_all(CONTENT_ENCODING).iter().flat_map(names) {
+            let name = name.ok_or(Unknown)?;
+            if name.is_empty() || name.eq_ignore_ascii_case("identity") {
+                continue;
+            }
+            let decoder: Box<dyn Decode> = match Coding::of(name).ok_or(Unknown)? {
+                Coding::Brotli => Box::new(Unbrotli::new()),
+                Coding::Deflate => Box::new(Inflate::deflate()),
+                Coding::Gzip => Box::new(Inflate::gzip()),
+                Coding::Zstd => Box::new(Unzstd::new()),
+            };
+            stages.push(Stage { decoder, input: Bytes::new(), output: 0 });
+        }
+        if stages.len() > MAX_STAGES {
+            return Err(Unknown);
+        }
+        stages.reverse();
+        Ok((!stages.is_empty()).then_some(Self { stages, encoded: Bytes::new(), taken: 0 }))
+    }
+
+    /// Takes encoded bytes; all that it had before must have been pulled out.
+    pub(super) fn push(&mut self, encoded: Bytes) {
+        self.taken += encoded.len() as u64;
+        self.encoded = encoded;
+    }
+
+    /// The next decoded piece; `None` where it takes more to say more.
+    pub(super) fn pull(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        let Self { stages, encoded, taken } = self;
+        pull(stages, encoded, *taken)
+    }
+
+    /// Whether the body may end here. One without a byte is as good as none.
+    pub(super) fn end(&self) -> Result<(), DecodeError> {
+        let whole = self.taken == 0 || self.stages.iter().all(|stage| stage.decoder.is_whole());
+        if whole { Ok(()) } else { Err(DecodeError::Truncated) }
+    }
+}
+
+fn pull(
+    stages: &mut [Stage],
+    encoded: &mut Bytes,
+    taken: u64,
+) -> Result<Option<Bytes>, DecodeError> {
+    let Some((stage, before)) = stages.split_last_mut() else {
+        return Ok(Some(std::mem::take(encoded)).filter(|bytes| !bytes.is_empty()));
+    };
+    loop {
+        let piece = stage.decoder.decode(&mut stage.input)?;
+        if !piece.is_empty() {
+            stage.output += piece.len() as u64;
+            let bomb = stage.output > SUSPICIOUS && stage.output / MAX_RATIO > taken;
+            if bomb || stage.output > MAX_OUTPUT {
+                return Err(DecodeError::TooMuch);
+            }
+            return Ok(Some(piece.into()));
+        }
+        match pull(before, encoded, taken)? {
+            Some(input) => stage.input = input,
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The names in a field of a list.
+fn names(value: &HeaderValue) -> impl Iterator<Item = Option<&str>> {
+    let text = value.to_str().ok();
+    let parts = text.into_iter().flat_map(|text| text.split(','));
+    parts.map(|part| Some(part.trim())).chain(text.is_none().then_some(None))
+}

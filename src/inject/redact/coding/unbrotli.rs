@@ -1,0 +1,53 @@
+//! br (RFC 7932).
+
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use bytes::{Buf as _, Bytes};
+
+use super::{Decode, DecodeError, PIECE};
+
+pub(super) struct Unbrotli {
+    state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
+    whole: bool,
+}
+
+impl Unbrotli {
+    pub(super) fn new() -> Self {
+        let alloc = StandardAlloc::default;
+        Self { state: Box::new(BrotliState::new(alloc(), alloc(), alloc())), whole: false }
+    }
+}
+
+impl Decode for Unbrotli {
+    fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
+        if self.whole {
+            return if input.is_empty() { Ok(Vec::new()) } else { Err(DecodeError::Invalid) };
+        }
+        let mut piece = vec![0; PIECE];
+        let (mut left, mut taken) = (input.len(), 0);
+        let (mut room, mut written, mut total) = (piece.len(), 0, 0);
+        let result = BrotliDecompressStream(
+            &mut left,
+            &mut taken,
+            input,
+            &mut room,
+            &mut written,
+            &mut piece,
+            &mut total,
+            &mut self.state,
+        );
+        input.advance(taken.min(input.len()));
+        piece.truncate(written);
+        match result {
+            BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Ok(piece),
+            BrotliResult::ResultFailure => Err(DecodeError::Invalid),
+            BrotliResult::ResultSuccess => {
+                self.whole = true;
+                if input.is_empty() { Ok(piece) } else { Err(DecodeError::Invalid) }
+            }
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole
+    }
+}

@@ -1,0 +1,98 @@
+//! A stream of text with its forms masked: what may be the beginning of one waits for what comes next,
+//! everything else passes at once, and nothing changes its length.
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::search::Search;
+
+/// What a form is overwritten with.
+pub(super) const MASK: u8 = b'*';
+/// A beginning of up to so many bytes is let go where nothing follows for a while: an answer that waits for
+/// the client's next word may end in it by chance. The rest is masked all the same.
+const BRIEF: usize = 6;
+
+/// What waits.
+#[derive(Default)]
+pub(super) struct Held {
+    /// As it came.
+    text: Zeroizing<Vec<u8>>,
+    /// So much of it was let go.
+    gone: usize,
+    /// Whole forms that reach into it.
+    whole: Vec<(usize, usize)>,
+    masked: bool,
+}
+
+impl Held {
+    /// The next piece; gives what can be said of the text so far.
+    pub(super) fn pass(&mut self, search: &Search, piece: Bytes) -> Bytes {
+        if self.text.is_empty() {
+            let found = search.through(&piece);
+            if found.whole.is_empty() {
+                self.text.extend_from_slice(&piece[found.open..]);
+                return piece.slice(..found.open);
+            }
+        }
+        self.text.extend_from_slice(&piece);
+        let found = search.through(&self.text);
+        self.masked |= !found.whole.is_empty();
+        self.whole.extend(found.whole);
+        self.take(found.open)
+    }
+
+    /// The rest, of a text that has ended.
+    pub(super) fn end(&mut self) -> Bytes {
+        self.take(self.text.len())
+    }
+
+    /// Whether what waits may be let go.
+    pub(super) fn is_brief(&self, search: &Search) -> bool {
+        let waits = self.text.len() > self.gone;
+        waits && self.text.len() <= BRIEF.min(search.shortest() / 4)
+    }
+
+    /// Bytes that wait.
+    pub(super) fn length(&self) -> usize {
+        self.text.len() - self.gone
+    }
+
+    /// Whether anything was masked.
+    pub(super) fn was_masked(&self) -> bool {
+        self.masked
+    }
+
+    /// Lets go what waits, and remembers it.
+    pub(super) fn release(&mut self) -> Bytes {
+        let piece = self.masked(self.text.len());
+        self.gone = self.text.len();
+        piece
+    }
+
+    /// Takes out everything before `end`, masked.
+    fn take(&mut self, end: usize) -> Bytes {
+        let piece = self.masked(end);
+        self.text.drain(..end);
+        self.gone = self.gone.saturating_sub(end);
+        self.whole.retain_mut(|(from, to)| {
+            (*from, *to) = (from.saturating_sub(end), to.saturating_sub(end));
+            *to > 0
+        });
+        self.whole.sort_unstable();
+        self.whole.dedup();
+        piece
+    }
+
+    fn masked(&self, end: usize) -> Bytes {
+        let Some(piece) = self.text.get(self.gone..end) else { return Bytes::new() };
+        let mut piece = piece.to_vec();
+        for (from, to) in &self.whole {
+            let (from, to) = (from.saturating_sub(self.gone), to.saturating_sub(self.gone));
+            let to = to.min(piece.len());
+            if from < to {
+                piece[from..to].fill(MASK);
+            }
+        }
+        piece.into()
+    }
+}

@@ -1,0 +1,167 @@
+//! What an upstream sends after a switch of protocols: bytes as they come, or, in WebSocket (RFC 6455), the
+//! payload of its messages, so that the head of a frame does not hide what stands on both sides of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::Redactor;
+use super::stream::Held;
+
+/// A stream after a switch.
+pub struct SwitchedRedactor {
+    redactor: Arc<Redactor>,
+    held: Held,
+    frames: Option<Frames>,
+}
+
+/// Frames under way.
+#[derive(Default)]
+struct Frames {
+    /// Of a head that is not whole yet; its bytes have passed.
+    head: Vec<u8>,
+    /// These are no frames of a server: from here on bytes are bytes.
+    lost: bool,
+    /// Of the payload, still to come.
+    left: u64,
+    /// The frame is one of those that may stand between the parts of a message; its payload so far.
+    control: Option<Vec<u8>>,
+    /// What is to be sent, in order.
+    queue: VecDeque<Piece>,
+    /// Payload that may be sent.
+    clean: BytesMut,
+}
+
+enum Piece {
+    Payload(usize),
+    Raw(Bytes),
+}
+
+impl SwitchedRedactor {
+    /// `protocol` as it was agreed on, in lower case.
+    pub fn new(redactor: Arc<Redactor>, protocol: &str) -> Self {
+        let frames = (protocol == "websocket").then(Frames::default);
+        Self { redactor, held: Held::default(), frames }
+    }
+
+    /// The next bytes; gives what can be passed on.
+    pub fn pass(&mut self, bytes: Bytes) -> Bytes {
+        let Some(frames) = &mut self.frames else {
+            return self.held.pass(&self.redactor.search, bytes);
+        };
+        frames.read(bytes, &self.redactor, &mut self.held);
+        frames.write()
+    }
+
+    /// The rest.
+    pub fn end(&mut self) -> Bytes {
+        let rest = self.held.end();
+        self.behind(rest)
+    }
+
+    /// Whether the few bytes that wait may be passed on where nothing comes after them for a while.
+    pub fn may_release(&self) -> bool {
+        self.held.is_brief(&self.redactor.search)
+    }
+
+    /// Passes on what waits.
+    pub fn release(&mut self) -> Bytes {
+        let rest = self.held.release();
+        self.behind(rest)
+    }
+
+    fn behind(&mut self, rest: Bytes) -> Bytes {
+        match &mut self.frames {
+            None => rest,
+            Some(frames) => {
+                frames.clean.extend_from_slice(&rest);
+                frames.write()
+            }
+        }
+    }
+}
+
+impl Frames {
+    fn read(&mut self, mut bytes: Bytes, redactor: &Redactor, held: &mut Held) {
+        while bytes.has_remaining() {
+            if self.left == 0 && !self.lost {
+                let byte = bytes.split_to(1);
+                self.head.extend_from_slice(&byte);
+                self.queue.push_back(Piece::Raw(byte));
+                match payload(&self.head) {
+                    Payload::Cut => continue,
+                    Payload::Is(length) => self.left = length,
+                    Payload::Lost => self.lost = true,
+                }
+                self.control = (self.head[0] & 0x08 != 0 && !self.lost).then(Vec::new);
+                self.head.clear();
+            }
+            let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let take = if self.lost { bytes.len() } else { most.min(bytes.len()) };
+            let part = bytes.split_to(take);
+            self.left = self.left.saturating_sub(take as u64);
+            match &mut self.control {
+                Some(whole) => {
+                    whole.extend_from_slice(&part);
+                    if self.left == 0 {
+                        let whole = self.control.take().unwrap_or_default();
+                        let clean = redactor.mask(&whole).unwrap_or(whole);
+                        self.queue.push_back(Piece::Raw(clean.into()));
+                    }
+                }
+                None => {
+                    self.queue.push_back(Piece::Payload(take));
+                    self.clean.extend_from_slice(&held.pass(&redactor.search, part));
+                }
+            }
+        }
+    }
+
+    /// As much as is clean, in order.
+    fn write(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        while let Some(piece) = self.queue.pop_front() {
+            match piece {
+                Piece::Raw(bytes) => out.extend_from_slice(&bytes),
+                Piece::Payload(length) if length <= self.clean.len() => {
+                    out.extend_from_slice(&self.clean.split_to(length));
+                }
+                Piece::Payload(length) => {
+                    let clean = self.clean.split();
+                    self.queue.push_front(Piece::Payload(length - clean.len()));
+                    out.extend_from_slice(&clean);
+                    break;
+                }
+            }
+        }
+        out.freeze()
+    }
+}
+
+/// What a frame's head says of its payload.
+enum Payload {
+    Cut,
+    Is(u64),
+    Lost,
+}
+
+/// RFC 6455 section 5.2.
+fn payload(head: &[u8]) -> Payload {
+    // Nobody agreed to the reserved bits, and a server does not mask.
+    let [flags, rest @ ..] = head else { return Payload::Cut };
+    if flags & 0x70 != 0 {
+        return Payload::Lost;
+    }
+    let [length, rest @ ..] = rest else { return Payload::Cut };
+    let control = flags & 0x08 != 0;
+    if length & 0x80 != 0 || (control && *length > 125) {
+        return Payload::Lost;
+    }
+    let length = match length {
+        126 => rest.try_into().ok().map(u16::from_be_bytes).map(u64::from),
+        127 => rest.try_into().ok().map(u64::from_be_bytes),
+        length => Some(u64::from(*length)),
+    };
+    length.map_or(Payload::Cut, Payload::Is)
+}

@@ -1,0 +1,90 @@
+//! An upstream's stream after a switch of protocols, with the token masked in what it sends.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::inject::{PATIENCE, Redactor, SwitchedRedactor};
+
+/// Read at once.
+const PIECE: usize = 16 * 1024;
+
+/// Masked towards whoever reads it.
+pub(super) struct Masked<T> {
+    io: T,
+    redactor: SwitchedRedactor,
+    ready: Bytes,
+    ended: bool,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Masked<T> {
+    /// `protocol`: as it was agreed on.
+    pub(super) fn new(io: T, redactor: Arc<Redactor>, protocol: &str) -> Self {
+        let redactor = SwitchedRedactor::new(redactor, protocol);
+        Self { io, redactor, ready: Bytes::new(), ended: false, patience: None }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Masked<T> {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut piece = BytesMut::zeroed(PIECE);
+        let mut buffer = ReadBuf::new(&mut piece);
+        if Pin::new(&mut self.io).poll_read(cx, &mut buffer)?.is_pending() {
+            if !self.redactor.may_release() {
+                return Poll::Pending;
+            }
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            ready!(patience.as_mut().poll(cx));
+            self.patience = None;
+            return Poll::Ready(Ok(self.redactor.release()));
+        }
+        self.patience = None;
+        let length = buffer.filled().len();
+        if length == 0 {
+            self.ended = true;
+            return Poll::Ready(Ok(self.redactor.end()));
+        }
+        piece.truncate(length);
+        Poll::Ready(Ok(self.redactor.pass(piece.freeze())))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Masked<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.ready.is_empty() && !self.ended {
+            self.ready = ready!(self.poll_piece(cx))?;
+        }
+        let take = out.remaining().min(self.ready.len());
+        out.put_slice(&self.ready[..take]);
+        self.ready.advance(take);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Masked<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
