@@ -11,6 +11,7 @@ mod error;
 mod last_mints;
 mod observe;
 mod parents;
+mod platform;
 mod reload;
 mod revocation;
 mod sessions;
@@ -69,6 +70,7 @@ const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM, SIGINT or the idle exit, then drains; a second signal cuts that short. Blocks.
 pub fn serve(options: Options) -> Result<(), Error> {
+    platform::keep_memory_private();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

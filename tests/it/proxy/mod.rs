@@ -18,6 +18,7 @@ mod main_job;
 mod observe;
 mod over_blocking;
 mod parent;
+mod process;
 mod reload;
 mod revoke;
 mod routes;
