@@ -162,7 +162,7 @@ async fn python_websockets_talks_through_us() {
         .env("SSL_CERT_FILE", stage.ca_file());
     let done = finish(&mut client).await;
     assert_eq!(done.code, Some(0), "{done:#?}");
-    assert_eq!(done.stdout, "superchat permessage-deflate 100\n", "{done:#?}");
+    assert_eq!(done.stdout, "superchat 100\n", "{done:#?}");
     let line = soon("a line", server.stdout.next_line()).await.unwrap().unwrap();
     assert_eq!(line, format!("authorization 1 Bearer {}", stage.orders_issuer.token()));
 }
