@@ -35,7 +35,7 @@
 //! | 7 | [`cli`]: what a person touches |
 //! | 6 | [`daemon`]: wiring; the only place that knows everyone |
 //! | 5 | [`proxy`]: the data plane. [`admin`]: looking in. [`adapter`]: the same decisions in other proxies (cargo features) |
-//! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer |
+//! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer. [`limits`]: rates |
 //! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
 //! | 2 | [`net`], [`store`], [`telemetry`] |
 //! | 1 | [`config`]: TOML to types that cannot be wrong |
@@ -51,6 +51,7 @@
 //!
 //! | thread | runs |
 //! |---|---|
+//! | processes | looks for the process of a client |
 //! | main | signals, admin socket, mints, the half-second ticker |
 //! | metrics | answers scrapers and probes, where config names an address |
 //! | worker-N, one a core | a current-thread runtime: accept, TLS, requests, its own upstream pool |
@@ -66,6 +67,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod inject;
+pub mod limits;
 pub mod mint;
 pub mod model;
 pub mod net;

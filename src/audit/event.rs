@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::model::client::Client;
+use crate::model::client::{Client, Process};
 use crate::model::clock::rfc3339_millis;
 pub use crate::model::decision::Decision;
 use crate::model::id::{CredentialName, PolicyHash, RequestId};
@@ -331,10 +331,27 @@ pub(crate) fn client_facts(client: &Client) -> Option<ClientFacts<'_>> {
         session: client.session.as_ref().map(|s| s.as_str().into()),
         user: client.user.as_deref().map(Into::into),
         uid: client.uid,
+        pid: client.process.get().map(|process| process.pid),
+        exe: client.process.get().and_then(|process| process.exe.as_deref()).map(Into::into),
         ..ClientFacts::default()
     };
     (facts != ClientFacts::default()).then_some(facts)
 }
+
+/// The rest of what is known of a process: said once for each connection, in `context`.
+pub(crate) fn process_facts(process: &Process) -> Map<String, Value> {
+    let mut facts = Map::new();
+    let mut command = process.command.join(" ");
+    command.truncate(command.floor_char_boundary(MAX_COMMAND));
+    facts.insert("command".into(), command.into());
+    if let Some(parent) = &process.parent {
+        facts.insert("parent".into(), json!({ "pid": parent.pid, "exe": parent.exe }));
+    }
+    facts
+}
+
+/// Of a command line, in bytes.
+const MAX_COMMAND: usize = 1024;
 
 impl<'a> StaticKeyFacts<'a> {
     /// Of what `inject` found. `kind`: what the key looks like.

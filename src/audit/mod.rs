@@ -8,7 +8,9 @@
 mod chain;
 pub mod event;
 mod head;
+pub mod inventory;
 pub mod key;
+pub mod query;
 pub mod read;
 pub mod recorder;
 mod recover;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{
     Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
-    client_facts,
+    client_facts, process_facts,
 };
 use super::{Audit, AuditError};
 use crate::model::client::Client;
@@ -101,6 +101,8 @@ pub struct Recorder {
     /// The last decision, written or not.
     decision: Decision,
     tunnel: Option<Held>,
+    /// Whether a record names the client's process.
+    named: bool,
     state: State,
 }
 
@@ -130,6 +132,7 @@ impl Recorder {
             unwritten: None,
             decision: Decision::Deny,
             tunnel: None,
+            named: false,
             state: State::Undecided,
         }
     }
@@ -203,7 +206,8 @@ impl Recorder {
             self.code = None;
         }
         let mut record = self.record(EventKind::Decision);
-        record.client = client_facts(&self.facts.client);
+        let client = Arc::clone(&self.facts.client);
+        self.name(&client, &mut record);
         record.target = Some(TargetFacts {
             method: self.facts.method.as_str().into(),
             host: match &self.facts.host {
@@ -279,6 +283,11 @@ impl Recorder {
         if self.code == self.said {
             record.code = None;
         }
+        let client = Arc::clone(&self.facts.client);
+        // Found after the decision: the outcome says it for both.
+        if !self.named && client.process.get().is_some() {
+            self.name(&client, &mut record);
+        }
         record.outcome = Some(OutcomeFacts {
             status: outcome.status,
             bytes_in: outcome.bytes_in,
@@ -286,6 +295,16 @@ impl Recorder {
             ms: u64::try_from(ms).unwrap_or(u64::MAX),
         });
         self.audit.buffer(&mut record).ok();
+    }
+
+    /// Writes who asked into a record.
+    fn name<'a>(&mut self, client: &'a Client, record: &mut Record<'a>) {
+        record.client = client_facts(client);
+        let Some(process) = client.process.get() else { return };
+        self.named = true;
+        if client.process.tell() {
+            record.context = process_facts(process);
+        }
     }
 
     /// Counts the request, and takes its time apart where it is one that is answered.

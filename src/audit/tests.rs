@@ -95,8 +95,12 @@ impl Bench {
 }
 
 fn facts(path: Option<&str>) -> RequestFacts {
-    let client =
-        Client { session: Some(SessionName::new("ci")), uid: Some(1000), user: Some("ada".into()) };
+    let client = Client {
+        session: Some(SessionName::new("ci")),
+        uid: Some(1000),
+        user: Some("ada".into()),
+        ..Client::default()
+    };
     let host = Host::parse("api.orders.example").unwrap();
     RequestFacts::new(RequestId::new(), Arc::new(client), http::Method::GET, host, 443, path)
 }

@@ -1,10 +1,15 @@
 //! The command line as clap types, and nothing else. Doc comments are the help texts.
 
+mod audit;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::placeholder::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(super) use audit::{Audit, AuditQuery, AuditTail};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]
@@ -52,12 +57,14 @@ pub(super) enum Command {
     Session(Session),
     /// End a session, a credential, a user or everything at once, and keep it ended
     Revoke(Revoke),
-    /// Follow the audit trail, or check its chain
+    /// Follow, search or check the audit trail; list the static keys still in use
     #[command(subcommand)]
     Audit(Audit),
     /// Show or renew the local certificate authority
     #[command(subcommand)]
     Ca(Ca),
+    /// Print a placeholder that passes a tool's own check of its key
+    Placeholder(PlaceholderKind),
     /// Measure what the proxy adds to a request: direct against proxied
     Bench(Bench),
     /// Print a completion script for a shell
@@ -78,6 +85,16 @@ pub(super) struct Rotate {
     /// The credential, whose secret is a file
     #[arg(value_name = "NAME")]
     pub(super) name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It is worthless, and taken out wherever it comes. It names no session: those that `run` and `env` set do."
+)]
+pub(super) struct PlaceholderKind {
+    /// Whose keys it looks like
+    #[arg(value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)))]
+    pub(super) kind: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -297,27 +314,6 @@ pub(super) struct Trust {
     /// The project's config
     #[arg(default_value = "valetkey.toml", value_name = "FILE")]
     pub(super) file: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Audit {
-    /// Print the last records, one line each
-    Tail(AuditTail),
-    /// Check that no record was changed, removed or reordered
-    Verify(Json),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct AuditTail {
-    /// How many
-    #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
-    pub(super) lines: usize,
-    /// Go on printing what is appended
-    #[arg(short, long)]
-    pub(super) follow: bool,
-    /// Print the records as they stand in the file
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -42,6 +42,10 @@ pub(super) fn of_record(record: &Record<'_>) -> String {
         let user = client.user.as_deref().map(|name| format!("user {name}"));
         let uid = client.uid.map(|uid| format!("uid {uid}"));
         parts.extend(session.or(user).or(uid));
+        parts.extend(client.exe.as_deref().map(|exe| {
+            let pid = client.pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
+            format!("{}{pid}", exe.rsplit('/').next().unwrap_or_default())
+        }));
     }
     for (key, value) in &record.context {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -21,9 +21,9 @@ pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure
     })?;
     // As the tool that `run` would start: ours by uid, with a session that has no name yet.
     let client = Client {
-        session: None,
         uid: Some(rustix::process::getuid().as_raw()),
         user: Some(session::user().into()),
+        ..Client::default()
     };
     let explanation = policy.explain(&client, &method, &url).map_err(|_| bad_url(&args.url))?;
     if args.json.json {

@@ -6,6 +6,7 @@
 mod admin_client;
 mod args;
 mod audit;
+mod audit_inventory;
 mod audit_line;
 mod bench;
 mod bundles;
@@ -24,6 +25,7 @@ mod failure;
 mod init;
 mod join;
 mod no_proxy;
+mod placeholder;
 mod platform;
 mod printer;
 mod revoke;
@@ -78,6 +80,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Env(args) => env::run(&args, config),
         Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
+        Command::Placeholder(args) => placeholder::run(&args),
         Command::Revoke(args) => revoke::run(&args, config),
         Command::Run(args) => return run::run(&args, config),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),

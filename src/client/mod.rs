@@ -3,6 +3,7 @@
 //! A connection is admitted by the proxy credentials of a live session, or, where none are sent, by
 //! the owner of its socket. Credentials, when sent, decide: wrong ones are refused whatever the uid.
 
+pub mod attribution;
 mod disk;
 pub mod peer;
 mod platform;
@@ -19,9 +20,10 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config;
-use crate::model::client::{Client, ClientKey};
+use crate::model::client::{Client, ClientKey, Found};
 use crate::model::clock::Moment;
-use crate::model::id::CredentialName;
+use crate::model::id::{CredentialName, RouteName};
+use crate::model::placeholder::Mark;
 use crate::model::reason::Reason;
 use peer::Users;
 use revoked::Revoked;
@@ -67,6 +69,42 @@ pub struct Admitted {
     pub foreign: bool,
 }
 
+/// The other end of a connection, as far as the kernel tells.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Who owns it.
+    pub uid: Option<u32>,
+    /// What its process is found by.
+    pub end: Option<End>,
+    /// The process, once it is found.
+    pub found: Found,
+}
+
+/// What a process is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The socket that it holds.
+    Inode(u64),
+    /// Its own number, as when it connected.
+    Process(u32),
+}
+
+impl Peer {
+    fn of(owner: Option<platform::Owner>) -> Self {
+        owner.map_or_else(Self::default, |owner| Self {
+            uid: Some(owner.uid),
+            end: Some(End::Inode(owner.inode)),
+            found: Found::default(),
+        })
+    }
+}
+
+impl From<Option<u32>> for Peer {
+    fn from(uid: Option<u32>) -> Self {
+        Self { uid, ..Self::default() }
+    }
+}
+
 impl Gate {
     /// A gate to these sessions, where nobody is revoked yet.
     pub fn new(sessions: Arc<Sessions>) -> Self {
@@ -97,7 +135,8 @@ impl Gate {
     /// Whether somebody without a session is this person.
     pub fn is_user(&self, key: &ClientKey, name: &str) -> bool {
         let ClientKey::Uid(uid) = *key else { return false };
-        Client { session: None, uid: Some(uid), user: self.users.name(uid) }.is_user(name)
+        let user = self.users.name(uid);
+        Client { uid: Some(uid), user, ..Client::default() }.is_user(name)
     }
 
     /// Why nothing may be minted for this client and credential any more, if so. Asked when a token's
@@ -115,19 +154,25 @@ impl Gate {
             ClientKey::Uid(uid) => (None, Some(*uid)),
         };
         let user = uid.and_then(|uid| self.users.name(uid));
-        let client = Client { session, uid, user };
+        let client = Client { session, uid, user, ..Client::default() };
         self.revoked.has_client(&client).then_some(Reason::ClientRevoked)
     }
 
     /// The owner of the peer's socket, where the peer is a process on this machine's loopback.
     pub fn uid_of(&self, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-        peer.ip().is_loopback().then(|| platform::owner_of(peer, local))?
+        self.peer_of(peer, local).uid
+    }
+
+    /// The same, and what its process is found by.
+    pub fn peer_of(&self, peer: SocketAddr, local: SocketAddr) -> Peer {
+        let owner = peer.ip().is_loopback().then(|| platform::owner_of(peer, local)).flatten();
+        Peer::of(owner)
     }
 
     /// The owner of the socket at `peer` that was to reach `original`, where it is one of this machine's (and
     /// network namespace's): as good as a loopback peer.
-    pub fn uid_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Option<u32> {
-        platform::owner_of(peer, original)
+    pub fn peer_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Peer {
+        Peer::of(platform::owner_of(peer, original))
     }
 
     /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner.
@@ -135,28 +180,56 @@ impl Gate {
         &self,
         rules: &Rules,
         sent: Option<&[u8]>,
-        uid: Option<u32>,
+        peer: impl Into<Peer>,
         now: Moment,
     ) -> Result<Admitted, Reason> {
+        let Peer { uid, found: process, .. } = peer.into();
         let user = uid.and_then(|uid| self.users.name(uid));
-        let client = |session| Arc::new(Client { session, uid, user: user.clone() });
+        let client =
+            |session, user| Arc::new(Client { session, uid, user, process: process.clone() });
         let foreign = uid != Some(self.own_uid);
         if !rules.auth_session && !rules.auth_uid {
-            return Ok(Admitted { client: client(None), session: None, foreign });
+            return Ok(Admitted { client: client(None, user), session: None, foreign });
         }
         if let Some(sent) = sent {
             let found = if rules.auth_session { self.check(sent, now) } else { None };
             let Some(session) = found else {
                 return Err(self.throttle.failure(uid, now));
             };
-            let user = session.user().or(user.clone());
-            let client = Arc::new(Client { session: Some(session.name().clone()), uid, user });
+            let user = session.user().or(user);
+            let client = client(Some(session.name().clone()), user);
             return Ok(Admitted { client, session: Some(session), foreign });
         }
         if rules.auth_uid && self.admits_uid(rules, uid) {
-            return Ok(Admitted { client: client(None), session: None, foreign });
+            return Ok(Admitted { client: client(None, user), session: None, foreign });
         }
         Err(Reason::ProxyAuthRequired)
+    }
+
+    /// Who sent a bound placeholder, and the routes it is for. It is worth something to its own session alone;
+    /// whoever has none is this session from then on.
+    pub fn by_placeholder(
+        &self,
+        rules: &Rules,
+        admitted: &Admitted,
+        mark: &Mark,
+        now: Moment,
+    ) -> Result<(Admitted, Arc<[RouteName]>), Reason> {
+        let found = self.sessions.by_placeholder(mark, now);
+        let (session, routes) = found.ok_or(Reason::PlaceholderRefused)?;
+        match &admitted.session {
+            Some(own) if Arc::ptr_eq(own, &session) => Ok((admitted.clone(), routes)),
+            None if rules.auth_session || !rules.auth_uid => {
+                let uid = admitted.client.uid;
+                let user = session.user().or_else(|| admitted.client.user.clone());
+                let process = admitted.client.process.clone();
+                let client = Client { session: Some(session.name().clone()), uid, user, process };
+                let foreign = admitted.foreign;
+                let client = Arc::new(client);
+                Ok((Admitted { client, session: Some(session), foreign }, routes))
+            }
+            Some(_) | None => Err(Reason::PlaceholderRefused),
+        }
     }
 
     /// Why a client that was admitted may go no further, if so.

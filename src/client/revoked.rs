@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn client(user: Option<&str>, uid: u32) -> Client {
-        Client { session: None, uid: Some(uid), user: user.map(Into::into) }
+        Client { uid: Some(uid), user: user.map(Into::into), ..Client::default() }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::disk;
 use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::id::{self, RouteName, SessionName};
+use crate::model::placeholder::Mark;
 use crate::model::secret::Secret;
 
 /// Live sessions at most; opening one more refuses.
@@ -65,8 +66,21 @@ pub struct NewSession {
     pub reason: Option<Arc<str>>,
     /// The directory that it was opened in.
     pub project: Option<Arc<str>>,
+    /// The process that it ends with.
+    pub pid: Option<u32>,
     /// Routes it is limited to; `None`: all.
     pub routes: Option<Vec<RouteName>>,
+    /// The placeholders that were made for it.
+    pub placeholders: Vec<Binding>,
+}
+
+/// A placeholder, and the routes that it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// What it is told by.
+    pub mark: Mark,
+    /// By name.
+    pub routes: Arc<[RouteName]>,
 }
 
 /// One session.
@@ -78,7 +92,9 @@ pub struct Session {
     reason: Option<Arc<str>>,
     project: Option<Arc<str>>,
     secret: [u8; 32],
+    pid: Option<u32>,
     routes: Option<Vec<RouteName>>,
+    placeholders: Vec<Binding>,
     end: Option<Deadline>,
     ended: watch::Sender<bool>,
 }
@@ -107,6 +123,11 @@ impl Session {
     /// The directory that it was opened in.
     pub fn project(&self) -> Option<&str> {
         self.project.as_deref()
+    }
+
+    /// The process that it ends with.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// SHA-256 of its secret.
@@ -144,6 +165,8 @@ impl Session {
 /// All live sessions.
 pub struct Sessions {
     live: DashMap<SessionName, Arc<Session>>,
+    /// Whose each bound placeholder is.
+    placeholders: DashMap<Mark, SessionName>,
     clock: Arc<dyn Clock>,
 }
 
@@ -156,7 +179,7 @@ impl std::fmt::Debug for Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { live: DashMap::new(), clock }
+        Self { live: DashMap::new(), placeholders: DashMap::new(), clock }
     }
 
     /// Opens one with a random secret, which only the caller gets.
@@ -170,12 +193,38 @@ impl Sessions {
             reason: new.reason,
             project: new.project,
             secret: secret.sha256(),
+            pid: new.pid,
             routes: new.routes,
+            placeholders: new.placeholders,
             end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
             ended: watch::Sender::new(false),
         });
-        self.live.insert(name, Arc::clone(&session));
+        self.insert(Arc::clone(&session));
         (session, secret)
+    }
+
+    fn insert(&self, session: Arc<Session>) {
+        let name = session.name.clone();
+        for binding in &session.placeholders {
+            self.placeholders.insert(binding.mark, name.clone());
+        }
+        self.live.insert(name, session);
+    }
+
+    /// The live session that a placeholder was made for, and the routes. It is looked up by its hash: what
+    /// time that takes says nothing of the placeholder.
+    pub fn by_placeholder(
+        &self,
+        mark: &Mark,
+        now: Moment,
+    ) -> Option<(Arc<Session>, Arc<[RouteName]>)> {
+        let name = self.placeholders.get(mark)?.clone();
+        let session = Arc::clone(&*self.live.get(&name)?);
+        let equal = |binding: &&Binding| {
+            constant_time::verify_slices_are_equal(&binding.mark, mark).is_ok()
+        };
+        let routes = Arc::clone(&session.placeholders.iter().find(equal)?.routes);
+        (!session.has_ended(now)).then_some((session, routes))
     }
 
     /// Puts a pre-shared session in, or replaces the one of this name where anything about it changed.
@@ -194,7 +243,9 @@ impl Sessions {
             reason: None,
             project: None,
             secret,
+            pid: None,
             routes,
+            placeholders: Vec::new(),
             end: None,
             ended: watch::Sender::new(false),
         };
@@ -225,6 +276,9 @@ impl Sessions {
     /// Ends one: whoever waits on it learns at once. Whether it was live.
     pub fn end(&self, name: &SessionName) -> Option<Arc<Session>> {
         let (_, session) = self.live.remove(name)?;
+        for binding in &session.placeholders {
+            self.placeholders.remove(&binding.mark);
+        }
         session.ended.send_replace(true);
         Some(session)
     }
@@ -272,10 +326,7 @@ impl Sessions {
         for one in saved {
             let life = one.until.duration_since(now.wall).unwrap_or_default();
             if !life.is_zero() {
-                self.live.insert(
-                    one.name.clone(),
-                    Arc::new(one.into_session(Deadline::after(now, life))),
-                );
+                self.insert(Arc::new(one.into_session(Deadline::after(now, life))));
             }
         }
         Ok(())
@@ -296,6 +347,8 @@ struct Saved {
     secret_sha256: [u8; 32],
     #[serde(default)]
     routes: Option<Vec<RouteName>>,
+    #[serde(default)]
+    placeholders: Vec<Binding>,
     until: SystemTime,
 }
 
@@ -315,6 +368,7 @@ impl Saved {
             project: session.project.clone(),
             secret_sha256: session.secret,
             routes: session.routes.clone(),
+            placeholders: session.placeholders.clone(),
             until,
         })
     }
@@ -327,7 +381,9 @@ impl Saved {
             reason: self.reason,
             project: self.project,
             secret: self.secret_sha256,
+            pid: None,
             routes: self.routes,
+            placeholders: self.placeholders,
             end: Some(end),
             ended: watch::Sender::new(false),
         }

@@ -5,6 +5,8 @@
 
 mod exec;
 mod http;
+mod inject;
+mod limits;
 mod login;
 pub mod oauth;
 mod secret;
@@ -18,6 +20,8 @@ use toml::Spanned;
 
 pub use exec::{Exec, ExecFormat, Helper};
 pub use http::Http;
+pub use inject::{Inject, InjectBasic};
+pub use limits::Limits;
 pub use login::Logins;
 pub use secret::{LITERAL_SECRET, SecretSource};
 
@@ -49,6 +53,9 @@ pub struct File {
     /// Where logins are kept.
     #[serde(default)]
     pub logins: Logins,
+    /// Rates of requests; beyond them the answer is 429 with Retry-After.
+    #[serde(default)]
+    pub limits: Limits,
     /// How tokens are minted, by name.
     #[serde(default)]
     pub credentials: BTreeMap<String, Credential>,
@@ -326,7 +333,9 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Option<Inject>")]
     pub inject: Option<Spanned<Inject>>,
-    /// Variables that `run` gives the tool, as "placeholder:opaque".
+    /// Variables that `run` gives the tool, as "placeholder:KIND": anthropic, aws, aws-secret, github, gitlab, hugging-face, jwt, npm, opaque,
+    /// openai, pypi, slack or stripe. Each placeholder is good for its session and for routes with this variable; where several routes match,
+    /// the one that was sent decides.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub env: BTreeMap<String, Spanned<String>>,
@@ -338,6 +347,10 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub upgrade: Vec<Spanned<String>>,
+    /// What each client may have of this route, as "10/s", "100/m" or "1000/h"; absent: no limit.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub rate_limit: Option<Spanned<String>>,
     /// Refuses what matches.
     #[serde(default)]
     pub deny: bool,
@@ -362,35 +375,6 @@ pub enum OnStaticKey {
     /// Audited.
     #[default]
     Report,
-}
-
-/// `inject`: `{ header, scheme? }`, `{ basic = { user } }`, `{ query }` or `{ path }`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Inject {
-    /// A header field.
-    #[serde(default)]
-    pub header: Option<String>,
-    /// What stands before the token in it, as "Bearer"; absent: the bare token (but "Bearer" in `authorization`).
-    #[serde(default)]
-    pub scheme: Option<String>,
-    /// HTTP Basic with the token as password (git).
-    #[serde(default)]
-    pub basic: Option<InjectBasic>,
-    /// A query parameter.
-    #[serde(default)]
-    pub query: Option<String>,
-    /// A segment of the path, as "/bot{token}/**".
-    #[serde(default)]
-    pub path: Option<String>,
-}
-
-/// `inject.basic`
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct InjectBasic {
-    /// The user; many git hosts take any.
-    pub user: String,
 }
 
 /// The JSON schema of the config, as in `config/schema.json`.

@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use crate::model::ask::Ask;
 use crate::model::id::{CredentialName, RouteName, SessionName};
+use crate::model::placeholder::Kind;
 use crate::model::target::Target;
 use problem::Located;
 
@@ -69,6 +70,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[logins]`
     pub logins: Logins,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[credentials.NAME]`
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.
@@ -244,6 +247,41 @@ pub struct Admin {
     pub metrics: Option<SocketAddr>,
 }
 
+/// So many requests in so much time: `"100/s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At least one.
+    pub count: u32,
+    /// Over which they come in again.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// `COUNT/s`, `COUNT/m` or `COUNT/h`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (count, unit) = text.split_once('/')?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        let count = count.parse().ok().filter(|count| (1..=1_000_000).contains(count))?;
+        Some(Self { count, per: Duration::from_secs(seconds) })
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Each client's, over all routes.
+    pub per_client: Option<Rate>,
+    /// Of sessions by name, in place of `per_client`.
+    pub sessions: BTreeMap<SessionName, Rate>,
+    /// Of credentials by name, all clients together.
+    pub credentials: BTreeMap<CredentialName, Rate>,
+}
+
 /// `[[routes]]`, patterns as text.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -266,11 +304,13 @@ pub struct Route {
     /// Where the token goes.
     pub inject: Inject,
     /// Variables that `run` gives the tool: name to placeholder kind.
-    pub env: BTreeMap<String, PlaceholderKind>,
+    pub env: BTreeMap<String, Kind>,
     /// Whom it serves; `None`: everyone.
     pub clients: Option<Vec<ClientSelector>>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
+    /// What each client may have of it.
+    pub rate_limit: Option<Rate>,
     /// Refuse what matches.
     pub deny: bool,
     /// Whether answers to requests with a token are searched for it, bodies included.
@@ -319,13 +359,6 @@ pub enum OnStaticKey {
     /// It is audited, and taken out in any case.
     #[default]
     Report,
-}
-
-/// `"placeholder:KIND"`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlaceholderKind {
-    /// No shape but our own.
-    Opaque,
 }
 
 /// One entry of `clients`.

@@ -130,6 +130,7 @@ impl Daemon {
             self.end(&name);
         }
         self.proxy.broker.sweep();
+        self.proxy.buckets.sweep(self.proxy.clock.mono());
         // Not beside a reload, or what the new world has let in would be judged by the old one.
         if let Ok(_config) = self.config.try_lock() {
             let world = self.proxy.world.load();

@@ -36,8 +36,11 @@ use crate::admin;
 use crate::audit::{Audit, Event};
 use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
+use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
 use crate::config::{Config, Trigger};
+use crate::inject;
+use crate::limits::Buckets;
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::net::shares::Shares;
@@ -115,6 +118,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
         gate,
+        attribution: Attribution::start(inject::mask_word).map_err(Error::Runtime)?,
         broker: Arc::new(broker),
         audit: Arc::clone(&audit),
         clock,
@@ -124,6 +128,7 @@ async fn run(options: Options) -> Result<(), Error> {
         shares: Shares::new(max_connections),
         freed: Notify::new(),
         live: Arc::default(),
+        buckets: Buckets::default(),
         requests: AtomicU64::new(0),
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::control::Daemon;
 use crate::admin::{AdminError, OpenSession, OpenedSession, SessionKind};
 use crate::audit::Event;
-use crate::client::session::{Kind, MAX_SESSIONS, NewSession, Session};
-use crate::config::{Config, PlaceholderKind};
+use crate::client::session::{Binding, Kind, MAX_SESSIONS, NewSession, Session};
+use crate::config::Config;
 use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::{RouteName, SessionName};
@@ -37,7 +37,8 @@ impl Daemon {
                 hint: "add \"127.0.0.1:0\" to proxy.listen, and start the daemon again".into(),
             });
         };
-        let new = self.wanted(open.clone())?;
+        let mut new = self.wanted(open.clone())?;
+        let placeholders = placeholders(&self.config(), &mut new);
         let sessions = self.proxy.gate.sessions();
         if sessions.len() >= MAX_SESSIONS {
             return Err(AdminError {
@@ -67,7 +68,7 @@ impl Daemon {
             name: session.name().to_string(),
             secret: secret.into_text(),
             proxy,
-            placeholders: placeholders(&config, &session),
+            placeholders,
             until: session.until().map(rfc3339_seconds),
             routed_hosts: config.routes.iter().map(|route| route.value.host.clone()).collect(),
             missing_env: secrets
@@ -121,6 +122,8 @@ impl Daemon {
             reason: open.reason.map(Into::into),
             project: open.project.map(Into::into),
             routes,
+            pid: open.pid,
+            placeholders: Vec::new(),
         })
     }
 
@@ -206,7 +209,7 @@ fn facts(session: &Arc<Session>) -> Value {
 }
 
 fn client(session: &Session) -> Client {
-    Client { session: Some(session.name().clone()), user: session.user(), uid: None }
+    Client { session: Some(session.name().clone()), user: session.user(), ..Client::default() }
 }
 
 /// The record of a new session: what it is for, and what it may do.
@@ -224,14 +227,20 @@ fn opened<'a>(session: &Session, client: &'a Client) -> Event<'a> {
     }
 }
 
-/// Those of the routes that the session may use.
-fn placeholders(config: &Config, session: &Session) -> BTreeMap<String, String> {
-    let allowed = |name: &RouteName| session.routes().is_none_or(|only| only.contains(name));
-    let routes = config.routes.iter().filter(|route| allowed(&route.value.name));
-    routes
-        .flat_map(|route| &route.value.env)
-        .map(|(name, kind)| match kind {
-            PlaceholderKind::Opaque => (name.clone(), Placeholder::opaque().to_string()),
-        })
-        .collect()
+/// One for each variable of the routes that the session may use; each is bound to the routes that name it.
+fn placeholders(config: &Config, new: &mut NewSession) -> BTreeMap<String, String> {
+    let allowed = |name: &RouteName| new.routes.as_ref().is_none_or(|only| only.contains(name));
+    let mut variables = BTreeMap::<_, (_, Vec<RouteName>)>::new();
+    for route in config.routes.iter().map(|route| &route.value).filter(|r| allowed(&r.name)) {
+        for (variable, kind) in &route.env {
+            variables.entry(variable).or_insert((*kind, Vec::new())).1.push(route.name.clone());
+        }
+    }
+    let mut given = BTreeMap::new();
+    for (variable, (kind, routes)) in variables {
+        let (placeholder, mark) = Placeholder::bound(kind);
+        new.placeholders.extend(mark.map(|mark| Binding { mark, routes: routes.into() }));
+        given.insert(variable.clone(), placeholder.to_string());
+    }
+    given
 }

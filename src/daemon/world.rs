@@ -14,6 +14,7 @@ use crate::client::session::{Session, Sessions};
 use crate::client::{Gate, Rules};
 use crate::config::problem::Severity;
 use crate::config::{Config, PresharedSession, SecretSource, Unmatched};
+use crate::limits::Rates;
 use crate::mint;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
@@ -97,7 +98,8 @@ pub(super) fn build(
         .collect();
     let generation = before.map_or(0, |before| before.world.generation + 1);
     let rules = Rules::from(&config.proxy);
-    Ok(World { policy, rules, minters, logins, authority, dialer, roots, generation })
+    let rates = Rates::from(&config.limits);
+    Ok(World { policy, rules, rates, minters, logins, authority, dialer, roots, generation })
 }
 
 /// The CA for all names that routes and `permit` name; what was made anew is said aloud.

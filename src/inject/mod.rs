@@ -4,6 +4,7 @@
 //! [`clear`]: a [`Permit`], the proof that the audit record is written, and the request go in; a
 //! [`Cleared`] comes out, and `upstream.send` takes nothing else.
 
+mod mask;
 mod place;
 mod redact;
 mod shape;
@@ -13,6 +14,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
+pub use mask::mask_word;
 pub use shape::{Standing, standing_key};
 
 pub use redact::{
@@ -21,6 +23,7 @@ pub use redact::{
 };
 
 use crate::audit::Written;
+use crate::model::placeholder::{Mark, Placeholder};
 use crate::model::target::Origin;
 use crate::model::token::Token;
 use crate::policy::{Action, Permit};
@@ -60,6 +63,26 @@ impl Cleared {
 /// Whether one of our placeholders stands in a header field or in the query.
 pub fn holds_placeholder(parts: &Parts) -> bool {
     strip::any_placeholder(&parts.headers, parts.uri.query())
+}
+
+/// What the bound placeholder in a header field, the query or the path is told by, if there is one. `Err`:
+/// there are two, and they differ.
+pub fn placeholder_mark(parts: &Parts) -> Result<Option<Mark>, InjectError> {
+    let (path, query) = (parts.uri.path().as_bytes(), parts.uri.query().map(str::as_bytes));
+    let fields = parts.headers.values().map(http::HeaderValue::as_bytes);
+    let mut found = None;
+    for value in fields.chain([path]).chain(query) {
+        strip::each_form(value, |form| {
+            for mark in Placeholder::marks_in(form) {
+                let one = *found.get_or_insert(mark);
+                if one != mark {
+                    return Err(InjectError::Mismatch);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// Strips and fills one request. `written` proves that its decision is in the audit.

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode;
 
 use super::strip;
 use crate::config::{Inject, Placement};
+use crate::model::placeholder;
 use crate::model::secret::Secret;
 use crate::policy::{Action, Permit};
 
@@ -58,6 +59,16 @@ pub fn standing_key(permit: &Permit, parts: &Parts) -> Option<Standing> {
             }
             _ => None,
         })
+}
+
+/// Whether a value is a real key or one of our placeholders, with or without a scheme before it.
+pub(super) fn is_key(value: &[u8]) -> bool {
+    strip::holds_placeholder(value) || in_field(value).is_some() || basic(value).is_some()
+}
+
+/// The base64 of a Basic credential that holds a key.
+fn basic(value: &[u8]) -> Option<Standing> {
+    in_field(&[b"Basic ", value].concat())
 }
 
 fn in_fields(owned: &[&HeaderName], parts: &Parts) -> Option<Standing> {
@@ -179,25 +190,7 @@ fn github_checksum(_: &str, rest: &str) -> bool {
     if rest.len() != 36 || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return false;
     }
-    let mut left = crc32(random.as_bytes());
-    let mut expected = [b'0'; 6];
-    for digit in expected.iter_mut().rev() {
-        *digit = BASE62[(left % 62) as usize];
-        left /= 62;
-    }
-    sum.as_bytes() == expected
-}
-
-/// The usual one (ISO 3309), bit by bit: thirty bytes, and only where the prefix fits.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
+    sum == placeholder::checksum(random)
 }
 
 /// Three base64url parts, the first a JSON object's.
@@ -226,7 +219,6 @@ fn is_random(text: &str) -> bool {
 
 /// Nothing shorter is a key.
 const SHORTEST: usize = 16;
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 #[cfg(test)]
 mod tests {
@@ -236,18 +228,11 @@ mod tests {
     /// Made here, so that no scanner finds a key in this file.
     fn github_key() -> String {
         let random = "abcdefghijklmnopqrstuvwxyz0123";
-        let mut left = crc32(random.as_bytes());
-        let mut sum = [b'0'; 6];
-        for digit in sum.iter_mut().rev() {
-            *digit = BASE62[(left % 62) as usize];
-            left /= 62;
-        }
-        format!("ghp_{random}{}", std::str::from_utf8(&sum).unwrap())
+        format!("ghp_{random}{}", placeholder::checksum(random))
     }
 
     #[test]
     fn providers_are_told_apart() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         let long = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6a7B8c9D0e1";
         for (text, expected) in [
             (github_key(), Some("github")),

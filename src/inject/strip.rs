@@ -170,17 +170,25 @@ pub(super) fn any_placeholder(headers: &HeaderMap, query: Option<&str>) -> bool 
 
 /// Raw, percent-encoded, or in the base64 of a Basic credential.
 pub(super) fn holds_placeholder(value: &[u8]) -> bool {
-    if Placeholder::found_in(value) {
-        return true;
-    }
+    let look = |form: &[u8]| if Placeholder::found_in(form) { Err(()) } else { Ok(()) };
+    each_form(value, look).is_err()
+}
+
+/// Shows a value raw, percent-decoded where that differs, and as the pair of a Basic credential where it is one.
+pub(super) fn each_form<E>(
+    value: &[u8],
+    mut look: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    look(value)?;
     if value.contains(&b'%') {
         let decoded: Vec<u8> = percent_decode(value).collect();
-        if Placeholder::found_in(&decoded) {
-            return true;
-        }
+        look(&decoded)?;
     }
     let basic = value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
-    basic && LENIENT.decode(value[6..].trim_ascii()).is_ok_and(|pair| Placeholder::found_in(&pair))
+    match basic.then(|| LENIENT.decode(value[6..].trim_ascii())) {
+        Some(Ok(pair)) => look(&pair),
+        _ => Ok(()),
+    }
 }
 
 /// Base64 that forgives missing padding: a client's mistake must not hide a placeholder.

@@ -1,7 +1,8 @@
 //! [`Client`]: who is asking, once it has been established.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::id::SessionName;
 
@@ -14,7 +15,73 @@ pub struct Client {
     pub uid: Option<u32>,
     /// The person: the login name of `uid`, or the session's user.
     pub user: Option<Arc<str>>,
+    /// Its process, once that is found.
+    pub process: Found,
 }
+
+/// A process of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its program.
+    pub exe: Option<Box<str>>,
+    /// Its command line, word by word.
+    pub command: Vec<Box<str>>,
+    /// Who started it.
+    pub parent: Option<Parent>,
+}
+
+/// The process above another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its number.
+    pub pid: u32,
+    /// Its program.
+    pub exe: Option<Box<str>>,
+}
+
+/// The process of a connection: looked for beside it, and found later or never.
+#[derive(Clone, Debug, Default)]
+pub struct Found(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    process: OnceLock<Process>,
+    asked: AtomicBool,
+    told: AtomicBool,
+}
+
+impl Found {
+    /// The process, where it is known by now.
+    pub fn get(&self) -> Option<&Process> {
+        self.0.process.get()
+    }
+
+    /// Once.
+    pub fn set(&self, process: Process) {
+        // Looked for once, so found once.
+        self.0.process.set(process).ok();
+    }
+
+    /// Whether it is to be looked for: yes to the first who asks.
+    pub fn claim(&self) -> bool {
+        !self.0.asked.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether all of it is to be written down: yes to the first who asks, and its number from then on.
+    pub fn tell(&self) -> bool {
+        self.get().is_some() && !self.0.told.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Found {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Found {}
 
 /// What pools, caches and single flights are keyed by (invariant I7): two requests with equal
 /// keys come from one identity.

@@ -174,6 +174,14 @@ reasons! {
     ParentUnreachable = "parent-unreachable", Upstream,
         "the parent proxy could not be reached",
         "check upstream.parent (or HTTPS_PROXY where the daemon was started), the network and, for https, its certificate";
+    /// Several routes give a placeholder each, and none of them came.
+    PlaceholderMissing = "placeholder-missing", Client,
+        "several routes match, the tool's placeholder decides among them, and none was sent",
+        "start the tool by `valetkey run`, which sets the variables of these routes, and make it use one of them";
+    /// A bound placeholder of another session or route, or of none.
+    PlaceholderRefused = "placeholder-refused", Client,
+        "the placeholder is not one of this session and route",
+        "a placeholder that the tool kept from an earlier session is worthless: give it the variable that `valetkey run` sets";
     /// A routed host on a port without a route.
     PortNotRouted = "port-not-routed", Client,
         "this host is routed, but not on this port",
@@ -190,6 +198,10 @@ reasons! {
     ProxyAuthThrottled = "proxy-auth-throttled", Client,
         "too many wrong proxy credentials from this peer",
         "wait for Retry-After and use the credentials of a live session";
+    /// More requests than a limit allows.
+    RateLimited = "rate-limited", Client,
+        "more requests than a limit of the config allows",
+        "wait for Retry-After; `limits` and `rate_limit` in the config say how many there may be";
     /// The route says `deny = true`.
     RouteDenied = "route-denied", Client,
         "a route denies this request",

@@ -30,7 +30,7 @@ fn pairs(routes: &[Arc<Route>], problems: &mut Problems) {
 }
 
 fn pair(a: &Route, b: &Route, problems: &mut Problems) {
-    if a.agrees_with(b) {
+    if a.agrees_with(b) || a.is_apart_by_placeholder(b) {
         return;
     }
     let (first, second) = if a.line <= b.line { (a, b) } else { (b, a) };
@@ -41,7 +41,7 @@ fn pair(a: &Route, b: &Route, problems: &mut Problems) {
             second.line,
             "ambiguous-route",
             format!("one request can match {names}, which do different things with it"),
-            "make their methods, paths or clients disjoint; order does not decide",
+            "make their methods, paths or clients disjoint, or give each a placeholder in `env`; order does not decide",
         ),
         None => problems.warn(
             second.line,

@@ -96,6 +96,7 @@ impl Policy {
                     method,
                     target: &target,
                     path: url.path(),
+                    bound: None,
                 };
                 match self.decide(facts) {
                     Ok(permit) => explanation.permit(&permit),

@@ -7,6 +7,7 @@
 mod ambiguity;
 mod care;
 mod explain;
+mod facts;
 mod hash;
 mod path;
 mod pattern;
@@ -19,12 +20,12 @@ use std::sync::Arc;
 use http::Method;
 
 pub use explain::Explanation;
+pub use facts::{AtConnect, RequestFacts};
 pub use route::{Action, Route};
 
 use crate::config::problem::{Problem, Problems, Severity};
 use crate::config::{Config, Placement, Unmatched};
 use crate::model::ask::{Ask, Wants};
-use crate::model::client::Client;
 use crate::model::host::Host;
 use crate::model::id::{CredentialName, PolicyHash, RouteName};
 use crate::model::reason::Reason;
@@ -41,32 +42,6 @@ pub struct Policy {
     /// What routes ask, by credential.
     asks: HashMap<CredentialName, Vec<Arc<Ask>>>,
     unmatched: Unmatched,
-}
-
-/// What happens to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtConnect {
-    /// Its TLS ends here, and each request is judged.
-    Intercept,
-    /// Refused.
-    Refuse(Reason),
-    /// Copied blindly; nothing of ours goes in.
-    Tunnel,
-}
-
-/// What policy must know of one request.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestFacts<'a> {
-    /// Who asks.
-    pub client: &'a Client,
-    /// The routes that the client's session is limited to.
-    pub allowed: Option<&'a [RouteName]>,
-    /// The method as sent.
-    pub method: &'a Method,
-    /// The target of the tunnel, which the request was checked to agree with.
-    pub target: &'a Target,
-    /// The path as sent, without query.
-    pub path: &'a str,
 }
 
 /// The proof that policy said yes to one request. Only [`Policy::decide`] makes one.
@@ -330,17 +305,27 @@ impl Policy {
             return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
         }
         let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
+        let bound = |route: &Route| facts.bound.is_some_and(|names| names.contains(&route.name));
+        let serves = |route: &Route| route.serves(facts.client) && allowed(route);
+        let chosen = facts.bound.and_then(|_| fitting(false).find(|r| serves(r) && bound(r)));
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
         let (mut withheld, mut refuses_keys, mut redacts) = (false, false, false);
         for route in fitting(false) {
-            if !route.serves(facts.client) || !allowed(route) {
+            if !serves(route) {
                 withheld = true;
                 continue;
             }
-            if matched.is_some_and(|other| !other.agrees_with(route)) {
-                return Err(Refusal { reason: Reason::AmbiguousRoute, route: None });
+            // Of routes that each give a placeholder of their own, the one sent decides.
+            if chosen.is_some_and(|it| route.binds() && !bound(route) && !it.agrees_with(route)) {
+                continue;
+            }
+            if let Some(other) = matched.filter(|other| !other.agrees_with(route)) {
+                let decides = facts.bound.is_none() && other.is_apart_by_placeholder(route);
+                let reason =
+                    if decides { Reason::PlaceholderMissing } else { Reason::AmbiguousRoute };
+                return Err(Refusal { reason, route: None });
             }
             refuses_keys |= route.refuses_keys;
             redacts |= route.redacts;
@@ -354,6 +339,10 @@ impl Policy {
             matched = matched.into_iter().chain([route]).min_by(|a, b| a.name.cmp(&b.name));
         }
         let Some(route) = matched else { return self.no_match(facts, withheld) };
+        if facts.bound.is_some_and(|names| !self.is_for(names, route)) {
+            let route = Some(route.name.clone());
+            return Err(Refusal { reason: Reason::PlaceholderRefused, route });
+        }
         Ok(Permit {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
@@ -362,6 +351,15 @@ impl Policy {
             refuses_keys,
             redacts,
         })
+    }
+
+    /// Whether a placeholder of these routes may bring this one's token: its own, or that of another that asks
+    /// for the very same at the same hosts. Where there is no token, any may be sent: it is taken out.
+    fn is_for(&self, names: &[RouteName], route: &Route) -> bool {
+        let same = |other: &Arc<Route>| other.host == route.host && other.agrees_with(route);
+        !matches!(route.action, Action::Inject(..))
+            || names.contains(&route.name)
+            || self.routes().any(|other| names.contains(&other.name) && same(other))
     }
 
     fn no_match(&self, facts: &RequestFacts<'_>, withheld: bool) -> Result<Permit, Refusal> {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use http::Method;
 
 use super::pattern::{HostPattern, PathPattern};
-use crate::config::{self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement};
+use crate::config::{
+    self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement, Rate,
+};
 use crate::model::ask::{Ask, Wants};
 use crate::model::client::Client;
 use crate::model::id::{CredentialName, RouteName};
@@ -33,11 +35,15 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Whether answers are searched for the token, bodies included.
     pub redacts: bool,
+    /// What each client may have of it.
+    pub rate: Option<Rate>,
     /// Whether a standing key from the client is a refusal.
     pub refuses_keys: bool,
     methods: Option<Vec<Method>>,
     paths: Vec<PathPattern>,
     clients: Option<Vec<ClientSelector>>,
+    /// Variables in which `run` gives a bound placeholder.
+    variables: Vec<String>,
     /// The path that its token goes into, beside what `paths` ask.
     slot: Option<(PathPattern, PathSlot)>,
     /// Where it stands in the file.
@@ -102,11 +108,16 @@ impl Route {
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
             redacts: route.redact,
+            rate: route.rate_limit,
             refuses_keys: route.on_static_key == OnStaticKey::Deny,
             slot,
             methods: (!methods.is_empty()).then_some(methods),
             paths,
             clients: route.clients.clone(),
+            variables: (route.env.iter())
+                .filter(|(_, kind)| kind.binds())
+                .map(|(name, _)| name.clone())
+                .collect(),
             line,
         })
     }
@@ -151,6 +162,17 @@ impl Route {
                 ClientSelector::User(name) => client.user.as_deref() == Some(name),
             })
         })
+    }
+
+    /// Whether tools are given a placeholder that only this route, or one with the same variable, takes.
+    pub(super) fn binds(&self) -> bool {
+        !self.variables.is_empty()
+    }
+
+    /// Whether each gives a placeholder of its own, so that the one sent decides between them.
+    pub(super) fn is_apart_by_placeholder(&self, other: &Self) -> bool {
+        let shared = self.variables.iter().any(|name| other.variables.contains(name));
+        self.binds() && other.binds() && !shared
     }
 
     /// Whether both lead to the same request upstream. A route that denies never conflicts: it wins.

@@ -50,7 +50,8 @@ fn decide_as(
     path: &str,
 ) -> Result<Option<String>, Reason> {
     let target = target("api.example.com:443");
-    let facts = RequestFacts { client, allowed: None, method: &method, target: &target, path };
+    let facts =
+        RequestFacts { client, allowed: None, method: &method, target: &target, path, bound: None };
     let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
     Ok(permit.injects().then(|| permit.route().unwrap().name.to_string()))
 }
@@ -159,7 +160,7 @@ fn what_depends_on_the_client_is_found_at_the_request() {
     let client = |uid, session: Option<&str>| Client {
         uid,
         session: session.map(SessionName::new),
-        user: None,
+        ..Client::default()
     };
     assert_eq!(decide_as(&policy, &client(Some(1), None), Method::GET, "/"), Ok(Some("a".into())));
     assert_eq!(
@@ -187,6 +188,7 @@ fn sessions_are_limited_to_their_routes() {
             method: &Method::GET,
             target: &target,
             path: "/",
+            bound: None,
         };
         policy.decide(facts).map(|p| p.injects()).map_err(|r| r.reason)
     };
@@ -341,4 +343,68 @@ fn a_token_in_the_path_has_a_segment_of_its_own() {
         route("a", "api.example.com", "credential = \"one\"\ninject = { path = \"/{token}/**\" }")
             + &route("b", "api.example.com", "credential = \"two\"\npath = [\"/v1/**\"]");
     assert_eq!(compile(&same).unwrap_err(), ["ambiguous-route"]);
+}
+
+/// Routes that each give a placeholder of their own stand side by side; what is sent decides.
+#[test]
+fn a_placeholder_decides_between_routes_that_each_give_one() {
+    let gives = |credential: &str, variable: &str| {
+        format!("credential = \"{credential}\"\nenv = {{ {variable} = \"placeholder:opaque\" }}")
+    };
+    let both = |one: &str, two: &str| {
+        compile(&(route("a", "api.example.com", one) + &route("b", "api.example.com", two)))
+    };
+    let shared = both(&gives("one", "X"), &gives("two", "X"));
+    assert_eq!(shared.unwrap_err(), ["ambiguous-route"], "one variable cannot decide");
+    let half = both(&gives("one", "X"), "credential = \"two\"");
+    assert_eq!(half.unwrap_err(), ["ambiguous-route"], "one of them has none");
+    let policy = both(&gives("one", "X"), &gives("two", "Y")).unwrap();
+    let target = target("api.example.com:443");
+    let decide = |bound: Option<&[RouteName]>| {
+        let facts = RequestFacts {
+            client: &Client::default(),
+            allowed: None,
+            method: &Method::GET,
+            target: &target,
+            path: "/",
+            bound,
+        };
+        let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
+        Ok(permit.credential().unwrap().to_string())
+    };
+    let name = RouteName::new;
+    assert_eq!(decide(Some(&[name("a")])), Ok("one".to_owned()));
+    assert_eq!(decide(Some(&[name("b")])), Ok("two".to_owned()));
+    assert_eq!(decide(Some(&[name("c")])), Err(Reason::AmbiguousRoute));
+    assert_eq!(decide(Some(&[name("a"), name("b")])), Err(Reason::AmbiguousRoute));
+    assert_eq!(decide(None), Err(Reason::PlaceholderMissing));
+}
+
+/// Where one route matches, a placeholder of another is no good, unless both ask for the very same there.
+#[test]
+fn a_placeholder_is_for_its_own_routes() {
+    let policy = compile(
+        &(route("a", "api.example.com", "path = [\"/a\"]\ncredential = \"one\"")
+            + &route("same", "api.example.com", "path = [\"/same\"]\ncredential = \"one\"")
+            + &route("b", "api.example.com", "path = [\"/b\"]\ncredential = \"two\"")
+            + &route("pass", "api.example.com", "path = [\"/pass\"]")
+            + &route("far", "far.example.com", "credential = \"one\"")),
+    )
+    .unwrap();
+    let decide = |host: &str, path: &str| {
+        let facts = RequestFacts {
+            client: &Client::default(),
+            allowed: None,
+            method: &Method::GET,
+            target: &target(host),
+            path,
+            bound: Some(&[RouteName::new("a")]),
+        };
+        policy.decide(facts).map(|permit| permit.injects()).map_err(|refusal| refusal.reason)
+    };
+    let (api, far) = ("api.example.com:443", "far.example.com:443");
+    assert_eq!((decide(api, "/a"), decide(api, "/same")), (Ok(true), Ok(true)));
+    assert_eq!((decide(api, "/pass"), decide(api, "/none")), (Ok(false), Ok(false)));
+    assert_eq!(decide(api, "/b"), Err(Reason::PlaceholderRefused));
+    assert_eq!(decide(far, "/"), Err(Reason::PlaceholderRefused));
 }

@@ -18,7 +18,7 @@ use super::serve::Connection;
 use super::share::{self, Holder};
 use super::{HEAD_TIMEOUT, Worker, World, intercept, plain, tunnel};
 use crate::audit::{Decision, Event, Recorder, RequestFacts};
-use crate::client::Admitted;
+use crate::client::{Admitted, Peer};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -52,11 +52,12 @@ impl Opening {
     }
 
     /// How a refusal is said in what the client speaks.
-    fn refused(self, recorder: Recorder, reason: Reason) -> Vec<u8> {
+    fn refused(self, recorder: Recorder, refused: impl Into<Refused>) -> Vec<u8> {
+        let refused = refused.into();
         match self {
-            Self::Connect => denied(recorder, reason.into(), true),
+            Self::Connect => denied(recorder, refused, true),
             Self::Tls | Self::Bare => {
-                recorder.refuse(reason, None);
+                recorder.refuse(refused.reason, None);
                 if self == Self::Tls { ACCESS_DENIED.to_vec() } else { Vec::new() }
             }
         }
@@ -67,7 +68,7 @@ impl Opening {
 pub(super) async fn serve(
     worker: Arc<Worker>,
     mut stream: Socket,
-    uid: Option<u32>,
+    peer: Box<Peer>,
     share: Share<Holder>,
 ) {
     let mut buffer = BytesMut::with_capacity(1024);
@@ -82,15 +83,17 @@ pub(super) async fn serve(
             Ok(Head::End) | Err(Reason::ClientGone) => return,
             Ok(Head::Other) => {
                 let stream = Prefixed::new(buffer, stream);
-                return Box::pin(plain::serve(worker, stream, uid, share)).await;
+                return Box::pin(plain::serve(worker, stream, peer, share)).await;
             }
-            Err(reason) => return malformed(&worker, stream, uid, reason).await,
+            Err(reason) => return malformed(&worker, stream, peer.uid, reason).await,
         };
         let world = worker.proxy.world.load_full();
         let now = worker.proxy.clock.now();
-        match worker.proxy.gate.admit(&world.rules, connect.credentials.as_deref(), uid, now) {
+        let sent = connect.credentials.as_deref();
+        match worker.proxy.gate.admit(&world.rules, sent, Peer::clone(&peer), now) {
             Ok(admitted) if !share::pass(&share, &admitted) => return turn_away(&worker, &stream),
             Ok(admitted) => {
+                worker.proxy.attribution.ask(&peer, &admitted);
                 let stream = Prefixed::new(buffer, stream);
                 let (opening, target) = (Opening::Connect, connect.target);
                 let admitted = self::admitted(worker, world, stream, opening, admitted, target);
@@ -101,10 +104,10 @@ pub(super) async fn serve(
                 let answer = if reason == Reason::ProxyAuthThrottled {
                     // No record: whoever guesses must not be able to rotate the audit away.
                     worker.proxy.audit.metrics().turned_away(reason);
-                    tracing::warn!(?uid, "wrong proxy credentials, too many of them");
+                    tracing::warn!(uid = ?peer.uid, "wrong proxy credentials, too many of them");
                     respond::raw(reason.into(), RequestId::new(), true)
                 } else {
-                    let client = Arc::new(Client { uid, ..Client::default() });
+                    let client = Arc::new(Client { uid: peer.uid, ..Client::default() });
                     let recorder = start(&worker, &world, client, &connect.target);
                     denied(recorder, reason.into(), left == 0)
                 };
@@ -228,13 +231,13 @@ async fn open_tunnel(
         route: None,
         credential: None,
         wants: None,
+        bound: None,
         generation: world.generation,
     });
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
     // After it can be found: whatever is revoked from now on ends it.
-    let now = worker.proxy.clock.now();
-    if let Some(reason) = worker.proxy.gate.objection(&world.rules, &admitted, now) {
-        let answer = denied(recorder, reason.into(), true);
+    if let Some(refused) = worker.proxy.objection(world, &admitted) {
+        let answer = opening.refused(recorder, refused);
         stream.write_all(&answer).await.ok();
         stream.shutdown().await.ok();
         return;

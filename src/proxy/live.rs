@@ -56,6 +56,8 @@ pub struct Facts {
     pub credential: Option<CredentialName>,
     /// What that token was asked for.
     pub wants: Option<Arc<Wants>>,
+    /// The routes whose placeholder came with it.
+    pub bound: Option<Arc<[RouteName]>>,
     /// The world that judged it.
     pub generation: u64,
 }
@@ -209,6 +211,7 @@ fn permits(policy: &Policy, facts: &Facts) -> bool {
                 method,
                 target: &facts.target,
                 path: path.path(),
+                bound: facts.bound.as_deref(),
             });
             judged.is_ok_and(|permit| {
                 let exceeds = match (&facts.wants, permit.wants()) {
@@ -433,7 +436,8 @@ mod tests {
             let (session, _) = self.gate.sessions().open(NewSession::default());
             let name = session.name().clone();
             let user = Some("ann".into());
-            let client = Arc::new(Client { session: Some(name.clone()), uid: None, user });
+            let client =
+                Arc::new(Client { session: Some(name.clone()), user, ..Client::default() });
             (Admitted { client, session: Some(session), foreign: false }, name)
         }
 
@@ -461,6 +465,7 @@ mod tests {
             route: Some(RouteName::new("r")),
             credential: Some(CredentialName::new("a")),
             wants: None,
+            bound: None,
             generation: 1,
         }
     }

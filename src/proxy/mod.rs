@@ -39,9 +39,12 @@ use tokio::sync::{Notify, watch};
 use crate::audit::Audit;
 use crate::broker::{Broker, Minters};
 use crate::ca::Authority;
-use crate::client::{Gate, Rules};
+use crate::client::attribution::Attribution;
+use crate::client::{Admitted, Gate, Rules};
 use crate::inject::Redactors;
+use crate::limits::{Buckets, Rates};
 use crate::model::clock::Clock;
+use crate::model::reason::Reason;
 use crate::net::dial::Dialer;
 use crate::net::roots::Roots;
 use crate::net::shares::Shares;
@@ -50,6 +53,8 @@ use crate::store::logins::Logins;
 
 pub use pool::Pool;
 pub use respond::status;
+
+use respond::Refused;
 
 /// From the first byte of a request's head to its last; also for a CONNECT and a ClientHello.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,6 +88,8 @@ pub struct World {
     pub minters: Minters,
     /// Where they keep logins. Carried over, so that the end can wait for what is being stored.
     pub logins: Arc<Logins>,
+    /// How much of it anybody may have.
+    pub rates: Rates,
     /// Signs leaves.
     pub authority: Arc<Authority>,
     /// Finds and judges addresses.
@@ -110,6 +117,8 @@ pub struct Proxy {
     pub world: ArcSwap<World>,
     /// Lets clients in.
     pub gate: Arc<Gate>,
+    /// Finds the process of a client.
+    pub attribution: Attribution,
     /// Holds tokens.
     pub broker: Arc<Broker>,
     /// Writes down who did what.
@@ -128,6 +137,8 @@ pub struct Proxy {
     pub freed: Notify,
     /// What is alive now.
     pub live: Arc<live::Live>,
+    /// What was had of it lately.
+    pub buckets: Buckets,
     /// Requests and tunnels judged since the start.
     pub requests: AtomicU64,
 }
@@ -138,6 +149,16 @@ impl Proxy {
         let World { policy, rules, generation, .. } = world;
         let (gate, now) = (&self.gate, self.clock.now());
         live::Judge { gate, now, rules, policy, generation: *generation }
+    }
+
+    /// Why nothing of a client's is carried to hosts without a route, if so: it was revoked, or has had enough.
+    fn objection(&self, world: &World, admitted: &Admitted) -> Option<Refused> {
+        let now = self.clock.now();
+        if let Some(reason) = self.gate.objection(&world.rules, admitted, now) {
+            return Some(reason.into());
+        }
+        let taken = self.buckets.take(&world.rates, &admitted.client, None, None, now.mono);
+        taken.err().map(|wait| Refused::until(Reason::RateLimited, wait))
     }
 
     /// Resolves when the daemon stops.

@@ -18,7 +18,7 @@ use super::respond::{self, Refused};
 use super::share::{self, Holder};
 use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
-use crate::client::Admitted;
+use crate::client::{Admitted, Peer};
 use crate::inject;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
@@ -31,14 +31,14 @@ use crate::net::shares::Share;
 pub(super) async fn serve<T>(
     worker: Arc<Worker>,
     stream: Prefixed<T>,
-    uid: Option<u32>,
+    peer: Box<Peer>,
     share: Share<Holder>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (ahead, io) = stream.into_parts();
     let live = worker.proxy.live.connection();
-    let plain = Plain { worker, uid, share, live, kept: Arc::default() };
+    let plain = Plain { worker, peer, share, live, kept: Arc::default() };
     // Upgrades are refused, so nothing comes back.
     until_ended(None, &plain.live, http1::serve(Buffered::new(io, ahead), &plain)).await;
 }
@@ -46,7 +46,7 @@ pub(super) async fn serve<T>(
 /// One client connection in the clear.
 struct Plain {
     worker: Arc<Worker>,
-    uid: Option<u32>,
+    peer: Box<Peer>,
     share: Share<Holder>,
     live: LiveConnection,
     kept: Arc<Kept>,
@@ -73,7 +73,7 @@ impl Service for Plain {
 impl Plain {
     /// Who asks, before anybody was admitted.
     fn nobody(&self) -> Client {
-        Client { uid: self.uid, ..Client::default() }
+        Client { uid: self.peer.uid, ..Client::default() }
     }
 
     async fn exchange(&self, id: RequestId, arrived: Arrived) -> Response<Body> {
@@ -84,9 +84,12 @@ impl Plain {
             Ok(target) => target,
             Err(reason) => return exchange::malformed(&worker.proxy, &self.nobody(), id, reason),
         };
-        let admitted = admit(worker, &world, &parts, self.uid);
+        let admitted = admit(worker, &world, &parts, &self.peer);
         let client = match &admitted {
-            Ok(admitted) => Arc::clone(&admitted.client),
+            Ok(admitted) => {
+                worker.proxy.attribution.ask(&self.peer, admitted);
+                Arc::clone(&admitted.client)
+            }
             Err(_) => Arc::new(self.nobody()),
         };
         worker.proxy.requests.fetch_add(1, Relaxed);
@@ -122,11 +125,11 @@ impl Plain {
             route: None,
             credential: None,
             wants: None,
+            bound: None,
             generation: world.generation,
         });
-        let now = worker.proxy.clock.now();
-        if let Some(reason) = worker.proxy.gate.objection(&world.rules, &admitted, now) {
-            return refuse(recorder, reason);
+        if let Some(refused) = worker.proxy.objection(&world, &admitted) {
+            return exchange::refuse(recorder, refused, false);
         }
         let exchange = Exchange {
             worker,
@@ -166,12 +169,12 @@ fn admit(
     worker: &Worker,
     world: &World,
     parts: &http::request::Parts,
-    uid: Option<u32>,
+    peer: &Peer,
 ) -> Result<Admitted, Reason> {
     let mut sent = parts.headers.get_all(header::PROXY_AUTHORIZATION).iter();
     let first = sent.next().map(http::HeaderValue::as_bytes);
     if sent.next().is_some() {
         return Err(Reason::MalformedRequest);
     }
-    worker.proxy.gate.admit(&world.rules, first, uid, worker.proxy.clock.now())
+    worker.proxy.gate.admit(&world.rules, first, Peer::clone(peer), worker.proxy.clock.now())
 }

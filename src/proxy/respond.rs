@@ -28,6 +28,11 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// Until when it is refused is known.
+    pub(super) fn until(reason: Reason, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..Self::from(reason) }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         if self.backing_off { StatusCode::SERVICE_UNAVAILABLE } else { status(self.reason) }
     }
@@ -58,6 +63,8 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::NoLongerPermitted
         | R::NoRoute
         | R::OwnerUnknown
+        | R::PlaceholderMissing
+        | R::PlaceholderRefused
         | R::PortNotRouted
         | R::RouteDenied
         | R::StaticKeyRefused
@@ -71,7 +78,7 @@ pub fn status(reason: Reason) -> StatusCode {
         R::AddressMismatch | R::AuthorityMismatch | R::SniMismatch => {
             StatusCode::MISDIRECTED_REQUEST
         }
-        R::ProxyAuthThrottled => StatusCode::TOO_MANY_REQUESTS,
+        R::ProxyAuthThrottled | R::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         R::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         R::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         R::IssuerAnswerInvalid

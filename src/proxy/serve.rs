@@ -7,8 +7,10 @@
 //! Whatever happens, the request has exactly one decision and one outcome in the audit: the
 //! [`Recorder`] writes what is missing when it is dropped.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -28,7 +30,8 @@ use super::{MAX_FIELDS, Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
-use crate::model::id::RequestId;
+use crate::inject;
+use crate::model::id::{RequestId, RouteName};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::model::token::Token;
@@ -45,6 +48,19 @@ pub(super) struct Connection {
     /// Token slots used on this connection: the broker's map is asked once for each. One or two, as a rule.
     slots: Mutex<Vec<Arc<Slot>>>,
     kept: Arc<Kept>,
+}
+
+/// Who asks in one request.
+struct Asking<'a> {
+    admitted: Cow<'a, Admitted>,
+    /// The routes whose placeholder came with it, where a bound one did.
+    bound: Option<Arc<[RouteName]>>,
+}
+
+impl<'a> Asking<'a> {
+    fn unbound(admitted: &'a Admitted) -> Self {
+        Self { admitted: Cow::Borrowed(admitted), bound: None }
+    }
 }
 
 /// HTTP/1: a panic costs the connection, which has one request at a time.
@@ -99,25 +115,34 @@ impl Connection {
         let mut world = proxy.world.load_full();
         let (parts, body) = request.into_parts();
         proxy.requests.fetch_add(1, Relaxed);
-        let facts = self.facts(&world, id, &parts);
+        let asking = self.asking(&world, &parts);
+        let refused = asking.as_ref().err().copied();
+        let asking = asking.unwrap_or_else(|_| Asking::unbound(&self.admitted));
+        let facts = self.facts(&world, &asking, id, &parts);
         let mut recorder = Recorder::start(&proxy.audit, facts, world.policy.hash().clone());
+        if let Some(reason) = refused {
+            return refuse(recorder, reason.into(), false);
+        }
         let (permit, token, live) = loop {
-            let permit = match self.judge(&world, &parts, &mut recorder) {
+            let permit = match self.judge(&world, &asking, &parts, &mut recorder) {
                 Ok(permit) => permit,
                 Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
             };
             if let Err(reason) = standing_key::note(proxy, &permit, &parts, &mut recorder) {
                 return refuse(recorder, reason.into(), false);
             }
-            let live = self.enter(&world, &permit, &parts);
-            let token = self.token(&world, &permit, &mut recorder);
+            if let Err(wait) = self.within_limits(&world, &asking, &permit) {
+                return refuse(recorder, Refused::until(Reason::RateLimited, wait), false);
+            }
+            let live = self.enter(&world, &asking, &permit, &parts);
+            let token = self.token(&world, &asking, &permit, &mut recorder);
             match live.watch().unless_cut(token).await {
                 Ok(Ok(token)) => break (permit, token, live),
                 Ok(Err(refused)) => return refuse(recorder, refused, false),
                 // Nothing was written down or sent yet: the new world may permit it in its own way.
                 Err(Reason::NoLongerPermitted) => {
                     world = proxy.world.load_full();
-                    let facts = self.facts(&world, id, &parts);
+                    let facts = self.facts(&world, &asking, id, &parts);
                     recorder.begin_anew(facts, world.policy.hash().clone());
                 }
                 Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
@@ -127,17 +152,33 @@ impl Connection {
             worker: &self.worker,
             world: &world,
             reach: Reach::Public,
-            client: &self.admitted.client,
+            client: &asking.admitted.client,
             kept: &self.kept,
             inbound,
         };
         exchange.forward(permit, token, recorder, live, parts, body).await
     }
 
-    fn facts(&self, world: &World, id: RequestId, parts: &Parts) -> RequestFacts {
+    /// The connection's client, or the session whose placeholder came.
+    fn asking(&self, world: &World, parts: &Parts) -> Result<Asking<'_>, Reason> {
+        let mark = inject::placeholder_mark(parts).map_err(|_| Reason::PlaceholderRefused)?;
+        let Some(mark) = mark else { return Ok(Asking::unbound(&self.admitted)) };
+        let proxy = &self.worker.proxy;
+        let now = proxy.clock.now();
+        let found = proxy.gate.by_placeholder(&world.rules, &self.admitted, &mark, now)?;
+        Ok(Asking { admitted: Cow::Owned(found.0), bound: Some(found.1) })
+    }
+
+    fn facts(
+        &self,
+        world: &World,
+        asking: &Asking<'_>,
+        id: RequestId,
+        parts: &Parts,
+    ) -> RequestFacts {
         RequestFacts::new(
             id,
-            Arc::clone(&self.admitted.client),
+            Arc::clone(&asking.admitted.client),
             parts.method.clone(),
             self.target.host.clone(),
             self.target.port,
@@ -145,19 +186,38 @@ impl Connection {
         )
     }
 
-    fn enter(&self, world: &World, permit: &Permit, parts: &Parts) -> LiveRequest {
+    fn within_limits(
+        &self,
+        world: &World,
+        asking: &Asking<'_>,
+        permit: &Permit,
+    ) -> Result<(), Duration> {
+        let (proxy, client) = (&self.worker.proxy, &asking.admitted.client);
+        let route = permit.route().map(|route| (&route.name, route.rate));
+        let now = proxy.clock.mono();
+        proxy.buckets.take(&world.rates, client, route, permit.credential(), now)
+    }
+
+    fn enter(
+        &self,
+        world: &World,
+        asking: &Asking<'_>,
+        permit: &Permit,
+        parts: &Parts,
+    ) -> LiveRequest {
         let path = parts.uri.path_and_query().cloned();
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
         // One that could not be an upgrade is refused a little later.
         let upgrade = parts.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
         let upgrade = upgrade.map(|protocol| protocol.trim().to_ascii_lowercase().into());
         self.live.enter(Facts {
-            admitted: self.admitted.clone(),
+            admitted: Admitted::clone(&asking.admitted),
             target: self.target.clone(),
             kind: Kind::Intercepted(parts.method.clone(), path, upgrade),
             route: permit.route().map(|route| route.name.clone()),
             credential: permit.credential().cloned(),
             wants: permit.wants().cloned(),
+            bound: asking.bound.clone(),
             generation: world.generation,
         })
     }
@@ -165,11 +225,13 @@ impl Connection {
     fn judge(
         &self,
         world: &World,
+        asking: &Asking<'_>,
         parts: &Parts,
         recorder: &mut Recorder,
     ) -> Result<Permit, Reason> {
         let now = self.worker.proxy.clock.now();
-        if let Some(reason) = self.worker.proxy.gate.objection(&world.rules, &self.admitted, now) {
+        if let Some(reason) = self.worker.proxy.gate.objection(&world.rules, &asking.admitted, now)
+        {
             return Err(reason);
         }
         let visible =
@@ -189,11 +251,12 @@ impl Connection {
             return Err(Reason::ConnectInTunnel);
         }
         let facts = policy::RequestFacts {
-            client: &self.admitted.client,
-            allowed: self.admitted.session.as_deref().and_then(|session| session.routes()),
+            client: &asking.admitted.client,
+            allowed: asking.admitted.session.as_deref().and_then(|session| session.routes()),
             method: &parts.method,
             target: &self.target,
             path: parts.uri.path(),
+            bound: asking.bound.as_deref(),
         };
         world.policy.decide(facts).map_err(|refusal| {
             if let Some(route) = refusal.route {
@@ -207,6 +270,7 @@ impl Connection {
     async fn token(
         &self,
         world: &World,
+        asking: &Asking<'_>,
         permit: &Permit,
         recorder: &mut Recorder,
     ) -> Result<Option<Arc<Token>>, Refused> {
@@ -215,9 +279,9 @@ impl Connection {
         let Action::Inject(credential, _) = &route.action else { return Ok(None) };
         recorder.credential(credential.clone());
         let key = SlotKey {
-            client: self.admitted.client.key(),
+            client: asking.admitted.client.key(),
             credential: credential.clone(),
-            ask: route.ask.of(&self.admitted.client),
+            ask: route.ask.of(&asking.admitted.client),
         };
         self.mint(world, key, recorder).await.map(Some).map_err(|failure| Refused {
             reason: failure.reason,

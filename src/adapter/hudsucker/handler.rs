@@ -192,6 +192,7 @@ impl Handler {
             method: &head.method,
             target,
             path: head.uri.path(),
+            bound: None,
         };
         policy.decide(facts).map_err(|refusal| {
             if let Some(route) = refusal.route {

@@ -7,6 +7,7 @@ mod asks;
 mod credentials;
 mod exec;
 mod http;
+mod limits;
 mod login;
 mod oauth;
 mod parent;
@@ -125,6 +126,7 @@ impl<'a> Check<'a> {
         let audit = self.table("audit", problems);
         let admin = self.table("admin", problems);
         let logins = self.table("logins", problems);
+        let limits = self.table("limits", problems);
         let sessions: Vec<(file::Session, usize)> = self.list("sessions", problems);
         let routes: Vec<(file::Route, usize)> = self.list("routes", problems);
         let (credentials, known) = self.credentials(problems);
@@ -141,12 +143,14 @@ impl<'a> Check<'a> {
 
         let mut routes = self.check_routes(routes, &known, problems);
         asks::narrow(&mut routes, &credentials, problems);
+        let sessions = self.check_sessions(sessions, &routes, problems);
         Some(Config {
             path: self.path.to_owned(),
             named: self.path.to_owned(),
             digest: String::new(),
             proxy: self.check_proxy(proxy, problems),
-            sessions: self.check_sessions(sessions, &routes, problems),
+            limits: self.check_limits(limits, &sessions, &known, problems),
+            sessions,
             ca: self.check_ca(ca, problems),
             upstream: self.check_upstream(upstream, problems),
             audit: self.check_audit(audit, problems),

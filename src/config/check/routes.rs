@@ -7,10 +7,9 @@ use toml::Spanned;
 
 use super::Check;
 use crate::config::problem::{Located, Problems};
-use crate::config::{
-    ClientSelector, Inject, OnStaticKey, PathSlot, PlaceholderKind, Placement, Route, file,
-};
+use crate::config::{ClientSelector, Inject, OnStaticKey, PathSlot, Placement, Route, file};
 use crate::model::id::{CredentialName, RouteName, SessionName};
+use crate::model::placeholder::Kind;
 
 /// Fields that frame or route the message: neither strippable nor a place for a token.
 const FRAMING: &[&str] = &[
@@ -156,6 +155,7 @@ impl Check<'_> {
             env,
             clients,
             upgrade,
+            rate_limit: route.rate_limit.and_then(|value| self.rate(&value, problems)),
             deny: route.deny,
             redact: route.redact.unwrap_or(true),
             on_static_key: match route.on_static_key {
@@ -218,7 +218,7 @@ impl Check<'_> {
         name: &str,
         value: &Spanned<String>,
         problems: &mut Problems,
-    ) -> Option<PlaceholderKind> {
+    ) -> Option<Kind> {
         let line = self.line(value);
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && !name.starts_with(|c: char| c.is_ascii_digit());
@@ -230,16 +230,13 @@ impl Check<'_> {
                 "letters, digits and `_`",
             );
         }
-        if value.get_ref() == "placeholder:opaque" {
-            return Some(PlaceholderKind::Opaque);
+        let kind = value.get_ref().strip_prefix("placeholder:").and_then(Kind::parse);
+        if kind.is_none() {
+            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+            let hint = format!("write \"placeholder:KIND\", which is one of {kinds}");
+            problems.error(line, "bad-placeholder", "`env` gives placeholders only", hint);
         }
-        problems.error(
-            line,
-            "bad-placeholder",
-            "`env` gives placeholders only",
-            "write \"placeholder:opaque\"",
-        );
-        None
+        kind
     }
 }
 

@@ -78,9 +78,9 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
             }
         };
         short = false;
-        let uid = accepted.uid(&worker.proxy.gate);
+        let end = Box::new(accepted.end(&worker.proxy.gate));
         let Accepted { stream, peer, way } = accepted;
-        let Some(share) = worker.proxy.shares.take(&Holder::before(uid, peer)) else {
+        let Some(share) = worker.proxy.shares.take(&Holder::before(end.uid, peer)) else {
             if way == Way::Straight {
                 connect::turn_away(&worker, &stream);
             }
@@ -89,11 +89,11 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
         let counted = Counted::new(Arc::clone(&worker));
         match way {
             Way::Straight => open.spawn(async move {
-                connect::serve(Arc::clone(&counted.0), stream, uid, share).await;
+                connect::serve(Arc::clone(&counted.0), stream, end, share).await;
             }),
             Way::Redirected(original) => open.spawn(async move {
                 let worker = Arc::clone(&counted.0);
-                Box::pin(transparent::serve(worker, stream, original, uid, share)).await;
+                Box::pin(transparent::serve(worker, stream, original, end, share)).await;
             }),
             Way::Astray => {
                 tracing::debug!(?peer, "a connection that nobody redirected");

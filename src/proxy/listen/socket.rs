@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::transparent::{self, canonical};
-use crate::client::Gate;
+use crate::client::{End, Gate, Peer};
 
 /// What clients connect to, not yet on a runtime; non-blocking.
 #[derive(Debug)]
@@ -111,16 +111,23 @@ impl Accepted {
     /// Who is at the other end, as far as the kernel tells: for a unix socket whoever connected it
     /// (`SO_PEERCRED`, unix(7)), for a loopback address who owns the peer's socket, and for a redirected
     /// connection who owns the socket that it began at.
-    pub(super) fn uid(&self, gate: &Gate) -> Option<u32> {
-        match (&self.stream, self.way) {
-            (Socket::Unix(stream), _) => stream.peer_cred().ok().map(|peer| peer.uid()),
-            (Socket::Tcp(stream), Way::Straight) => {
-                gate.uid_of(self.peer?, stream.local_addr().ok()?)
+    pub(super) fn end(&self, gate: &Gate) -> Peer {
+        match (&self.stream, self.way, self.peer) {
+            (Socket::Unix(stream), ..) => stream.peer_cred().map_or_else(
+                |_| Peer::default(),
+                |peer| Peer {
+                    uid: Some(peer.uid()),
+                    end: peer.pid().and_then(|pid| u32::try_from(pid).ok()).map(End::Process),
+                    ..Peer::default()
+                },
+            ),
+            (Socket::Tcp(stream), Way::Straight, Some(peer)) => stream
+                .local_addr()
+                .map_or_else(|_| Peer::default(), |local| gate.peer_of(peer, local)),
+            (Socket::Tcp(_), Way::Redirected(original), Some(peer)) => {
+                gate.peer_of_redirected(canonical(peer), original)
             }
-            (Socket::Tcp(_), Way::Redirected(original)) => {
-                gate.uid_of_redirected(canonical(self.peer?), original)
-            }
-            (Socket::Tcp(_), Way::Astray) => None,
+            (Socket::Tcp(_), ..) => Peer::default(),
         }
     }
 }

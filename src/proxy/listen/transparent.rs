@@ -24,6 +24,7 @@ use super::super::peek::Prefixed;
 use super::super::share::{self, Holder};
 use super::super::{HEAD_TIMEOUT, MAX_HEAD, Worker, World};
 use super::socket::Socket;
+use crate::client::Peer;
 use crate::model::client::Client;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
@@ -59,9 +60,10 @@ pub(in super::super) async fn serve(
     worker: Arc<Worker>,
     mut stream: Socket,
     original: SocketAddr,
-    uid: Option<u32>,
+    peer: Box<Peer>,
     share: Share<Holder>,
 ) {
+    let uid = peer.uid;
     let (mut buffer, by_address) = (BytesMut::with_capacity(1024), Target::from(original));
     let opened = tokio::select! {
         opened = open(&mut stream, &mut buffer) => opened,
@@ -81,9 +83,12 @@ pub(in super::super) async fn serve(
         let refused = (&by_address, Reason::OwnerUnknown);
         return connect::refuse(&worker, &world, stream, opening, client, refused).await;
     };
-    let admitted = match worker.proxy.gate.admit(&world.rules, None, Some(uid), now) {
+    let admitted = match worker.proxy.gate.admit(&world.rules, None, Peer::clone(&peer), now) {
         Ok(admitted) if !share::pass(&share, &admitted) => return,
-        Ok(admitted) => admitted,
+        Ok(admitted) => {
+            worker.proxy.attribution.ask(&peer, &admitted);
+            admitted
+        }
         Err(reason) => {
             let client = Arc::new(Client { uid: Some(uid), ..Client::default() });
             return connect::refuse(

@@ -18,6 +18,10 @@ async fn stage() -> Stage {
             "name = \"tool\"\nhost = \"tool.example\"\ncredential = \"orders\"\n\
              env = { TOOL_API_KEY = \"placeholder:opaque\" }",
         )
+        .route(&format!(
+            "name = \"orders-too\"\nhost = \"{ORDERS}\"\npath = [\"/v1/x\"]\ncredential = \"orders\"\n\
+             env = {{ TOOL_API_KEY = \"placeholder:opaque\" }}"
+        ))
     })
     .await
 }

@@ -3,21 +3,25 @@
 #[cfg(feature = "hudsucker")]
 mod adapter;
 mod admission;
+mod attribution;
 mod audit_chain;
 mod audit_unavailable;
 mod broker;
+mod crossing;
 mod drain;
 mod framing;
 mod guard;
 mod hpack;
 mod http2;
 mod lifecycle;
+mod limits;
 mod listeners;
 mod live;
 mod main_job;
 mod observe;
 mod over_blocking;
 mod parent;
+mod placeholders;
 mod process;
 mod reload;
 mod revoke;

@@ -1,6 +1,8 @@
 //! Linux: when a process ends, and whose process holds the other end of a loopback connection, asked by
 //! `sock_diag(7)` with the exact pair of addresses: one small message each way, whatever else runs.
 
+mod process;
+
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -12,6 +14,8 @@ use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIA
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+pub(super) use process::{describe, holder_of};
+
 /// The kernel's word for "any cookie".
 const NO_COOKIE: [u8; 8] = [0xff; 8];
 
@@ -20,9 +24,16 @@ pub(super) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The uid of the socket whose own address is `peer` and whose other end is `local`. `None` where
+/// Who holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    pub(super) inode: u64,
+}
+
+/// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where
 /// the kernel knows none (the socket is gone, or lives in another network namespace).
-pub(super) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+pub(super) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<Owner> {
     let socket = Socket::new(NETLINK_SOCK_DIAG).ok()?;
     socket.connect(&NetlinkAddr::new(0, 0)).ok()?;
     let mut header = NetlinkHeader::default();
@@ -59,7 +70,8 @@ pub(super) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
     let exact = id.source_port == peer.port()
         && id.destination_port == local.port()
         && response.header.inode != 0;
-    exact.then_some(response.header.uid)
+    let inode = u64::from(response.header.inode);
+    exact.then_some(Owner { uid: response.header.uid, inode })
 }
 
 /// A hold on one process that a pid used again cannot fool (`pidfd_open(2)`).
@@ -84,6 +96,11 @@ impl Process {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+    use std::path::Path;
+
+    fn own_pid() -> u32 {
+        std::process::id()
+    }
 
     #[test]
     fn finds_the_owner_of_a_loopback_peer() {
@@ -91,8 +108,21 @@ mod tests {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, peer) = listener.accept().unwrap();
-            assert_eq!(owner_of(peer, server.local_addr().unwrap()), Some(own_uid()), "{address}");
+            let owner = owner_of(peer, server.local_addr().unwrap()).unwrap();
+            assert_eq!(owner.uid, own_uid(), "{address}");
+            // And whose process that is: ours, whatever is looked at first.
+            for (likely, root) in [(vec![], None), (vec![1, 2], None), (vec![], Some(own_pid()))] {
+                let found = holder_of(owner.inode, owner.uid, &likely, root).unwrap();
+                assert_eq!(found.pid, own_pid());
+                assert_eq!(
+                    found.exe.as_deref().map(Path::new),
+                    std::env::current_exe().ok().as_deref()
+                );
+                assert!(!found.command.is_empty() && found.parent.is_some(), "{found:?}");
+            }
             drop(client);
+            drop(server);
+            assert_eq!(holder_of(owner.inode, owner.uid, &[own_pid()], None), None, "it is gone");
         }
     }
 

@@ -1,0 +1,60 @@
+//! `[limits]` and `rate_limit` of routes.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+
+use super::{Check, Names};
+use crate::config::problem::Problems;
+use crate::config::{Limits, PresharedSession, Rate, file};
+use crate::model::id::{CredentialName, SessionName};
+
+impl Check<'_> {
+    pub(super) fn check_limits(
+        &self,
+        table: file::Limits,
+        sessions: &[PresharedSession],
+        credentials: &Names,
+        problems: &mut Problems,
+    ) -> Limits {
+        let per_client = table.per_client.and_then(|value| self.rate(&value, problems));
+        let known = |name: &str| sessions.iter().any(|session| session.name.as_str() == name);
+        let sessions = self.rates(table.sessions, "session", known, SessionName::new, problems);
+        let known = |name: &str| credentials.keys().any(|credential| credential.as_str() == name);
+        let credentials =
+            self.rates(table.credentials, "credential", known, CredentialName::new, problems);
+        Limits { per_client, sessions, credentials }
+    }
+
+    fn rates<T: Ord>(
+        &self,
+        table: BTreeMap<Spanned<String>, Spanned<String>>,
+        what: &str,
+        known: impl Fn(&str) -> bool,
+        named: impl Fn(String) -> T,
+        problems: &mut Problems,
+    ) -> BTreeMap<T, Rate> {
+        let mut rates = BTreeMap::new();
+        for (name, value) in table {
+            if !known(name.get_ref()) {
+                let message =
+                    format!("a limit names a {what} that does not exist: `{}`", name.get_ref());
+                let hint = format!("add the {what} or correct the name");
+                problems.error(self.line(&name), "unknown-limit", message, hint);
+            }
+            if let Some(rate) = self.rate(&value, problems) {
+                rates.insert(named(name.into_inner()), rate);
+            }
+        }
+        rates
+    }
+
+    pub(super) fn rate(&self, value: &Spanned<String>, problems: &mut Problems) -> Option<Rate> {
+        let rate = Rate::parse(value.get_ref());
+        if rate.is_none() {
+            let hint = "a number from 1 to 1000000 over a time: \"100/s\", \"60/m\", \"1000/h\"";
+            problems.error(self.line(value), "bad-rate", "this is not a rate", hint);
+        }
+        rate
+    }
+}

@@ -1,0 +1,33 @@
+//! `inject` of a route, as it is written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// `inject`: `{ header, scheme? }`, `{ basic = { user } }`, `{ query }` or `{ path }`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inject {
+    /// A header field.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// What stands before the token in it, as "Bearer"; absent: the bare token (but "Bearer" in `authorization`).
+    #[serde(default)]
+    pub scheme: Option<String>,
+    /// HTTP Basic with the token as password (git).
+    #[serde(default)]
+    pub basic: Option<InjectBasic>,
+    /// A query parameter.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// A segment of the path, as "/bot{token}/**".
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+/// `inject.basic`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InjectBasic {
+    /// The user; many git hosts take any.
+    pub user: String,
+}

@@ -1,0 +1,22 @@
+//! `[limits]`, as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// `[limits]`: each "COUNT/s", "COUNT/m" or "COUNT/h". So many may come at once; they are made up for evenly over that time.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// What each client (a session, or a user without one) may have in all, tunnels included, as "100/s". Absent: no limit.
+    #[schemars(with = "Option<String>")]
+    pub per_client: Option<Spanned<String>>,
+    /// What sessions of this config may have instead, by name.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub sessions: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// What all clients together may have of a credential, by name.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub credentials: BTreeMap<Spanned<String>, Spanned<String>>,
+}

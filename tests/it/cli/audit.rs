@@ -1,0 +1,187 @@
+//! `audit query` and `audit inventory`: who used which token, and which static keys are still about.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::harness::client::{Finished, finish};
+use crate::harness::stage::{BILLING, ORDERS, Stage};
+
+async fn audit(stage: &Stage, arguments: &[&str]) -> Finished {
+    let done = stage.running().unwrap().home.run(&[&["audit"], arguments].concat()).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    done
+}
+
+async fn records(stage: &Stage, filters: &[&str]) -> Vec<Value> {
+    let done = audit(stage, &[&["query", "--json"], filters].concat()).await;
+    done.stdout.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+/// `run` as a person would, with a shell in it.
+async fn run(stage: &Stage, options: &[&str], script: &str) -> Finished {
+    let home = &stage.running().unwrap().home;
+    let mut command = home.bare_command(&["run", "--config"]);
+    command.arg(&home.config).args(options).args(["--", "sh", "-c", script]);
+    finish(&mut command).await
+}
+
+/// The outcomes of all requests are in the file: they are written behind.
+async fn settled(stage: &Stage, count: usize) {
+    crate::harness::soon("the outcomes", async {
+        loop {
+            let audit = stage.running().unwrap().audit();
+            if audit.iter().filter(|r| r["event"] == "outcome").count() >= count {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_leads_to_whoever_used_it() {
+    let stage = Stage::valetkey().await;
+    let curl = |host: &str| format!("curl -sS -o /dev/null https://{host}/v1/x");
+    let one = run(&stage, &["--reason", "one"], &curl(ORDERS)).await;
+    let token = stage.orders_issuer.token();
+    let two = run(&stage, &[], &curl(BILLING)).await;
+    assert_eq!((one.code, two.code), (Some(0), Some(0)), "{one:?} {two:?}");
+    settled(&stage, 2).await;
+
+    // The token comes on stdin: an argument would be seen by everybody.
+    let home = &stage.running().unwrap().home;
+    let mut command = std::process::Command::new(crate::harness::valetkey::BINARY);
+    let mut child = command
+        .args(["audit", "query", "--json", "--token", "-", "--config"])
+        .arg(&home.config)
+        .env("VALETKEY_STATE_DIR", &home.state)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(format!("{token}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let decision = found.iter().find(|r| r["event"] == "decision").expect("its decision");
+    assert_eq!(decision["route"], "orders");
+    assert!(decision["policy"].as_str().unwrap().starts_with("sha256:"), "{decision}");
+    assert!(decision["client"]["user"].is_string(), "{decision}");
+    let session = decision["client"]["session"].as_str().unwrap();
+    assert!(found.iter().any(|r| r["event"] == "outcome"), "and how it ended");
+    assert!(found.iter().any(|r| r["event"] == "mint"), "and where it came from");
+    assert!(!text.contains(BILLING), "and nobody else's: {text}");
+
+    let fingerprint = decision["token"]["fingerprint"].as_str().unwrap();
+    for filters in [
+        ["--token", fingerprint],
+        ["--session", session],
+        ["--host", "API.Orders.Example"],
+        ["--route", "orders"],
+        ["--credential", "orders"],
+    ] {
+        let found = records(&stage, &filters).await;
+        assert!(found.iter().any(|r| r["decision"] == "inject"), "{filters:?}: {found:#?}");
+        assert!(!found.iter().any(|r| r["target"]["host"] == BILLING), "{filters:?}");
+    }
+    let user = decision["client"]["user"].as_str().unwrap();
+    assert!(records(&stage, &["--user", user, "--since", "1h"]).await.len() >= 4);
+    for nothing in [
+        ["--user", "nobody-at-all", "--since", "1h"],
+        ["--user", user, "--until", "1h"],
+        ["--user", user, "--since", "2100-01-01T00:00:00Z"],
+        ["--route", "orders", "--host", BILLING],
+    ] {
+        assert!(records(&stage, &nothing).await.is_empty(), "{nothing:?}");
+    }
+    let plain = audit(&stage, &["query", "--route", "orders"]).await;
+    assert!(plain.stdout.contains("inject") && plain.stdout.contains("200 in"), "{plain:?}");
+    let done = home.run(&["audit", "query", "--since", "yesterday"]).await;
+    assert!(done.code == Some(2) && done.stderr.contains("error[bad-time]"), "{done:?}");
+}
+
+/// Made here, so that no scanner finds a key in this file; the checksum of the first is a right one.
+fn planted() -> Vec<(&'static str, String)> {
+    let random = ::valetkey::model::id::random_text;
+    let letters = || random().replace(['-', '_'], "x");
+    let body = &letters()[..30];
+    let sum = ::valetkey::model::placeholder::checksum(body);
+    vec![
+        ("github", format!("ghp_{body}{sum}")),
+        ("gitlab", format!("glpat-{}", &letters()[..20])),
+        ("anthropic", format!("sk-ant-{}{}", "api03-", letters())),
+        ("stripe", format!("sk_{}_{}", "live", &letters()[..30])),
+        ("slack", format!("xoxb-{}", letters())),
+        ("hugging-face", format!("hf_{}", &letters()[..34])),
+    ]
+}
+
+#[tokio::test]
+async fn the_inventory_lists_just_the_keys_that_came() {
+    let stage = Stage::valetkey_with(|v| {
+        v.route(&format!(
+            "name = \"strict\"\nhost = \"{ORDERS}\"\npath = [\"/strict\"]\ncredential = \"orders\"\n\
+             on_static_key = \"deny\""
+        ))
+    })
+    .await;
+    assert!(audit(&stage, &["inventory", "--json"]).await.stdout.trim() == "[]");
+    let planted = planted();
+    for (n, (_, key)) in planted.iter().enumerate() {
+        // Each twice, in another slot; and placeholders and made-up values beside them.
+        let lines = [format!("X-Api-Key: {key}\r\n"), format!("X-Api-Key: not-a-key-{n}\r\n")];
+        for line in &lines {
+            stage.get(ORDERS, "/v1/x", line).await.unwrap();
+        }
+        stage.get(ORDERS, &format!("/v1/x?api_key={key}"), "").await.unwrap();
+    }
+    let refused = format!(
+        "GET /strict HTTP/1.1\r\nHost: {ORDERS}\r\nAuthorization: Bearer {}\r\n\r\n",
+        planted[0].1
+    );
+    let refused = stage.send(ORDERS, &refused).await.unwrap();
+    crate::harness::stage::own_answer(&refused, &[403], &["static-key-refused"]).unwrap();
+    let done = audit(&stage, &["inventory", "--json"]).await;
+    let list: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
+    let mut kinds: Vec<_> = list.iter().map(|key| key["kind"].as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    let mut wanted: Vec<_> = planted.iter().map(|(kind, _)| *kind).collect();
+    wanted.sort_unstable();
+    assert_eq!(kinds, wanted, "{done:?}");
+    for key in &list {
+        let github = key["kind"] == "github";
+        assert_eq!(key["requests"], if github { 3 } else { 2 }, "{key}");
+        assert_eq!(key["refused"], u64::from(github), "{key}");
+        assert_eq!(key["hosts"], serde_json::json!([ORDERS]));
+        assert!(key["first"].as_str() <= key["last"].as_str(), "{key}");
+        assert!(key["fingerprint"].as_str().unwrap().starts_with("hmac-sha256:"), "{key}");
+        let replace: toml::Table = key["replace"].as_str().unwrap().parse().expect("TOML");
+        assert!(replace.contains_key("credentials") && replace.contains_key("routes"), "{key}");
+    }
+    let text = audit(&stage, &["inventory"]).await.stdout;
+    // Not in what is printed, not in any file.
+    let mut all = done.stdout + &text + &stage.running().unwrap().output();
+    files(&stage.running().unwrap().home.state, &mut all);
+    for (kind, key) in &planted {
+        assert!(text.contains(kind), "{text}");
+        for form in crate::harness::stage::forms(key) {
+            assert!(!all.contains(&form), "{kind} stands somewhere as {form}");
+        }
+    }
+    for api in [&stage.orders, &stage.billing] {
+        assert!(api.requests().iter().all(|r| planted.iter().all(|(_, key)| r.count(key) == 0)));
+    }
+}
+
+fn files(directory: &std::path::Path, all: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, all);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            all.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

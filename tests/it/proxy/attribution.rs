@@ -1,0 +1,121 @@
+//! Which process it was: in the audit, for sessions and for whoever came without, and no key with it.
+
+use serde_json::Value;
+
+use crate::harness::client::{curl_command, finish};
+use crate::harness::soon;
+use crate::harness::stage::{ORDERS, Stage};
+
+/// All records of the one request to this path, its outcome among them.
+async fn records(stage: &Stage, path: &str) -> Vec<Value> {
+    soon("the outcome", async {
+        loop {
+            let audit = stage.running().unwrap().audit();
+            let decision = audit.iter().find(|r| r["target"]["path"] == path);
+            let request = decision.map(|r| r["request"].clone());
+            let of: Vec<_> =
+                audit.iter().filter(|r| Some(&r["request"]) == request.as_ref()).cloned().collect();
+            if of.iter().any(|r| r["event"] == "outcome") {
+                return of;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+/// The process, from whichever record names it, and what is said of it once.
+fn process(records: &[Value]) -> (Value, Value) {
+    let named = records.iter().find(|r| r["client"]["pid"].is_number());
+    let named = named.unwrap_or_else(|| panic!("no process in {records:#?}"));
+    let told = records.iter().find(|r| r["context"]["command"].is_string());
+    let told = told.unwrap_or_else(|| panic!("no command line in {records:#?}"));
+    (named["client"].clone(), told["context"].clone())
+}
+
+#[tokio::test]
+async fn the_tool_of_a_session_and_its_parent() {
+    let stage = Stage::valetkey().await;
+    let home = &stage.running().unwrap().home;
+    // The shell stays, so that it is the parent. The key is none that anybody has.
+    let random = ::valetkey::model::id::random_text();
+    let key = format!("{}{random}", "sk-ant-");
+    let script =
+        format!("curl -sS -o /dev/null -H 'x-api-key: {key}' https://{ORDERS}/v1/tool; true");
+    let mut command = home.bare_command(&["run", "--config"]);
+    command.arg(&home.config).args(["--", "sh", "-c", &script]);
+    let done = finish(&mut command).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let records = records(&stage, "/v1/tool").await;
+    let (client, context) = process(&records);
+    let exe = client["exe"].as_str().unwrap();
+    assert!(exe.ends_with("/curl"), "{client}");
+    let command = context["command"].as_str().unwrap();
+    assert!(command.starts_with("curl -sS -o /dev/null -H **** https://"), "{command}");
+    assert!(context["parent"]["exe"].as_str().unwrap().contains("sh"), "{context}");
+    assert!(context["parent"]["pid"].is_number(), "{context}");
+    let text = std::fs::read_to_string(home.state.join("audit.jsonl")).unwrap();
+    for form in crate::harness::stage::forms(&key) {
+        assert!(!text.contains(&form), "the key stands in the audit as {form}");
+    }
+    // And it can be asked for.
+    let pid = client["pid"].to_string();
+    for process in ["curl", exe, &pid] {
+        let found = home.run(&["audit", "query", "--json", "--process", process]).await;
+        assert_eq!(found.code, Some(0), "{found:?}");
+        let lines: Vec<Value> =
+            found.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.iter().any(|r| r["target"]["path"] == "/v1/tool"), "{process}: {found:?}");
+    }
+    let none = home.run(&["audit", "query", "--json", "--process", "no-such-tool"]).await;
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn whoever_came_without_a_session() {
+    let stage = Stage::valetkey().await;
+    let ca = stage.ca_file();
+    let odd = "a\u{1b}[2J\n\u{7}";
+    let url = format!("https://{ORDERS}/v1/plain");
+    let mut curl = curl_command(stage.proxy_addr(), &ca);
+    let done = finish(curl.args(["--write-out", odd, "-o", "/dev/null", &url])).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let records = records(&stage, "/v1/plain").await;
+    let (client, context) = process(&records);
+    assert!(client["session"].is_null() && client["exe"].as_str().unwrap().ends_with("/curl"));
+    assert!(context["command"].as_str().unwrap().contains("\u{1b}[2J"), "as it was: {context}");
+    // And nothing that a terminal would act on, where a person reads it.
+    let home = &stage.running().unwrap().home;
+    let tail = home.run(&["audit", "tail"]).await;
+    assert!(tail.stdout.contains("curl (") && !tail.stdout.contains('\u{1b}'), "{tail:?}");
+    let verified = home.run(&["audit", "verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// A process is looked for beside the connection: a hundred at once are served all the same.
+#[tokio::test]
+async fn nobody_waits_for_it() {
+    let stage = Stage::valetkey().await;
+    let mut all = tokio::task::JoinSet::new();
+    let stage = std::sync::Arc::new(stage);
+    for n in 0..100 {
+        let stage = std::sync::Arc::clone(&stage);
+        all.spawn(async move {
+            stage.get(ORDERS, &format!("/v1/{n}"), "").await.map(|answer| answer.status())
+        });
+    }
+    assert!(all.join_all().await.into_iter().all(|status| status == Ok(200)));
+    let last = records(&stage, "/v1/99").await;
+    let found = soon("this very process", async {
+        loop {
+            let audit = stage.running().unwrap().audit();
+            let own = u64::from(std::process::id());
+            if audit.iter().any(|r| r["client"]["pid"] == own) {
+                return true;
+            }
+            stage.get(ORDERS, "/v1/again", "").await.unwrap();
+        }
+    })
+    .await;
+    assert!(found && !last.is_empty());
+}
