@@ -43,7 +43,7 @@
 //!
 //! # Who may see a secret
 //!
-//! `Secret::expose` is called in `mint/endpoint.rs`, `mint/template.rs`, `net/client.rs`, `net/via.rs`,
+//! `Secret::expose` is called in `mint/endpoint.rs`, `mint/id_token.rs`, `mint/jws.rs`, `mint/template.rs`, `net/client.rs`, `net/via.rs`,
 //! `inject/place.rs` and `inject/redact.rs`, and nowhere else outside tests; a test holds the code to that. Comparing and
 //! fingerprinting are methods of [`model::secret::Secret`].
 //!

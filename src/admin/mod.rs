@@ -38,6 +38,8 @@ pub trait Control: Send + Sync + 'static {
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Revokes, or takes a revocation back; says what there was to end.
     fn revoke(&self, revoke: Revoke) -> Result<serde_json::Value, AdminError>;
+    /// Drops the tokens of a credential, and revokes them: they are those of whoever was logged in before.
+    fn drop_tokens(&self, credential: &str);
     /// Describes the CA.
     fn ca(&self) -> serde_json::Value;
     /// Rotates the CA, in good order or because someone may have its key, and describes it.
@@ -199,6 +201,10 @@ async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<F
         },
         (&Method::DELETE, path) if path.starts_with("/v1/sessions/") => {
             control.end_session(&path["/v1/sessions/".len()..]).map(|()| serde_json::Value::Null)
+        }
+        (&Method::DELETE, path) if path.starts_with("/v1/tokens/") => {
+            control.drop_tokens(&path["/v1/tokens/".len()..]);
+            Ok(serde_json::Value::Null)
         }
         _ => Err(AdminError {
             status: 404,

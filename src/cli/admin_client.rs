@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
+use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 
 /// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
@@ -185,6 +186,12 @@ impl AdminClient {
     /// Ends a session and what was minted for it.
     pub(super) async fn close(&mut self, session: &str) -> Result<(), AdminError> {
         self.exchange(Method::DELETE, &format!("/v1/sessions/{session}"), Bytes::new()).await?;
+        Ok(())
+    }
+
+    /// Drops the tokens of a credential.
+    pub(super) async fn drop_tokens(&mut self, name: &CredentialName) -> Result<(), AdminError> {
+        self.exchange(Method::DELETE, &format!("/v1/tokens/{name}"), Bytes::new()).await?;
         Ok(())
     }
 

@@ -50,6 +50,10 @@ pub(super) enum Command {
     Explain(Explain),
     /// Allow a project's own config, as it is now
     Trust(Trust),
+    /// Log in at the issuer of a credential, by a code or with a browser
+    Login(Login),
+    /// Revoke a login at its issuer and forget it
+    Logout(Logout),
     /// Show what the running proxy knows: routes, credentials, sessions
     Status(Json),
     /// List, open and end sessions: who may use the proxy, for what, until when
@@ -72,6 +76,24 @@ pub(super) enum Command {
     /// Replace the key of a credential
     #[command(subcommand)]
     Credential(Credential),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Login {
+    /// The credential, whose grant is `device` or `authorization-code`
+    pub(super) credential: String,
+    /// Print the address only, and open no browser
+    #[arg(long)]
+    pub(super) no_browser: bool,
+    /// Print what came of it as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Logout {
+    /// The credential
+    pub(super) credential: String,
 }
 
 #[derive(Debug, Subcommand)]

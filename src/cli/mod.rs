@@ -24,6 +24,8 @@ mod explain;
 mod failure;
 mod init;
 mod join;
+mod login;
+mod logout;
 mod no_proxy;
 mod placeholder;
 mod platform;
@@ -81,6 +83,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
         Command::Placeholder(args) => placeholder::run(&args),
+        Command::Login(args) => login::run(&args, config),
+        Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
         Command::Run(args) => return run::run(&args, config),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),

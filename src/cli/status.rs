@@ -63,6 +63,7 @@ fn human(status: &Value) -> String {
             ]
         },
     ));
+    rows.push(logins(list(&status["logins"])));
     rows.push(table(
         ["TOKEN OF", "FOR", "FINGERPRINT", "AGE", "LIVES"],
         list(&status["tokens"]),
@@ -90,6 +91,21 @@ fn human(status: &Value) -> String {
         },
     ));
     rows.join("\n")
+}
+
+/// Who is logged in for which credential, and until when.
+fn logins(all: &[Value]) -> String {
+    table(["LOGIN FOR", "STATE", "USER", "SCOPE", "SINCE", "ENDS IN"], all, |login| {
+        let state = [cell(&login["state"]), cell(&login["code"])].join(" ");
+        [
+            cell(&login["credential"]),
+            state.trim_end().to_owned(),
+            cell(&login["user"]),
+            cell(&login["scope"]),
+            cell(&login["since"]),
+            span(&login["remaining_s"]),
+        ]
+    })
 }
 
 fn row(label: &str, values: &[&Value], note: &str) -> String {
@@ -176,6 +192,10 @@ mod tests {
                 "name": "o", "grant": "client-credentials", "remaining_s": 90,
                 "last_mint": { "code": "issuer-refused", "time": "2026-11-01T00:00:00Z" },
             }],
+            "logins": [{
+                "credential": "o", "state": "ended", "code": "login-reuse-detected",
+                "user": "ada@example", "scope": "a b", "since": "2026-11-01T00:00:00Z",
+            }],
             "tokens": [], "sessions": [],
             "revoked": { "all": null, "credentials": { "o": "t" }, "sessions": {}, "users": { "ann": "t" } },
         });
@@ -190,6 +210,7 @@ mod tests {
             "orders  api.example  443   o",
             "o           client-credentials  issuer-refused  2026-11-01T00:00:00Z  1m 30s",
             "REVOKED     credential o, user ann",
+            "o          ended login-reuse-detected  ada@example  a b    2026-11-01T00:00:00Z",
             "SESSION  KIND  USER  UNTIL",
         ] {
             assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");

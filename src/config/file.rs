@@ -248,8 +248,12 @@ pub struct Admin {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "grant", rename_all = "kebab-case")]
 pub enum Credential {
+    /// A person logs in with a browser on this machine: `valetkey login`.
+    AuthorizationCode(oauth::AuthorizationCode),
     /// OAuth 2.0 client credentials (RFC 6749 section 4.4).
     ClientCredentials(oauth::ClientCredentials),
+    /// A person logs in by a code, on any device: `valetkey login` (RFC 8628).
+    Device(oauth::Device),
     /// A program that prints a token.
     Exec(Exec),
     /// An HTTP exchange that config describes, for issuers that speak no OAuth.

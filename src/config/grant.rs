@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::{Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken, TokenExchange};
+use super::{
+    AuthorizationCode, Device, Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken,
+    TokenExchange,
+};
 use crate::model::ask::{Ask, Wants};
 
 /// `[credentials.NAME]`
@@ -20,8 +23,12 @@ pub struct Credential {
 /// The grant of a credential with all it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
+    /// A person logs in with a browser on this machine.
+    AuthorizationCode(Box<AuthorizationCode>),
     /// RFC 6749 section 4.4.
     ClientCredentials(Oauth),
+    /// RFC 8628.
+    Device(Box<Device>),
     /// What a program prints.
     Exec(Exec),
     /// An exchange that config describes.
@@ -80,7 +87,9 @@ pub struct CanAsk {
 impl Grant {
     /// The names of all grants; each has its code, recipe and test.
     pub const NAMES: &'static [&'static str] = &[
+        "authorization-code",
         "client-credentials",
+        "device",
         "exec",
         "http",
         "jwt",
@@ -94,7 +103,9 @@ impl Grant {
     pub fn can_ask(&self) -> CanAsk {
         let oauth = CanAsk { scope: true, audience: true, resource: true, claims: false };
         match self {
-            Self::ClientCredentials(_)
+            Self::AuthorizationCode(_)
+            | Self::ClientCredentials(_)
+            | Self::Device(_)
             | Self::JwtBearer(_)
             | Self::RefreshToken(_)
             | Self::TokenExchange(_) => oauth,
@@ -106,7 +117,9 @@ impl Grant {
     /// What it asks for by itself.
     pub fn ask(&self) -> OwnAsk<'_> {
         match self {
+            Self::AuthorizationCode(grant) => OwnAsk::from(&grant.oauth),
             Self::ClientCredentials(oauth) => OwnAsk::from(oauth),
+            Self::Device(grant) => OwnAsk::from(&grant.oauth),
             Self::Jwt(jwt) => OwnAsk {
                 audience: &jwt.signed.aud,
                 claims: jwt.signed.claims.keys().collect(),
@@ -148,10 +161,22 @@ impl Grant {
         }
     }
 
+    /// The issuer at which a person logs in, or has logged in elsewhere.
+    pub fn login(&self) -> Option<&Oauth> {
+        match self {
+            Self::AuthorizationCode(grant) => Some(&grant.oauth),
+            Self::Device(grant) => Some(&grant.oauth),
+            Self::RefreshToken(grant) => Some(&grant.oauth),
+            _ => None,
+        }
+    }
+
     /// As written in config.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::AuthorizationCode(_) => "authorization-code",
             Self::ClientCredentials(_) => "client-credentials",
+            Self::Device(_) => "device",
             Self::Exec(_) => "exec",
             Self::Http(_) => "http",
             Self::Jwt(_) => "jwt",
@@ -166,7 +191,9 @@ impl Grant {
     /// environment. Here, because a grant that forgot its secret there would hand it to the tool.
     pub fn secrets(&self) -> Vec<&SecretSource> {
         match self {
+            Self::AuthorizationCode(grant) => grant.oauth.secrets(),
             Self::ClientCredentials(oauth) => oauth.secrets(),
+            Self::Device(grant) => grant.oauth.secrets(),
             // The helper has its own ways to its secret.
             Self::Exec(_) => vec![],
             Self::Http(grant) => grant.secrets.values().collect(),

@@ -224,6 +224,14 @@ pub struct TypedToken {
 }
 
 impl Oauth {
+    /// What the issuer calls itself: its identifier, else its token endpoint.
+    pub fn issuer(&self) -> String {
+        match &self.endpoints {
+            Endpoints::Discovered { issuer, .. } => issuer.clone(),
+            Endpoints::Named { token, .. } => token.to_string(),
+        }
+    }
+
     /// What its client authenticates with.
     pub fn secrets(&self) -> Vec<&SecretSource> {
         match &self.auth {

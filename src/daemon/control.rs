@@ -18,6 +18,7 @@ use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::{Config, Trigger};
+use crate::model::id::CredentialName;
 use crate::proxy::{Proxy, World};
 
 /// The admin socket's way to the daemon.
@@ -185,6 +186,10 @@ impl Control for Handle {
 
     fn revoke(&self, revoke: Revoke) -> Result<Value, AdminError> {
         Daemon::revoke(self, &revoke)
+    }
+
+    fn drop_tokens(&self, credential: &str) {
+        self.proxy.broker.revoke(&CredentialName::new(credential));
     }
 
     fn ca(&self) -> Value {

@@ -9,6 +9,7 @@ mod control;
 mod doors;
 mod error;
 mod last_mints;
+mod logins;
 mod observe;
 mod parents;
 mod platform;
@@ -31,6 +32,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 pub use error::Error;
+pub use world::issuers;
 
 use crate::admin;
 use crate::audit::{Audit, Event};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::control::Daemon;
-use super::{observe, world};
+use super::{logins, observe, world};
 use crate::config::{Config, Grant};
 use crate::model::clock::rfc3339_seconds;
 
@@ -30,6 +30,7 @@ impl Daemon {
             "generation": world.generation,
             "routes": routes(&config),
             "credentials": self.credentials(&config),
+            "logins": logins::facts(&config, &world.logins, self.proxy().clock.now().wall),
             "tokens": self.tokens(),
             "sessions": self.session_list(),
             "revoked": self.revoked_facts(),

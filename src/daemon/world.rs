@@ -102,6 +102,15 @@ pub(super) fn build(
     Ok(World { policy, rules, rates, minters, logins, authority, dialer, roots, generation })
 }
 
+/// How issuers are reached, for a command that speaks to one itself.
+pub fn issuers(config: &Config) -> Result<Arc<Client>, Error> {
+    let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)?;
+    let guard = Guard::new(config.upstream.allow_private.clone(), config.proxy.listen.clone());
+    let parents = parents::build(&config.upstream, &roots, &guard)?;
+    let dialer = Dialer::new(config.upstream.resolve.clone(), guard).through(parents);
+    Ok(Arc::new(Client::new(Arc::new(dialer), &roots)))
+}
+
 /// The CA for all names that routes and `permit` name; what was made anew is said aloud.
 fn authority(
     config: &Config,

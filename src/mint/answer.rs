@@ -32,15 +32,6 @@ pub(super) enum Expect<'a> {
     },
 }
 
-/// What else a token answer may hold.
-#[derive(Debug, Default)]
-pub(super) struct Beside {
-    /// `refresh_token`
-    pub refresh: Option<Secret>,
-    /// How long that lives, where the issuer says so: in no standard, but several do.
-    pub refresh_life: Option<Duration>,
-}
-
 /// What is wrong with an issuer's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
@@ -131,7 +122,7 @@ macro_rules! oauth_errors {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            fn parse(word: &str) -> Option<Self> {
+            pub(super) fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)* _ => None }
             }
         }
@@ -174,16 +165,6 @@ pub(super) fn granted(body: &[u8], expect: Expect<'_>) -> Result<Granted, Answer
     Ok(Granted { value, expires_in, scope })
 }
 
-/// Reads what stands beside the token, whatever is wrong with that: a refresh token that took the place of
-/// another must not be lost over it.
-pub(super) fn beside(body: &[u8]) -> Beside {
-    let Ok(members) = Members::read(body) else { return Beside::default() };
-    let refresh = members.refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
-    let life_of = members.refresh_expires_in.or(members.refresh_token_expires_in);
-    // Keycloak says 0 of one that does not end.
-    Beside { refresh, refresh_life: life_of.and_then(|seconds| life(seconds).ok()) }
-}
-
 /// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands `issued_token_type`; where
 /// nothing was asked for by name, only an access token will do (a JWT may be one: then it says Bearer).
 fn used_as_bearer(requested: Option<&str>, issued: Option<&str>) -> Result<bool, AnswerError> {
@@ -205,6 +186,11 @@ pub(super) struct Metadata {
     pub issuer: Option<String>,
     pub token_endpoint: Option<String>,
     pub revocation_endpoint: Option<String>,
+    pub authorization_endpoint: Option<String>,
+    pub device_endpoint: Option<String>,
+    pub jwks: Option<String>,
+    /// RFC 9207 section 3.
+    pub says_issuer: bool,
     pub mtls_token_endpoint: Option<String>,
     pub mtls_revocation_endpoint: Option<String>,
 }
@@ -217,6 +203,10 @@ pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
         issuer: members.issuer,
         token_endpoint: members.token_endpoint,
         revocation_endpoint: members.revocation_endpoint,
+        authorization_endpoint: members.authorization_endpoint,
+        device_endpoint: members.device_authorization_endpoint,
+        jwks: members.jwks_uri,
+        says_issuer: members.authorization_response_iss_parameter_supported == Some(true),
         mtls_token_endpoint: mtls.token_endpoint,
         mtls_revocation_endpoint: mtls.revocation_endpoint,
     })
@@ -229,7 +219,7 @@ pub(super) fn refusal(body: &[u8]) -> Option<OauthError> {
 
 /// RFC 6749 says a number; a whole number as a string is common (Azure AD v1) and has no second
 /// reading, nor has `3600.0`. Fractions are cut, which ends the token sooner.
-fn life(seconds: Seconds) -> Result<Duration, AnswerError> {
+pub(super) fn life(seconds: Seconds) -> Result<Duration, AnswerError> {
     let seconds = match seconds {
         Seconds::Whole(seconds) => seconds,
         // Saturates: what is too long is cut by `ttl` or the clock.

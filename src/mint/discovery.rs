@@ -128,10 +128,16 @@ impl Discovery {
             return Err(DiscoveryError::OtherIssuer.into());
         }
         let endpoint = |text: Option<String>| text.map(|text| self.endpoint(&text)).transpose();
+        // Judged where they are used: who only mints does not care where people log in.
+        let later = |text: Option<String>| text.map(|text| self.endpoint(&text));
         let token = endpoint(document.token_endpoint)?.ok_or(DiscoveryError::Document)?;
         Ok(Found {
             token,
             revocation: endpoint(document.revocation_endpoint)?,
+            authorization: later(document.authorization_endpoint),
+            device: later(document.device_endpoint),
+            keys: later(document.jwks),
+            says_issuer: document.says_issuer,
             mtls_token: endpoint(document.mtls_token_endpoint)?,
             mtls_revocation: endpoint(document.mtls_revocation_endpoint)?,
         })

@@ -12,7 +12,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
 use zeroize::Zeroizing;
 
-use super::answer::{Beside, Expect, Granted};
+use super::answer::{Expect, Granted};
+use super::beside::{self, Beside, DeviceAnswer};
 use super::json::Document;
 use super::{AnswerError, DEFAULT_LIFE, MintError, answer, retry_after};
 use crate::model::clock::{Clock, Deadline, Moment};
@@ -65,7 +66,20 @@ impl Endpoint {
         };
         let granted = answer::granted(body, ask.expect).map_err(MintError::from);
         let token = granted.and_then(|granted| token(granted, ask.scope, ask.ttl, asked, now));
-        Ok(Given { token, beside: answer::beside(body) })
+        Ok(Given { token, beside: beside::beside(body) })
+    }
+
+    /// Asks for a code that a person types (RFC 8628 section 3.1).
+    pub(super) async fn device(
+        &self,
+        authorization: Option<Secret>,
+        form: Form,
+    ) -> Result<DeviceAnswer, MintError> {
+        let answer = self.client.post_form(&self.url, authorization, form.into_secret()).await?;
+        match answer.status.as_u16() {
+            200 => Ok(beside::device(json_body(&answer)?)?),
+            _ => Err(failure(&answer, self.clock.now())),
+        }
     }
 
     /// Asks for a revocation (RFC 7009 section 2.2): 200 is done, whatever the body.
@@ -218,6 +232,11 @@ impl Form {
         form.push(b'=');
         form_encode(value, &mut form);
         self.0 = form;
+    }
+
+    /// For an address: nothing secret is in it.
+    pub(super) fn into_query(self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
     }
 
     pub(super) fn into_secret(mut self) -> Secret {

@@ -1,12 +1,14 @@
 //! [`Issuer`]: what the OAuth grants share. Finds the endpoints, authenticates the client, asks, revokes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::answer::Expect;
+use super::beside::DeviceAnswer;
 use super::discovery::Discovery;
-use super::endpoint::{Call, Endpoint, Form, Given, basic};
-use super::{MintError, Revoked, either, jws};
+use super::endpoint::{Call, Endpoint, Form, Given, basic, failure};
+use super::{DiscoveryError, MintError, Revoked, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
 use crate::model::ask::Ask;
 use crate::model::clock::Clock;
@@ -30,10 +32,18 @@ pub(super) struct Issuer {
 pub(super) struct Found {
     pub token: http::Uri,
     pub revocation: Option<http::Uri>,
+    pub authorization: Later,
+    pub device: Later,
+    pub keys: Later,
+    /// Whether it names itself in every answer that a browser brings (RFC 9207).
+    pub says_issuer: bool,
     /// The same for clients that authenticate by certificate (RFC 8705 section 5).
     pub mtls_token: Option<http::Uri>,
     pub mtls_revocation: Option<http::Uri>,
 }
+
+/// An endpoint that only logins need, or what is wrong with it.
+pub(super) type Later = Option<Result<http::Uri, DiscoveryError>>;
 
 impl Issuer {
     pub(super) fn new(
@@ -61,16 +71,63 @@ impl Issuer {
 
     /// Whose logins they are that are got here for a credential.
     pub(super) fn whose(&self, credential: &CredentialName) -> Whose {
-        let client = self.oauth.client_id.clone().unwrap_or_default();
-        Whose { issuer: self.audience(), client, credential: credential.clone() }
+        Whose::of(&self.oauth, credential)
+    }
+
+    /// The client's name.
+    pub(super) fn client_id(&self) -> &str {
+        self.oauth.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// The issuer's identifier, where it has one.
+    pub(super) fn identifier(&self) -> Option<&str> {
+        match &self.oauth.endpoints {
+            Endpoints::Discovered { issuer, .. } => Some(issuer),
+            Endpoints::Named { .. } => None,
+        }
+    }
+
+    /// Where it is at home.
+    pub(super) fn home(&self) -> &http::Uri {
+        match &self.oauth.endpoints {
+            Endpoints::Discovered { url, .. } => url,
+            Endpoints::Named { token, .. } => token,
+        }
+    }
+
+    /// Adds all that the credential asks for to the first request of a login.
+    pub(super) fn asking(&self, form: Form, params: &BTreeMap<String, String>) -> Form {
+        let Oauth { scope, audience, resource, .. } = &self.oauth;
+        let form = form.asking(scope, audience, resource);
+        params.iter().fold(form, |form, (name, value)| form.text(name, value))
+    }
+
+    /// Asks for a code that a person types.
+    pub(super) async fn device(
+        &self,
+        url: &http::Uri,
+        params: &BTreeMap<String, String>,
+    ) -> Result<DeviceAnswer, MintError> {
+        let (client, _) = self.client().await?;
+        let (authorization, form) = self.authenticate(self.asking(Form::empty(), params)).await?;
+        let endpoint = Endpoint::new(url.clone(), client, Arc::clone(&self.clock));
+        endpoint.device(authorization, form).await
+    }
+
+    /// The identifier of the issuer and its keys (RFC 7517), where its document says where they are.
+    pub(super) async fn keys(&self) -> Result<Option<(String, Secret)>, MintError> {
+        let Some(issuer) = self.identifier() else { return Ok(None) };
+        let Some(url) = self.endpoints().await?.keys else { return Ok(None) };
+        let answer = self.client.get(&url?).await?;
+        match answer.status.as_u16() {
+            200 => Ok(Some((issuer.to_owned(), answer.body))),
+            _ => Err(failure(&answer, self.clock.now())),
+        }
     }
 
     /// What the issuer calls itself: its identifier, else its token endpoint.
     pub(super) fn audience(&self) -> String {
-        match &self.oauth.endpoints {
-            Endpoints::Discovered { issuer, .. } => issuer.clone(),
-            Endpoints::Named { token, .. } => token.to_string(),
-        }
+        self.oauth.issuer()
     }
 
     /// Asks for a token with what the grant put into `form`.
@@ -94,11 +151,29 @@ impl Issuer {
         wanted: &Ask,
         expect: Expect<'_>,
     ) -> Result<Given, MintError> {
-        let found = self.endpoints().await?;
         let scope = either(&wanted.scope, &self.oauth.scope);
         let audience = either(&wanted.audience, &self.oauth.audience);
         let resource = either(&wanted.resource, &self.oauth.resource);
-        let mut form = form.asking(scope, audience, resource);
+        self.send(form.asking(scope, audience, resource), scope, expect).await
+    }
+
+    /// Trades in what a login brought. What is granted was asked for before, and may not exceed that.
+    pub(super) async fn ask_bare(
+        &self,
+        form: Form,
+        expect: Expect<'_>,
+    ) -> Result<Given, MintError> {
+        self.send(form, &self.oauth.scope, expect).await
+    }
+
+    async fn send(
+        &self,
+        form: Form,
+        scope: &[String],
+        expect: Expect<'_>,
+    ) -> Result<Given, MintError> {
+        let found = self.endpoints().await?;
+        let mut form = form;
         for (name, value) in &self.oauth.params {
             form = form.text(name, value);
         }
@@ -138,16 +213,20 @@ impl Issuer {
         Ok(Revoked::Done)
     }
 
-    async fn endpoints(&self) -> Result<Found, MintError> {
+    pub(super) async fn endpoints(&self) -> Result<Found, MintError> {
         match (&self.oauth.endpoints, &self.discovery) {
             (Endpoints::Named { token, revocation }, _) => Ok(Found {
                 token: token.clone(),
                 revocation: revocation.clone(),
+                authorization: None,
+                device: None,
+                keys: None,
+                says_issuer: false,
                 mtls_token: None,
                 mtls_revocation: None,
             }),
             (Endpoints::Discovered { .. }, Some(discovery)) => discovery.endpoints().await,
-            (Endpoints::Discovered { .. }, None) => Err(super::DiscoveryError::Document.into()),
+            (Endpoints::Discovered { .. }, None) => Err(DiscoveryError::Document.into()),
         }
     }
 

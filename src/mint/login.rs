@@ -11,12 +11,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::answer::{Beside, Expect};
+use super::answer::Expect;
+use super::beside::Beside;
 use super::endpoint::Form;
 use super::issuer::Issuer;
-use super::{MintError, MintRequest, Minter, Minting, OauthError, Revoking};
+use super::{MintError, MintRequest, Minter, Minting, OauthError};
 use crate::config::SecretSource;
 use crate::model::ask::Ask;
+use crate::model::id::CredentialName;
 use crate::model::token::Token;
 use crate::net::client::ClientError;
 use crate::store;
@@ -90,7 +92,8 @@ impl LoginError {
     }
 }
 
-/// Mints from a stored login.
+/// Mints from a stored login. It revokes no access token: an issuer may end the whole login over that (RFC 7009
+/// section 2.1), and some do.
 pub(super) struct Refresher(Arc<Inner>);
 
 struct Inner {
@@ -104,6 +107,12 @@ struct Inner {
 }
 
 impl Refresher {
+    /// Of whoever has logged in by `valetkey login`.
+    pub(super) fn of_person(issuer: Issuer, name: &CredentialName, logins: &Arc<Logins>) -> Self {
+        let entry = logins.entry(issuer.whose(name));
+        Self::new(issuer, logins, entry, None)
+    }
+
     pub(super) fn new(
         issuer: Issuer,
         logins: &Arc<Logins>,
@@ -130,10 +139,6 @@ impl Minter for Refresher {
             // Closed without a word where the task panicked, or the runtime is going down.
             receiver.await.unwrap_or(Err(MintError::Panicked))
         })
-    }
-
-    fn revoke<'a>(&'a self, token: &'a Token) -> Revoking<'a> {
-        Box::pin(self.0.issuer.revoke(token))
     }
 }
 

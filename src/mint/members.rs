@@ -51,10 +51,17 @@ macro_rules! members {
 
 members! {
     access_token: String,
+    authorization_endpoint: String,
+    authorization_response_iss_parameter_supported: bool,
+    device_authorization_endpoint: String,
+    device_code: String,
     error: String,
     expires_in: Seconds,
+    id_token: String,
+    interval: Seconds,
     issued_token_type: String,
     issuer: String,
+    jwks_uri: String,
     mtls_endpoint_aliases: Box<Members>,
     refresh_expires_in: Seconds,
     refresh_token: String,
@@ -63,6 +70,10 @@ members! {
     scope: String,
     token_endpoint: String,
     token_type: String,
+    user_code: String,
+    verification_uri: String,
+    verification_uri_complete: String,
+    verification_url: String,
 }
 
 impl Members {

@@ -7,10 +7,15 @@
 pub mod endpoint;
 
 mod answer;
+pub mod authorization_code;
+mod beside;
 mod client_credentials;
+pub mod device;
 mod discovery;
+pub mod door;
 mod exec;
 mod http;
+mod id_token;
 mod issuer;
 mod json;
 pub mod jws;
@@ -41,7 +46,7 @@ use crate::store::helper::HelperError;
 use crate::store::logins::Logins;
 
 use issuer::Issuer;
-use login::LoginError;
+use login::{LoginError, Refresher};
 
 pub use answer::{AnswerError, OauthError};
 pub use discovery::DiscoveryError;
@@ -264,6 +269,10 @@ pub fn build(
             Arc::clone(client),
             Arc::clone(clock),
         )),
+        Grant::AuthorizationCode(grant) => {
+            Arc::new(Refresher::of_person(issuer(&grant.oauth), name, logins))
+        }
+        Grant::Device(grant) => Arc::new(Refresher::of_person(issuer(&grant.oauth), name, logins)),
         Grant::ClientCredentials(oauth) => {
             Arc::new(client_credentials::ClientCredentials(issuer(oauth)))
         }

@@ -101,7 +101,9 @@ fn signs(route: &Route, config: &Config) -> bool {
 /// asked: there, the usual paths stand for its own.
 fn token_urls(grant: &Grant) -> (Option<&http::Uri>, Vec<&str>) {
     let oauth = match grant {
+        Grant::AuthorizationCode(grant) => &grant.oauth,
         Grant::ClientCredentials(oauth) => oauth,
+        Grant::Device(grant) => &grant.oauth,
         Grant::JwtBearer(grant) => &grant.oauth,
         Grant::RefreshToken(grant) => &grant.oauth,
         Grant::TokenExchange(grant) => &grant.oauth,

@@ -58,9 +58,13 @@ impl<'a> Check<'a> {
             return None;
         };
         let read = match grant.get_ref().as_str().unwrap_or_default() {
+            "authorization-code" => {
+                self.read(value, problems).map(|(t, _)| file::Credential::AuthorizationCode(t))
+            }
             "client-credentials" => {
                 self.read(value, problems).map(|(t, _)| file::Credential::ClientCredentials(t))
             }
+            "device" => self.read(value, problems).map(|(t, _)| file::Credential::Device(t)),
             "exec" => self.read(value, problems).map(|(t, _)| file::Credential::Exec(t)),
             "http" => self.read(value, problems).map(|(t, _)| file::Credential::Http(t)),
             "jwt" => self.read(value, problems).map(|(t, _)| file::Credential::Jwt(t)),
@@ -97,6 +101,15 @@ impl<'a> Check<'a> {
                     problems.error(line, "missing-key", message, hint);
                 }
                 (Grant::ClientCredentials(oauth), ttl)
+            }
+            file::Credential::AuthorizationCode(mut table) => {
+                let ttl = table.ttl.take();
+                let grant = self.authorization_code(table, line, problems)?;
+                (Grant::AuthorizationCode(Box::new(grant)), ttl)
+            }
+            file::Credential::Device(mut table) => {
+                let ttl = table.ttl.take();
+                (Grant::Device(Box::new(self.device(table, line, problems)?)), ttl)
             }
             file::Credential::Jwt(mut table) => {
                 let ttl = table.ttl.take();

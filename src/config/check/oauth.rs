@@ -16,7 +16,7 @@ use crate::config::{
 use crate::model::ask::Template;
 
 /// Parameters that the grants set themselves, or that would be a secret written into the config.
-const RESERVED_PARAMS: &[&str] = &[
+pub(super) const RESERVED_PARAMS: &[&str] = &[
     "actor_token",
     "actor_token_type",
     "assertion",
@@ -244,13 +244,20 @@ impl Check<'_> {
     }
 }
 
-fn endpoint(text: &str, key: &str, notes: &mut Notes<'_>) -> Option<http::Uri> {
+pub(super) fn endpoint(text: &str, key: &str, notes: &mut Notes<'_>) -> Option<http::Uri> {
     parse_endpoint(text)
         .map_err(|message| {
             let hint = "an https URL without user or fragment, or http to 127.0.0.1 or [::1]";
             notes.error("bad-endpoint", format!("`{key}` {message}"), hint);
         })
         .ok()
+}
+
+/// `https://host[:port]` and nothing else, in canonical form.
+pub(super) fn origin(text: &str) -> Option<String> {
+    let url = parse_endpoint(text).ok()?;
+    let bare = url.path() == "/" && url.query().is_none();
+    origin_of(&url).filter(|_| bare).map(|origin| origin.to_string())
 }
 
 fn endpoints(table: &table::Oauth, notes: &mut Notes<'_>) -> Option<Endpoints> {
@@ -260,10 +267,8 @@ fn endpoints(table: &table::Oauth, notes: &mut Notes<'_>) -> Option<Endpoints> {
     let issuer = table.issuer.as_deref().map(|text| endpoint(text, "issuer", notes));
     let mut origins = Vec::with_capacity(table.endpoint_origins.len());
     for text in &table.endpoint_origins {
-        let named = endpoint(text, "endpoint_origins", notes)
-            .and_then(|url| (url.path() == "/" && url.query().is_none()).then(|| origin_of(&url)));
-        match named.flatten() {
-            Some(origin) => origins.push(origin.to_string()),
+        match origin(text) {
+            Some(origin) => origins.push(origin),
             None => notes.error(
                 "bad-endpoint",
                 "an entry of `endpoint_origins` is no origin",

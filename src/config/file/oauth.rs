@@ -101,6 +101,37 @@ oauth_table! {
 }
 
 oauth_table! {
+    /// `grant = "authorization-code"`: a person logs in with a browser on this machine (RFC 6749 section 4.1, RFC 7636, RFC 8252).
+    AuthorizationCode {
+        /// The authorization endpoint, beside `token_url`.
+        #[serde(default)]
+        pub authorization_url: Option<String>,
+        /// Where the browser comes back to, as it is registered at the issuer: http on 127.0.0.1, [::1] or localhost. Without a port a free one
+        /// is taken. Default: "http://127.0.0.1/callback".
+        #[serde(default)]
+        pub redirect_uri: Option<String>,
+        /// Further parameters of the authorization request, as { prompt = "consent" }; never a secret.
+        #[serde(default)]
+        pub login_params: BTreeMap<String, String>,
+    }
+}
+
+oauth_table! {
+    /// `grant = "device"`: a person logs in by a code, on any device with a browser (RFC 8628).
+    Device {
+        /// The device authorization endpoint, beside `token_url`.
+        #[serde(default)]
+        pub device_url: Option<String>,
+        /// Origins that a person may be sent to, as "https://microsoft.com", beside the issuer's own.
+        #[serde(default)]
+        pub verification_origins: OneOrMany,
+        /// Further parameters of the request for a code; never a secret.
+        #[serde(default)]
+        pub login_params: BTreeMap<String, String>,
+    }
+}
+
+oauth_table! {
     /// `grant = "jwt-bearer"`: an assertion signed here is the grant (RFC 7523 section 2.1).
     JwtBearer {
         /// The private key in PEM, or for HS algorithms the shared secret itself.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::replace;
+use crate::config::Oauth;
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
@@ -103,6 +104,14 @@ pub struct Whose {
     pub client: String,
     /// The credential's name in config.
     pub credential: CredentialName,
+}
+
+impl Whose {
+    /// Of a credential with this issuer and client.
+    pub fn of(oauth: &Oauth, credential: &CredentialName) -> Self {
+        let client = oauth.client_id.clone().unwrap_or_default();
+        Self { issuer: oauth.issuer(), client, credential: credential.clone() }
+    }
 }
 
 /// A directory of logins.

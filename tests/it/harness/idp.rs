@@ -312,8 +312,10 @@ fn answer(shared: &Shared, call: &Call) -> Answer {
         "/revoke" => {
             let mut state = lock(&shared.state);
             let token = call.one("token");
+            // RFC 7009 section 2.1: with an access token the login may end as well. Here it does.
+            let access = call.one("token_type_hint") == "access_token";
             for family in &mut state.families {
-                family.revoked |= family.tokens.iter().any(|known| known == token);
+                family.revoked |= access || family.tokens.iter().any(|known| known == token);
             }
             says(200, &json!({}))
         }

@@ -1,9 +1,11 @@
 //! Every grant from the outside: the built program mints, what it mints arrives in its slot, what goes wrong
 //! is said by a code, and no secret turns up anywhere else.
 
+mod authorization_code;
 mod canaries;
 mod client_credentials;
 mod clock;
+mod device;
 mod exec;
 mod http;
 mod jwt;

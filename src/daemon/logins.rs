@@ -1,0 +1,47 @@
+//! Who is logged in, for `valetkey status`: never a value.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::model::clock::rfc3339_seconds;
+use crate::store::logins::{Logins, Whose};
+
+/// One fact for each credential that a person logs in for.
+pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Value> {
+    let with_login = config.credentials.iter().filter_map(|(name, credential)| {
+        credential.grant.login().map(|oauth| (name, Whose::of(oauth, name)))
+    });
+    with_login
+        .map(|(name, whose)| {
+            let issuer = whose.issuer.clone();
+            let (login, protection) = match logins.entry(whose).look() {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    return json!({ "credential": name, "issuer": issuer, "state": "none" });
+                }
+                Err(error) => {
+                    return json!({
+                        "credential": name, "issuer": issuer, "state": "unreadable",
+                        "code": error.code(), "hint": error.hint(),
+                    });
+                }
+            };
+            let left = |until: SystemTime| until.duration_since(now).unwrap_or_default().as_secs();
+            json!({
+                "credential": name,
+                "issuer": issuer,
+                "state": if login.refresh.is_some() { "logged-in" } else { "ended" },
+                "code": login.ended,
+                "user": login.user,
+                "scope": login.scope,
+                "since": rfc3339_seconds(login.since),
+                "renewed": rfc3339_seconds(login.renewed),
+                "until": login.until.map(rfc3339_seconds),
+                "remaining_s": login.until.map(left),
+                "protected_by": protection.as_str(),
+            })
+        })
+        .collect()
+}

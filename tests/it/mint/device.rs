@@ -1,0 +1,176 @@
+//! `device`: a person logs in by a code, with the terminal of `valetkey login` on one side and a provider that
+//! says pending, slow down, no or yes on the other.
+
+use serde_json::json;
+
+use super::bearer;
+use crate::harness::client::Finished;
+use crate::harness::idp::{CLIENT, Idp, PERSON};
+use crate::harness::soon;
+use crate::harness::stage::{EVIL, Stage, own_answer};
+use crate::harness::valetkey::{Home, Running, Valetkey};
+
+fn credential(idp: &Idp, more: &str) -> String {
+    format!(
+        "[credentials.mine]\ngrant = \"device\"\nissuer = {:?}\nclient_id = {CLIENT:?}\n\
+         scope = [\"openid\", \"orders\"]\n{more}",
+        idp.issuer()
+    )
+}
+
+async fn stage(idp: &Idp) -> Stage {
+    Stage::valetkey_with(|builder| {
+        builder
+            .toml(&credential(idp, ""))
+            .route(&format!("name = \"mine\"\nhost = {EVIL:?}\ncredential = \"mine\""))
+    })
+    .await
+}
+
+fn home(idp: &Idp, more: &str) -> Home {
+    Valetkey::new().toml(&credential(idp, more)).written()
+}
+
+/// `valetkey login mine`, under way.
+fn login(home: &Home) -> Running {
+    home.spawn(home.command(&["login", "mine"]))
+}
+
+/// Runs a login to its end, which must be a failure.
+async fn fails(home: &Home, code: &str) -> Finished {
+    let done = soon("the login to end", home.run(&["login", "mine"])).await;
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains(&format!("error[{code}]")), "{code}: {}", done.stderr);
+    assert!(!done.stderr.contains("foreign-detail"), "{}", done.stderr);
+    done
+}
+
+#[tokio::test]
+async fn a_person_logs_in_and_out() {
+    let idp = Idp::start().await;
+    let stage = stage(&idp).await;
+    let home = stage.running().unwrap().home().clone();
+    let answer = stage.get(EVIL, "/x", "").await.unwrap();
+    own_answer(&answer, &[403], &["login-required"]).unwrap();
+    assert!(answer.text().contains("type: valetkey login mine"), "{}", answer.text());
+    // Nobody was asked, so nobody has to be spared: it is the same at once, and a login ends it at once.
+    own_answer(&stage.get(EVIL, "/x", "").await.unwrap(), &[403], &["login-required"]).unwrap();
+
+    let mut terminal = login(&home);
+    terminal.says("WDJB-MJHT").await.expect("the code is shown");
+    assert!(terminal.stderr_text().contains(&format!("{}/activate\n", idp.issuer())));
+    idp.approve();
+    assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+    let told = terminal.says("logged in for `mine`").await.expect("it is told");
+    assert!(told.contains(&format!("as {PERSON}")), "{told}");
+    assert!(told.contains("the key in the key file"), "{told}");
+
+    assert_eq!(
+        bearer(&stage, "/x").await,
+        idp.minted()[1],
+        "the login's own access token is not used"
+    );
+    let status = home.run(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let shown = &status["logins"][0];
+    assert_eq!((&shown["credential"], &shown["user"]), (&json!("mine"), &json!(PERSON)));
+    assert_eq!(
+        (&shown["state"], &shown["protected_by"]),
+        (&json!("logged-in"), &json!("key-file"))
+    );
+    let text = home.run(&["status"]).await.stdout;
+    assert!(text.contains(PERSON), "{text}");
+
+    let out = home.run(&["logout", "mine"]).await;
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    let revoked = idp.calls_of("/revoke");
+    assert_eq!(revoked[0].one("token_type_hint"), "refresh_token");
+    assert_eq!(revoked[0].one("token"), idp.refresh_tokens()[1], "the latest");
+    let answer = stage.get(EVIL, "/x", "").await.unwrap();
+    own_answer(&answer, &[403], &["login-required"]).unwrap();
+    let again = home.run(&["logout", "mine"]).await;
+    assert_eq!((again.code, again.stderr.contains("nobody was logged in")), (Some(0), true));
+    let secrets = [idp.refresh_tokens(), idp.minted()].concat();
+    super::silent(&stage, &secrets).await;
+    for secret in secrets {
+        assert!(!terminal.output().contains(&secret) && !out.stderr.contains(&secret));
+    }
+}
+
+#[tokio::test]
+async fn slow_down_slows_down() {
+    let idp = Idp::start().await;
+    idp.with(|idp| idp.polls = vec!["authorization_pending", "slow_down"]);
+    let home = home(&idp, "");
+    let mut terminal = login(&home);
+    terminal.says("WDJB-MJHT").await.unwrap();
+    idp.approve();
+    let begun = std::time::Instant::now();
+    assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+    let took = begun.elapsed().as_secs();
+    assert_eq!(idp.calls_of("/token").len(), 3);
+    assert!((7..15).contains(&took), "1 s, 1 s, and 5 s more: {took} s");
+}
+
+#[tokio::test]
+async fn a_no_and_an_end_are_told_apart() {
+    let idp = Idp::start().await;
+    let home = home(&idp, "");
+    for (word, code) in [("access_denied", "login-denied"), ("expired_token", "login-code-expired")]
+    {
+        idp.with(|idp| idp.polls = vec![word]);
+        fails(&home, code).await;
+    }
+    idp.with(|idp| idp.device_answer = json!({ "expires_in": 1 }));
+    fails(&home, "login-code-expired").await;
+    assert!(home.run(&["logout", "mine"]).await.stderr.contains("nobody was logged in"));
+}
+
+#[tokio::test]
+async fn a_person_is_sent_to_nobody_else() {
+    let idp = Idp::start().await;
+    let home = home(&idp, "");
+    for page in [
+        "https://evil.example/device",
+        "http://evil.example/",
+        "javascript:alert(1)",
+        "https://a@127.0.0.1/",
+    ] {
+        for member in ["verification_uri", "verification_uri_complete"] {
+            idp.with(|idp| idp.device_answer = json!({ member: page }));
+            let done = fails(&home, "verification-foreign").await;
+            assert!(!done.stderr.contains("evil.example"), "{}", done.stderr);
+        }
+    }
+    for code in ["AB\u{1b}[2JCD", "", "ABCD\nEFGH"] {
+        idp.with(|idp| idp.device_answer = json!({ "user_code": code }));
+        let done = fails(&home, "device-answer-invalid").await;
+        assert!(!done.stderr.contains('\u{1b}'));
+    }
+    assert!(idp.calls_of("/token").is_empty(), "nobody polls for what nobody can approve");
+
+    let named = Valetkey::new()
+        .toml(&credential(&idp, "verification_origins = [\"https://verify.example\"]"))
+        .written();
+    idp.with(|idp| {
+        idp.device_answer = json!({
+            "verification_uri": "https://verify.example/d", "verification_uri_complete": null,
+        });
+        idp.polls = vec!["access_denied"];
+    });
+    let done = fails(&named, "login-denied").await;
+    assert!(done.stderr.contains("https://verify.example/d"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn what_does_not_last_is_no_login() {
+    let idp = Idp::start().await;
+    idp.with(|idp| idp.token_answer = json!({ "refresh_token": null }));
+    let home = home(&idp, "");
+    let mut terminal = login(&home);
+    terminal.says("WDJB-MJHT").await.unwrap();
+    idp.approve();
+    assert_eq!(terminal.ended().await, Some(1));
+    let told = terminal.says("error[login-without-refresh-token]").await;
+    assert!(told.is_some(), "{}", terminal.output());
+}
