@@ -123,6 +123,11 @@ pub struct Claims {
 }
 
 impl Verifier {
+    /// Of a provider that runs.
+    pub async fn of(issuer: &str) -> Self {
+        Self { keys: Arc::new(keys(issuer).await), issuer: issuer.to_owned() }
+    }
+
     /// The claims of a good token for `audience`, or what is wrong with it.
     pub fn verify(&self, token: &str, audience: &str) -> Result<Claims, String> {
         let header = decode_header(token).map_err(|e| e.to_string())?;

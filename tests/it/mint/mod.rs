@@ -11,6 +11,7 @@ mod http;
 mod jwt;
 mod jwt_bearer;
 mod outage;
+mod people;
 mod placement;
 mod provider;
 mod refresh_token;

@@ -4,10 +4,12 @@
 //   OIDC_MODULES  the node_modules folder that holds oidc-provider
 //   OIDC_PEER     JSON: { "ttl": seconds, "clients": [{ "id", "secret", "auth", "audience", "more" }], "tls" } where
 //                 `auth` is a token endpoint's method, `audience` the API its tokens are for (absent: they are
-//                 opaque), `more` further metadata, and `tls` { cert, key, client_ca } in PEM makes it https
+//                 opaque), `more` further metadata, and `tls` { cert, key, client_ca } in PEM makes it https.
+//                 "people": true lets people log in, on the provider's own pages: any name with any password
 //
 // Stdout, one JSON object a line: first { event: "ready", issuer, token_url, jwks_uri }, then
-// { event: "token", client, audience, jti } for each token issued. Never a secret or a token.
+// { event: "token", client, audience, jti } for each token issued to a client, { event: "refused", error } for each
+// refusal at the token endpoint, { event: "grant-revoked" } for each login that ended. Never a secret or a token.
 // It ends when stdin closes, so it can't outlive the test that started it.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -17,7 +19,7 @@ import { pathToFileURL } from 'node:url';
 
 const entry = `${process.env.OIDC_MODULES}/oidc-provider/lib/index.js`;
 const { default: Provider, errors } = await import(pathToFileURL(entry).href);
-const { ttl, clients, tls } = JSON.parse(process.env.OIDC_PEER);
+const { ttl, clients, tls, people } = JSON.parse(process.env.OIDC_PEER);
 
 // The API a client is registered for is the default resource.
 const audiences = new Map(clients.map(({ id, audience }) => [id, audience]));
@@ -54,12 +56,19 @@ const provider = new Provider(issuer, {
   jwks: { keys: [signingKey()] },
   clientAuthMethods: [
     'client_secret_basic', 'client_secret_post', 'private_key_jwt', ...(tls ? ['tls_client_auth'] : []),
+    ...(people ? ['none'] : []),
   ],
-  scopes: scope.split(' '),
+  scopes: [...scope.split(' '), ...(people ? ['openid', 'offline_access'] : [])],
   ttl: { ClientCredentials: ttl },
+  ...(people ? {
+    findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@people.example` }) }),
+    claims: { openid: ['sub', 'email'] },
+    conformIdTokenClaims: false,
+  } : {}),
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    deviceFlow: { enabled: Boolean(people) },
+    devInteractions: { enabled: Boolean(people) },
     introspection: { enabled: true, allowedPolicy: () => true },
     mTLS: {
       enabled: Boolean(tls),
@@ -72,6 +81,7 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       defaultResource: (_ctx, client) => audiences.get(client.clientId),
+      useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, audience) => ({
         scope,
         audience,
@@ -101,6 +111,8 @@ provider.registerGrantType(exchange, async (ctx) => {
 }, ['subject_token', 'subject_token_type', 'requested_token_type', 'scope', 'audience']);
 provider.on('client_credentials.issued', (token) =>
   say({ event: 'token', client: token.clientId, audience: token.aud, jti: token.jti }));
+provider.on('grant.error', (_ctx, error) => say({ event: 'refused', error: error.error }));
+provider.on('grant.revoked', () => say({ event: 'grant-revoked' }));
 provider.on('server_error', (_ctx, error) => console.error(error));
 server.on('request', provider.callback());
 
@@ -122,5 +134,10 @@ function Memory() {
     async find(id) { return rows.get(`${this.name}:${id}`); }
     async destroy(id) { rows.delete(`${this.name}:${id}`); }
     async consume(id) { rows.get(`${this.name}:${id}`).consumed = true; }
+    // What people's logins need.
+    mine(test) { return [...rows].filter(([id, row]) => id.startsWith(`${this.name}:`) && test(row)); }
+    async findByUserCode(code) { return this.mine((row) => row.userCode === code)[0]?.[1]; }
+    async findByUid(uid) { return this.mine((row) => row.uid === uid)[0]?.[1]; }
+    async revokeByGrantId(grant) { this.mine((row) => row.grantId === grant).forEach(([id]) => rows.delete(id)); }
   };
 }
