@@ -67,7 +67,7 @@ pub(super) fn is_asked_for(name: &str) -> bool {
 }
 
 /// One coding being taken off.
-trait Decode: Send {
+trait Decode: Send + Sync {
     /// Takes some of `input` and gives what it decodes to, about a [`PIECE`] at most. Where it gives nothing,
     /// it has taken all.
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
