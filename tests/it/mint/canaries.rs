@@ -219,10 +219,14 @@ async fn over_http2(rig: &Rig) -> Message {
     http2_send(&mut line, request.body(Full::default()).unwrap()).await.unwrap()
 }
 
+/// A person logs in first: their own tests search for what that brings (`silent`), and mint as
+/// `refresh-token` does ever after.
+const BY_PEOPLE: [&str; 2] = ["authorization-code", "device"];
+
 #[tokio::test]
 async fn no_secret_and_no_token_of_any_grant_is_anywhere() {
     let mut searched = (0, 0);
-    for grant in valetkey::config::Grant::NAMES {
+    for grant in valetkey::config::Grant::NAMES.iter().filter(|grant| !BY_PEOPLE.contains(grant)) {
         for planted in planted(grant).await {
             let rig = rig(&planted).await;
             let answer = rig.get("/v1/x", "").await;

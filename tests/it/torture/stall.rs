@@ -4,6 +4,7 @@
 use super::raw_h2::{Frame, HEADERS, Raw, get};
 use super::vitals::{self, mib};
 use crate::harness::api::Answer;
+use crate::harness::client::{connect, http2, http2_send, tls, tls_config};
 use crate::harness::stage::{ORDERS, Stage};
 
 /// A connection that asks for a hundred answers of 1 MiB and takes none: 16 MiB at most.
@@ -40,9 +41,14 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let stage = Stage::valetkey_with(|v| v.verbose()).await;
     let running = stage.running().unwrap();
     let gate = running.deaf();
-    // A pipe holds 64 KiB, and each request is worth a few lines.
-    for _ in 0..200 {
-        stage.control().await.unwrap();
+    // A pipe holds 64 KiB; the libraries of HTTP/2 log a few lines for each frame.
+    let (_, reader) = connect(stage.proxy_addr(), &format!("{ORDERS}:443")).await;
+    let stream = tls(reader.stream, ORDERS, tls_config(stage.trust(), &["h2"])).await.unwrap();
+    let mut line = http2(stream).await;
+    for n in 0..200 {
+        let request = http::Request::get(format!("https://{ORDERS}/v1/{n}"));
+        let request = request.body(http_body_util::Full::new(bytes::Bytes::new())).unwrap();
+        assert_eq!(http2_send(&mut line, request).await.unwrap().status(), 200);
     }
     let before = running.stderr_text().len();
     gate.open();
