@@ -40,14 +40,13 @@ async fn git_with_a_placeholder_of_its_own_sends_none_upstream() {
     let scene = Scene::set().await;
     // As CI systems do it: a header from configuration, here with the placeholder as password.
     let line = format!(
-        "key=$(printf 'x:%s' \"$ORDERS_API_KEY\" | base64 -w0); \
+        "key=$(printf 'x:%s' \"$GIT_KEY\" | base64 -w0); \
          git -c http.extraHeader=\"Authorization: Basic $key\" clone --quiet https://{GIT}/team.git work"
     );
-    let (cloned, given) = scene.run(&line).await;
+    let (cloned, given) = scene.run_given("GIT_KEY", &line).await;
     assert_eq!(cloned.code(), Some(0), "{}", cloned.all());
-    let (cloned, given_too) = scene
-        .run(&format!("git clone --quiet \"https://x:$ORDERS_API_KEY@{GIT}/team.git\" too"))
-        .await;
+    let line = format!("git clone --quiet \"https://x:$GIT_KEY@{GIT}/team.git\" too");
+    let (cloned, given_too) = scene.run_given("GIT_KEY", &line).await;
     assert_eq!(cloned.code(), Some(0), "{}", cloned.all());
     for seen in scene.peers.git.requests() {
         assert_eq!(seen.count(&given) + seen.count(&given_too), 0, "{seen:#?}");

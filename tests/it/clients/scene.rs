@@ -81,8 +81,13 @@ impl Scene {
     /// Runs a shell line under `valetkey run`. What the tool was given as its API key comes back too:
     /// the line leaves it in a file first, the tool itself is started as it is.
     pub async fn run(&self, line: &str) -> (Output, String) {
+        self.run_given("ORDERS_API_KEY", line).await
+    }
+
+    /// The same, with the placeholder of this variable.
+    pub async fn run_given(&self, variable: &str, line: &str) -> (Output, String) {
         let note = self.valetkey.home.path("placeholder");
-        let line = format!("printf %s \"$ORDERS_API_KEY\" >'{}'; {line}", note.display());
+        let line = format!("printf %s \"${variable}\" >'{}'; {line}", note.display());
         let output = finish(&mut self.command(&line), b"").await;
         let placeholder = std::fs::read_to_string(&note).unwrap_or_default();
         assert!(!placeholder.is_empty(), "no placeholder given: {}", output.all());
@@ -145,6 +150,6 @@ fn config(peers: &Peers) -> Valetkey {
         ))
         .route(&format!(
             "name = \"git\"\nhost = \"{GIT}\"\nmethods = [\"GET\", \"POST\"]\ncredential = \"git\"\n\
-             inject = {{ basic = {{ user = \"x-access-token\" }} }}"
+             inject = {{ basic = {{ user = \"x-access-token\" }} }}\nenv = {{ GIT_KEY = \"placeholder:opaque\" }}"
         ))
 }
