@@ -94,16 +94,18 @@ impl Moved {
         token_of(&self.stage.evil.request(before).await)
     }
 
-    /// Asks until it is refused: how long after `since` the last token was served.
+    /// Asks until it is refused: how long after `since` the last request began that was served. Its answer
+    /// may have been longer on its way.
     async fn served_until(&mut self, since: Instant) -> Duration {
         let mut last = Duration::ZERO;
         loop {
+            let asked = since.elapsed();
             let answer = self.get("/x").await;
             if answer.status() == 503 {
                 return last;
             }
             assert_eq!(answer.status(), 200, "{}", answer.everything());
-            last = since.elapsed();
+            last = asked;
         }
     }
 }
