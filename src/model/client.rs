@@ -47,7 +47,7 @@ pub struct Found(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    process: OnceLock<Process>,
+    process: OnceLock<Arc<Process>>,
     asked: AtomicBool,
     told: AtomicBool,
 }
@@ -55,11 +55,11 @@ struct Inner {
 impl Found {
     /// The process, where it is known by now.
     pub fn get(&self) -> Option<&Process> {
-        self.0.process.get()
+        self.0.process.get().map(|process| &**process)
     }
 
-    /// Once.
-    pub fn set(&self, process: Process) {
+    /// Once. Connections of one process share it.
+    pub fn set(&self, process: Arc<Process>) {
         // Looked for once, so found once.
         self.0.process.set(process).ok();
     }

@@ -14,7 +14,7 @@ use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIA
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(super) use process::{describe, holder_of};
+pub(super) use process::{Places, describe, holders_of};
 
 /// The kernel's word for "any cookie".
 const NO_COOKIE: [u8; 8] = [0xff; 8];
@@ -102,6 +102,15 @@ mod tests {
         std::process::id()
     }
 
+    fn holders(inodes: &[u64], places: &Places) -> Vec<(crate::model::client::Process, Vec<u64>)> {
+        let mut found = Vec::new();
+        holders_of(inodes.iter().copied().collect(), places, |process, mut held| {
+            held.sort_unstable();
+            found.push((process, held));
+        });
+        found
+    }
+
     #[test]
     fn finds_the_owner_of_a_loopback_peer() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
@@ -111,9 +120,15 @@ mod tests {
             let owner = owner_of(peer, server.local_addr().unwrap()).unwrap();
             assert_eq!(owner.uid, own_uid(), "{address}");
             // And whose process that is: ours, whatever is looked at first.
-            for (likely, root) in [(vec![], None), (vec![1, 2], None), (vec![], Some(own_pid()))] {
-                let found = holder_of(owner.inode, owner.uid, &likely, root).unwrap();
-                assert_eq!(found.pid, own_pid());
+            let uids = || [owner.uid].into();
+            for places in [
+                Places { uids: uids(), ..Places::default() },
+                Places { likely: vec![1, 2], uids: uids(), ..Places::default() },
+                Places { roots: vec![own_pid()], ..Places::default() },
+            ] {
+                let found = holders(&[owner.inode], &places);
+                let [(found, held)] = &found[..] else { panic!("{places:?}: {found:?}") };
+                assert_eq!((found.pid, held.as_slice()), (own_pid(), [owner.inode].as_slice()));
                 assert_eq!(
                     found.exe.as_deref().map(Path::new),
                     std::env::current_exe().ok().as_deref()
@@ -122,8 +137,28 @@ mod tests {
             }
             drop(client);
             drop(server);
-            assert_eq!(holder_of(owner.inode, owner.uid, &[own_pid()], None), None, "it is gone");
+            let gone =
+                holders(&[owner.inode], &Places { likely: vec![own_pid()], ..Places::default() });
+            assert_eq!(gone, [], "it is gone");
         }
+    }
+
+    #[test]
+    fn many_sockets_are_found_in_one_walk() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pairs: Vec<_> = (0..20)
+            .map(|_| {
+                let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (server, peer) = listener.accept().unwrap();
+                (client, owner_of(peer, server.local_addr().unwrap()).unwrap(), server)
+            })
+            .collect();
+        let mut inodes: Vec<u64> = pairs.iter().map(|(_, owner, _)| owner.inode).collect();
+        inodes.sort_unstable();
+        let places = Places { likely: vec![own_pid(), own_pid()], ..Places::default() };
+        let found = holders(&inodes, &places);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].1, inodes);
     }
 
     #[test]

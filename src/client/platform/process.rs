@@ -1,8 +1,10 @@
 //! Linux: which process holds a socket, read from `/proc` (proc(5)), and what it is.
 //!
 //! The kernel names a socket's owner by uid for next to nothing, its process only by a search of everybody's
-//! descriptors. So the likely ones are looked at first: those seen before, then a session's own tree.
+//! descriptors. So many sockets are looked for in one walk, and in the likely processes first: those seen
+//! before, then a session's own tree.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,21 +15,67 @@ const MAX_TREE: usize = 512;
 /// Of a command line, in bytes; the audit cuts it further.
 const MAX_COMMAND: usize = 4096;
 
-/// The process that holds the socket of this inode: one of `likely`, of the tree below `root`, or any of `uid`.
-pub(in crate::client) fn holder_of(
-    inode: u64,
-    uid: u32,
-    likely: &[u32],
-    root: Option<u32>,
-) -> Option<Process> {
-    let link = PathBuf::from(format!("socket:[{inode}]"));
-    let held = |pid: &u32| holds(*pid, &link);
-    let pid = likely.iter().copied().find(held);
-    let pid = pid.or_else(|| root.and_then(|root| tree(root).into_iter().rev().find(held)));
-    let pid = pid.or_else(|| all_of(uid).into_iter().find(held))?;
-    let found = describe(pid);
-    // A pid may be used again between two looks: what was read counts if the socket is still its own.
-    holds(pid, &link).then_some(found)
+/// Where to look.
+#[derive(Debug, Default)]
+pub(in crate::client) struct Places {
+    /// Processes that are looked at first.
+    pub(in crate::client) likely: Vec<u32>,
+    /// The trees below these come next.
+    pub(in crate::client) roots: Vec<u32>,
+    /// And then whatever is theirs.
+    pub(in crate::client) uids: HashSet<u32>,
+}
+
+/// Calls `found` with each process that holds sockets of these inodes, and with those of them that it holds.
+pub(in crate::client) fn holders_of(
+    mut inodes: HashSet<u64>,
+    places: &Places,
+    mut found: impl FnMut(Process, Vec<u64>),
+) {
+    let likely = places.likely.iter().copied();
+    let trees = places.roots.iter().flat_map(|root| tree(*root).into_iter().rev());
+    let all = places.uids.iter().flat_map(|uid| all_of(*uid));
+    let mut looked_at = HashSet::new();
+    for pid in likely.chain(trees).chain(all) {
+        if inodes.is_empty() {
+            return;
+        }
+        if !looked_at.insert(pid) {
+            continue;
+        }
+        let began = stat(pid).map(|stat| stat.began);
+        let held = held_by(pid, &inodes);
+        if held.is_empty() {
+            continue;
+        }
+        let process = describe(pid);
+        // A pid may be used again between two looks: what was read counts if it is still the same process.
+        if began.is_some() && stat(pid).map(|stat| stat.began) == began {
+            inodes.retain(|inode| !held.contains(inode));
+            found(process, held);
+        }
+    }
+}
+
+/// Which of these sockets a process holds. The highest descriptors come first: what is asked about is new.
+fn held_by(pid: u32, inodes: &HashSet<u64>) -> Vec<u64> {
+    let mut held = Vec::new();
+    let fds: Vec<PathBuf> = entries(&PathBuf::from(format!("/proc/{pid}/fd"))).collect();
+    for fd in fds.iter().rev() {
+        let inode = fs::read_link(fd).ok().and_then(|target| socket(&target));
+        if let Some(inode) = inode.filter(|inode| inodes.contains(inode) && !held.contains(inode)) {
+            held.push(inode);
+            if held.len() == inodes.len() {
+                break;
+            }
+        }
+    }
+    held
+}
+
+/// The inode in `socket:[1234]`.
+fn socket(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Itself and all below it, oldest first.
@@ -59,11 +107,6 @@ fn all_of(uid: u32) -> Vec<u32> {
     pids
 }
 
-fn holds(pid: u32, link: &Path) -> bool {
-    entries(&PathBuf::from(format!("/proc/{pid}/fd")))
-        .any(|fd| fs::read_link(fd).is_ok_and(|target| target == link))
-}
-
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
@@ -74,7 +117,7 @@ fn number(path: &Path) -> Option<u32> {
 
 /// What a process is.
 pub(in crate::client) fn describe(pid: u32) -> Process {
-    let parent = parent_of(pid).filter(|parent| *parent > 0);
+    let parent = stat(pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
     Process {
         pid,
         exe: exe(pid),
@@ -99,8 +142,19 @@ fn command(pid: u32) -> Vec<Box<str>> {
     bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into()).collect()
 }
 
-/// The fourth field of `stat`, behind the name, which may hold anything.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+/// Of `/proc/PID/stat`.
+#[derive(Clone, Copy, Debug)]
+struct Stat {
+    parent: u32,
+    /// When it began, in the kernel's ticks: with the pid, it names one process.
+    began: u64,
+}
+
+/// The fields 4 and 22, counted behind the name, which may hold anything.
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let began = fields.nth(17)?.parse().ok()?;
+    Some(Stat { parent, began })
 }
