@@ -55,7 +55,7 @@
 //! | main | signals, admin socket, mints, the half-second ticker |
 //! | metrics | answers scrapers and probes, where config names an address |
 //! | worker-N, one a core | a current-thread runtime: accept, TLS, requests, its own upstream pool |
-//! | blocking pool | DNS, reading secrets, the audit's sync |
+//! | blocking pool | DNS, reading secrets, the audit's sync, the directory of `[ca] publish` |
 
 pub mod adapter;
 pub mod admin;

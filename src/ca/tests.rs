@@ -69,6 +69,7 @@ impl Bench {
             permit: Vec::new(),
             lifetime: 30 * DAY,
             leaf_lifetime: DAY,
+            publish: None,
         };
         let names: Vec<Arc<str>> = names.iter().map(|&name| name.into()).collect();
         let clock: Arc<HandClock> = Arc::clone(&self.clock);

@@ -162,6 +162,9 @@ pub struct Ca {
     /// Life of a leaf certificate. Default: "24h".
     #[schemars(with = "Option<String>")]
     pub leaf_lifetime: Option<Spanned<String>>,
+    /// A directory where the daemon keeps what tools must trust, for containers that share it: `valetkey-ca.pem` (ours alone), `combined.pem`
+    /// (with the platform's), `truststore.p12` (the same for Java); never a key. A relative path counts from the config's directory. Absent: none.
+    pub publish: Option<PathBuf>,
 }
 
 /// `ca.scope`

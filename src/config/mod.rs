@@ -167,6 +167,8 @@ pub struct Ca {
     pub lifetime: Duration,
     /// Life of a leaf.
     pub leaf_lifetime: Duration,
+    /// Where the roots are kept for others to read.
+    pub publish: Option<PathBuf>,
 }
 
 /// `[upstream]`

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::admin::SocketError;
 use crate::audit::AuditError;
 use crate::ca::CaError;
+use crate::ca::trust::TrustError;
 use crate::config::problem::Problem;
 use crate::net::roots::RootsError;
 use crate::store::StoreError;
@@ -96,6 +97,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What tools must trust cannot be put where they look for it.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The state directory is someone else's, or others may write to it.
     #[error("the state directory is not ours alone (mode 0700): {path}", path = path.display())]
     StateUnsafe {
@@ -131,6 +135,7 @@ impl Error {
             Self::Signals(_) => "runtime-unavailable",
             Self::State { .. } => "state-dir-unwritable",
             Self::StateUnsafe { .. } => "state-dir-unsafe",
+            Self::Trust(error) => error.code(),
         }
     }
 
@@ -168,6 +173,7 @@ impl Error {
             Self::SessionSecret { source, .. } => source.hint().into(),
             Self::SessionSecretShort { .. } => "`openssl rand -hex 32` makes one that also fits into a URL".into(),
             Self::State { .. } => "check its permissions, or set VALETKEY_STATE_DIR".into(),
+            Self::Trust(_) => "`ca.publish` must name a directory that the daemon can write to".into(),
             Self::StateUnsafe { path } => {
                 format!("look who uses it, then: chmod 700 {}", path.display())
             }

@@ -13,6 +13,7 @@ mod logins;
 mod observe;
 mod parents;
 mod platform;
+mod publish;
 mod reload;
 mod revocation;
 mod sessions;
@@ -52,6 +53,7 @@ use control::{Daemon, Handle};
 use doors::Doors;
 use last_mints::LastMints;
 use observe::Observer;
+use publish::Shared;
 use state::StateDir;
 use world::Preshared;
 
@@ -107,6 +109,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let audit = Arc::new(audit.counting_in(Arc::clone(&metrics)));
     let own: Vec<_> = doors.addresses()?.into_iter().chain(metrics_address).collect();
     let world = world::build(&config, &own, None, &clock, &audit)?;
+    let shared = Shared::open(&config.ca, &world)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     let gate = Arc::new(Gate::heeding(Arc::clone(&sessions), Arc::new(state.revoked()?)));
     Preshared::read(&config)?.share(&gate);
@@ -150,8 +153,12 @@ async fn run(options: Options) -> Result<(), Error> {
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
     doors.announce(started.elapsed())?;
     let watching = tokio::spawn(changes::run(Arc::clone(&daemon)));
+    let publishing = shared.map(|shared| tokio::spawn(shared.keep_up(Arc::clone(&proxy))));
     until_stopped(&daemon, &mut signals, options.idle_exit).await;
     watching.abort();
+    if let Some(task) = publishing {
+        task.abort();
+    }
     tracing::info!("stopping: no new connections, open ones are drained");
     stop.send_replace(Stop::Drain);
     drop(doors);

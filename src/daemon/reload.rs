@@ -103,7 +103,7 @@ impl Daemon {
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
         if starts_anew(&config) != starts_anew(current) {
             tracing::warn!(
-                "`proxy.listen`, `proxy.transparent`, `[audit]`, `[admin]` and `[logins]` take effect at the next start"
+                "`proxy.listen`, `proxy.transparent`, `ca.publish`, `[audit]`, `[admin]` and `[logins]` take effect at the next start"
             );
         }
         *current = config;
@@ -154,7 +154,8 @@ impl Seen {
 fn starts_anew(config: &Config) -> String {
     let config::Proxy { listen, sockets, transparent, .. } = &config.proxy;
     let (audit, admin, logins) = (&config.audit, &config.admin, &config.logins);
-    format!("{listen:?} {sockets:?} {transparent:?} {audit:?} {admin:?} {logins:?}")
+    let publish = &config.ca.publish;
+    format!("{listen:?} {sockets:?} {transparent:?} {publish:?} {audit:?} {admin:?} {logins:?}")
 }
 
 impl From<LoadError> for Refused {

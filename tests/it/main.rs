@@ -18,6 +18,7 @@
 
 mod cli;
 mod clients;
+mod container;
 mod docs;
 mod floors;
 mod harness;

@@ -6,6 +6,7 @@
 //! directory of hashed links could not be swapped at once.
 
 mod java;
+pub mod publish;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,11 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::CertificateDer;
 
 use super::pem;
+
+/// The files' names.
+const CA: &str = "valetkey-ca.pem";
+const COMBINED: &str = "combined.pem";
+const JAVA: &str = "truststore.p12";
 
 /// The password of the Java trust store: public, and the one Java itself uses.
 pub const JAVA_PASSWORD: &str = "changeit";
@@ -92,29 +98,36 @@ pub fn write_bundles(
         .filter(|ours| !ours.is_empty())
         .ok_or(TrustError::Roots)?;
     let mut skipped = Vec::new();
-    let mut seen = HashSet::new();
-    let mut all = Vec::new();
-    let users = user_files.iter().flat_map(|path| user_roots(path, &mut skipped));
-    for root in ours.iter().cloned().chain(users).chain(platform_roots.iter().cloned()) {
-        if seen.insert(root.clone()) {
-            all.push(root);
-        }
-    }
+    let users = user_files.iter().flat_map(|path| user_roots(path, &mut skipped)).collect();
+    let all = merged(&ours, users, platform_roots);
 
-    let ca = dir.join("valetkey-ca.pem");
-    let combined = dir.join("combined.pem");
-    let java = dir.join("truststore.p12");
-    let bare: String = ours.iter().map(|root| pem::certificate(root)).collect();
+    let (ca, combined, java) = (dir.join(CA), dir.join(COMBINED), dir.join(JAVA));
+    let bare = text(&ours);
     if differs(&ca, bare.as_bytes()) {
         write(dir, &ca, bare.as_bytes())?;
     }
-    let text: String = all.iter().map(|root| pem::certificate(root)).collect();
+    let text = text(&all);
     if differs(&combined, text.as_bytes()) || !java.is_file() {
         // Salted, so its bytes always differ; the PEM beside it, written last, says whether it is up to date.
         write(dir, &java, &java::trust_store(&all)?)?;
         write(dir, &combined, text.as_bytes())?;
     }
     Ok(Bundles { ca, combined, java, skipped })
+}
+
+/// Ours first; each once.
+fn merged(
+    ours: &[CertificateDer<'static>],
+    users: Vec<CertificateDer<'static>>,
+    platform: &[CertificateDer<'static>],
+) -> Vec<CertificateDer<'static>> {
+    let mut seen = HashSet::new();
+    let all = ours.iter().cloned().chain(users).chain(platform.iter().cloned());
+    all.filter(|root| seen.insert(root.clone())).collect()
+}
+
+fn text(roots: &[CertificateDer<'_>]) -> String {
+    roots.iter().map(|root| pem::certificate(root)).collect()
 }
 
 /// A file of certificates, or a directory of such files (`SSL_CERT_DIR`).

@@ -8,7 +8,7 @@ use super::super::scope::Scope;
 use super::super::tests::run;
 use super::*;
 
-fn root() -> CertificateDer<'static> {
+pub(super) fn root() -> CertificateDer<'static> {
     let life = std::time::Duration::from_secs(3600);
     Generation::mint(&Scope::Any, life, std::time::SystemTime::now()).unwrap().root.der
 }

@@ -83,7 +83,9 @@ impl Check<'_> {
                 hint,
             );
         }
-        Ca { unconstrained, permit, lifetime, leaf_lifetime: leaf_lifetime.min(lifetime) }
+        let leaf_lifetime = leaf_lifetime.min(lifetime);
+        let publish = table.publish.map(|path| self.beside_config(path));
+        Ca { unconstrained, permit, lifetime, leaf_lifetime, publish }
     }
 
     /// A duration of at least `least` seconds and at most ten years.

@@ -16,6 +16,7 @@ pub mod idp;
 pub mod issuer;
 pub mod leak;
 pub mod naive;
+pub mod namespace;
 pub mod pair;
 pub mod parent;
 pub mod pki;

@@ -26,5 +26,6 @@ mod process;
 mod reload;
 mod revoke;
 mod routes;
+mod sidecar;
 mod transparent;
 mod upstream;

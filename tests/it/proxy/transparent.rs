@@ -6,11 +6,10 @@ use std::process::{Output, Stdio};
 use tokio::process::Command;
 
 use crate::harness::api::Api;
+use crate::harness::namespace::{entered, naming, sh};
 use crate::harness::soon;
 use crate::harness::stage::Stage;
 
-/// Set inside the namespace.
-const INSIDE: &str = "VALETKEY_TEST_NAMESPACE";
 const SELF: &str = "proxy::transparent::redirected_tools_get_their_tokens";
 const ROUTED: &str = "api.redirected.example";
 const UNROUTED: &str = "www.redirected.example";
@@ -20,40 +19,6 @@ const THERE: &str = "10.99.0.66";
 /// Who is admitted, and who is not.
 const NOBODY: u32 = 65534;
 const STRANGER: u32 = 65533;
-
-/// Runs a command that must work.
-async fn sh(line: &str) {
-    let done = Command::new("sh").args(["-ec", line]).output().await.unwrap();
-    assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// A command in new namespaces for network and mounts.
-fn apart() -> Command {
-    let mut command = if rustix::process::geteuid().is_root() {
-        Command::new("unshare")
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["-n", "-E", "unshare"]);
-        sudo
-    };
-    command.args(["--net", "--mount", "--"]).stdin(Stdio::null());
-    command
-}
-
-/// Begins again in there.
-async fn enter() {
-    let able = apart().args(["iptables", "-t", "nat", "-L", "OUTPUT"]).output().await.unwrap();
-    if !able.status.success() {
-        let why = String::from_utf8_lossy(&able.stderr);
-        return println!("skipped: this machine gives no network namespace with iptables: {why}");
-    }
-    let mut command = apart();
-    command.arg(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", SELF, "--nocapture"]).env(INSIDE, "1");
-    let done = command.output().await.unwrap();
-    let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(done.status.success() && said[0].contains("1 passed"), "{}{}", said[0], said[1]);
-}
 
 /// curl as another user, without a word about proxies.
 struct Curl {
@@ -94,14 +59,12 @@ fn said(output: &Output) -> (String, String) {
 #[tokio::test]
 #[ignore = "needs real peers: run tests/run"]
 async fn redirected_tools_get_their_tokens() {
-    if std::env::var_os(INSIDE).is_none() {
-        return enter().await;
+    if !entered(SELF).await {
+        return;
     }
     sh("ip link set lo up; ip addr add 10.99.0.1/24 dev lo; ip -6 addr add fd99::1/64 dev lo nodad").await;
-    let names = tempfile::NamedTempFile::new().unwrap();
     let hosts = format!("127.0.0.1 localhost\n{HERE} {ROUTED} {UNROUTED}\nfd99::7 {ROUTED}\n");
-    std::fs::write(names.path(), hosts).unwrap();
-    sh(&format!("chmod 644 {0}; mount --bind {0} /etc/hosts", names.path().display())).await;
+    let _names = naming(&hosts).await;
 
     let stage = Stage::valetkey_with(|v| {
         v.proxy(&format!("transparent = [\"0.0.0.0:0\", \"[::1]:0\"]\nallow_uids = [{NOBODY}]"))
