@@ -27,7 +27,7 @@ use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
-use retired::Retired;
+use retired::{Replaced, Retired};
 use revoke::Revocations;
 
 pub use flight::MINT_DEADLINE;
@@ -156,6 +156,7 @@ impl From<&Token> for TokenStatus {
 /// Holds the slots.
 pub struct Broker {
     slots: DashMap<Place, Arc<Slot>>,
+    replaced: Replaced,
     shared: Arc<Shared>,
     bars: Option<Bars>,
     most: usize,
@@ -190,6 +191,7 @@ impl Broker {
     pub fn new(clock: Arc<dyn Clock>, runtime: Handle, on_mint: OnMint) -> Self {
         Self {
             slots: DashMap::new(),
+            replaced: Replaced::default(),
             shared: Arc::new(Shared {
                 clock,
                 runtime,
@@ -265,6 +267,7 @@ impl Broker {
                 for token in slot.close(Closed::Replaced) {
                     slot.retire(token);
                 }
+                self.replaced.put(slot);
             }
             same
         });
@@ -312,6 +315,10 @@ impl Broker {
             }
             !chosen
         });
+        // And what a reload took away before: whoever waits there is refused, and what comes is revoked.
+        for slot in self.replaced.used().into_iter().filter(|slot| chosen(slot.key())) {
+            slot.close(why);
+        }
         over.extend(self.shared.retired.take(|slot| chosen(slot.key())));
         // Some issuers give the same token to everybody who asks: another client may hold it yet.
         let shared = |token: &Token| self.slots.iter().any(|slot| slot.holds(token.fingerprint()));
@@ -330,6 +337,7 @@ impl Broker {
             slot.drop_ended(now);
             is_used(slot) || slot.is_full(now) || slot.is_backing_off(now)
         });
+        self.replaced.used();
         for (slot, token) in self.shared.retired.unused(now) {
             // As in `close_where`.
             if !self.slots.iter().any(|slot| slot.holds(token.fingerprint())) {

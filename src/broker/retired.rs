@@ -1,6 +1,7 @@
-//! Tokens that a reload took out of service while requests still use them: revoked as soon as none does.
+//! What a reload took out of service while requests still use it: tokens, revoked as soon as none does, and
+//! slots, which still mint for requests that were judged before.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Slot;
 use crate::model::clock::Moment;
@@ -34,6 +35,31 @@ impl Retired {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Slot>, Arc<Token>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Slots that the broker hands out no more. A later revocation must find them, for what they still mint.
+#[derive(Default)]
+pub(super) struct Replaced(Mutex<Vec<Weak<Slot>>>);
+
+impl Replaced {
+    pub(super) fn put(&self, slot: &Arc<Slot>) {
+        self.lock().push(Arc::downgrade(slot));
+    }
+
+    /// Those that somebody still has; the others are forgotten.
+    pub(super) fn used(&self) -> Vec<Arc<Slot>> {
+        let mut used = Vec::new();
+        self.lock().retain(|slot| {
+            let slot = slot.upgrade();
+            used.extend(slot.clone());
+            slot.is_some()
+        });
+        used
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Slot>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

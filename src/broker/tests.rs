@@ -565,6 +565,35 @@ async fn a_replaced_token_is_revoked_once_it_is_unused() {
     assert_eq!(bench.broker.revoke_all(), 2, "{late:?} and what is kept");
 }
 
+/// Neither a token nor a mint of before a reload escapes a revocation that comes after it.
+#[tokio::test]
+async fn a_revocation_finds_what_a_reload_replaced() {
+    let orders = CredentialName::new("orders");
+    for revoke in [
+        (|broker| broker.revoke(&CredentialName::new("orders"))) as fn(&Broker) -> usize,
+        |broker| broker.end_client(&key("ci").client),
+        |broker| broker.revoke_clients(|_| true),
+    ] {
+        let bench = Bench::new();
+        let slot = bench.slot();
+        let in_use = slot.token().await.unwrap();
+        bench.broker.keep_only(&Minters::new(), |key| key.credential != orders);
+        bench.fake.shut();
+        let waiting = Arc::clone(&slot);
+        let waiting = tokio::spawn(async move { waiting.token().await });
+        settle().await;
+        bench.broker.sweep();
+        assert_eq!(revoke(&bench.broker), 1, "{in_use:?}");
+        settle().await;
+        assert_eq!(bench.fake.revoked(), ["token-1"], "in use or not");
+        assert!(waiting.await.unwrap().is_err(), "nobody gets what comes late");
+        bench.fake.open();
+        settle().await;
+        assert_eq!(bench.fake.revoked(), ["token-1", "token-2"]);
+        assert!(slot.token().await.is_err(), "nor is anything more minted");
+    }
+}
+
 #[tokio::test]
 async fn the_number_of_slots_is_bounded() {
     let mut bench = Bench::new();

@@ -25,6 +25,7 @@ mod placeholders;
 mod process;
 mod reload;
 mod revoke;
+mod revoke_reload;
 mod routes;
 mod sidecar;
 mod transparent;

@@ -20,7 +20,7 @@ const SECRET: &str = "a-session-secret-of-32-bytes-or-more";
 const PROMISED: Duration = Duration::from_secs(5);
 
 /// A stage whose host [`EVIL`] is routed, with an issuer that revokes, and two sessions.
-async fn stage(issuer: &Issuer) -> Stage {
+pub(super) async fn stage(issuer: &Issuer) -> Stage {
     Stage::valetkey_with(|v| {
         let sessions = ["ci", "other"].map(|name| {
             format!("[[sessions]]\nname = {name:?}\nsecret = {{ file = \"session.key\" }}\n")
@@ -37,7 +37,7 @@ async fn valetkey(stage: &Stage, arguments: &[&str]) -> Finished {
     stage.running().unwrap().home.run(arguments).await
 }
 
-async fn revoke(stage: &Stage, arguments: &[&str]) -> Finished {
+pub(super) async fn revoke(stage: &Stage, arguments: &[&str]) -> Finished {
     let done = valetkey(stage, &[&["revoke"], arguments].concat()).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     done
@@ -58,12 +58,12 @@ async fn tunnel(stage: &Stage, host: &str, lines: &str) -> Result<Tunnel, Messag
     Ok(Reader::new(tls(reader.stream, host, config).await.unwrap()))
 }
 
-async fn get(tunnel: &mut Tunnel, host: &str) -> Message {
+pub(super) async fn get(tunnel: &mut Tunnel, host: &str) -> Message {
     let request = format!("GET /v1/x HTTP/1.1\r\nHost: {host}\r\n\r\n");
     exchange(tunnel, request.as_bytes()).await.expect("an answer")
 }
 
-fn bearer(stage: &Stage) -> String {
+pub(super) fn bearer(stage: &Stage) -> String {
     let seen = stage.evil.requests();
     let value = seen.last().unwrap().one("authorization");
     value.strip_prefix("Bearer ").unwrap().to_owned()
