@@ -2,6 +2,8 @@
 //!
 //! Each is a bucket that holds as many requests as its rate names and refills evenly over the rate's
 //! time (the generic cell rate algorithm: one number and one compare-and-swap for each bucket).
+//! Ours, not the `governor` crate's: its limiter has one quota for all of its keys, so every rate would need a limiter
+//! and a map of its own, with no bound on their keys, and what that saves are the ten lines of arithmetic in `one`.
 //! A config without limits costs a request nothing.
 
 use std::collections::HashMap;

@@ -70,6 +70,9 @@ async fn a_token_that_was_seen_leads_to_whoever_used_it() {
     assert!(decision["policy"].as_str().unwrap().starts_with("sha256:"), "{decision}");
     assert!(decision["client"]["user"].is_string(), "{decision}");
     let session = decision["client"]["session"].as_str().unwrap();
+    let is_curl = |r: &Value| r["client"]["exe"].as_str().is_some_and(|exe| exe.ends_with("/curl"));
+    let process = found.iter().find(|r| is_curl(r)).expect("the process");
+    assert!(process["client"]["pid"].is_number(), "{process}");
     assert!(found.iter().any(|r| r["event"] == "outcome"), "and how it ended");
     assert!(found.iter().any(|r| r["event"] == "mint"), "and where it came from");
     assert!(!text.contains(BILLING), "and nobody else's: {text}");
