@@ -138,7 +138,7 @@ impl Parts {
         let dialer = Dialer::new(config.upstream.resolve.clone(), guard.clone());
         let issuers = Dialer::new(config.upstream.resolve.clone(), guard);
         let issuers = Arc::new(Client::new(Arc::new(issuers), &roots));
-        let logins = Arc::new(Logins::new(config.logins.dir.clone()));
+        let logins = Arc::new(Logins::new(&config.logins));
         let minters: Minters = (config.credentials.iter())
             .map(|(name, credential)| {
                 (name.clone(), mint::build(name, credential, &issuers, &logins, &clock))

@@ -28,7 +28,7 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// What the daemon lets the command line do.
 pub trait Control: Send + Sync + 'static {
-    /// Facts for `status`; never a secret.
+    /// Facts for `status`; never a secret. Blocks on files and the keyring.
     fn status(&self) -> serde_json::Value;
     /// All sessions.
     fn sessions(&self) -> serde_json::Value;
@@ -175,7 +175,7 @@ pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
 async fn connection(stream: UnixStream, control: Arc<dyn Control>) {
     let service = service_fn(|request| {
         let control = Arc::clone(&control);
-        async move { Ok::<_, Infallible>(answer(control.as_ref(), request).await) }
+        async move { Ok::<_, Infallible>(answer(&control, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -186,15 +186,15 @@ async fn connection(stream: UnixStream, control: Arc<dyn Control>) {
     }
 }
 
-async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(control: &Arc<dyn Control>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let result = match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/v1/status") => Ok(control.status()),
+        (&Method::GET, "/v1/status") => status(control).await,
         (&Method::GET, "/v1/ca") => Ok(control.ca()),
         (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
         (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
         (&Method::GET, "/v1/sessions") => Ok(control.sessions()),
-        (&Method::POST, "/v1/sessions") => open(control, body).await,
+        (&Method::POST, "/v1/sessions") => open(control.as_ref(), body).await,
         (&Method::POST, "/v1/revoke") => match read(body).await {
             Ok(revoke) => control.revoke(revoke),
             Err(error) => Err(error),
@@ -224,6 +224,17 @@ async fn answer(control: &dyn Control, request: Request<Incoming>) -> Response<F
             json(status, "application/problem+json", serde_json::to_vec(&error).unwrap_or_default())
         }
     }
+}
+
+/// Where others are not held up.
+async fn status(control: &Arc<dyn Control>) -> Result<serde_json::Value, AdminError> {
+    let control = Arc::clone(control);
+    tokio::task::spawn_blocking(move || control.status()).await.map_err(|_| AdminError {
+        status: 500,
+        code: "internal-error",
+        detail: "the daemon's status cannot be had".into(),
+        hint: "its log says why: daemon.log in the state directory".into(),
+    })
 }
 
 async fn open(control: &dyn Control, body: Incoming) -> Result<serde_json::Value, AdminError> {

@@ -57,6 +57,8 @@ fn check(whose: &str, source: &SecretSource, line: usize, problems: &mut Problem
         }
         SecretSource::Exec(helper) => check_helper(whose, &helper.program, line, problems),
         SecretSource::File(path) => check_file(whose, path, line, problems),
+        // Whether it is there shows only to who opens the keyring.
+        SecretSource::Keyring(_) => {}
         SecretSource::Systemd(name) => {
             if std::env::var_os("CREDENTIALS_DIRECTORY").is_none() {
                 problems.warn(

@@ -22,7 +22,7 @@ pub use exec::{Exec, ExecFormat, Helper};
 pub use http::Http;
 pub use inject::{Inject, InjectBasic};
 pub use limits::Limits;
-pub use login::Logins;
+pub use login::{LoginProtection, Logins};
 pub use secret::{LITERAL_SECRET, SecretSource};
 
 /// A whole `valetkey.toml`.

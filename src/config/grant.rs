@@ -239,6 +239,8 @@ pub enum SecretSource {
     Exec(Box<Helper>),
     /// A file; one trailing newline is dropped.
     File(PathBuf),
+    /// An item of the session's keyring, by the name it was stored under for us.
+    Keyring(String),
     /// `$CREDENTIALS_DIRECTORY/NAME` (systemd.exec(5), `LoadCredential=`).
     Systemd(String),
 }
@@ -248,7 +250,7 @@ impl SecretSource {
     pub fn variable(&self) -> Option<&str> {
         match self {
             Self::Env(name) => Some(name),
-            Self::Exec(_) | Self::File(_) | Self::Systemd(_) => None,
+            Self::Exec(_) | Self::File(_) | Self::Keyring(_) | Self::Systemd(_) => None,
         }
     }
 
@@ -256,7 +258,7 @@ impl SecretSource {
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::File(path) => Some(path),
-            Self::Env(_) | Self::Exec(_) | Self::Systemd(_) => None,
+            Self::Env(_) | Self::Exec(_) | Self::Keyring(_) | Self::Systemd(_) => None,
         }
     }
 }

@@ -10,6 +10,20 @@ use super::{Oauth, SecretSource};
 pub struct Logins {
     /// The directory; configs that name the same one share their logins.
     pub dir: PathBuf,
+    /// Where refresh tokens rest.
+    pub protection: LoginProtection,
+}
+
+/// `logins.protection`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoginProtection {
+    /// A new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
+    #[default]
+    Auto,
+    /// In an encrypted file, with a key file beside it.
+    KeyFile,
+    /// In the keyring of the desktop session, and nowhere else.
+    Keyring,
 }
 
 /// `grant = "refresh-token"` (RFC 6749 section 6)

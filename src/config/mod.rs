@@ -27,7 +27,7 @@ pub use exec::{Exec, ExecFormat, Helper};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
 pub use json::Pointer;
 pub use load::{LoadError, Trigger, load, reload};
-pub use login::{AuthorizationCode, Device, Logins, Redirect, RefreshToken};
+pub use login::{AuthorizationCode, Device, LoginProtection, Logins, Redirect, RefreshToken};
 pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
     TokenExchange, TypedToken,

@@ -13,9 +13,15 @@ use crate::model::clock::rfc3339_seconds;
 impl Daemon {
     /// All of it.
     pub(super) fn facts(&self) -> Value {
+        // First, and with nothing held: a keyring may take its time.
+        let config = self.config().clone();
+        let logins = logins::facts(
+            &config,
+            &self.proxy().world.load_full().logins,
+            self.proxy().clock.now().wall,
+        );
         let world = self.proxy().world.load();
         let health = self.proxy().audit.health();
-        let config = self.config();
         let metrics = self.metrics();
         let own: Vec<_> =
             self.listeners().iter().map(ToString::to_string).chain(self.sockets()).collect();
@@ -30,7 +36,7 @@ impl Daemon {
             "generation": world.generation,
             "routes": routes(&config),
             "credentials": self.credentials(&config),
-            "logins": logins::facts(&config, &world.logins, self.proxy().clock.now().wall),
+            "logins": logins,
             "tokens": self.tokens(),
             "sessions": self.session_list(),
             "revoked": self.revoked_facts(),

@@ -84,7 +84,7 @@ pub(super) fn build(
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
     let logins = match &before {
         Some(before) => Arc::clone(&before.world.logins),
-        None => Arc::new(Logins::new(config.logins.dir.clone())),
+        None => Arc::new(Logins::new(&config.logins)),
     };
     let minters: Minters = config
         .credentials

@@ -206,7 +206,7 @@ impl Door {
 
     /// Revokes the login at its issuer (RFC 7009) and forgets it, whatever the issuer says. `None`: there is none.
     pub async fn log_out(&self) -> Result<Option<LoggedOut>, MintError> {
-        let locked = lock(&self.entry).await?;
+        let mut locked = lock(&self.entry).await?;
         let (locked, login) = blocking(move || {
             let login = locked.read();
             (locked, login)
@@ -214,7 +214,10 @@ impl Door {
         .await?;
         // One that cannot be read is forgotten all the same.
         let refresh = match login {
-            Ok(None) => return Ok(None),
+            Ok(None) => {
+                blocking(move || locked.delete()).await??;
+                return Ok(None);
+            }
             Ok(Some(login)) => login.refresh,
             Err(error) => {
                 tracing::warn!(%error, "the login cannot be read, so it is not revoked");

@@ -198,7 +198,7 @@ impl Inner {
     /// be written last time, unless somebody has logged in or out since.
     async fn current(
         &self,
-        locked: Locked,
+        mut locked: Locked,
         unsaved: &mut Option<Login>,
     ) -> Result<(Locked, Login), MintError> {
         let (locked, mut stored) = blocking(move || {
@@ -226,7 +226,7 @@ impl Inner {
         match stored {
             Ok(Some(login)) if login.origin.as_deref() == Some(&origin) => Ok((locked, login)),
             // Another one stands there, or what we had cannot be read any more.
-            Ok(_) | Err(LoginsError::Damaged(_) | LoginsError::Key { .. }) => {
+            Ok(_) | Err(LoginsError::Damaged(_) | LoginsError::Key(_)) => {
                 let mut login = Login::new(first, self.issuer.clock().now().wall);
                 login.origin = Some(origin);
                 Ok((locked, login))

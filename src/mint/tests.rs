@@ -101,7 +101,11 @@ impl Trial {
         let client = Arc::new(Client::new(Arc::new(dialer), &roots));
         let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&self.clock);
         let credential = CredentialName::new("orders");
-        let logins = Arc::new(Logins::new("/nonexistent/logins".into()));
+        let nowhere = config::Logins {
+            dir: "/nonexistent/logins".into(),
+            protection: config::LoginProtection::KeyFile,
+        };
+        let logins = Arc::new(Logins::new(&nowhere));
         let minter = build(&credential, &self.credential, &client, &logins, &clock);
         minter
             .mint(MintRequest { credential, client: ClientKey::Anyone, ask: Arc::default() })

@@ -6,6 +6,7 @@
 mod env;
 mod file;
 pub mod helper;
+mod keyring;
 pub mod logins;
 mod platform;
 mod replace;
@@ -21,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::config::SecretSource;
 use crate::model::secret::Secret;
 use helper::HelperError;
+pub use keyring::KeyringError;
 
 pub use platform::close_inherited;
 
@@ -40,6 +42,9 @@ pub enum StoreError {
     /// The program that should print it did not.
     #[error("cannot read the secret in {0}: {1}")]
     Helper(Place, #[source] HelperError),
+    /// The keyring does not give it.
+    #[error("cannot read the secret in {0}: {1}")]
+    Keyring(Place, KeyringError),
     /// There is no such variable or file, or it may not be read.
     #[error("cannot read the secret in {0}")]
     Unreadable(Place, #[source] io::Error),
@@ -68,6 +73,8 @@ pub enum Place {
     Exec(PathBuf),
     /// What was handed in.
     Input,
+    /// An item of the keyring.
+    Keyring(String),
     /// A credential that systemd hands over.
     Systemd(String),
 }
@@ -89,6 +96,7 @@ impl StoreError {
             Self::Bytes(_) => "secret-invalid",
             Self::Empty(_) => "secret-empty",
             Self::Helper(_, error) => error.code(),
+            Self::Keyring(_, error) => error.code(),
             Self::TooLong(_) => "secret-too-long",
             Self::Unreadable(..) => "secret-unreadable",
             Self::Unchanged(_) => "secret-unchanged",
@@ -105,6 +113,7 @@ impl StoreError {
             }
             Self::Empty(_) => "write the secret into it",
             Self::Helper(_, error) => error.hint(),
+            Self::Keyring(_, error) => error.hint(),
             Self::TooLong(_) => "check that the source is the secret and not something else",
             Self::Unreadable(..) => "check the path and its permissions",
             Self::Unchanged(_) => "make a new key at its provider first",
@@ -131,6 +140,7 @@ impl std::fmt::Display for Place {
             Self::File(path) => write!(f, "the file `{}`", path.display()),
             Self::Exec(path) => write!(f, "what `{}` prints", path.display()),
             Self::Input => f.write_str("what was handed in"),
+            Self::Keyring(name) => write!(f, "the keyring's item `{name}`"),
             Self::Systemd(name) => write!(f, "the systemd credential `{name}`"),
         }
     }
@@ -148,6 +158,7 @@ pub fn read_key(source: &SecretSource) -> Result<Secret, StoreError> {
         SecretSource::Env(name) => env::read(name, std::env::var_os(name)),
         SecretSource::File(path) => file::read(path),
         SecretSource::Exec(helper) => printed(source, helper::run_here(helper)),
+        SecretSource::Keyring(name) => keyring::read(name),
         SecretSource::Systemd(name) => systemd::read(name),
     }
 }
@@ -187,6 +198,7 @@ fn place(source: &SecretSource) -> Place {
         SecretSource::Env(name) => Place::Env(name.clone()),
         SecretSource::File(path) => Place::File(path.clone()),
         SecretSource::Exec(helper) => Place::Exec(helper.program.clone()),
+        SecretSource::Keyring(name) => Place::Keyring(name.clone()),
         SecretSource::Systemd(name) => Place::Systemd(name.clone()),
     }
 }
@@ -200,14 +212,20 @@ pub fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError>
 pub fn changed(source: &SecretSource) -> Option<SystemTime> {
     match source {
         SecretSource::File(path) => std::fs::metadata(path).ok()?.modified().ok(),
-        SecretSource::Env(_) | SecretSource::Exec(_) | SecretSource::Systemd(_) => None,
+        SecretSource::Env(_)
+        | SecretSource::Exec(_)
+        | SecretSource::Keyring(_)
+        | SecretSource::Systemd(_) => None,
     }
 }
 
 /// What should be said aloud about a source, although it works.
 pub fn loose(source: &SecretSource) -> Option<Loose> {
     match source {
-        SecretSource::Env(_) | SecretSource::Exec(_) | SecretSource::Systemd(_) => None,
+        SecretSource::Env(_)
+        | SecretSource::Exec(_)
+        | SecretSource::Keyring(_)
+        | SecretSource::Systemd(_) => None,
         SecretSource::File(path) => file::loose(path),
     }
 }

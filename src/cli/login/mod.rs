@@ -32,6 +32,9 @@ pub(super) fn run(args: &Login, explicit: Option<&Path>) -> Result<(), Failure> 
 pub(super) async fn login(config: &Config, args: &Login) -> Result<(), Failure> {
     let name = CredentialName::new(args.credential.as_str());
     let door = door(config, &name)?;
+    door.entry()
+        .ready()
+        .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
     let logged_in = if door.takes_device_codes() {
         device(&door, &name).await?
     } else if let Some(redirect) = door.redirect() {
@@ -61,7 +64,7 @@ pub(super) fn door(config: &Config, name: &CredentialName) -> Result<Door, Failu
     };
     let client = daemon::issuers(config)
         .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
-    let logins = Arc::new(Logins::new(config.logins.dir.clone()));
+    let logins = Arc::new(Logins::new(&config.logins));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     Door::of(name, credential, &client, &logins, &clock).ok_or_else(|| {
         Failure::usage(
@@ -106,7 +109,7 @@ pub(super) async fn before_run(config: &Config) {
 /// Why a credential gives no token until somebody logs in; tells of an end that is near as well.
 fn missing(config: &Config, name: &CredentialName) -> Option<&'static str> {
     let oauth = config.credentials.get(name)?.grant.login()?;
-    let entry = Logins::new(config.logins.dir.clone()).entry(Whose::of(oauth, name));
+    let entry = Logins::new(&config.logins).entry(Whose::of(oauth, name));
     let login = match entry.look() {
         Ok(None) => return Some("nobody has logged in"),
         // The daemon says more when it comes to that.
@@ -162,9 +165,7 @@ async fn said(
         ),
         None => "until `valetkey logout`, or the issuer ends it".to_owned(),
     };
-    printer::note(&format!(
-        "logged in for `{name}`{whom}, {until}; kept encrypted, the key in {protection}"
-    ));
+    printer::note(&format!("logged in for `{name}`{whom}, {until}; {}", protection.kept()));
     Ok(())
 }
 

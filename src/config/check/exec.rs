@@ -24,6 +24,15 @@ impl Check<'_> {
                 SecretSource::Exec(Box::new(self.helper(helper, line, problems)?))
             }
             file::SecretSource::File(path) => SecretSource::File(self.beside_config(path)),
+            file::SecretSource::Keyring(name) => {
+                if name.is_empty() || name.contains('\0') {
+                    let message = "`keyring` takes the name of an item";
+                    let hint = "what stands after `username` where it is stored: `secret-tool store --label=NAME service valetkey username NAME`";
+                    problems.error(line, "bad-secret-source", message, hint);
+                    return None;
+                }
+                SecretSource::Keyring(name)
+            }
             file::SecretSource::Systemd(name) => {
                 if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
                     let message = "`systemd` takes the name of a credential";

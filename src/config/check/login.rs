@@ -6,13 +6,19 @@ use super::Check;
 use super::oauth::{Notes, RESERVED_PARAMS, endpoint, origin};
 use crate::config::problem::Problems;
 use crate::config::{
-    AuthorizationCode, Device, Endpoints, Logins, Oauth, Redirect, RefreshToken, file,
+    AuthorizationCode, Device, Endpoints, LoginProtection, Logins, Oauth, Redirect, RefreshToken,
+    file,
 };
 
 impl Check<'_> {
     pub(super) fn check_logins(&self, table: file::Logins) -> Logins {
         let dir = table.dir.unwrap_or_else(|| "logins".into());
-        Logins { dir: self.state_dir.join(dir) }
+        let protection = match table.protection {
+            None | Some(file::LoginProtection::Auto) => LoginProtection::Auto,
+            Some(file::LoginProtection::KeyFile) => LoginProtection::KeyFile,
+            Some(file::LoginProtection::Keyring) => LoginProtection::Keyring,
+        };
+        Logins { dir: self.state_dir.join(dir), protection }
     }
 
     pub(super) fn refresh_token(

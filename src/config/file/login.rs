@@ -9,7 +9,22 @@ use serde::Deserialize;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logins {
-    /// Where refresh tokens are kept, encrypted, one file each; relative to the state directory. Configs that name the same directory
+    /// Where logins are kept, one file each; relative to the state directory. Configs that name the same directory
     /// share the logins of credentials with the same name, issuer and client. Default: "logins".
     pub dir: Option<PathBuf>,
+    /// Where they rest: "keyring" (the Secret Service of the desktop session), "key-file" (encrypted, with a key file beside them), or "auto"
+    /// (default): a new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
+    pub protection: Option<LoginProtection>,
+}
+
+/// `logins.protection`
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginProtection {
+    /// The keyring where a new login can be put there.
+    Auto,
+    /// Encrypted files.
+    KeyFile,
+    /// The keyring, and nothing else.
+    Keyring,
 }

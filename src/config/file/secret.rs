@@ -18,6 +18,9 @@ pub enum SecretSource {
     Exec(Helper),
     /// A file, relative to the config; one trailing newline is dropped.
     File(PathBuf),
+    /// The name of an item in the keyring of the desktop session (Secret Service), stored by `secret-tool store --label=NAME service valetkey
+    /// username NAME` or `keyring set valetkey NAME`.
+    Keyring(String),
     /// The name of a credential that systemd hands over (`LoadCredential=`).
     Systemd(String),
 }
@@ -44,6 +47,7 @@ impl<'de> Deserialize<'de> for SecretSource {
                         "env" => SecretSource::Env(map.next_value()?),
                         "exec" => SecretSource::Exec(map.next_value()?),
                         "file" => SecretSource::File(map.next_value()?),
+                        "keyring" => SecretSource::Keyring(map.next_value()?),
                         "systemd" => SecretSource::Systemd(map.next_value()?),
                         _ => return Err(de::Error::unknown_field(&key, SOURCES)),
                     };
@@ -51,7 +55,7 @@ impl<'de> Deserialize<'de> for SecretSource {
                         return Err(de::Error::custom("a secret has exactly one source"));
                     }
                 }
-                let none = "a secret needs a source: `env`, `exec`, `file` or `systemd`";
+                let none = "a secret needs a source: `env`, `exec`, `file`, `keyring` or `systemd`";
                 found.ok_or_else(|| de::Error::custom(none))
             }
         }
@@ -59,7 +63,7 @@ impl<'de> Deserialize<'de> for SecretSource {
     }
 }
 
-const SOURCES: &[&str] = &["env", "exec", "file", "systemd"];
+const SOURCES: &[&str] = &["env", "exec", "file", "keyring", "systemd"];
 
 /// The message for a secret written into the config; `check` recognises it.
 pub const LITERAL_SECRET: &str = "a secret is never written into the config itself";

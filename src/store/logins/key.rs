@@ -1,6 +1,5 @@
 //! The key that stored logins are encrypted with, and what keeps it.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -17,6 +16,8 @@ use crate::model::id::random_bytes;
 pub enum Protection {
     /// A file beside the logins.
     KeyFile,
+    /// The keyring of the desktop session, which holds the login itself.
+    Keyring,
 }
 
 impl Protection {
@@ -24,6 +25,7 @@ impl Protection {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KeyFile => "key-file",
+            Self::Keyring => "keyring",
         }
     }
 
@@ -33,47 +35,56 @@ impl Protection {
             Self::KeyFile => {
                 "a refresh token, encrypted with the key in the file `key` beside it (mode 0600): whoever reads both can use it"
             }
+            Self::Keyring => {
+                "the login is in the keyring of the desktop session; what may stand below is encrypted with a key that is there too"
+            }
         }
     }
-}
 
-impl fmt::Display for Protection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KeyFile => "the key file",
-        })
+    /// How a login is kept, for whoever has just logged in.
+    pub fn kept(self) -> &'static str {
+        match self {
+            Self::KeyFile => "kept encrypted, the key in the key file",
+            Self::Keyring => "kept in the keyring",
+        }
     }
 }
 
 /// 256 bits.
 pub(super) struct Key(Zeroizing<[u8; LEN]>);
 
+/// Silent.
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
+}
+
 impl Key {
+    pub(super) fn random() -> Self {
+        Self(Zeroizing::new(random_bytes()))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &*self.0
     }
 
-    fn of(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         Some(Self(Zeroizing::new(bytes.try_into().ok()?)))
     }
 }
 
-/// The key of a login that is there.
-pub(super) fn find(dir: &Path, protection: Protection) -> Result<Key, LoginsError> {
-    match protection {
-        Protection::KeyFile => read_file(dir)?.ok_or_else(|| LoginsError::Key {
-            protection,
-            why: format!("there is no {}", dir.join(NAME).display()),
-        }),
-    }
+/// The key of a login that is there, in a file.
+pub(super) fn find(dir: &Path) -> Result<Key, LoginsError> {
+    read_file(dir)?.ok_or_else(|| LoginsError::Key(dir.join(NAME)))
 }
 
-/// The key for a login that is to be stored.
-pub(super) fn find_or_make(dir: &Path) -> Result<(Protection, Key), LoginsError> {
+/// The key for a login that is to be stored in a file.
+pub(super) fn find_or_make(dir: &Path) -> Result<Key, LoginsError> {
     if read_file(dir)?.is_none() {
         make(dir).map_err(|source| LoginsError::Unwritable { path: dir.join(NAME), source })?;
     }
-    Ok((Protection::KeyFile, find(dir, Protection::KeyFile)?))
+    find(dir)
 }
 
 fn read_file(dir: &Path) -> Result<Option<Key>, LoginsError> {

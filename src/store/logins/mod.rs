@@ -1,9 +1,12 @@
-//! Logins at rest: one encrypted file each, which says on its first line what protects it.
+//! Logins at rest: one file each, which says on its first line what protects it. Below stands the login,
+//! encrypted, unless it is the keyring that holds it.
 //!
 //! An entry belongs to an issuer, a client and a credential: configs that share the directory and agree on
 //! these share the login. Whoever changes one holds its lock, across processes; what is written is whole,
 //! synced and renamed into place, so that a kill at any point leaves the old or the new.
 
+mod error;
+mod item;
 mod key;
 mod record;
 mod seal;
@@ -18,82 +21,15 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::replace;
-use crate::config::Oauth;
+use super::{keyring, replace};
+use crate::config::{self, LoginProtection, Oauth};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
+pub use error::LoginsError;
+use key::Key;
 pub use key::Protection;
 pub use record::Login;
-
-/// Why a login cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginsError {
-    /// Another process has held it for too long.
-    #[error("another process has been using the login for too long: {}", .0.display())]
-    Busy(PathBuf),
-    /// It is not what was written, or the key is another.
-    #[error("the stored login cannot be decrypted: {}", .0.display())]
-    Damaged(PathBuf),
-    /// What protects it is gone or locked.
-    #[error("the key of the stored login cannot be had from {protection}: {why}")]
-    Key {
-        /// What protects it.
-        protection: Protection,
-        /// In our own words.
-        why: String,
-    },
-    /// Others may read or change it.
-    #[error("{} must belong to us, with mode 0700 or 0600", .0.display())]
-    Unsafe(PathBuf),
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It cannot be written.
-    #[error("cannot write {}", path.display())]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl LoginsError {
-    /// The stable word.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Busy(_) => "login-busy",
-            Self::Damaged(_) => "login-damaged",
-            Self::Key { .. } => "login-key-unavailable",
-            Self::Unsafe(_) => "login-store-unsafe",
-            Self::Unreadable { .. } => "login-store-unreadable",
-            Self::Unwritable { .. } => "login-store-unwritable",
-        }
-    }
-
-    /// What to do next.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Busy(_) => {
-                "repeat it; a stopped `valetkey` process holds the lock until it goes on"
-            }
-            Self::Damaged(_) => "log in anew: `valetkey login CREDENTIAL` takes its place",
-            Self::Key { .. } => "bring its key back (unlock the keyring), or log in anew",
-            Self::Unsafe(_) => {
-                "chmod 700 the directory and 600 what is in it, and see who else was there"
-            }
-            Self::Unreadable { .. } | Self::Unwritable { .. } => {
-                "check disk space and permissions; nothing is spent that could not be stored"
-            }
-        }
-    }
-}
 
 /// Whose login it is. All three: one person may log in at one issuer for several purposes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,13 +54,15 @@ impl Whose {
 #[derive(Debug)]
 pub struct Logins {
     dir: PathBuf,
+    protection: LoginProtection,
     under_way: watch::Sender<usize>,
 }
 
 impl Logins {
     /// In this directory, which is made when the first login comes.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir, under_way: watch::Sender::new(0) }
+    pub fn new(config: &config::Logins) -> Self {
+        let (dir, protection) = (config.dir.clone(), config.protection);
+        Self { dir, protection, under_way: watch::Sender::new(0) }
     }
 
     /// The place of one login. Touches no disk.
@@ -136,7 +74,8 @@ impl Logins {
             hash.update(part.as_bytes());
         }
         let name = hex(&hash.finish().as_ref()[..16]);
-        Entry { dir: self.dir.clone(), path: self.dir.join(format!("{name}.login")), whose }
+        let path = self.dir.join(format!("{name}.login"));
+        Entry { dir: self.dir.clone(), path, whose, wanted: self.protection }
     }
 
     /// Something that must not be cut off is under way until the value is dropped.
@@ -168,6 +107,7 @@ pub struct Entry {
     dir: PathBuf,
     path: PathBuf,
     whose: Whose,
+    wanted: LoginProtection,
 }
 
 impl Entry {
@@ -176,17 +116,58 @@ impl Entry {
         &self.whose
     }
 
-    /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files.
+    /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files and the keyring.
     pub fn look(&self) -> Result<Option<(Login, Protection)>, LoginsError> {
-        let Some(text) = read(&self.path)? else { return Ok(None) };
-        let sealed = seal::Sealed::parse(&text).ok_or_else(|| self.damaged())?;
-        if !sealed.is_of(&self.whose) {
-            return Err(self.damaged());
+        let Some(sealed) = self.sealed()? else { return Ok(None) };
+        let (login, _) = self.open(&sealed)?;
+        Ok(Some((login, sealed.protection)))
+    }
+
+    /// Whether a login could be stored now: before a person is sent off to log in. Blocks as [`Self::look`] does.
+    pub fn ready(&self) -> Result<(), LoginsError> {
+        match self.protection() {
+            Protection::KeyFile => Ok(()),
+            Protection::Keyring => Ok(keyring::ready()?),
         }
-        let key = key::find(&self.dir, sealed.protection)?;
-        let plain = sealed.open(&key).ok_or_else(|| self.damaged())?;
-        let stored = record::read(&plain).ok_or_else(|| self.damaged())?;
-        Ok(Some((stored, sealed.protection)))
+    }
+
+    /// The file, not yet opened.
+    fn sealed(&self) -> Result<Option<seal::Sealed>, LoginsError> {
+        let Some(text) = read(&self.path)? else { return Ok(None) };
+        let sealed = seal::Sealed::parse(&text).filter(|sealed| sealed.is_of(&self.whose));
+        sealed.ok_or_else(|| self.damaged()).map(Some)
+    }
+
+    /// What it says, and the key with which the file may stand in for the keyring.
+    fn open(&self, sealed: &seal::Sealed) -> Result<(Login, Option<Key>), LoginsError> {
+        let (key, held) = match sealed.protection {
+            Protection::KeyFile => (key::find(&self.dir)?, None),
+            Protection::Keyring => {
+                let (login, key) = item::find(self)?;
+                (key, Some(login))
+            }
+        };
+        let stored = match (sealed.open(&key), held) {
+            (Some(plain), _) => record::read(&plain).ok_or_else(|| self.damaged())?,
+            // As it should be; or what stands there is older than the item.
+            (None, Some(held)) => held,
+            (None, None) => return Err(self.damaged()),
+        };
+        Ok((stored, (sealed.protection == Protection::Keyring).then_some(key)))
+    }
+
+    /// What is to protect it.
+    fn protection(&self) -> Protection {
+        match self.wanted {
+            LoginProtection::KeyFile => Protection::KeyFile,
+            LoginProtection::Keyring => Protection::Keyring,
+            LoginProtection::Auto => match self.sealed() {
+                // A passing trouble with the keyring moves nothing out of it.
+                Ok(Some(sealed)) => sealed.protection,
+                _ if keyring::ready().is_ok() => Protection::Keyring,
+                _ => Protection::KeyFile,
+            },
+        }
     }
 
     /// Takes the lock, if nobody has it. Blocks on files, never on the lock.
@@ -202,7 +183,9 @@ impl Entry {
             .open(&path);
         let file = open.map_err(|source| unwritable(&path, source))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Locked { entry: self.clone(), _lock: file, reserved: false })),
+            Ok(()) => {
+                Ok(Some(Locked { entry: self.clone(), _lock: file, reserved: false, spare: None }))
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(unwritable(&path, error.into())),
         }
@@ -224,23 +207,76 @@ pub struct Locked {
     entry: Entry,
     _lock: File,
     reserved: bool,
+    /// The key of what the keyring holds: with it the file may stand in.
+    spare: Option<Key>,
 }
 
 impl Locked {
     /// What is stored.
-    pub fn read(&self) -> Result<Option<Login>, LoginsError> {
-        Ok(self.entry.look()?.map(|(login, _)| login))
+    pub fn read(&mut self) -> Result<Option<Login>, LoginsError> {
+        let Some(sealed) = self.entry.sealed()? else { return Ok(None) };
+        let (login, spare) = self.entry.open(&sealed)?;
+        self.spare = spare;
+        Ok(Some(login))
     }
 
-    /// Stores it: on the disk, whole, in the place of what was there.
+    /// Stores it: at rest, whole, in the place of what was there.
     pub fn write(&mut self, login: &Login) -> Result<Protection, LoginsError> {
-        let (protection, key) = key::find_or_make(&self.entry.dir)?;
-        let plain = record::write(login);
-        let text = seal::seal(&self.entry.whose, protection, &key, plain)
-            .ok_or_else(|| self.entry.damaged())?;
-        self.give_back();
-        replace::write(&self.entry.path, &text).map_err(|e| unwritable(&self.entry.path, e))?;
+        let protection = self.entry.protection();
+        let before = self.entry.sealed().ok().flatten().map(|sealed| sealed.protection);
+        match protection {
+            Protection::KeyFile => {
+                let key = key::find_or_make(&self.entry.dir)?;
+                self.write_file(Some((&key, login)), protection)?;
+                if before == Some(Protection::Keyring)
+                    && let Err(error) = item::delete(&self.entry)
+                {
+                    tracing::warn!(
+                        code = error.code(),
+                        "the keyring keeps an older login: {error}"
+                    );
+                }
+            }
+            Protection::Keyring => self.write_item(login)?,
+        }
         Ok(protection)
+    }
+
+    fn write_item(&mut self, login: &Login) -> Result<(), LoginsError> {
+        let error = match item::put(&self.entry, login) {
+            Ok(key) => {
+                self.spare = Some(key);
+                return self.write_file(None, Protection::Keyring);
+            }
+            Err(error) => error,
+        };
+        // Only for what came of an exchange: before one there is nothing to lose.
+        let Some(spare) = self.spare.take().filter(|_| self.reserved) else { return Err(error) };
+        tracing::warn!(
+            code = error.code(),
+            hint = error.hint(),
+            "a renewed login waits in its file, encrypted with a key in the keyring: {error}"
+        );
+        self.write_file(Some((&spare, login)), Protection::Keyring)
+    }
+
+    /// Writes the file, with the login in it or without.
+    fn write_file(
+        &mut self,
+        login: Option<(&Key, &Login)>,
+        protection: Protection,
+    ) -> Result<(), LoginsError> {
+        let whose = &self.entry.whose;
+        let text = match login {
+            Some((key, login)) => seal::seal(whose, protection, key, record::write(login)),
+            None => seal::bare(whose, protection),
+        };
+        let text = text.ok_or_else(|| self.entry.damaged())?;
+        if login.is_none() && read(&self.entry.path)?.is_some_and(|old| **old == *text) {
+            return Ok(());
+        }
+        self.give_back();
+        replace::write(&self.entry.path, &text).map_err(|e| unwritable(&self.entry.path, e))
     }
 
     /// Takes the room that the next [`Self::write`] needs: before a refresh token is spent, not after.
@@ -275,8 +311,18 @@ impl Locked {
         }
     }
 
-    /// Forgets it.
+    /// Forgets it; what the keyring holds first, for without the file nobody would know of it.
     pub fn delete(&self) -> Result<(), LoginsError> {
+        match self.entry.sealed() {
+            Ok(Some(sealed)) if sealed.protection == Protection::Keyring => {
+                item::delete(&self.entry)?;
+            }
+            // What a login left there that was killed before it wrote the file.
+            Ok(None) if self.entry.wanted != LoginProtection::KeyFile => {
+                let _ = item::delete(&self.entry);
+            }
+            _ => {}
+        }
         match fs::remove_file(&self.entry.path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(unwritable(&self.entry.path, source))

@@ -71,15 +71,7 @@ pub(super) fn seal(
     key: &Key,
     mut plain: Zeroizing<Vec<u8>>,
 ) -> Option<Vec<u8>> {
-    let head = Head {
-        valetkey_login: VERSION,
-        protected_by: protection,
-        note: protection.note().to_owned(),
-        issuer: whose.issuer.clone(),
-        client: whose.client.clone(),
-        credential: whose.credential.to_string(),
-    };
-    let line = serde_json::to_vec(&head).ok()?;
+    let line = head(whose, protection)?;
     let key = RandomizedNonceKey::new(&AES_256_GCM, key.bytes()).ok()?;
     let nonce = key.seal_in_place_append_tag(Aad::from(&line), &mut *plain).ok()?;
     let mut sealed = nonce.as_ref().to_vec();
@@ -89,6 +81,25 @@ pub(super) fn seal(
     text.extend_from_slice(STANDARD.encode(sealed).as_bytes());
     text.push(b'\n');
     Some(text)
+}
+
+/// A file with nothing in it but the line that says where the login is.
+pub(super) fn bare(whose: &Whose, protection: Protection) -> Option<Vec<u8>> {
+    let mut text = head(whose, protection)?;
+    text.push(b'\n');
+    Some(text)
+}
+
+fn head(whose: &Whose, protection: Protection) -> Option<Vec<u8>> {
+    let head = Head {
+        valetkey_login: VERSION,
+        protected_by: protection,
+        note: protection.note().to_owned(),
+        issuer: whose.issuer.clone(),
+        client: whose.client.clone(),
+        credential: whose.credential.to_string(),
+    };
+    serde_json::to_vec(&head).ok()
 }
 
 const VERSION: u32 = 1;

@@ -13,7 +13,9 @@ fn whose(credential: &str) -> Whose {
 
 fn store() -> (tempfile::TempDir, Logins) {
     let dir = tempfile::tempdir().unwrap();
-    let logins = Logins::new(dir.path().join("logins"));
+    let logins =
+        config::Logins { dir: dir.path().join("logins"), protection: LoginProtection::KeyFile };
+    let logins = Logins::new(&logins);
     (dir, logins)
 }
 

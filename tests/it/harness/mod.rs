@@ -14,6 +14,7 @@ pub mod client;
 pub mod http1;
 pub mod idp;
 pub mod issuer;
+pub mod keyring;
 pub mod leak;
 pub mod naive;
 pub mod namespace;

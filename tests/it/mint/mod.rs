@@ -10,6 +10,7 @@ mod exec;
 mod http;
 mod jwt;
 mod jwt_bearer;
+mod keyring;
 mod kills;
 mod outage;
 mod people;

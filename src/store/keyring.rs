@@ -1,0 +1,247 @@
+//! The keyring of the person's desktop session, by the Secret Service interface that GNOME Keyring, KWallet and
+//! KeePassXC offer: the source `keyring`, and where logins may rest.
+//!
+//! One connection for each operation and none in between: a daemon that uses no keyring pays nothing for it,
+//! and one that does keeps no way into it open. What travels over the bus is encrypted. Nobody is ever asked to
+//! unlock anything: a daemon has nobody to ask, and says what is locked.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use secret_service::{Collection, EncryptionType, Error, Item, SecretService};
+use zeroize::Zeroizing;
+
+use super::{Place, StoreError, checked, without_newline};
+use crate::model::secret::Secret;
+
+/// Why the keyring does not do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    /// It said no, or something that is not understood.
+    #[error("the keyring does not answer as it should")]
+    Failed,
+    /// It is there, and locked.
+    #[error("the keyring is locked")]
+    Locked,
+    /// It has no such item.
+    #[error("the keyring has no such item")]
+    Missing,
+    /// Which of them is meant cannot be told.
+    #[error("the keyring has several such items")]
+    Several,
+    /// It did not answer in time.
+    #[error("the keyring did not answer within {} s", LIMIT.as_secs())]
+    TimedOut,
+    /// There is no session bus here, or nobody on it who keeps secrets.
+    #[error("there is no keyring in this session")]
+    Unavailable,
+}
+
+impl KeyringError {
+    /// The stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Failed => "keyring-failed",
+            Self::Locked => "keyring-locked",
+            Self::Missing => "keyring-item-missing",
+            Self::Several => "keyring-item-ambiguous",
+            Self::TimedOut => "keyring-timeout",
+            Self::Unavailable => "keyring-unavailable",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Failed | Self::TimedOut => {
+                "repeat it, and look at the log of the program that keeps the keyring"
+            }
+            Self::Locked => "unlock it, as by logging in to the desktop; nothing in it is lost",
+            Self::Missing => {
+                "store it: `secret-tool store --label=NAME service valetkey username NAME`; of a login: `valetkey login CREDENTIAL`"
+            }
+            Self::Several => "delete all but one of them",
+            Self::Unavailable => {
+                "the daemon needs DBUS_SESSION_BUS_ADDRESS of a session with a keyring; without one there are `file` and the other sources, and `protection = \"key-file\"` for logins"
+            }
+        }
+    }
+}
+
+/// By what an item is found. Not secret: keyrings keep them in the clear.
+pub(super) type Attributes = Vec<(&'static str, String)>;
+
+/// The secret of the one item with the attributes that `keyring set valetkey NAME` (Python) and
+/// `secret-tool store … service valetkey username NAME` give it.
+pub(super) fn read(name: &str) -> Result<Secret, StoreError> {
+    let place = Place::Keyring(name.to_owned());
+    let attributes = vec![("service", "valetkey".to_owned()), ("username", name.to_owned())];
+    let found = get(attributes).map_err(|error| StoreError::Keyring(place.clone(), error))?;
+    checked(without_newline(found), place)
+}
+
+/// The secret of the one item with these attributes.
+pub(super) fn get(attributes: Attributes) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
+    run(async move || {
+        let service = connect().await?;
+        match only(&service, &attributes).await? {
+            Some(item) => Ok(Zeroizing::new(item.get_secret().await?)),
+            None => Err(KeyringError::Missing),
+        }
+    })
+}
+
+/// Stores a secret: in the item with these attributes, else in a new one.
+pub(super) fn put(
+    label: String,
+    attributes: Attributes,
+    secret: Zeroizing<Vec<u8>>,
+) -> Result<(), KeyringError> {
+    run(async move || {
+        let service = connect().await?;
+        if let Some(item) = only(&service, &attributes).await? {
+            return Ok(item.set_secret(&secret, "text/plain").await?);
+        }
+        let collection = unlocked(&service).await?;
+        let attributes = by_name(&attributes);
+        collection.create_item(&label, attributes, &secret, true, "text/plain").await?;
+        Ok(())
+    })
+}
+
+/// Deletes the item with these attributes, where there is one.
+pub(super) fn delete(attributes: Attributes) -> Result<(), KeyringError> {
+    run(async move || {
+        let service = connect().await?;
+        match only(&service, &attributes).await? {
+            Some(item) => Ok(item.delete().await?),
+            None => Ok(()),
+        }
+    })
+}
+
+/// Whether something could be stored there now.
+pub(super) fn ready() -> Result<(), KeyringError> {
+    run(async || {
+        let service = connect().await?;
+        unlocked(&service).await.map(drop)
+    })
+}
+
+async fn connect() -> Result<SecretService<'static>, KeyringError> {
+    // Only where the environment names one: a daemon of another session must not find the bus of this one by
+    // guessing its path.
+    let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !named("DBUS_SESSION_BUS_ADDRESS") && !named("XDG_RUNTIME_DIR") {
+        return Err(KeyringError::Unavailable);
+    }
+    Ok(SecretService::connect(EncryptionType::Dh).await?)
+}
+
+/// The one item with these attributes.
+async fn only<'a>(
+    service: &'a SecretService<'_>,
+    attributes: &Attributes,
+) -> Result<Option<Item<'a>>, KeyringError> {
+    let mut found = service.search_items(by_name(attributes)).await?;
+    match (found.unlocked.len(), found.locked.len()) {
+        (1, 0) => Ok(found.unlocked.pop()),
+        (0, 1) => Err(KeyringError::Locked),
+        // Some keyrings tell nothing of what is in them while they are locked.
+        (0, 0) => match service.get_default_collection().await {
+            Ok(collection) if collection.is_locked().await? => Err(KeyringError::Locked),
+            Ok(_) | Err(Error::NoResult) => Ok(None),
+            Err(error) => Err(error.into()),
+        },
+        _ => Err(KeyringError::Several),
+    }
+}
+
+/// Where new items go.
+async fn unlocked<'a>(service: &'a SecretService<'_>) -> Result<Collection<'a>, KeyringError> {
+    let collection = match service.get_default_collection().await {
+        Ok(collection) => collection,
+        // There is a service, and nothing in it to keep secrets in.
+        Err(Error::NoResult) => return Err(KeyringError::Unavailable),
+        Err(error) => return Err(error.into()),
+    };
+    if collection.is_locked().await? { Err(KeyringError::Locked) } else { Ok(collection) }
+}
+
+fn by_name(attributes: &Attributes) -> HashMap<&str, &str> {
+    attributes.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// Runs one operation to its end, on a thread and a runtime of its own: whoever asks may be in a runtime or not.
+fn run<T: Send + 'static>(
+    operation: impl AsyncFnOnce() -> Result<T, KeyringError> + Send + 'static,
+) -> Result<T, KeyringError> {
+    let thread = std::thread::Builder::new().name("keyring".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|_| KeyringError::Failed)?;
+        runtime.block_on(async {
+            match tokio::time::timeout(LIMIT, operation()).await {
+                Ok(result) => result,
+                Err(_) => Err(KeyringError::TimedOut),
+            }
+        })
+    });
+    // It ends by a panic only where a library below has a bug.
+    thread.map_or(Err(KeyringError::Failed), |thread| {
+        thread.join().unwrap_or(Err(KeyringError::Failed))
+    })
+}
+
+impl From<Error> for KeyringError {
+    /// Nothing of what the other side says is kept but its kind.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Locked | Error::Prompt => Self::Locked,
+            Error::NoResult => Self::Missing,
+            Error::Unavailable | Error::PromptDisconnected => Self::Unavailable,
+            Error::Zbus(error) => Self::of_bus(&error),
+            Error::ZbusFdo(error) => Self::of_standard(&error),
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl KeyringError {
+    fn of_bus(error: &zbus::Error) -> Self {
+        match error {
+            zbus::Error::Address(_) | zbus::Error::InputOutput(_) => Self::Unavailable,
+            zbus::Error::FDO(error) => Self::of_standard(error),
+            zbus::Error::MethodError(name, ..) => match name.as_str() {
+                "org.freedesktop.Secret.Error.IsLocked" => Self::Locked,
+                "org.freedesktop.Secret.Error.NoSuchObject" => Self::Missing,
+                name if ABSENT.contains(&name) => Self::Unavailable,
+                _ => Self::Failed,
+            },
+            _ => Self::Failed,
+        }
+    }
+
+    fn of_standard(error: &zbus::fdo::Error) -> Self {
+        use zbus::fdo::Error::{
+            Disconnected, NameHasNoOwner, ServiceUnknown, SpawnServiceNotFound,
+        };
+        match error {
+            Disconnected(_) | NameHasNoOwner(_) | ServiceUnknown(_) | SpawnServiceNotFound(_) => {
+                Self::Unavailable
+            }
+            zbus::fdo::Error::ZBus(error) => Self::of_bus(error),
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// What a bus says of a service that nobody offers, or that could not be started.
+const ABSENT: &[&str] = &[
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.NoReply",
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.Spawn.ChildExited",
+    "org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
+];
+/// Of one operation. A keyring that is started for it takes a second or two.
+const LIMIT: Duration = Duration::from_secs(8);
