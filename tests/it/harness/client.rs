@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -69,7 +70,16 @@ pub enum Trust<'a> {
 
 /// The client side of TLS.
 pub fn tls_config(trust: Trust<'_>, alpn: &[&str]) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider())
+    tls_config_by(provider(), trust, alpn)
+}
+
+/// As [`tls_config`], with crypto of one's own.
+pub fn tls_config_by(
+    provider: Arc<CryptoProvider>,
+    trust: Trust<'_>,
+    alpn: &[&str],
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap();
     let mut config = match trust {

@@ -11,6 +11,7 @@
 pub mod api;
 pub mod caller;
 pub mod client;
+pub mod hello;
 pub mod http1;
 pub mod idp;
 pub mod issuer;
@@ -22,6 +23,7 @@ pub mod pair;
 pub mod parent;
 pub mod pki;
 pub mod stage;
+pub mod tap;
 pub mod upstream;
 pub mod valetkey;
 

@@ -11,6 +11,7 @@ use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use valetkey::ca::Scope;
 use valetkey::ca::profile::{Blanks, Profile, SignedBy};
 
@@ -92,6 +93,13 @@ impl Pki {
         self.sign(&params)
     }
 
+    /// A certificate for `host` with something changed.
+    pub fn server_with(&self, host: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = params(&profile("leaf"), host, &self.scope);
+        change(&mut params);
+        self.sign(&params)
+    }
+
     /// A certificate for `host` by a profile that a careful client refuses, below a root that is constrained
     /// to `host`: the second value is that root, to be trusted.
     pub fn flawed(host: &str, name: &str) -> (Identity, String) {
@@ -123,15 +131,28 @@ fn params(profile: &Profile, host: &str, scope: &Scope) -> CertificateParams {
 }
 
 impl Identity {
+    /// A certificate for `host` that this one signs, though it is no CA.
+    pub fn signs(self, host: &str) -> Self {
+        let own = params(&profile("leaf"), host, &Scope::Any);
+        let issuer = Issuer::from_ca_cert_der(&self.chain[0], self.key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = own.signed_by(&key, &issuer).unwrap();
+        let mut chain = vec![certificate.der().clone()];
+        chain.extend(self.chain);
+        Self { chain, key }
+    }
+
     /// The server side of TLS with this certificate, offering `alpn` in order.
     pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let key = provider().key_provider.load_private_key(key).unwrap();
+        // Whatever is wrong with the certificate: nobody looks at it on this side.
+        let certified = SingleCertAndKey::from(CertifiedKey::new(self.chain.clone(), key));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), key)
-            .unwrap();
+            .with_cert_resolver(Arc::new(certified));
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         Arc::new(config)
     }

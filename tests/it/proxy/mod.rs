@@ -28,5 +28,6 @@ mod revoke;
 mod revoke_reload;
 mod routes;
 mod sidecar;
+mod tls;
 mod transparent;
 mod upstream;
