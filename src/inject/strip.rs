@@ -63,10 +63,12 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(*name);
     }
     headers.remove(http::header::HOST);
+    // A quote is no letter of a name, though the library takes it for one: HTTP/2 may bring it here.
     retain(headers, |name| {
-        dashed(name).is_none_or(|plain| {
-            !HOP_BY_HOP.contains(&plain.as_str()) && !FRAMING.contains(&plain.as_str())
-        })
+        !name.contains('"')
+            && dashed(name).is_none_or(|plain| {
+                !HOP_BY_HOP.contains(&plain.as_str()) && !FRAMING.contains(&plain.as_str())
+            })
     });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

@@ -44,6 +44,12 @@ pub(super) fn is_too_long(uri: &Uri) -> bool {
     scheme + authority + rest > MAX_URI
 }
 
+/// Whether HTTP/1.1 can say these fields: the library takes a quote for a letter of a name, which it is not
+/// (RFC 9110 section 5.6.2), and over HTTP/2 nothing has looked at them before.
+pub(super) fn is_sayable(headers: &HeaderMap) -> bool {
+    headers.keys().all(|name| !name.as_str().contains('"'))
+}
+
 /// The one `Host` field, if any.
 pub(super) fn host(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     let mut hosts = headers.get_all(header::HOST).iter();

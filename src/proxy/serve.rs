@@ -246,6 +246,9 @@ impl Connection {
         if parts.headers.len() > MAX_FIELDS {
             return Err(Reason::HeadersTooLarge);
         }
+        if !agree::is_sayable(&parts.headers) {
+            return Err(Reason::MalformedRequest);
+        }
         agree::agree(&self.target, parts)?;
         if parts.method == Method::CONNECT {
             return Err(Reason::ConnectInTunnel);

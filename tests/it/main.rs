@@ -22,6 +22,7 @@ mod container;
 mod docs;
 mod floors;
 mod harness;
+mod hostile;
 mod invariant;
 mod mint;
 mod mutant;

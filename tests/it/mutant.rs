@@ -28,7 +28,7 @@ async fn every_check_fails_against_the_naive_proxy() {
             }
         }
     }
-    for invariant in ["I1", "I2", "I4", "I5", "I6", "I10"] {
+    for invariant in ["I1", "I2", "I3", "I4", "I5", "I6", "I10"] {
         assert!(checks().any(|c| c.invariant == invariant), "{invariant} has checks");
     }
     assert!(passed.is_empty(), "these prove nothing, for the naive proxy passes them: {passed:?}");

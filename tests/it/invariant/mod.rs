@@ -6,6 +6,7 @@
 use std::pin::Pin;
 
 use crate::harness::stage::{Stage, Verdict};
+use crate::hostile::{echo, framing, hosts, paths, slots};
 
 mod i10_mint_failure;
 mod i1_one_authority;
@@ -56,6 +57,11 @@ pub fn checks() -> impl Iterator<Item = &'static Named> {
         i5_owned_slots::CHECKS,
         i6_nothing_comes_back::CHECKS,
         i10_mint_failure::CHECKS,
+        hosts::CHECKS,
+        framing::CHECKS,
+        slots::CHECKS,
+        paths::CHECKS,
+        echo::CHECKS,
     ]
     .into_iter()
     .flatten()
