@@ -6,6 +6,7 @@
 
 mod agree;
 mod body;
+mod bound;
 mod cleaning;
 mod connect;
 mod exchange;

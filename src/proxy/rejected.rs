@@ -27,6 +27,15 @@ pub(super) fn is(status: StatusCode, headers: &HeaderMap) -> bool {
             .any(|value| error(value).is_some_and(good))
 }
 
+/// Whether it wants a proof with the nonce that it names (RFC 9449 section 9).
+pub(super) fn wants_nonce(status: StatusCode, headers: &HeaderMap) -> bool {
+    let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    status == StatusCode::UNAUTHORIZED
+        && challenges
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| error(value) == Some("use_dpop_nonce"))
+}
+
 /// The `error` parameter of a challenge.
 fn error(challenge: &str) -> Option<&str> {
     challenge.split([',', ' ', '\t']).find_map(|part| {

@@ -6,6 +6,7 @@ mod canaries;
 mod client_credentials;
 mod clock;
 mod device;
+mod dpop;
 mod exec;
 mod http;
 mod jwt;
