@@ -189,7 +189,9 @@ impl Control for Handle {
     }
 
     fn drop_tokens(&self, credential: &str) {
-        self.proxy.broker.revoke(&CredentialName::new(credential));
+        let credential = CredentialName::new(credential);
+        self.proxy.step_ups.forget(&credential);
+        self.proxy.broker.revoke(&credential);
     }
 
     fn ca(&self) -> Value {

@@ -151,6 +151,16 @@ impl Door {
         Some(Self { issuer, way, entry })
     }
 
+    /// With further parameters in the first request of a login, in the place of config's.
+    pub fn wanting(mut self, more: impl IntoIterator<Item = (String, String)>) -> Self {
+        match &mut self.way {
+            Way::Code(grant) => grant.params.extend(more),
+            Way::Device(grant) => grant.params.extend(more),
+            Way::Elsewhere => {}
+        }
+        self
+    }
+
     /// What is stored.
     pub fn entry(&self) -> &Entry {
         &self.entry

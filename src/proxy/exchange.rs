@@ -127,6 +127,7 @@ impl Exchange<'_> {
             Ok(clean) => clean,
             Err(reason) => return fail(recorder, reason),
         };
+        self.step_up(&permit, token, status, &mut headers);
         let mut response =
             Response::new(Body::streamed(reply, status, recorder, live, clean, home, sent));
         *response.status_mut() = status;

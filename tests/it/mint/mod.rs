@@ -20,6 +20,7 @@ mod provider;
 mod refresh_token;
 mod rejected;
 mod static_key;
+mod step_up;
 mod storm;
 mod token_exchange;
 
