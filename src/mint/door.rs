@@ -126,6 +126,8 @@ pub struct LoggedIn {
 /// What became of a login that was ended.
 #[derive(Debug)]
 pub struct LoggedOut {
+    /// Who it was, as far as that can be read.
+    pub user: Option<String>,
     /// What the issuer said to that; `None`: there was nothing left to revoke.
     pub revoked: Option<Result<Revoked, MintError>>,
 }
@@ -223,15 +225,15 @@ impl Door {
         })
         .await?;
         // One that cannot be read is forgotten all the same.
-        let refresh = match login {
+        let (refresh, user) = match login {
             Ok(None) => {
                 blocking(move || locked.delete()).await??;
                 return Ok(None);
             }
-            Ok(Some(login)) => login.refresh,
+            Ok(Some(login)) => (login.refresh, login.user),
             Err(error) => {
                 tracing::warn!(%error, "the login cannot be read, so it is not revoked");
-                None
+                (None, None)
             }
         };
         let revoked = match &refresh {
@@ -239,7 +241,7 @@ impl Door {
             None => None,
         };
         blocking(move || locked.delete()).await??;
-        Ok(Some(LoggedOut { revoked }))
+        Ok(Some(LoggedOut { user, revoked }))
     }
 }
 

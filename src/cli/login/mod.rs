@@ -149,7 +149,7 @@ async fn said(
     logged_in: &LoggedIn,
     as_json: bool,
 ) -> Result<(), Failure> {
-    super::logout::drop_tokens(config, name).await;
+    super::logout::tell(config, name, logged_in.user.as_deref(), true).await;
     let LoggedIn { user, scope, until, protection } = logged_in;
     if as_json {
         return printer::json(&json!({
