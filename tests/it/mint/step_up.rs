@@ -57,6 +57,9 @@ async fn the_person_is_told_what_to_type_and_nothing_is_minted() {
         assert!(shown.contains(&format!("an upstream wants more of `mine`: {hint}")), "{shown}");
     }
     assert_eq!(idp.minted().len(), minted, "one token for all of them");
+    for told in ["orders:write", "--acr-values"] {
+        stage.running().unwrap().says(told).await.expect("it is logged");
+    }
     let output = stage.running().unwrap().output();
     assert_eq!(output.matches("step-up-required").count(), 2, "once each: {output}");
 
