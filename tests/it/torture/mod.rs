@@ -3,6 +3,7 @@
 //! `raw_h2` writes HTTP/2 frames by hand, `vitals` reads what the daemon takes from the machine.
 
 mod descriptors;
+mod fairness;
 mod floods;
 mod memory;
 pub mod raw_h2;
