@@ -236,7 +236,7 @@ async fn open_tunnel(
     });
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
     // After it can be found: whatever is revoked from now on ends it.
-    if let Some(refused) = worker.proxy.objection(world, &admitted) {
+    if let Some(refused) = worker.proxy.objection(world, &admitted).await {
         let answer = opening.refused(recorder, refused);
         stream.write_all(&answer).await.ok();
         stream.shutdown().await.ok();

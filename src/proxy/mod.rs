@@ -158,13 +158,16 @@ impl Proxy {
     }
 
     /// Why nothing of a client's is carried to hosts without a route, if so: it was revoked, or has had enough.
-    fn objection(&self, world: &World, admitted: &Admitted) -> Option<Refused> {
+    async fn objection(&self, world: &World, admitted: &Admitted) -> Option<Refused> {
         let now = self.clock.now();
         if let Some(reason) = self.gate.objection(&world.rules, admitted, now) {
             return Some(reason.into());
         }
         let taken = self.buckets.take(&world.rates, &admitted.client, None, None, now.mono);
-        taken.err().map(|wait| Refused::until(Reason::RateLimited, wait))
+        match taken {
+            Ok(()) => None,
+            Err(wait) => Some(enough(wait).await),
+        }
     }
 
     /// Resolves when the daemon stops.
@@ -183,6 +186,17 @@ impl Proxy {
         let _ = now.wait_for(|now| *now >= stop).await;
     }
 }
+
+/// The answer to a client that has had enough, a moment late: one that asks again at once would otherwise take as
+/// much of its worker, and write as much into the audit, as if it had no limit.
+async fn enough(wait: Duration) -> Refused {
+    // In a box, so that only those who are refused have room for it.
+    Box::pin(tokio::time::sleep(wait.min(PAUSE))).await;
+    Refused::until(Reason::RateLimited, wait)
+}
+
+/// Of each refusal beyond a rate.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One worker's own: nothing in it is shared with other threads.
 pub struct Worker {

@@ -128,7 +128,7 @@ impl Plain {
             bound: None,
             generation: world.generation,
         });
-        if let Some(refused) = worker.proxy.objection(&world, &admitted) {
+        if let Some(refused) = worker.proxy.objection(&world, &admitted).await {
             return exchange::refuse(recorder, refused, false);
         }
         let exchange = Exchange {

@@ -26,7 +26,7 @@ use super::live::{Facts, Kind, LiveConnection, LiveRequest};
 use super::panic::Caught;
 use super::respond::{self, Refused};
 use super::standing_key;
-use super::{MAX_FIELDS, Worker, World};
+use super::{MAX_FIELDS, Worker, World, enough};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
@@ -132,7 +132,7 @@ impl Connection {
                 return refuse(recorder, reason.into(), false);
             }
             if let Err(wait) = self.within_limits(&world, &asking, &permit) {
-                return refuse(recorder, Refused::until(Reason::RateLimited, wait), false);
+                return refuse(recorder, enough(wait).await, false);
             }
             let live = self.enter(&world, &asking, &permit, &parts);
             let token = self.token(&world, &asking, &permit, &mut recorder);

@@ -1,5 +1,7 @@
 //! Rates: 429 with Retry-After beyond them, for whoever is over and nobody else.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 
 use crate::harness::client::{connect, connect_with, exchange, tls, tls_config};
@@ -96,6 +98,22 @@ async fn each_has_its_own_and_the_rest_goes_on() {
     let denied: Vec<_> = audit.iter().filter(|r| r["code"] == "rate-limited").collect();
     assert!(denied.iter().filter(|r| r["event"] == "decision").all(|r| r["decision"] == "deny"));
     assert!(denied.iter().any(|r| r["client"]["session"] == "busy"));
+}
+
+/// A client that asks again at once, whatever it is told, is answered ten times a second on each connection, and
+/// others are served as ever.
+#[tokio::test]
+async fn whoever_does_not_wait_is_made_to() {
+    let stage = stage().await;
+    let mut narrow = tunnel(&stage, ORDERS, "narrow").await;
+    until_limited(&mut narrow, ORDERS, 3600 / 2).await;
+    let began = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(get(&mut narrow, ORDERS).await.status(), 429);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    let mut calm = tunnel(&stage, ORDERS, "calm").await;
+    assert_eq!(get(&mut calm, ORDERS).await.status(), 200);
 }
 
 #[tokio::test]
