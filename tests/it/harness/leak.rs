@@ -160,6 +160,13 @@ impl Sinks {
         self.0.push((name.to_owned(), text.into()));
     }
 
+    /// Takes out those with such names.
+    pub fn take(&mut self, is: impl Fn(&str) -> bool) -> Self {
+        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| is(name));
+        self.0 = left;
+        Self(taken)
+    }
+
     /// With all of others besides.
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);

@@ -32,6 +32,7 @@ pub struct Valetkey {
     descriptors: Option<u32>,
     verbose: bool,
     inherits: Option<PathBuf>,
+    over: Vec<(PathBuf, &'static str)>,
 }
 
 impl Valetkey {
@@ -48,6 +49,7 @@ impl Valetkey {
             descriptors: None,
             verbose: false,
             inherits: None,
+            over: Vec::new(),
         }
     }
 
@@ -141,6 +143,13 @@ impl Valetkey {
         self
     }
 
+    /// It alone sees these files beside the config in place of the machine's own. For root.
+    pub fn apart(mut self, files: &[(&str, &'static str)]) -> Self {
+        let files = files.iter().map(|(name, place)| (self.home.path().join(name), *place));
+        self.over = files.collect();
+        self
+    }
+
     /// A file beside the config.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.write(name, text);
@@ -187,6 +196,7 @@ impl Valetkey {
             descriptors: self.descriptors,
             verbose: self.verbose,
             inherits: self.inherits,
+            over: self.over,
         }
     }
 
@@ -207,6 +217,7 @@ pub struct Home {
     descriptors: Option<u32>,
     verbose: bool,
     inherits: Option<PathBuf>,
+    over: Vec<(PathBuf, &'static str)>,
 }
 
 impl Home {
@@ -234,10 +245,19 @@ impl Home {
         if let Some(path) = &self.inherits {
             before += &format!("exec 9<'{}'; ", path.display());
         }
+        for (file, place) in &self.over {
+            before += &format!("mount --bind '{}' {place}; ", file.display());
+        }
         let mut command = if before.is_empty() {
             Command::new(BINARY)
         } else {
-            let mut shell = Command::new("sh");
+            let mut shell = if self.over.is_empty() {
+                Command::new("sh")
+            } else {
+                let mut apart = Command::new("unshare");
+                apart.args(["--mount", "--", "sh"]);
+                apart
+            };
             shell.args(["-c", &format!("{before}exec \"$0\" \"$@\""), BINARY]);
             shell
         };

@@ -2,11 +2,16 @@
 //! of cases with generated variants where others show an example. `tests/hostile` prints it all as a table.
 
 mod cases;
+mod configs;
 mod dice;
 pub mod echo;
 pub mod framing;
 pub mod hosts;
 mod http2;
+mod issuer;
+mod leaks;
+mod memory;
+mod names;
 pub mod paths;
 pub mod slots;
 mod table;
