@@ -10,6 +10,7 @@ pub mod hosts;
 mod http2;
 mod issuer;
 mod leaks;
+mod many;
 mod memory;
 mod names;
 pub mod paths;
