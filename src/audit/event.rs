@@ -100,6 +100,21 @@ pub enum EventKind {
     Session,
 }
 
+impl EventKind {
+    /// As in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::Ca => "ca",
+            Self::Config => "config",
+            Self::Decision => "decision",
+            Self::Mint => "mint",
+            Self::Outcome => "outcome",
+            Self::Session => "session",
+        }
+    }
+}
+
 /// `client`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts<'a> {
@@ -227,16 +242,6 @@ impl<'a> Event<'a> {
         event.0.client = client_facts(client);
         match until {
             Some(until) => event.with("until", rfc3339_millis(until)),
-            None => event,
-        }
-    }
-
-    /// `action`: `logged-in`, `logged-out`: a person, for a credential. `user`: by the issuer's word.
-    pub fn login(action: &'a str, credential: &'a CredentialName, user: Option<&str>) -> Self {
-        let mut event = Self::new(EventKind::Session, action);
-        event.0.credential = Some(credential.as_str().into());
-        match user {
-            Some(user) => event.with("user", user),
             None => event,
         }
     }

@@ -6,6 +6,7 @@
 //! written and need no running daemon. The audit sees fingerprints, never a secret.
 
 mod chain;
+mod encode;
 pub mod event;
 mod head;
 pub mod inventory;
@@ -193,7 +194,7 @@ impl Audit {
         if let Some(reason) = event.refused() {
             self.metrics.turned_away(reason);
         }
-        self.write(&mut event.into_record()).map(drop)
+        self.write(&event.into_record())
     }
 
     /// Writes what is pending, looks after the file, renews the head, deletes surplus rotated files.
@@ -238,18 +239,20 @@ impl Audit {
     }
 
     /// Writes a record and all that is pending before it.
-    fn write(&self, record: &mut Record<'_>) -> Result<u64, AuditError> {
+    fn write(&self, record: &Record<'_>) -> Result<(), AuditError> {
+        let record = encode::rest(record);
         let mut writer = relock(&self.writer);
         // Read under the lock, so that times rise as numbers do.
         let now = self.clock.now();
-        writer.write(record, now).map_err(|source| self.unwritable(source))
+        writer.write(&record, now).map_err(|source| self.unwritable(source))
     }
 
     /// Chains a record that the next write takes along.
-    fn buffer(&self, record: &mut Record<'_>) -> Result<(), AuditError> {
+    fn buffer(&self, record: &Record<'_>) -> Result<(), AuditError> {
+        let record = encode::rest(record);
         let mut writer = relock(&self.writer);
         let now = self.clock.now();
-        writer.buffer(record, now).map_err(|source| self.unwritable(source))
+        writer.buffer(&record, now).map_err(|source| self.unwritable(source))
     }
 
     fn delete_rotated(&self, first: u64) -> io::Result<()> {

@@ -223,11 +223,11 @@ impl Recorder {
         record.policy = Some(self.policy.as_str().into());
         record.token = token.map(TokenFacts::from);
         record.static_key = self.static_key.as_ref().map(|(f, kind)| StaticKeyFacts::new(f, kind));
-        let result = self.audit.write(&mut record);
+        let result = self.audit.write(&record);
         let injected = token.filter(|_| decision == Decision::Inject);
         let written = Written { token: injected.map(|token| token.fingerprint().clone()) };
         match result {
-            Ok(_) => {
+            Ok(()) => {
                 self.said = self.code;
                 self.decided();
                 self.unwritten = None;
@@ -294,7 +294,7 @@ impl Recorder {
             bytes_out: outcome.bytes_out,
             ms: u64::try_from(ms).unwrap_or(u64::MAX),
         });
-        self.audit.buffer(&mut record).ok();
+        self.audit.buffer(&record).ok();
     }
 
     /// Writes who asked into a record.

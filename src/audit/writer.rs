@@ -3,11 +3,12 @@
 //! `last` is the end of the chain with what is still pending, `written` the end of what the
 //! kernel has. A record that cannot be written is taken out of the chain again.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::time::SystemTime;
 
 use super::chain::{self, Link};
-use super::event::{Event, Record};
+use super::encode;
+use super::event::Event;
 use super::sink::file::FileSink;
 use crate::model::clock::{Moment, rfc3339_millis};
 
@@ -53,24 +54,23 @@ impl Writer {
         }
     }
 
-    /// Chains a record and writes it with all that is pending. After an error it is not in the chain.
-    pub(crate) fn write(&mut self, record: &mut Record<'_>, now: Moment) -> io::Result<u64> {
+    /// Chains a record ([`encode::rest`] of it) and writes it with all that is pending. After an error it is not in the chain.
+    pub(crate) fn write(&mut self, record: &[u8], now: Moment) -> io::Result<()> {
         let (mark, before) = (self.pending.len(), self.last);
-        let written = self.chain(record, now).and_then(|()| self.write_out(now));
-        if let Err(e) = written {
+        self.chain(record, now);
+        if let Err(e) = self.write_out(now) {
             self.pending.truncate(mark);
             self.last = before;
             self.lost();
             return Err(e);
         }
-        let seq = record.seq;
         self.note(now);
-        Ok(seq)
+        Ok(())
     }
 
     /// Chains a record that the next write takes along. An error means that it is lost: while
     /// nothing can be written, only so much is kept.
-    pub(crate) fn buffer(&mut self, record: &mut Record<'_>, now: Moment) -> io::Result<()> {
+    pub(crate) fn buffer(&mut self, record: &[u8], now: Moment) -> io::Result<()> {
         if self.pending.len() >= BATCH
             && let Err(e) = self.flush(now)
             && self.pending.len() >= MAX_PENDING
@@ -78,7 +78,8 @@ impl Writer {
             self.lost();
             return Err(e);
         }
-        self.chain(record, now)
+        self.chain(record, now);
+        Ok(())
     }
 
     /// Writes what is pending and looks after the file.
@@ -105,17 +106,15 @@ impl Writer {
         self.health.clone()
     }
 
-    fn chain(&mut self, record: &mut Record<'_>, now: Moment) -> io::Result<()> {
+    fn chain(&mut self, record: &[u8], now: Moment) {
         let start = self.pending.len();
-        record.seq = self.last.seq + 1;
-        record.time = rfc3339_millis(now.wall).into();
-        if let Err(e) = serde_json::to_writer(&mut self.pending, record) {
-            self.pending.truncate(start);
-            return Err(e.into());
-        }
+        let seq = self.last.seq + 1;
+        let time = rfc3339_millis(now.wall);
+        // To memory, which never refuses.
+        write!(self.pending, "{{\"v\":1,\"seq\":{seq},\"time\":\"{time}\"").ok();
+        self.pending.extend_from_slice(record);
         let hash = chain::seal(&mut self.pending, start, &self.last.hash);
-        self.last = Link { seq: record.seq, hash };
-        Ok(())
+        self.last = Link { seq, hash };
     }
 
     fn write_out(&mut self, now: Moment) -> io::Result<()> {
@@ -164,7 +163,7 @@ impl Writer {
             return;
         }
         for event in events {
-            self.chain(&mut event.into_record(), now).ok();
+            self.chain(&encode::rest(&event.into_record()), now);
         }
         // A failure is in `health`; the lines stay pending and go with the next write.
         self.write_out(now).ok();

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::HeaderName;
+use http::header::{ALT_SVC, HeaderName, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -173,18 +173,18 @@ fn inner_base64(raw: &[u8], skip: usize) -> Vec<u8> {
 /// Characters of base64 that are looked for, at least.
 const MIN_BASE64: usize = 4;
 
-/// What an answer to a request with a token must not carry: a cookie bought with it, and an
-/// invitation to go round the proxy (RFC 7838).
-const BOUGHT: &[&str] = &["set-cookie", "set-cookie2", "alt-svc"];
+/// What an answer to a request with a token must not carry: a cookie bought with it.
+static BOUGHT: [HeaderName; 2] = [SET_COOKIE, HeaderName::from_static("set-cookie2")];
 
 /// Cleans the header (or trailer) of an answer. `injected`: its request carried a token. `redactor`: all
 /// tokens that must not be in it.
 pub fn clean_answer(injected: bool, redactor: Option<&Redactor>, headers: &mut HeaderMap) {
     super::strip::hop_by_hop_answer(headers);
-    headers.remove(http::header::ALT_SVC);
+    // An invitation to go round the proxy (RFC 7838).
+    headers.remove(ALT_SVC);
     if injected {
-        for name in BOUGHT {
-            headers.remove(*name);
+        for name in &BOUGHT {
+            headers.remove(name);
         }
     }
     if let Some(redactor) = redactor {

@@ -4,7 +4,10 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::header::{CONNECTION, HeaderName, TE, TRAILER};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
@@ -14,21 +17,21 @@ use crate::config::Placement;
 use crate::model::placeholder::Placeholder;
 
 /// Fields of one connection only (RFC 9110 section 7.6.1), and the client's words to the proxy.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "transfer-encoding",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
+static HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    TE,
+    TRAILER,
+    UPGRADE,
+    TRANSFER_ENCODING,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Fields whose twins with `_` some servers take for them.
-const FRAMING: &[&str] = &["content-length", "host"];
+static FRAMING: [HeaderName; 2] = [CONTENT_LENGTH, HOST];
 
 /// Fields by which some upstreams take another method, path, host or client than the request's own.
 const OVERRIDES: &[&str] = &[
@@ -59,16 +62,11 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
-        headers.remove(*name);
-    }
-    headers.remove(http::header::HOST);
     // A quote is no letter of a name, though the library takes it for one: HTTP/2 may bring it here.
-    retain(headers, |name| {
-        !name.contains('"')
-            && dashed(name).is_none_or(|plain| {
-                !HOP_BY_HOP.contains(&plain.as_str()) && !FRAMING.contains(&plain.as_str())
-            })
+    retain(headers, |name| match dashed(name.as_str()) {
+        _ if name.as_str().contains('"') => false,
+        Some(plain) => !HOP_BY_HOP.iter().chain(&FRAMING).any(|gone| *gone == plain.as_str()),
+        None => *name != HOST && !HOP_BY_HOP.contains(name),
     });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -79,8 +77,8 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
 pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
     let trailer = headers.remove(TRAILER);
     // RFC 9112 section 6.3: the coding counts, and a length beside it would cut the answer short.
-    if headers.contains_key(http::header::TRANSFER_ENCODING) {
-        headers.remove(http::header::CONTENT_LENGTH);
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
     }
     hop_by_hop(headers);
     if let Some(trailer) = trailer {
@@ -91,8 +89,8 @@ pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
 /// Removes fields that override what was judged (HOSTILE: method and path overrides, forwarding).
 pub(super) fn overrides(headers: &mut HeaderMap) {
     retain(headers, |name| {
-        let plain = dashed(name);
-        let plain = plain.as_deref().unwrap_or(name);
+        let plain = dashed(name.as_str());
+        let plain = plain.as_deref().unwrap_or(name.as_str());
         !OVERRIDES.contains(&plain)
             && !OVERRIDE_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
     });
@@ -101,12 +99,11 @@ pub(super) fn overrides(headers: &mut HeaderMap) {
 /// Removes a field and its twins with `_` for `-`, which some servers read as the same.
 pub(super) fn header(owned: &HeaderName, headers: &mut HeaderMap) {
     headers.remove(owned);
-    retain(headers, |name| dashed(name).is_none_or(|plain| plain != owned.as_str()));
+    retain(headers, |name| dashed(name.as_str()).is_none_or(|plain| plain != owned.as_str()));
 }
 
-fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
-    let gone: Vec<HeaderName> =
-        headers.keys().filter(|name| !keep(name.as_str())).cloned().collect();
+fn retain(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| !keep(name)).cloned().collect();
     for name in gone {
         headers.remove(name);
     }

@@ -5,10 +5,12 @@
 //! name a session and its routes; one that is not bound is only taken out.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use memchr::memmem::Finder;
 
 use super::id::{random_bytes, random_text};
 
@@ -169,7 +171,7 @@ impl Placeholder {
 
     /// Whether a value holds one of ours anywhere, raw.
     pub fn found_in(value: &[u8]) -> bool {
-        found(value).next().is_some() || memchr::memmem::find(value, CAPITALS.as_bytes()).is_some()
+        found(value).next().is_some() || IN_CAPITALS.find(value).is_some()
     }
 
     /// The marks of the bound ones that a value holds, raw.
@@ -187,10 +189,14 @@ impl fmt::Display for Placeholder {
     }
 }
 
+const END: &[u8] = b"laceholder";
+// Made once: every field of every request is searched.
+static END_OF_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
+static IN_CAPITALS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CAPITALS));
+
 /// What stands behind each of our words. One search for what both of them end with.
 fn found(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const END: &[u8] = b"laceholder";
-    memchr::memmem::find_iter(value, END).filter_map(move |at| {
+    END_OF_WORD.find_iter(value).filter_map(move |at| {
         let (before, rest) = (&value[..at], &value[at + END.len()..]);
         let dashed = || before.ends_with(b"vk-p").then(|| rest.strip_prefix(b"-")).flatten();
         if before.ends_with(b"vkP") { Some(rest) } else { dashed() }

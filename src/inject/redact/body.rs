@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, RANGE,
+    SEC_WEBSOCKET_EXTENSIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -22,10 +23,17 @@ use super::stream::Held;
 /// within it, and a peer that waits for them notices nothing.
 pub const PATIENCE: Duration = Duration::from_millis(20);
 /// Digests of a body as it was (RFC 9530, RFC 3230, RFC 1864).
-const DIGESTS: [&str; 4] = ["content-digest", "content-md5", "digest", "repr-digest"];
+static DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
 /// How messages of gRPC are compressed, each for itself.
-const GRPC_ENCODING: &str = "grpc-encoding";
-const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+static GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// RFC 3229: the difference to another answer.
+static A_IM: HeaderName = HeaderName::from_static("a-im");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Why an answer cannot be searched: nobody here reads its coding, or it is part of something encoded.
@@ -50,12 +58,11 @@ pub(in crate::inject) fn ask(headers: &mut HeaderMap) {
         let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|value| !value.is_empty());
         headers.insert(ACCEPT_ENCODING, kept.unwrap_or(IDENTITY));
     }
-    if headers.contains_key(GRPC_ACCEPT_ENCODING) {
-        headers.insert(HeaderName::from_static(GRPC_ACCEPT_ENCODING), IDENTITY);
+    if headers.contains_key(&GRPC_ACCEPT_ENCODING) {
+        headers.insert(GRPC_ACCEPT_ENCODING.clone(), IDENTITY);
     }
-    // RFC 3229: the difference to another answer.
-    headers.remove("a-im");
-    headers.remove("sec-websocket-extensions");
+    headers.remove(&A_IM);
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
 }
 
 /// A body under way.
@@ -79,7 +86,7 @@ impl BodyRedactor {
         headers: &mut HeaderMap,
     ) -> Result<Self, Unsearchable> {
         let codings = Codings::of(headers).map_err(|_| Unsearchable)?;
-        let grpc = headers.get(GRPC_ENCODING).is_some_and(|value| *value != IDENTITY);
+        let grpc = headers.get(&GRPC_ENCODING).is_some_and(|value| *value != IDENTITY);
         let part = codings.is_some() && status == StatusCode::PARTIAL_CONTENT;
         if grpc || part || status == StatusCode::IM_USED {
             return Err(Unsearchable);
@@ -216,7 +223,7 @@ impl BodyRedactor {
 }
 
 fn remove_digests(headers: &mut HeaderMap) {
-    for name in DIGESTS {
+    for name in &DIGESTS {
         headers.remove(name);
     }
 }

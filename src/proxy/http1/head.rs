@@ -2,6 +2,7 @@
 //! it tolerates and other readers take otherwise is refused here.
 
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
@@ -9,6 +10,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, request,
 };
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use memchr::memmem::Finder;
 
 use super::decode::Framing;
 use crate::model::reason::Reason;
@@ -38,10 +40,12 @@ pub(super) struct AnswerHead {
     pub(super) close: bool,
 }
 
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 /// Length of the head at the front of `bytes`; `seen`: how much was searched before.
 pub(in super::super) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
     let from = seen.saturating_sub(3);
-    memchr::memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
+    END.find(&bytes[from..]).map(|at| from + at + 4)
 }
 
 /// Why a head that is not whole yet is too long already, if it is.
