@@ -19,6 +19,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
+
+use crate::audit::Event;
+use crate::model::id::CredentialName;
 use tokio::net::{UnixListener, UnixStream};
 
 pub use socket::{SocketError, bind};
@@ -38,8 +41,8 @@ pub trait Control: Send + Sync + 'static {
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Revokes, or takes a revocation back; says what there was to end.
     fn revoke(&self, revoke: Revoke) -> Result<serde_json::Value, AdminError>;
-    /// Drops the tokens of a credential, and revokes them: they are those of whoever was logged in before.
-    fn drop_tokens(&self, credential: &str);
+    /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was logged in before.
+    fn login(&self, login: Login);
     /// Describes the CA.
     fn ca(&self) -> serde_json::Value;
     /// Rotates the CA, in good order or because someone may have its key, and describes it.
@@ -72,6 +75,25 @@ pub struct OpenSession {
     /// Routes it is limited to; absent: all.
     #[serde(default)]
     pub only: Option<Vec<String>>,
+}
+
+/// `POST /v1/logins`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Login {
+    /// For which credential.
+    pub credential: CredentialName,
+    /// Whether in or out.
+    pub logged_in: bool,
+    /// Who, by the issuer's word.
+    pub user: Option<String>,
+}
+
+impl Login {
+    /// What the audit is to say of it.
+    pub fn event(&self) -> Event<'_> {
+        let action = if self.logged_in { "logged-in" } else { "logged-out" };
+        Event::login(action, &self.credential, self.user.as_deref())
+    }
 }
 
 /// `POST /v1/revoke`
@@ -202,10 +224,10 @@ async fn answer(control: &Arc<dyn Control>, request: Request<Incoming>) -> Respo
         (&Method::DELETE, path) if path.starts_with("/v1/sessions/") => {
             control.end_session(&path["/v1/sessions/".len()..]).map(|()| serde_json::Value::Null)
         }
-        (&Method::DELETE, path) if path.starts_with("/v1/tokens/") => {
-            control.drop_tokens(&path["/v1/tokens/".len()..]);
-            Ok(serde_json::Value::Null)
-        }
+        (&Method::POST, "/v1/logins") => read(body).await.map(|login| {
+            control.login(login);
+            serde_json::Value::Null
+        }),
         _ => Err(AdminError {
             status: 404,
             code: "unknown-admin-call",

@@ -246,6 +246,16 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// `action`: `logged-in`, `logged-out`: a person, for a credential. `user`: by the issuer's word.
+    pub fn login(action: &'a str, credential: &'a CredentialName, user: Option<&str>) -> Self {
+        let mut event = Self::new(EventKind::Session, action);
+        event.0.credential = Some(credential.as_str().into());
+        match user {
+            Some(user) => event.with("user", user),
+            None => event,
+        }
+    }
+
     /// `action`: `loaded`, `refused`. `policy`: the snapshot that holds from now on.
     pub fn config(action: &'a str, policy: Option<&'a PolicyHash>) -> Self {
         let mut event = Self::new(EventKind::Config, action);

@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
-use crate::model::id::CredentialName;
+use crate::admin::Login;
 use crate::model::reason::Reason;
 
 /// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
@@ -189,9 +189,10 @@ impl AdminClient {
         Ok(())
     }
 
-    /// Drops the tokens of a credential.
-    pub(super) async fn drop_tokens(&mut self, name: &CredentialName) -> Result<(), AdminError> {
-        self.exchange(Method::DELETE, &format!("/v1/tokens/{name}"), Bytes::new()).await?;
+    /// Tells that somebody has logged in or out.
+    pub(super) async fn login(&mut self, login: &Login) -> Result<(), AdminError> {
+        let body = serde_json::to_vec(login)?;
+        self.exchange(Method::POST, "/v1/logins", body.into()).await?;
         Ok(())
     }
 

@@ -78,13 +78,19 @@ pub(super) enum Command {
     Credential(Credential),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Login {
     /// The credential, whose grant is `device` or `authorization-code`
     pub(super) credential: String,
     /// Print the address only, and open no browser
     #[arg(long)]
     pub(super) no_browser: bool,
+    /// Ask for an authentication of one of these kinds, as an upstream may want (RFC 9470): as in 'urn:example:mfa phr'
+    #[arg(long, value_name = "ACR")]
+    pub(super) acr_values: Option<String>,
+    /// Ask for an authentication that is no older than this
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) max_age: Option<u64>,
     /// Print what came of it as one JSON document
     #[arg(long)]
     pub(super) json: bool,

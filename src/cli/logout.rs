@@ -1,14 +1,18 @@
 //! `logout CREDENTIAL`: revokes a login at its issuer and forgets it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::admin_client::AdminClient;
 use super::args::Logout;
 use super::failure::Failure;
 use super::{context, login, printer};
+use crate::admin::Login;
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::mint::Revoked;
 use crate::mint::door::FlowError;
+use crate::model::clock::{Clock, SystemClock};
 use crate::model::id::CredentialName;
 
 pub(super) fn run(args: &Logout, explicit: Option<&Path>) -> Result<(), Failure> {
@@ -18,7 +22,10 @@ pub(super) fn run(args: &Logout, explicit: Option<&Path>) -> Result<(), Failure>
     context::runtime()?.block_on(async {
         let logged_out = door.log_out().await.map_err(FlowError::from)?;
         // What was minted for it is of no use any more either.
-        drop_tokens(&config, &name).await;
+        let user = logged_out.as_ref().and_then(|out| out.user.clone());
+        if logged_out.is_some() {
+            tell(&config, &name, user.as_deref(), false).await;
+        }
         match logged_out.map(|logged_out| logged_out.revoked) {
             None => printer::note(&format!("nobody was logged in for `{name}`")),
             Some(Some(Ok(Revoked::Done))) => {
@@ -42,12 +49,34 @@ pub(super) fn run(args: &Logout, explicit: Option<&Path>) -> Result<(), Failure>
     })
 }
 
-/// Has a running daemon drop the tokens of a credential, which are those of whoever was logged in before.
-pub(super) async fn drop_tokens(config: &Config, name: &CredentialName) {
-    // Where none runs, nobody holds any.
-    let Ok(mut daemon) = AdminClient::connect(&config.admin.socket).await else { return };
-    if let Err(error) = daemon.drop_tokens(name).await {
-        let hint = "they end by themselves, minutes from now";
-        printer::warn("tokens-not-dropped", &format!("the daemon keeps its tokens: {error}"), hint);
+/// Tells the daemon, which drops the tokens of whoever was logged in before and records it; where none runs, it is
+/// recorded here.
+pub(super) async fn tell(
+    config: &Config,
+    name: &CredentialName,
+    user: Option<&str>,
+    logged_in: bool,
+) {
+    let login = Login { credential: name.clone(), logged_in, user: user.map(str::to_owned) };
+    if let Ok(mut daemon) = AdminClient::connect(&config.admin.socket).await {
+        if let Err(error) = daemon.login(&login).await {
+            let hint = "they end by themselves, minutes from now";
+            let message =
+                format!("the daemon keeps its tokens, and has not recorded this: {error}");
+            printer::warn("tokens-not-dropped", &message, hint);
+        }
+        return;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let recorded = Audit::open(&config.audit, &config.state_dir, clock).and_then(|(audit, _)| {
+        audit.event(login.event())?;
+        audit.flush()
+    });
+    if let Err(error) = recorded {
+        printer::warn(
+            "audit-unwritable",
+            &format!("this is not in the audit: {error}"),
+            error.hint(),
+        );
     }
 }

@@ -64,6 +64,10 @@ fn human(status: &Value) -> String {
         },
     ));
     rows.push(logins(list(&status["logins"])));
+    rows.extend(list(&status["logins"]).iter().filter_map(|login| {
+        let hint = login["step_up"].as_str()?;
+        Some(format!("an upstream wants more of `{}`: {hint}", cell(&login["credential"])))
+    }));
     rows.push(table(
         ["TOKEN OF", "FOR", "FINGERPRINT", "AGE", "LIVES"],
         list(&status["tokens"]),

@@ -171,6 +171,16 @@ impl Grant {
         }
     }
 
+    /// Whether its tokens are bound to a key of ours (RFC 9449).
+    pub fn is_bound(&self) -> bool {
+        match self {
+            Self::ClientCredentials(oauth) => oauth.dpop,
+            Self::JwtBearer(grant) => grant.oauth.dpop,
+            Self::TokenExchange(grant) => grant.oauth.dpop,
+            _ => self.login().is_some_and(|oauth| oauth.dpop),
+        }
+    }
+
     /// As written in config.
     pub fn name(&self) -> &'static str {
         match self {

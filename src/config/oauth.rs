@@ -24,6 +24,8 @@ pub struct Oauth {
     pub resource: Vec<String>,
     /// Further parameters of the token request, none of them secret.
     pub params: BTreeMap<String, String>,
+    /// Tokens are bound to a key of ours (DPoP, RFC 9449).
+    pub dpop: bool,
 }
 
 /// Where tokens are asked for and revoked: URLs that are `https`, or `http` to a loopback literal.

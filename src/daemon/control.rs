@@ -11,14 +11,13 @@ use serde_json::Value;
 use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
-use crate::admin::{AdminError, Control, OpenSession, OpenedSession, Revoke};
+use crate::admin::{AdminError, Control, Login, OpenSession, OpenedSession, Revoke};
 use crate::audit::Event;
 use crate::broker::SlotKey;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::{Config, Trigger};
-use crate::model::id::CredentialName;
 use crate::proxy::{Proxy, World};
 
 /// The admin socket's way to the daemon.
@@ -188,8 +187,11 @@ impl Control for Handle {
         Daemon::revoke(self, &revoke)
     }
 
-    fn drop_tokens(&self, credential: &str) {
-        self.proxy.broker.revoke(&CredentialName::new(credential));
+    fn login(&self, login: Login) {
+        self.proxy.step_ups.forget(&login.credential);
+        self.proxy.broker.revoke(&login.credential);
+        // A full disk stops injection at the decision; that somebody logs in harms nobody.
+        self.proxy.audit.event(login.event()).ok();
     }
 
     fn ca(&self) -> Value {

@@ -41,7 +41,7 @@ use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
-use crate::config::{Config, Trigger};
+use crate::config::{Config, Trigger, env, locate};
 use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
@@ -133,6 +133,8 @@ async fn run(options: Options) -> Result<(), Error> {
         shares: Shares::new(max_connections),
         freed: Notify::new(),
         live: Arc::default(),
+        step_ups: Default::default(),
+        config_flag: config_flag(&config),
         buckets: Buckets::default(),
         requests: AtomicU64::new(0),
     });
@@ -169,6 +171,21 @@ async fn run(options: Options) -> Result<(), Error> {
     // The last outcomes and the head; blocking is fine now.
     audit.flush().ok();
     Ok(())
+}
+
+/// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by itself.
+fn config_flag(config: &Config) -> String {
+    let own = env::config_home().map(|dir| dir.join(locate::PROJECT_FILE));
+    if own.is_some_and(|path| path == config.named) {
+        return String::new();
+    }
+    let path = config.named.display().to_string();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/+@%".contains(&b);
+    match path.bytes().all(plain) {
+        true => format!(" --config {path}"),
+        // As a shell quotes it.
+        false => format!(" --config '{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// What issuers are still to be told, and what they have told us that must be stored.

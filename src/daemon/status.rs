@@ -9,17 +9,22 @@ use super::control::Daemon;
 use super::{logins, observe, world};
 use crate::config::{Config, Grant};
 use crate::model::clock::rfc3339_seconds;
+use crate::model::id::CredentialName;
 
 impl Daemon {
     /// All of it.
     pub(super) fn facts(&self) -> Value {
         // First, and with nothing held: a keyring may take its time.
         let config = self.config().clone();
-        let logins = logins::facts(
+        let mut logins = logins::facts(
             &config,
             &self.proxy().world.load_full().logins,
             self.proxy().clock.now().wall,
         );
+        for login in &mut logins {
+            let credential = login["credential"].as_str().map(CredentialName::new);
+            login["step_up"] = credential.and_then(|name| self.proxy().step_ups.of(&name)).into();
+        }
         let world = self.proxy().world.load();
         let health = self.proxy().audit.health();
         let metrics = self.metrics();

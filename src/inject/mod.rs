@@ -101,6 +101,10 @@ pub fn clear(
         // The record must name just this token, or config waives the record.
         (Some(Action::Inject(_, inject)), Some(token)) if written.covers(token) => {
             place::place(inject, token, &mut parts.headers, &mut path_and_query)?;
+            if let Some(key) = token.proof_key() {
+                let what = (&parts.method, permit.origin(), path_and_query.path());
+                place::prove(key, token, what, &mut parts.headers)?;
+            }
             if permit.redacts() {
                 redact::ask(&mut parts.headers);
             }

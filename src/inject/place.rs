@@ -4,12 +4,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::{InjectError, strip};
 use crate::config::{Inject, PathSlot};
+use crate::model::dpop::{self, ProofKey};
 use crate::model::hex;
+use crate::model::target::Origin;
 use crate::model::token::Token;
 
 /// Empties the slot in all spellings, then fills it with exactly one value. A field is marked
@@ -20,14 +22,31 @@ pub(super) fn place(
     headers: &mut HeaderMap,
     target: &mut PathAndQuery,
 ) -> Result<(), InjectError> {
+    let bound = token.proof_key().map(|_| "DPoP");
     let (name, text) = match inject {
         Inject::Basic { user } => (AUTHORIZATION, basic(user, token)),
-        Inject::Header { name, scheme } => (name.clone(), prefixed(scheme.as_deref(), token)),
+        Inject::Header { name, scheme } => {
+            (name.clone(), prefixed(bound.or(scheme.as_deref()), token))
+        }
         Inject::Path(slot) => return in_path(slot, token, target),
         Inject::Query(name) => return in_query(name, token, target),
     };
     strip::header(&name, headers);
     fill(name, &text, headers);
+    Ok(())
+}
+
+/// Puts the proof in that a bound token is sent with (RFC 9449 section 7), in the place of any that the client sent.
+pub(super) fn prove(
+    key: &ProofKey,
+    token: &Token,
+    (method, origin, path): (&Method, &Origin, &str),
+    headers: &mut HeaderMap,
+) -> Result<(), InjectError> {
+    let name = HeaderName::from_static(dpop::PROOF);
+    strip::header(&name, headers);
+    let proof = key.prove(method.as_str(), origin, path, Some(token.value()));
+    fill(name, proof.ok_or(InjectError::Mismatch)?.expose(), headers);
     Ok(())
 }
 

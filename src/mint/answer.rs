@@ -74,8 +74,8 @@ pub enum AnswerError {
     /// A success other than 200, or 1xx.
     #[error("its status is not 200")]
     Status,
-    /// `token_type` is not Bearer: it could not be used as one (RFC 6749 section 7.1).
-    #[error("token_type is not Bearer")]
+    /// `token_type` is not Bearer, or DPoP where that was asked for: it could not be used as one (RFC 6749 section 7.1).
+    #[error("token_type is not what was asked for: Bearer, or DPoP")]
     TokenType,
     /// More than 64 KiB.
     #[error("it is too long")]
@@ -133,6 +133,7 @@ oauth_errors! {
     AccessDenied = "access_denied", "issuer-refused-access-denied";
     AuthorizationPending = "authorization_pending", "issuer-refused-authorization-pending";
     ExpiredToken = "expired_token", "issuer-refused-expired-token";
+    InvalidDpopProof = "invalid_dpop_proof", "issuer-refused-invalid-dpop-proof";
     InvalidClient = "invalid_client", "issuer-refused-invalid-client";
     InvalidGrant = "invalid_grant", "issuer-refused-invalid-grant";
     InvalidRequest = "invalid_request", "issuer-refused-invalid-request";
@@ -143,10 +144,15 @@ oauth_errors! {
     TemporarilyUnavailable = "temporarily_unavailable", "issuer-refused-temporarily-unavailable";
     UnauthorizedClient = "unauthorized_client", "issuer-refused-unauthorized-client";
     UnsupportedGrantType = "unsupported_grant_type", "issuer-refused-unsupported-grant-type";
+    UseDpopNonce = "use_dpop_nonce", "issuer-refused-use-dpop-nonce";
 }
 
 /// Reads a 200 with a JSON body.
-pub(super) fn granted(body: &[u8], expect: Expect<'_>) -> Result<Granted, AnswerError> {
+pub(super) fn granted(
+    body: &[u8],
+    expect: Expect<'_>,
+    bound: bool,
+) -> Result<Granted, AnswerError> {
     let members = Members::read(body)?;
     let value = Secret::new(members.access_token.ok_or(AnswerError::AccessToken)?);
     let bearer = match expect {
@@ -156,7 +162,12 @@ pub(super) fn granted(body: &[u8], expect: Expect<'_>) -> Result<Granted, Answer
         }
     };
     // Anything but an access token is of type N_A: "Bearer" would say that it is one.
-    let wanted = if bearer { "bearer" } else { "n_a" };
+    let wanted = match (bearer, bound) {
+        (true, false) => "bearer",
+        // One that the issuer did not bind would be a bearer token that nobody takes for one.
+        (true, true) => "dpop",
+        (false, _) => "n_a",
+    };
     if !members.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case(wanted)) {
         return Err(AnswerError::TokenType);
     }
@@ -253,7 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn granted(body: &[u8]) -> Result<Granted, AnswerError> {
-        super::granted(body, Expect::Bearer)
+        super::granted(body, Expect::Bearer, false)
     }
 
     fn with(members: &str) -> Result<Granted, AnswerError> {
@@ -317,7 +328,7 @@ mod tests {
                 urn(issued)
             );
             let expect = Expect::Exchanged { requested: requested.as_deref() };
-            super::granted(body.as_bytes(), expect).map(|_| ())
+            super::granted(body.as_bytes(), expect, false).map(|_| ())
         };
         assert_eq!(exchanged(None, "access_token", "Bearer"), Ok(()));
         assert_eq!(exchanged(None, "jwt", "Bearer"), Ok(()));
@@ -337,7 +348,8 @@ mod tests {
             assert_eq!(exchanged(requested, issued, kind), Err(AnswerError::TokenType), "{kind}");
         }
         let without = br#"{"access_token":"a","token_type":"Bearer"}"#;
-        let error = super::granted(without, Expect::Exchanged { requested: None }).unwrap_err();
+        let error =
+            super::granted(without, Expect::Exchanged { requested: None }, false).unwrap_err();
         assert_eq!(error, AnswerError::IssuedTokenType);
     }
 

@@ -126,6 +126,8 @@ pub struct LoggedIn {
 /// What became of a login that was ended.
 #[derive(Debug)]
 pub struct LoggedOut {
+    /// Who it was, as far as that can be read.
+    pub user: Option<String>,
     /// What the issuer said to that; `None`: there was nothing left to revoke.
     pub revoked: Option<Result<Revoked, MintError>>,
 }
@@ -149,6 +151,16 @@ impl Door {
         let issuer = Issuer::new(oauth.clone(), credential.ttl, client, clock);
         let entry = logins.entry(issuer.whose(name));
         Some(Self { issuer, way, entry })
+    }
+
+    /// With further parameters in the first request of a login, in the place of config's.
+    pub fn wanting(mut self, more: impl IntoIterator<Item = (String, String)>) -> Self {
+        match &mut self.way {
+            Way::Code(grant) => grant.params.extend(more),
+            Way::Device(grant) => grant.params.extend(more),
+            Way::Elsewhere => {}
+        }
+        self
     }
 
     /// What is stored.
@@ -213,15 +225,15 @@ impl Door {
         })
         .await?;
         // One that cannot be read is forgotten all the same.
-        let refresh = match login {
+        let (refresh, user) = match login {
             Ok(None) => {
                 blocking(move || locked.delete()).await??;
                 return Ok(None);
             }
-            Ok(Some(login)) => login.refresh,
+            Ok(Some(login)) => (login.refresh, login.user),
             Err(error) => {
                 tracing::warn!(%error, "the login cannot be read, so it is not revoked");
-                None
+                (None, None)
             }
         };
         let revoked = match &refresh {
@@ -229,7 +241,7 @@ impl Door {
             None => None,
         };
         blocking(move || locked.delete()).await??;
-        Ok(Some(LoggedOut { revoked }))
+        Ok(Some(LoggedOut { user, revoked }))
     }
 }
 

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Uri};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use zeroize::Zeroizing;
 
 use super::answer::{Expect, Granted};
 use super::beside::{self, Beside, DeviceAnswer};
 use super::json::Document;
-use super::{AnswerError, DEFAULT_LIFE, MintError, answer, retry_after};
+use super::{AnswerError, DEFAULT_LIFE, MintError, answer, jws, retry_after};
+use crate::config::oauth::origin_of;
 use crate::model::clock::{Clock, Deadline, Moment};
+use crate::model::dpop::{self, ProofKey};
 use crate::model::secret::Secret;
 use crate::model::token::Token;
-use crate::net::client::{Answer, Client};
+use crate::net::client::{self, Answer, Client, ClientError};
 
 /// One token endpoint.
 pub struct Endpoint {
@@ -40,6 +42,8 @@ pub struct Call<'a> {
     pub ttl: Option<Duration>,
     /// What kind of token is asked for.
     pub(super) expect: Expect<'a>,
+    /// What the token is to be bound to.
+    pub(super) dpop: Option<&'a Arc<ProofKey>>,
 }
 
 impl Endpoint {
@@ -57,16 +61,48 @@ impl Endpoint {
     /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
     pub(super) async fn ask_all(&self, ask: Call<'_>) -> Result<Given, MintError> {
         let asked = self.clock.now();
-        let form = ask.form.into_secret();
-        let answer = self.client.post_form(&self.url, ask.authorization, form).await?;
+        let answer = self.post(ask.authorization, ask.form, ask.dpop).await?;
         let now = self.clock.now();
         let body = match answer.status.as_u16() {
             200 => json_body(&answer)?,
             _ => return Err(failure(&answer, now)),
         };
-        let granted = answer::granted(body, ask.expect).map_err(MintError::from);
+        let granted =
+            answer::granted(body, ask.expect, ask.dpop.is_some()).map_err(MintError::from);
         let token = granted.and_then(|granted| token(granted, ask.scope, ask.ttl, asked, now));
+        let token = match ask.dpop {
+            Some(key) => token.map(|token| token.bound_to(Arc::clone(key))),
+            None => token,
+        };
         Ok(Given { token, beside: beside::beside(body) })
+    }
+
+    /// With a proof where a token is to be bound; the nonce that comes back is kept.
+    async fn post(
+        &self,
+        authorization: Option<Secret>,
+        form: Form,
+        key: Option<&Arc<ProofKey>>,
+    ) -> Result<Answer, MintError> {
+        let form = form.into_secret();
+        let Some(key) = key else {
+            return Ok(self.client.post_form(&self.url, authorization, form).await?);
+        };
+        // Config and discovery take http(s) URLs only.
+        let origin = origin_of(&self.url).ok_or(ClientError::Insecure)?;
+        let proof = key.prove("POST", &origin, self.url.path(), None);
+        let proof = proof.ok_or(MintError::Key(jws::KeyError::Unusable))?;
+        let authorization = authorization.map(|value| (AUTHORIZATION, value));
+        let headers = authorization
+            .into_iter()
+            .chain([(HeaderName::from_static(dpop::PROOF), proof)])
+            .collect();
+        let body = Some(("application/x-www-form-urlencoded", form));
+        let call = client::Call { method: Method::POST, url: &self.url, headers, body };
+        let answer = self.client.call(call).await?;
+        let nonces = answer.headers.get_all(dpop::NONCE).iter().map(HeaderValue::as_bytes);
+        key.learn(&origin, nonces);
+        Ok(answer)
     }
 
     /// Asks for a code that a person types (RFC 8628 section 3.1).
@@ -191,6 +227,11 @@ impl Form {
     /// Without a parameter.
     pub(super) fn empty() -> Self {
         Self(Zeroizing::default())
+    }
+
+    /// The same once more.
+    pub(super) fn again(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// Adds what is asked for: `scope`, and `audience` and `resource`, once for each.

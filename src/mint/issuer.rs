@@ -8,10 +8,11 @@ use super::answer::Expect;
 use super::beside::DeviceAnswer;
 use super::discovery::Discovery;
 use super::endpoint::{Call, Endpoint, Form, Given, basic, failure};
-use super::{DiscoveryError, MintError, Revoked, either, jws};
+use super::{DiscoveryError, MintError, OauthError, Revoked, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
 use crate::model::ask::Ask;
 use crate::model::clock::Clock;
+use crate::model::dpop::ProofKey;
 use crate::model::id::CredentialName;
 use crate::model::secret::Secret;
 use crate::model::token::Token;
@@ -25,6 +26,8 @@ pub(super) struct Issuer {
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
     discovery: Option<Discovery>,
+    /// What its tokens are bound to (RFC 9449), where config wants that.
+    dpop: Option<Arc<ProofKey>>,
 }
 
 /// The endpoints of one issuer, each on an origin that config names.
@@ -62,7 +65,8 @@ impl Issuer {
             )),
             Endpoints::Named { .. } => None,
         };
-        Self { oauth, ttl, client, clock, discovery }
+        let dpop = oauth.dpop.then(|| Arc::new(ProofKey::new()));
+        Self { oauth, ttl, client, clock, discovery, dpop }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -179,10 +183,24 @@ impl Issuer {
         }
         let (client, mtls) = self.client().await?;
         let url = if mtls { found.mtls_token.unwrap_or(found.token) } else { found.token };
-        let (authorization, form) = self.authenticate(form).await?;
         let endpoint = Endpoint::new(url, client, Arc::clone(&self.clock));
-        let result =
-            endpoint.ask_all(Call { authorization, form, scope, ttl: self.ttl, expect }).await;
+        let mut asked = false;
+        let result = loop {
+            // Signed anew where it is asked for twice: an assertion is good once.
+            let (authorization, form) = self.authenticate(form.again()).await?;
+            let (ttl, dpop) = (self.ttl, self.dpop.as_ref());
+            let call = Call { authorization, form, scope, ttl, expect, dpop };
+            let result = endpoint.ask_all(call).await;
+            // RFC 9449 section 8: nothing was spent, and by now we know the nonce.
+            let nonce = matches!(
+                &result,
+                Err(MintError::Refused { error: Some(OauthError::UseDpopNonce), .. })
+            );
+            if dpop.is_none() || asked || !nonce {
+                break result;
+            }
+            asked = true;
+        };
         if let (Some(discovery), Err(error)) = (&self.discovery, &result) {
             discovery.doubt(error);
         }

@@ -125,6 +125,10 @@ impl Refresher {
 }
 
 impl Minter for Refresher {
+    fn is_of_a_person(&self) -> bool {
+        self.0.first.is_none()
+    }
+
     fn mint(&self, request: MintRequest) -> Minting<'_> {
         Box::pin(async move {
             let (sender, receiver) = oneshot::channel();

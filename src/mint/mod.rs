@@ -85,6 +85,11 @@ pub trait Minter: Send + Sync {
     /// One attempt at one token. Dropping the future ends the attempt.
     fn mint(&self, request: MintRequest) -> Minting<'_>;
 
+    /// Whether its tokens are of somebody who has logged in by `valetkey login`.
+    fn is_of_a_person(&self) -> bool {
+        false
+    }
+
     /// One attempt at ending a token at its issuer (RFC 7009 or the grant's own call).
     fn revoke<'a>(&'a self, _token: &'a Token) -> Revoking<'a> {
         Box::pin(std::future::ready(Ok(Revoked::Unsupported)))

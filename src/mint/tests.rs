@@ -68,6 +68,7 @@ impl Trial {
             audience: vec![],
             resource: vec![],
             params: BTreeMap::new(),
+            dpop: false,
         };
         let credential = Credential { grant: Grant::ClientCredentials(grant), ttl: None, line: 1 };
         Self { credential, clock: HandClock::at_rest(), heard, _secret: secret }

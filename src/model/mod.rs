@@ -7,6 +7,7 @@ pub mod ask;
 pub mod client;
 pub mod clock;
 pub mod decision;
+pub mod dpop;
 pub mod hex;
 pub mod host;
 pub mod id;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::clock::{Deadline, Moment};
+use super::dpop::ProofKey;
 use super::secret::{Fingerprint, Secret};
 
 /// The longest token that is accepted from an issuer, in bytes.
@@ -18,6 +19,7 @@ pub struct Token {
     end: Deadline,
     scope: Option<Arc<str>>,
     standing: bool,
+    bound: Option<Arc<ProofKey>>,
 }
 
 /// Why bytes are no token.
@@ -52,13 +54,24 @@ impl Token {
             return Err(TokenError::Bytes);
         }
         let fingerprint = value.fingerprint();
-        Ok(Self { value, fingerprint, minted, end, scope, standing: false })
+        Ok(Self { value, fingerprint, minted, end, scope, standing: false, bound: None })
     }
 
     /// Marks it as a standing credential (a static key), to be reported as one everywhere.
     pub fn standing(mut self) -> Self {
         self.standing = true;
         self
+    }
+
+    /// Binds it: whoever sends it shows a proof by this key (RFC 9449).
+    pub fn bound_to(mut self, key: Arc<ProofKey>) -> Self {
+        self.bound = Some(key);
+        self
+    }
+
+    /// What signs the proofs that it is sent with; `None`: it is a bearer token.
+    pub fn proof_key(&self) -> Option<&ProofKey> {
+        self.bound.as_deref()
     }
 
     /// The bytes, still wrapped.

@@ -99,7 +99,9 @@ impl Exchange<'_> {
             Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
         };
         let old = token.clone();
-        let answered = if token.is_some() && rejected::is(answered.status, &answered.headers) {
+        let bound = token.as_deref().is_some_and(|token| token.proof_key().is_some());
+        let rejected = token.is_some() && rejected::is(answered.status, &answered.headers);
+        let answered = if bound || rejected {
             let again = self.once_more(&permit, &mut token, spare, answered, &sent, &mut recorder);
             match live.watch().unless_cut(Box::pin(again)).await {
                 Ok(answered) => answered,
@@ -125,6 +127,7 @@ impl Exchange<'_> {
             Ok(clean) => clean,
             Err(reason) => return fail(recorder, reason),
         };
+        self.step_up(&permit, token, status, &mut headers);
         let mut response =
             Response::new(Body::streamed(reply, status, recorder, live, clean, home, sent));
         *response.status_mut() = status;
@@ -165,6 +168,10 @@ impl Exchange<'_> {
         recorder: &mut Recorder,
     ) -> Answered {
         let Some(old) = &*token else { return answered };
+        let answered = self.with_nonce(permit, old, spare.as_ref(), answered, sent, recorder).await;
+        if !rejected::is(answered.status, &answered.headers) {
+            return answered;
+        }
         let Some(slot) = self.slot(permit) else { return answered };
         if !slot.invalidate(old.fingerprint()) {
             return answered;
@@ -174,19 +181,29 @@ impl Exchange<'_> {
         if new.fingerprint() == old.fingerprint() {
             return answered;
         }
-        let Ok(written) = record(recorder, Decision::Inject, Some(&new)) else { return answered };
-        let Ok(cleared) = inject::clear(permit, Some(&new), written, parts) else {
-            return answered;
-        };
-        let attempt = Attempt { permit, token: Some(&new), upgrade: None };
-        let upload = Upload::empty(Arc::clone(sent));
-        match self.send(attempt, recorder, cleared, upload).await {
-            Ok(second) => {
+        match self.resend(permit, &new, parts, sent, recorder).await {
+            Some(second) => {
                 *token = Some(new);
                 second
             }
-            Err(_) => answered,
+            None => answered,
         }
+    }
+
+    /// Sends a request without a body once more. `None`: that came to nothing.
+    pub(super) async fn resend(
+        &self,
+        permit: &Permit,
+        token: &Token,
+        parts: Parts,
+        sent: &Arc<Sent>,
+        recorder: &mut Recorder,
+    ) -> Option<Answered> {
+        let written = record(recorder, Decision::Inject, Some(token)).ok()?;
+        let cleared = inject::clear(permit, Some(token), written, parts).ok()?;
+        let attempt = Attempt { permit, token: Some(token), upgrade: None };
+        let upload = Upload::empty(Arc::clone(sent));
+        self.send(attempt, recorder, cleared, upload).await.ok()
     }
 
     /// Where the token of this request came from.

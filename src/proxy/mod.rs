@@ -6,6 +6,7 @@
 
 mod agree;
 mod body;
+mod bound;
 mod cleaning;
 mod connect;
 mod exchange;
@@ -25,6 +26,7 @@ mod respond;
 mod serve;
 pub mod share;
 mod standing_key;
+pub mod step_up;
 mod tunnel;
 mod upgrade;
 mod upstream;
@@ -137,6 +139,10 @@ pub struct Proxy {
     pub freed: Notify,
     /// What is alive now.
     pub live: Arc<live::Live>,
+    /// What upstreams want of people.
+    pub step_ups: step_up::StepUps,
+    /// What `valetkey login` needs beside the credential to find this config, with a space before; empty: nothing.
+    pub config_flag: String,
     /// What was had of it lately.
     pub buckets: Buckets,
     /// Requests and tunnels judged since the start.

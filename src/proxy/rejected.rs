@@ -18,13 +18,24 @@ pub(super) fn spare(parts: &Parts, body: &RequestBody) -> Option<Parts> {
 /// Whether another token may help: not where the challenge (RFC 6750 section 3.1, RFC 9449 section 8)
 /// says that this one is good but not enough, or lacks a nonce.
 pub(super) fn is(status: StatusCode, headers: &HeaderMap) -> bool {
-    let good = |name: &str| matches!(name, "insufficient_scope" | "use_dpop_nonce");
+    let good = |name: &str| {
+        matches!(name, "insufficient_scope" | "insufficient_user_authentication" | "use_dpop_nonce")
+    };
     status == StatusCode::UNAUTHORIZED
         && !headers
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .any(|value| error(value).is_some_and(good))
+}
+
+/// Whether it wants a proof with the nonce that it names (RFC 9449 section 9).
+pub(super) fn wants_nonce(status: StatusCode, headers: &HeaderMap) -> bool {
+    let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    status == StatusCode::UNAUTHORIZED
+        && challenges
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| error(value) == Some("use_dpop_nonce"))
 }
 
 /// The `error` parameter of a challenge.
@@ -54,6 +65,7 @@ mod tests {
         assert!(!with("Bearer error=\"insufficient_scope\", scope=\"a b\""));
         assert!(!with("Bearer realm=\"x\",Error=insufficient_scope"));
         assert!(!with("DPoP error=\"use_dpop_nonce\""));
+        assert!(!with("Bearer error=\"insufficient_user_authentication\", max_age=5"));
         assert!(!is(StatusCode::FORBIDDEN, &HeaderMap::new()));
     }
 }

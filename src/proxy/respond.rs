@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
-use crate::model::id::{CredentialName, RequestId};
+use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 
 /// What is answered: a reason, and when to come back where that is known.
@@ -23,8 +23,8 @@ pub(super) struct Refused {
     pub(super) retry_after: Option<Duration>,
     /// The failure is an earlier one, and we are still waiting before the next try: 503 whatever it was.
     pub(super) backing_off: bool,
-    /// Whose token there is none of, for the command that the hint names.
-    pub(super) credential: Option<CredentialName>,
+    /// Whose token there is none of, for the command that the hint names; with what finds its config.
+    pub(super) credential: Option<String>,
 }
 
 impl Refused {
@@ -143,7 +143,7 @@ fn problem(refused: &Refused, request: RequestId) -> Bytes {
     let (reason, status) = (refused.reason, refused.status());
     // Names in config are letters, digits and `._-`: they can be typed as they stand.
     let hint = match &refused.credential {
-        Some(name) => reason.hint().replace("CREDENTIAL", name.as_str()),
+        Some(name) => reason.hint().replace("CREDENTIAL", name),
         None => reason.hint().to_owned(),
     };
     let problem = Problem {

@@ -290,7 +290,7 @@ impl Connection {
             reason: failure.reason,
             retry_after: failure.retry_after,
             backing_off: failure.backing_off,
-            credential: Some(credential.clone()),
+            credential: Some(format!("{credential}{}", self.worker.proxy.config_flag)),
         })
     }
 

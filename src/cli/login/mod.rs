@@ -31,7 +31,9 @@ pub(super) fn run(args: &Login, explicit: Option<&Path>) -> Result<(), Failure> 
 /// Logs in, and says what came of it.
 pub(super) async fn login(config: &Config, args: &Login) -> Result<(), Failure> {
     let name = CredentialName::new(args.credential.as_str());
-    let door = door(config, &name)?;
+    let max_age = args.max_age.map(|seconds| ("max_age".to_owned(), seconds.to_string()));
+    let acr = args.acr_values.clone().map(|values| ("acr_values".to_owned(), values));
+    let door = door(config, &name)?.wanting(acr.into_iter().chain(max_age));
     door.entry()
         .ready()
         .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
@@ -99,7 +101,7 @@ pub(super) async fn before_run(config: &Config) {
             );
             continue;
         }
-        let args = Login { credential: name.to_string(), no_browser: false, json: false };
+        let args = Login { credential: name.to_string(), ..Login::default() };
         if let Err(failure) = login(config, &args).await {
             printer::failure(&failure);
         }
@@ -147,7 +149,7 @@ async fn said(
     logged_in: &LoggedIn,
     as_json: bool,
 ) -> Result<(), Failure> {
-    super::logout::drop_tokens(config, name).await;
+    super::logout::tell(config, name, logged_in.user.as_deref(), true).await;
     let LoggedIn { user, scope, until, protection } = logged_in;
     if as_json {
         return printer::json(&json!({

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ::http::header::AUTHORIZATION;
 use toml::Spanned;
 
 use super::Check;
 use super::credentials::is_scope;
 use crate::config::problem::{Located, Problems};
-use crate::config::{Credential, Grant, Route, file};
+use crate::config::{Credential, Grant, Inject, Route, file};
 use crate::model::ask::{Ask, Template};
 use crate::model::id::CredentialName;
 
@@ -136,6 +137,12 @@ pub(super) fn narrow(
                 let hint = format!("a route narrows: name it in [credentials.{name}] as well");
                 problems.error(*line, "wider-than-credential", message, hint);
             }
+        }
+        let slot = matches!(&route.inject, Inject::Header { name, .. } if *name == AUTHORIZATION);
+        if grant.is_bound() && !slot {
+            let message = "a token that is bound to a key goes into `authorization` and nowhere else (RFC 9449)";
+            let hint = "take `inject` out of the route, or `dpop_bound_access_tokens` out of its credential";
+            problems.error(*line, "dpop-inject", message, hint);
         }
         if !route.ask.claims.is_empty() && !can.claims {
             cannot("claims", grant, *line, problems);

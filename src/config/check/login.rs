@@ -6,8 +6,8 @@ use super::Check;
 use super::oauth::{Notes, RESERVED_PARAMS, endpoint, origin};
 use crate::config::problem::Problems;
 use crate::config::{
-    AuthorizationCode, Device, Endpoints, LoginProtection, Logins, Oauth, Redirect, RefreshToken,
-    file,
+    AuthorizationCode, ClientAuth, Device, Endpoints, LoginProtection, Logins, Oauth, Redirect,
+    RefreshToken, file,
 };
 
 impl Check<'_> {
@@ -43,6 +43,15 @@ impl Check<'_> {
         if oauth.client_id.is_none() {
             Notes::new(line, problems).missing("client_id", "a login is one of a client");
             return None;
+        }
+        if oauth.dpop && oauth.auth == ClientAuth::None {
+            // RFC 9449 section 5: the refresh token of a public client is bound to the key as well, and the key is
+            // written nowhere: the login would end with the process that made it.
+            Notes::new(line, problems).error(
+                "dpop-public-client",
+                "the login of a public client would be bound to a key that is never written down, and end with the process that made it",
+                "register the client as a confidential one and give `client_secret` or `auth` with a key; or take `dpop_bound_access_tokens` out",
+            );
         }
         Some(oauth)
     }

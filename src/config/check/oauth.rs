@@ -111,6 +111,7 @@ impl Check<'_> {
             audience: table.audience,
             resource: table.resource,
             params: table.params,
+            dpop: table.dpop_bound_access_tokens,
         })
     }
 

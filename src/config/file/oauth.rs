@@ -64,6 +64,9 @@ macro_rules! oauth_table {
             /// Further parameters of the token request; never a secret.
             #[serde(default)]
             pub params: BTreeMap<String, String>,
+            /// Bind each token to a key that is made in memory and written nowhere, and send a proof with each request (DPoP, RFC 9449).
+            #[serde(default)]
+            pub dpop_bound_access_tokens: bool,
             /// Upper bound of a token's life, and its life where the issuer names none. Default of the latter: "5m".
             #[serde(default)]
             pub ttl: Option<String>,
@@ -89,6 +92,7 @@ macro_rules! oauth_table {
                     audience: std::mem::take(&mut self.audience).into_vec(),
                     resource: std::mem::take(&mut self.resource).into_vec(),
                     params: std::mem::take(&mut self.params),
+                    dpop_bound_access_tokens: self.dpop_bound_access_tokens,
                 }
             }
         }
@@ -205,6 +209,7 @@ pub struct Oauth {
     pub audience: Vec<String>,
     pub resource: Vec<String>,
     pub params: BTreeMap<String, String>,
+    pub dpop_bound_access_tokens: bool,
 }
 
 /// `auth` of the OAuth grants.

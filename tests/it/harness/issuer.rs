@@ -1,5 +1,6 @@
 //! The fake issuer: an OAuth token endpoint on loopback that mints canaries and answers by script.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -43,6 +44,8 @@ struct Shared {
     calls: Arc<Log<Message>>,
     minted: Arc<Log<String>>,
     reply: Mutex<Reply>,
+    /// Before that, one each.
+    first: Mutex<VecDeque<Reply>>,
     /// Answers wait for it.
     gate: Mutex<Option<Gate>>,
 }
@@ -65,6 +68,7 @@ impl Issuer {
             calls: Log::new(),
             minted: Log::new(),
             reply: Mutex::new(Reply::Token { life: Some(300) }),
+            first: Mutex::default(),
             gate: Mutex::new(None),
         });
         let mut issuer = Self { addr, shared, task: None };
@@ -105,6 +109,11 @@ impl Issuer {
     /// From now on every call gets this.
     pub fn reply(&self, reply: Reply) {
         *lock(&self.shared.reply) = reply;
+    }
+
+    /// The next call gets this, after those that were asked for before.
+    pub fn reply_once(&self, reply: Reply) {
+        lock(&self.shared.first).push_back(reply);
     }
 
     /// Answers wait until the gate opens.
@@ -178,7 +187,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         if let Some(gate) = gate {
             gate.passed().await;
         }
-        let reply = lock(&shared.reply).clone();
+        let first = lock(&shared.first).pop_front();
+        let reply = first.unwrap_or_else(|| lock(&shared.reply).clone());
         let Some(bytes) = written(reply, &shared) else { return };
         if reader.stream.write_all(&bytes).await.is_err() {
             return;

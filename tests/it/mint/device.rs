@@ -88,6 +88,13 @@ async fn a_person_logs_in_and_out() {
     assert_eq!(revoked[0].one("token"), idp.refresh_tokens()[1], "the latest");
     let answer = stage.get(EVIL, "/x", "").await.unwrap();
     own_answer(&answer, &[403], &["login-required"]).unwrap();
+    let audit = home.audit();
+    let told: Vec<_> = (audit.iter())
+        .filter(|record| record["event"] == "session" && record["credential"] == "mine")
+        .map(|record| (&record["context"]["action"], &record["context"]["user"]))
+        .collect();
+    let (ada, logged) = (json!(PERSON), [json!("logged-in"), json!("logged-out")]);
+    assert_eq!(told, [(&logged[0], &ada), (&logged[1], &ada)]);
     let again = home.run(&["logout", "mine"]).await;
     assert_eq!((again.code, again.stderr.contains("nobody was logged in")), (Some(0), true));
     let secrets = [idp.refresh_tokens(), idp.minted()].concat();
@@ -95,6 +102,23 @@ async fn a_person_logs_in_and_out() {
     for secret in secrets {
         assert!(!terminal.output().contains(&secret) && !out.stderr.contains(&secret));
     }
+}
+
+/// Without a daemon the command writes the record itself, into the same chain.
+#[tokio::test]
+async fn a_login_is_recorded_without_a_daemon() {
+    let idp = Idp::start().await;
+    let home = home(&idp, "");
+    let mut terminal = login(&home);
+    terminal.says("WDJB-MJHT").await.unwrap();
+    idp.approve();
+    assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+    home.run(&["logout", "mine"]).await;
+    let audit = home.audit();
+    let told: Vec<_> = audit.iter().map(|record| &record["context"]["action"]).collect();
+    assert_eq!(told, ["logged-in", "logged-out"]);
+    assert_eq!(audit[0]["context"]["user"], PERSON);
+    assert_eq!(home.run(&["audit", "verify"]).await.code, Some(0));
 }
 
 #[tokio::test]

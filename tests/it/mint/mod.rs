@@ -6,6 +6,7 @@ mod canaries;
 mod client_credentials;
 mod clock;
 mod device;
+mod dpop;
 mod exec;
 mod http;
 mod jwt;
@@ -19,6 +20,7 @@ mod provider;
 mod refresh_token;
 mod rejected;
 mod static_key;
+mod step_up;
 mod storm;
 mod token_exchange;
 

@@ -73,7 +73,7 @@ async fn shown(terminal: &Running, last: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
 }
 
-async fn log_in(home: &Home, grant: &str) {
+pub(super) async fn log_in(home: &Home, grant: &str) {
     let mut terminal = home.spawn(home.command(&["login", grant]));
     let end = if grant == "device" {
         let shown = shown(&terminal, "within").await;

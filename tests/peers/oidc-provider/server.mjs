@@ -5,6 +5,7 @@
 //   OIDC_PEER     JSON: { "ttl": seconds, "clients": [{ "id", "secret", "auth", "audience", "more" }], "tls" } where
 //                 `auth` is a token endpoint's method, `audience` the API its tokens are for (absent: they are
 //                 opaque), `more` further metadata, and `tls` { cert, key, client_ca } in PEM makes it https.
+//                 "dpop": true: it binds tokens, and wants its nonce in each proof (RFC 9449);
 //                 "people": true lets people log in, on the provider's own pages: any name with any password
 //
 // Stdout, one JSON object a line: first { event: "ready", issuer, token_url, jwks_uri }, then
@@ -19,7 +20,7 @@ import { pathToFileURL } from 'node:url';
 
 const entry = `${process.env.OIDC_MODULES}/oidc-provider/lib/index.js`;
 const { default: Provider, errors } = await import(pathToFileURL(entry).href);
-const { ttl, clients, tls, people } = JSON.parse(process.env.OIDC_PEER);
+const { ttl, clients, tls, people, dpop } = JSON.parse(process.env.OIDC_PEER);
 
 // The API a client is registered for is the default resource.
 const audiences = new Map(clients.map(({ id, audience }) => [id, audience]));
@@ -68,6 +69,7 @@ const provider = new Provider(issuer, {
   features: {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: Boolean(people) },
+    dPoP: { enabled: Boolean(dpop), nonceSecret: randomBytes(32), requireNonce: () => true },
     devInteractions: { enabled: Boolean(people) },
     introspection: { enabled: true, allowedPolicy: () => true },
     mTLS: {

@@ -1,0 +1,187 @@
+//! [`ProofKey`]: what a token is bound to (DPoP, RFC 9449), and the proofs that it signs.
+//!
+//! The key is made where it is used and lives in memory as long as its credential does. It is written nowhere:
+//! after a restart there is another one, and tokens of the old one are of no use to anybody, which is the point.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use super::id::random_text;
+use super::secret::Secret;
+use super::target::Origin;
+
+/// The field that carries a proof.
+pub const PROOF: &str = "dpop";
+/// The field in which a server says what the next proof must repeat.
+pub const NONCE: &str = "dpop-nonce";
+
+/// A P-256 key that nobody else has.
+pub struct ProofKey {
+    /// `None`: the library made none.
+    pair: Option<EcdsaKeyPair>,
+    /// The header of each proof, encoded.
+    header: String,
+    /// What each server said last (RFC 9449 section 8.2).
+    nonces: Mutex<HashMap<Origin, Arc<str>>>,
+}
+
+impl ProofKey {
+    /// A new one.
+    pub fn new() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok();
+        let point = pair.as_ref().map(|pair| pair.public_key().as_ref().to_vec());
+        // Uncompressed (SEC 1 section 2.3.3): 4, then both coordinates.
+        let (x, y) = match point.as_deref() {
+            Some([4, rest @ ..]) if rest.len() == 64 => rest.split_at(32),
+            _ => (&[][..], &[][..]),
+        };
+        let header = json!({
+            "typ": "dpop+jwt",
+            "alg": "ES256",
+            "jwk": {
+                "kty": "EC", "crv": "P-256",
+                "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+            },
+        });
+        let header = URL_SAFE_NO_PAD.encode(header.to_string());
+        Self { pair, header, nonces: Mutex::default() }
+    }
+
+    /// A proof for one request (section 4.2). `path`: as it is sent, without the query. `token`: what it is sent with;
+    /// `None` where one is asked for. `None` comes back only where the library refuses to sign.
+    pub fn prove(
+        &self,
+        method: &str,
+        origin: &Origin,
+        path: &str,
+        token: Option<&Secret>,
+    ) -> Option<Secret> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut claims = json!({
+            "jti": random_text(), "htm": method, "htu": format!("{origin}{path}"), "iat": now,
+        });
+        if let Some(token) = token {
+            claims["ath"] = URL_SAFE_NO_PAD.encode(token.sha256()).into();
+        }
+        if let Some(nonce) = self.nonces().get(origin) {
+            claims["nonce"] = (**nonce).into();
+        }
+        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let mut proof = format!("{}.{claims}", self.header);
+        let signature = self.pair.as_ref()?.sign(&SystemRandom::new(), proof.as_bytes()).ok()?;
+        proof.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut proof);
+        Some(Secret::new(proof))
+    }
+
+    /// Keeps the nonce of an answer, for the next proof to the same origin. `said`: every value of the field. Whether
+    /// there was one.
+    pub fn learn<'a>(&self, origin: &Origin, said: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let mut all = said.into_iter();
+        let (Some(nonce), None) = (all.next(), all.next()) else { return false };
+        // Section 8.1: 1*NQCHAR.
+        let legal = |b: &u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if !(1..=MAX_NONCE).contains(&nonce.len()) || !nonce.iter().all(legal) {
+            return false;
+        }
+        let nonce = String::from_utf8_lossy(nonce);
+        let mut nonces = self.nonces();
+        if nonces.len() >= MAX_ORIGINS && !nonces.contains_key(origin) {
+            nonces.clear();
+        }
+        nonces.insert(origin.clone(), (*nonce).into());
+        true
+    }
+
+    fn nonces(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Arc<str>>> {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for ProofKey {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Silent.
+impl fmt::Debug for ProofKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("****")
+    }
+}
+
+/// Servers encrypt a time into them; nobody needs more.
+const MAX_NONCE: usize = 512;
+/// Of one credential. With a wildcard route there may be more: then some are learnt again.
+const MAX_ORIGINS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::target::Target;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+
+    fn origin(text: &str) -> Origin {
+        Origin::https(Target::parse(text, Some(443)).unwrap())
+    }
+
+    fn opened(proof: &Secret) -> (serde_json::Value, serde_json::Value) {
+        let text = String::from_utf8(proof.expose().to_vec()).unwrap();
+        let mut parts = text.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap());
+        let mut json = || serde_json::from_slice(&parts.next().unwrap()).unwrap();
+        (json(), json())
+    }
+
+    #[test]
+    fn a_proof_says_what_it_is_for() {
+        let key = ProofKey::new();
+        let token = Secret::new("Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU");
+        let proof = key.prove("GET", &origin("api.example:8443"), "/a%2Fb", Some(&token)).unwrap();
+        let (header, claims) = opened(&proof);
+        assert_eq!((&header["typ"], &header["alg"]), (&json!("dpop+jwt"), &json!("ES256")));
+        assert_eq!(claims["htu"], "https://api.example:8443/a%2Fb");
+        assert_eq!(claims["htm"], "GET");
+        // RFC 9449 section 7.1, figure 13.
+        assert_eq!(claims["ath"], "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo");
+        let decode = |name: &str| URL_SAFE_NO_PAD.decode(header["jwk"][name].as_str().unwrap());
+        let point = [&[4][..], &decode("x").unwrap(), &decode("y").unwrap()].concat();
+        let text = String::from_utf8(proof.expose().to_vec()).unwrap();
+        let (signed, signature) = text.rsplit_once('.').unwrap();
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            .verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap())
+            .unwrap();
+        let another = key.prove("GET", &origin("api.example:8443"), "/a%2Fb", None).unwrap();
+        assert_ne!(opened(&another).1["jti"], claims["jti"]);
+        assert!(opened(&another).1.get("ath").is_none());
+    }
+
+    #[test]
+    fn each_origin_has_its_own_nonce() {
+        let key = ProofKey::new();
+        let nonce = |host: &str| {
+            opened(&key.prove("GET", &origin(host), "/", None).unwrap()).1["nonce"].clone()
+        };
+        assert!(nonce("a.example").is_null());
+        assert!(key.learn(&origin("a.example"), [&b"one"[..]]));
+        assert_eq!((nonce("a.example"), nonce("b.example")), (json!("one"), json!(null)));
+        for bad in ["", "with space", "with\"quote", &"x".repeat(MAX_NONCE + 1)] {
+            assert!(!key.learn(&origin("a.example"), [bad.as_bytes()]), "{bad}");
+        }
+        let twice = [&b"two"[..], b"three"];
+        assert!(!key.learn(&origin("a.example"), twice), "which of them is meant?");
+        assert_eq!(nonce("a.example"), "one");
+        for host in 0..2 * MAX_ORIGINS {
+            key.learn(&origin(&format!("h{host}.example")), [&b"n"[..]]);
+        }
+        assert!(key.nonces().len() <= MAX_ORIGINS);
+    }
+}
