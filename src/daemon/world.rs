@@ -80,6 +80,11 @@ pub(super) fn build(
     };
     let dialer = Dialer::new(config.upstream.resolve.clone(), guard).through(parents);
     let dialer = dialer.within(budget);
+    // What is under way through a parent must be known after a reload too.
+    let dialer = match &before {
+        Some(before) => dialer.known_as(before.world.dialer.pseudonym().clone()),
+        None => dialer,
+    };
     let dialer = Arc::new(dialer);
     let issuers = Arc::new(Client::new(Arc::clone(&dialer), &roots));
     let logins = match &before {

@@ -198,6 +198,10 @@ reasons! {
     ProxyAuthThrottled = "proxy-auth-throttled", Client,
         "too many wrong proxy credentials from this peer",
         "wait for Retry-After and use the credentials of a live session";
+    /// What we sent to a parent came back to us.
+    ProxyLoop = "proxy-loop", Client,
+        "the request has come back to this proxy, by way of the proxy above it",
+        "two proxies that are each other's parent go in circles: change `upstream.parent` of one of them, or name the host in `upstream.no_proxy`";
     /// More requests than a limit allows.
     RateLimited = "rate-limited", Client,
         "more requests than a limit of the config allows",

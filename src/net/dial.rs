@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::{Budget, Spent};
+use super::chain::Pseudonym;
 use super::guard::{Guard, Reach, Refused};
 use super::stream::Stream;
 use super::via::{Parent, Parents, ViaError};
@@ -35,6 +36,7 @@ pub struct Dialer {
     pins: BTreeMap<Target, SocketAddr>,
     guard: Guard,
     parents: Parents,
+    pseudonym: Pseudonym,
     budget: Arc<Budget>,
     /// Lookups run on blocking threads that a timeout cannot stop; this bounds them.
     lookups: Arc<Semaphore>,
@@ -84,7 +86,14 @@ impl Dialer {
     /// `pins` is `upstream.resolve`.
     pub fn new(pins: BTreeMap<Target, SocketAddr>, guard: Guard) -> Self {
         let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
-        Self { pins, guard, parents: Parents::default(), budget: Arc::default(), lookups }
+        Self {
+            pins,
+            guard,
+            parents: Parents::default(),
+            pseudonym: Pseudonym::default(),
+            budget: Arc::default(),
+            lookups,
+        }
     }
 
     /// Goes through these proxies.
@@ -97,6 +106,17 @@ impl Dialer {
     pub fn within(mut self, budget: Arc<Budget>) -> Self {
         self.budget = budget;
         self
+    }
+
+    /// Is known to parents by this name.
+    pub fn known_as(mut self, pseudonym: Pseudonym) -> Self {
+        self.pseudonym = pseudonym;
+        self
+    }
+
+    /// By what name parents know us; the next config's dialler has it too.
+    pub fn pseudonym(&self) -> &Pseudonym {
+        &self.pseudonym
     }
 
     /// Where descriptors come from; the next config's dialler takes them there too.
@@ -118,7 +138,18 @@ impl Dialer {
         reach: Reach,
         client: Option<&ClientKey>,
     ) -> Result<Stream, DialError> {
-        self.dial_by(self.parents.https(), target, reach, client).await
+        self.dial_by(self.parents.https(), target, reach, client, None).await
+    }
+
+    /// The same for one who came with this `Via`, which a parent gets to see.
+    pub async fn dial_onward(
+        &self,
+        via: Option<&str>,
+        target: &Target,
+        reach: Reach,
+        client: Option<&ClientKey>,
+    ) -> Result<Stream, DialError> {
+        self.dial_by(self.parents.https(), target, reach, client, via).await
     }
 
     /// The same for an origin: plain http may have a parent of its own.
@@ -132,7 +163,7 @@ impl Dialer {
             Scheme::Http => self.parents.http(),
             Scheme::Https => self.parents.https(),
         };
-        self.dial_by(parent, &origin.target, reach, client).await
+        self.dial_by(parent, &origin.target, reach, client, None).await
     }
 
     /// Whether `address` is one of those that we would dial for `target`; takes at most [`RESOLVE_TIMEOUT`].
@@ -157,12 +188,13 @@ impl Dialer {
         target: &Target,
         reach: Reach,
         client: Option<&ClientKey>,
+        via: Option<&str>,
     ) -> Result<Stream, DialError> {
         // Before the lookup, which has a descriptor of its own for as long as it takes.
         let spent = self.budget.spend(client).await.ok_or(DialError::Exhausted)?;
         let stream = match parent {
             Some(parent) if !self.is_direct(target) => {
-                self.dial_via(parent, target, reach, client).await
+                self.dial_via(parent, target, reach, client, via).await
             }
             _ => self.dial_direct(target, reach, client).await.map(Stream::from),
         };
@@ -183,6 +215,7 @@ impl Dialer {
         target: &Target,
         reach: Reach,
         client: Option<&ClientKey>,
+        via: Option<&str>,
     ) -> Result<Stream, DialError> {
         match &target.host {
             Host::Ip(ip) => self.guard.check(SocketAddr::new(*ip, target.port), reach)?,
@@ -191,7 +224,7 @@ impl Dialer {
         }
         let stream = self.dial_parent(parent.target(), client).await;
         let stream = stream.map_err(|error| ViaError::Unreachable(Box::new(error)))?;
-        Ok(parent.connect(stream, target).await?)
+        Ok(parent.connect(stream, target, &self.pseudonym.line(via)).await?)
     }
 
     /// As config or environment names it: anywhere, but not ourselves.

@@ -5,6 +5,7 @@
 //! is sent to an API, and by whose permit, is the proxy's business. `via` goes through the parent proxy.
 
 pub mod budget;
+pub mod chain;
 pub mod client;
 pub mod dial;
 pub mod guard;

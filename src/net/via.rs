@@ -147,18 +147,19 @@ impl Parent {
         &self.origin.target
     }
 
-    /// Asks for a way to `target` over a connection to this proxy.
+    /// Asks for a way to `target` over a connection to this proxy. `via`: what [`Pseudonym`](super::chain::Pseudonym) says.
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
         target: &Target,
+        via: &str,
     ) -> Result<Stream, ViaError> {
         let exchange = async {
             let mut stream = match self.origin.scheme {
                 Scheme::Http => Stream::from(stream),
                 Scheme::Https => Stream::from(self.handshake(stream).await?),
             };
-            let ahead = self.ask(&mut stream, target).await?;
+            let ahead = self.ask(&mut stream, target, via).await?;
             Ok(stream.read_ahead(ahead))
         };
         timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| ViaError::Timeout)?
@@ -182,8 +183,9 @@ impl Parent {
         &self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         target: &Target,
+        via: &str,
     ) -> Result<Bytes, ViaError> {
-        io.write_all(&self.request(target)).await.map_err(ViaError::Broken)?;
+        io.write_all(&self.request(target, via)).await.map_err(ViaError::Broken)?;
         io.flush().await.map_err(ViaError::Broken)?;
         let mut buffer = BytesMut::with_capacity(1024);
         loop {
@@ -199,9 +201,11 @@ impl Parent {
         }
     }
 
-    fn request(&self, target: &Target) -> Zeroizing<Vec<u8>> {
-        let mut request = Zeroizing::new(Vec::with_capacity(1024));
-        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    fn request(&self, target: &Target, via: &str) -> Zeroizing<Vec<u8>> {
+        let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{via}");
+        // Enough for all of it: one that grows leaves a copy behind that nobody zeroes.
+        let login = self.authorization.as_ref().map_or(0, |authorization| authorization.len());
+        let mut request = Zeroizing::new(Vec::with_capacity(head.len() + login + 64));
         request.extend_from_slice(head.as_bytes());
         if let Some(authorization) = &self.authorization {
             request.extend_from_slice(b"Proxy-Authorization: ");
@@ -313,7 +317,7 @@ mod tests {
         assert!(!format!("{parent:?}").contains("pass"));
         let stream = TcpStream::connect(to).await.unwrap();
         let target = Target::parse("api.example:443", None).unwrap();
-        let result = match parent.connect(stream, &target).await {
+        let result = match parent.connect(stream, &target, "Via: 1.1 x\r\n").await {
             Ok(mut stream) => {
                 let mut rest = Vec::new();
                 stream.read_to_end(&mut rest).await.unwrap();
@@ -330,7 +334,7 @@ mod tests {
         assert_eq!(result.unwrap(), b"SSH-2.0-x\r\n");
         assert_eq!(
             asked,
-            "CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\
+            "CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\nVia: 1.1 x\r\n\
              Proxy-Authorization: Basic Y29ycDpwYXNzIHdvcmQ=\r\n\r\n"
         );
     }

@@ -95,8 +95,9 @@ pub(super) async fn serve(
             Ok(admitted) => {
                 worker.proxy.attribution.ask(&peer, &admitted);
                 let stream = Prefixed::new(buffer, stream);
-                let (opening, target) = (Opening::Connect, connect.target);
-                let admitted = self::admitted(worker, world, stream, opening, admitted, target);
+                let (opening, target, via) = (Opening::Connect, connect.target, connect.via);
+                let admitted =
+                    self::admitted(worker, world, stream, opening, admitted, target, via);
                 return Box::pin(admitted).await;
             }
             // Kept open: git and others ask without credentials first and come back with them.
@@ -182,7 +183,7 @@ pub(super) async fn refuse(
     stream.shutdown().await.ok();
 }
 
-/// Tunnels, intercepts or refuses the connection of a client that was let in.
+/// Tunnels, intercepts or refuses the connection of a client that was let in. `via`: the proxies it came through.
 pub(super) async fn admitted(
     worker: Arc<Worker>,
     world: Arc<World>,
@@ -190,14 +191,19 @@ pub(super) async fn admitted(
     opening: Opening,
     admitted: Admitted,
     target: Target,
+    via: Option<Box<str>>,
 ) {
     let client = Arc::clone(&admitted.client);
+    if via.as_ref().is_some_and(|via| world.dialer.pseudonym().is_in(via.as_bytes())) {
+        let refused = (&target, Reason::ProxyLoop);
+        return refuse(&worker, &world, stream, opening, client, refused).await;
+    }
     match world.policy.at_connect(&target) {
         AtConnect::Refuse(reason) => {
             refuse(&worker, &world, stream, opening, client, (&target, reason)).await;
         }
         AtConnect::Tunnel => {
-            Box::pin(open_tunnel(&worker, &world, stream, opening, admitted, &target)).await
+            Box::pin(open_tunnel(&worker, &world, stream, opening, admitted, (&target, via))).await
         }
         AtConnect::Intercept => {
             if stream.write_all(opening.established()).await.is_err() {
@@ -221,7 +227,7 @@ async fn open_tunnel(
     mut stream: Prefixed<Socket>,
     opening: Opening,
     admitted: Admitted,
-    target: &Target,
+    (target, via): (&Target, Option<Box<str>>),
 ) {
     let connection = worker.proxy.live.connection();
     let live = connection.enter(Facts {
@@ -245,7 +251,8 @@ async fn open_tunnel(
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
     let client = admitted.client.key();
-    let dialled = world.dialer.dial(target, reach, Some(&client)).await.map_err(|error| {
+    let dialled = world.dialer.dial_onward(via.as_deref(), target, reach, Some(&client)).await;
+    let dialled = dialled.map_err(|error| {
         tracing::debug!(%target, %error, "dialling failed");
         error.reason()
     });

@@ -4,13 +4,16 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING, VIA};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::http1::head;
 use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
+
+/// `Via` of a CONNECT, in bytes: some thirty proxies. Parents get to see it, and take heads of 8 KiB or less.
+const MAX_VIA: usize = 2048;
 
 /// The first request of a connection.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(super) struct Connect {
     pub(super) target: Target,
     /// The value of `Proxy-Authorization`.
     pub(super) credentials: Option<Vec<u8>>,
+    /// The proxies that it came through: the values of `Via`, put together.
+    pub(super) via: Option<Box<str>>,
 }
 
 /// Reads until one head is complete. Bytes behind it stay in `buffer`.
@@ -86,6 +91,7 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
         .ok_or(Reason::MalformedRequest)?;
     let mut credentials = None;
     let mut hosts = 0;
+    let mut via = String::new();
     for field in request.headers.iter() {
         let is = |name: http::HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
         if is(PROXY_AUTHORIZATION) {
@@ -97,12 +103,21 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
             if hosts > 1 || !names(field.value, &target) {
                 return Err(Reason::MalformedRequest);
             }
+        } else if is(VIA) {
+            let value = std::str::from_utf8(field.value).map_err(|_| Reason::MalformedRequest)?;
+            // A value that stands in several fields is one list (RFC 9110 section 5.3).
+            via.push_str(if via.is_empty() { "" } else { ", " });
+            via.push_str(value);
         } else if is(TRANSFER_ENCODING) || (is(CONTENT_LENGTH) && field.value != b"0") {
             // RFC 9110 section 9.3.6: a CONNECT has no content; what follows must be the tunnel's.
             return Err(Reason::MalformedRequest);
         }
     }
-    Ok(Connect { target, credentials })
+    if via.len() > MAX_VIA {
+        return Err(Reason::HeadersTooLarge);
+    }
+    let via = (!via.is_empty()).then(|| via.into());
+    Ok(Connect { target, credentials, via })
 }
 
 /// Whether `Host` agrees with the target; without a port it names the host alone.
@@ -151,6 +166,20 @@ mod tests {
         ] {
             assert_eq!(connect(head), Err(Reason::MalformedRequest), "{head}");
         }
+    }
+
+    #[test]
+    fn the_proxies_before_are_one_list() {
+        let via = |fields: &str| {
+            let head = format!("CONNECT good.example:443 HTTP/1.1\r\n{fields}\r\n");
+            parse_connect(head.as_bytes()).map(|connect| connect.via.map(String::from))
+        };
+        assert_eq!(via(""), Ok(None));
+        assert_eq!(via("Via: \r\n"), Ok(None));
+        assert_eq!(via("Via: 1.1 a\r\nvia:1.0 b (c)\r\n"), Ok(Some("1.1 a, 1.0 b (c)".into())));
+        assert_eq!(via("Via: 1.1 \u{e4}\r\n").map(|_| ()), Ok(()));
+        let long = "a".repeat(MAX_VIA + 1);
+        assert_eq!(via(&format!("Via: {long}\r\n")), Err(Reason::HeadersTooLarge));
     }
 
     proptest! {

@@ -110,6 +110,10 @@ impl Plain {
         if !share::pass(&self.share, &admitted) {
             return refuse(recorder, Reason::TooManyConnections);
         }
+        let pseudonym = world.dialer.pseudonym();
+        if parts.headers.get_all(header::VIA).iter().any(|via| pseudonym.is_in(via.as_bytes())) {
+            return refuse(recorder, Reason::ProxyLoop);
+        }
         let permit = match world.policy.decide_plain(&target) {
             Ok(permit) => permit,
             Err(refusal) => return refuse(recorder, refusal.reason),

@@ -66,6 +66,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::PlaceholderMissing
         | R::PlaceholderRefused
         | R::PortNotRouted
+        | R::ProxyLoop
         | R::RouteDenied
         | R::StaticKeyRefused
         | R::RouteNotForClient
@@ -106,6 +107,7 @@ fn proxy_error(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
         R::AddressRefused => "destination_ip_prohibited",
+        R::ProxyLoop => "proxy_loop_detected",
         R::UpstreamNameUnresolved => "dns_error",
         R::UpstreamTlsInvalid => "tls_certificate_error",
         R::ParentRefused | R::ParentUnreachable | R::UpstreamUnreachable => {

@@ -104,7 +104,8 @@ pub(in super::super) async fn serve(
     };
     match target(&world, sni, original).await {
         Ok(target) => {
-            Box::pin(connect::admitted(worker, world, stream, opening, admitted, target)).await;
+            Box::pin(connect::admitted(worker, world, stream, opening, admitted, target, None))
+                .await;
         }
         Err((target, reason)) => {
             let client = Arc::clone(&admitted.client);

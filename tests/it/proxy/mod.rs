@@ -7,6 +7,7 @@ mod attribution;
 mod audit_chain;
 mod audit_unavailable;
 mod broker;
+mod circle;
 mod crossing;
 mod drain;
 mod framing;
