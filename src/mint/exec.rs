@@ -66,7 +66,7 @@ fn question(format: &ExecFormat) -> (String, Vec<(&'static str, OsString)>) {
 }
 
 /// The token, and how long it lives from `now` where the helper says so.
-fn read(
+pub(super) fn read(
     format: &ExecFormat,
     printed: Printed,
     now: SystemTime,

@@ -14,6 +14,8 @@ pub mod device;
 mod discovery;
 pub mod door;
 mod exec;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod id_token;
 mod issuer;

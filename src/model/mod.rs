@@ -14,5 +14,7 @@ pub mod id;
 pub mod placeholder;
 pub mod reason;
 pub mod secret;
+#[cfg(test)]
+pub(crate) mod seeds;
 pub mod target;
 pub mod token;

@@ -8,6 +8,8 @@ mod ambiguity;
 mod care;
 mod explain;
 mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hash;
 mod path;
 mod pattern;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode, percent_decode_str};
 
 /// How often a segment is decoded to look for what a careless upstream might see in it.
 const DECODINGS: usize = 4;
@@ -86,21 +86,21 @@ fn literal<'a>(raw: &str) -> Option<Cow<'a, str>> {
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, Ambiguous> {
-    check_bytes(raw)?;
+    check(raw.as_bytes())?;
     if !raw.contains('%') {
-        check_dots(raw)?;
         return Ok(Cow::Borrowed(raw));
     }
     let once = decode_once(raw)?;
-    let mut deeper = once.clone();
+    let mut deeper = Cow::Borrowed(once.as_bytes());
     for _ in 0..DECODINGS {
-        check_bytes(&deeper)?;
-        check_dots(&deeper)?;
-        // A literal per cent sign is legal; only what still decodes is looked at again.
-        match decode_once(&deeper) {
-            Ok(next) if next != deeper => deeper = Cow::Owned(next.into_owned()),
-            _ => break,
+        check(&deeper)?;
+        // As careless readers do it: a per cent sign that is no escape stays, the others are decoded, and
+        // nobody asks for UTF-8.
+        let next: Vec<u8> = percent_decode(&deeper).collect();
+        if next.len() == deeper.len() {
+            break;
         }
+        deeper = Cow::Owned(next);
     }
     Ok(once)
 }
@@ -116,15 +116,14 @@ fn decode_once(text: &str) -> Result<Cow<'_, str>, Ambiguous> {
     percent_decode_str(text).decode_utf8().map_err(|_| Ambiguous)
 }
 
-fn check_bytes(text: &str) -> Result<(), Ambiguous> {
-    let bad = text.bytes().any(|b| b < 0x20 || b == 0x7f || b == b'\\');
-    if bad { Err(Ambiguous) } else { Ok(()) }
-}
-
-/// A dot segment, also behind an encoded slash or before `;parameters`.
-fn check_dots(text: &str) -> Result<(), Ambiguous> {
-    let dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
-    if text.split('/').any(dots) { Err(Ambiguous) } else { Ok(()) }
+/// No control character, no backslash, and no dot segment, also behind an encoded slash or before `;parameters`.
+fn check(text: &[u8]) -> Result<(), Ambiguous> {
+    let bad = |byte: &u8| *byte < 0x20 || *byte == 0x7f || *byte == b'\\';
+    let dots = |part: &[u8]| matches!(part.split(|b| *b == b';').next(), Some(b"." | b".."));
+    if text.iter().any(bad) || text.split(|b| *b == b'/').any(dots) {
+        return Err(Ambiguous);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -153,6 +152,9 @@ mod tests {
             "",
             "*",
             "/%25252e./x",
+            "/%252e%252e%252fb%25zz",
+            "/%252e%252e%252fb%25ff",
+            "/b%255c%25",
             "/%2e;x=1/",
             "/a%0d%0a",
         ] {

@@ -53,6 +53,8 @@ use crate::net::shares::Shares;
 use crate::policy::Policy;
 use crate::store::logins::Logins;
 
+#[cfg(any(test, fuzzing))]
+pub use http1::fuzz;
 pub use pool::Pool;
 pub use respond::status;
 

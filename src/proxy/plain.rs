@@ -148,7 +148,7 @@ impl Plain {
 }
 
 /// What an absolute-form request is for, if it is one and nothing in it disagrees.
-fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
+pub(super) fn target(parts: &http::request::Parts) -> Result<Target, Reason> {
     let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) else {
         return Err(Reason::NotAProxyRequest);
     };

@@ -14,6 +14,8 @@ mod chunks;
 mod client;
 mod decode;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub(super) mod head;
 mod server;
 mod watchdog;

@@ -1,0 +1,183 @@
+//! What `tests/fuzz` feeds with foreign bytes: everything of this module that reads them, with what must hold of
+//! whatever it takes. Compiled for tests and fuzzing alone; the seeds are tests as well.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName};
+use tokio::io::AsyncReadExt as _;
+
+use super::super::head::{self as first, Head};
+use super::super::{agree, plain};
+use super::buffered::Buffered;
+use super::decode::{Decoder, Framing};
+use super::{encode, head};
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+
+/// The first head of a connection: a CONNECT names the same target in any pieces, and in our own words.
+pub fn connect(input: &[u8]) {
+    let (cut, bytes) = halves(input);
+    let target = connect_target(bytes, 0);
+    assert_eq!(target, connect_target(bytes, cut), "pieces make a difference");
+    let Some(target) = target else { return };
+    let ours = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    assert_eq!(connect_target(ours.as_bytes(), 0), Some(target));
+}
+
+/// A request in absolute-form: everything that names a host names the one that is judged.
+pub fn absolute(input: &[u8]) {
+    let Some(Ok(request)) = request_head(input) else { return };
+    let Ok(target) = plain::target(&request.parts) else { return };
+    let authority = request.parts.uri.authority().map(|authority| authority.as_str());
+    for named in authority.into_iter().chain(agree::host(&request.parts.headers).ok().flatten()) {
+        assert_eq!(Target::parse(named, Some(80)).as_ref(), Ok(&target));
+    }
+    let ours = format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let ours = request_head(ours.as_bytes()).and_then(Result::ok);
+    assert_eq!(ours.map(|ours| plain::target(&ours.parts)), Some(Ok(target)));
+}
+
+/// A request: framed by one field at most, however carelessly that is looked for; its body the same in any
+/// pieces; and written anew it is the same request.
+pub fn request(input: &[u8]) {
+    let (cut, bytes) = halves(input);
+    let Some(Ok(head)) = request_head(bytes) else { return };
+    let end = head::end(bytes, 0).unwrap_or_default();
+    framed_once(&bytes[..end], head.framing, true);
+    let body = body(head.framing, &bytes[end..], 0);
+    assert_eq!(body, self::body(head.framing, &bytes[end..], cut), "pieces make a difference");
+    let Some((content, ..)) = body else { return };
+    let parts = head.parts;
+    if parts.uri.authority().is_some() || !parts.uri.path().starts_with('/') {
+        return;
+    }
+    let mut ours = Vec::new();
+    let length = encode::Body::Length(content.len() as u64);
+    encode::request_line(&mut ours, &parts.method, &parts.uri);
+    encode::fields(&mut ours, &parts.headers, length);
+    ours.extend_from_slice(encode::CRLF);
+    let head_length = ours.len();
+    ours.extend_from_slice(&content);
+    // A head that was as long as it may be is longer with a length.
+    if head_length > crate::proxy::MAX_HEAD || parts.headers.len() >= crate::proxy::MAX_FIELDS {
+        return;
+    }
+    let again = request_head(&ours).and_then(Result::ok);
+    let again = again.map(|again| (again.parts, again.framing));
+    let Some((again, framing)) = again else { unreachable!("what we write we read") };
+    assert_eq!((&again.method, &again.uri), (&parts.method, &parts.uri));
+    assert_eq!(kept(&again.headers), kept(&parts.headers));
+    assert_eq!(framing, Framing::Length(content.len() as u64));
+    assert_eq!(self::body(framing, &ours[head_length..], 0).map(|b| b.0), Some(content));
+}
+
+/// An answer, by the same measure.
+pub fn answer(input: &[u8]) {
+    let (cut, bytes) = halves(input);
+    let Some(end) = head::end(bytes, 0) else { return };
+    let Some(answer) = head::answer(&Bytes::copy_from_slice(&bytes[..end])) else { return };
+    framed_once(&bytes[..end], answer.framing, false);
+    let body = body(answer.framing, &bytes[end..], 0);
+    assert_eq!(body, self::body(answer.framing, &bytes[end..], cut), "pieces make a difference");
+}
+
+fn connect_target(bytes: &[u8], cut: usize) -> Option<Target> {
+    let (front, mut back) = bytes.split_at(cut.min(bytes.len()));
+    let mut io = front.chain(&mut back);
+    match at_once(first::read(&mut io, &mut BytesMut::new())) {
+        Ok(Head::Connect(connect)) => Some(connect.target),
+        Ok(Head::End | Head::Other) | Err(_) => None,
+    }
+}
+
+fn request_head(bytes: &[u8]) -> Option<Result<head::RequestHead, Reason>> {
+    let end = head::end(bytes, 0)?;
+    Some(head::request(&Bytes::copy_from_slice(&bytes[..end])))
+}
+
+/// Content, trailers, and how much of the bytes they were; `None` where the body is broken.
+fn body(framing: Framing, bytes: &[u8], cut: usize) -> Option<(Vec<u8>, HeaderMap, usize)> {
+    let (front, back) = bytes.split_at(cut.min(bytes.len()));
+    let mut from = Buffered::new(front.chain(back), BytesMut::new());
+    let (mut content, mut trailers) = (Vec::new(), HeaderMap::new());
+    let mut decoder = Decoder::new(framing);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        let Poll::Ready(frame) = decoder.poll(&mut from, &mut context) else {
+            unreachable!("memory never waits")
+        };
+        match frame.transpose().ok()? {
+            None => break,
+            Some(frame) => match frame.into_data() {
+                Ok(data) => content.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+            },
+        }
+    }
+    let (io, ahead) = from.into_parts();
+    let (front, back) = io.into_inner();
+    Some((content, trailers, bytes.len() - ahead.len() - front.len() - back.len()))
+}
+
+/// Looks for fields of framing as the most careless of readers would.
+fn framed_once(head: &[u8], framing: Framing, twins: bool) {
+    let (mut lengths, mut codings) = (0, 0);
+    for line in head.split(|byte| matches!(byte, b'\r' | b'\n' | 0)).skip(1) {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
+        let mut name = name.to_ascii_lowercase();
+        if twins {
+            name.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
+        }
+        lengths += usize::from(name == b"content-length");
+        codings += usize::from(name == b"transfer-encoding");
+    }
+    let said = match framing {
+        Framing::Chunked => (0, 1),
+        Framing::Close => (0, 0),
+        Framing::Length(0) => (lengths.min(1), 0),
+        Framing::Length(_) => (1, 0),
+    };
+    assert_eq!((lengths, codings), said);
+}
+
+/// The fields that are not ours to write.
+fn kept(headers: &HeaderMap) -> Vec<(HeaderName, Vec<u8>)> {
+    const OURS: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+    let kept = headers.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
+    kept.map(|(name, value)| (name.clone(), value.as_bytes().to_vec())).collect()
+}
+
+/// Where to cut, and what.
+fn halves(input: &[u8]) -> (usize, &[u8]) {
+    match input {
+        [at, bytes @ ..] => (usize::from(*at), bytes),
+        [] => (0, input),
+    }
+}
+
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("memory never waits"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::seeds;
+
+    #[test]
+    fn seeds_hold() {
+        seeds::each("connect", |seed| {
+            connect(seed);
+            absolute(seed);
+        });
+        seeds::each("framing", |seed| {
+            request(seed);
+            answer(seed);
+        });
+    }
+}
