@@ -16,11 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{HOST, KEY};
+use super::{BLOBS, HOST, KEY};
 
 /// The largest body that is asked for.
 const LARGEST: usize = 1 << 20;
-static BODY: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'a'; LARGEST]));
+static BODY: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(super::orders("orders", LARGEST)));
 
 /// A running API.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ fn identity(protocols: &[&[u8]]) -> (TlsAcceptor, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let issuer = rcgen::Issuer::new(ca, ca_key);
     // The wildcard serves the hosts that no proxy has seen before.
-    let names = vec![HOST.to_owned(), format!("*.{HOST}")];
+    let names = vec![HOST.to_owned(), format!("*.{HOST}"), BLOBS.to_owned()];
     let leaf = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::api::Api;
-use super::{HOST, KEY};
+use super::{BLOBS, HOST, KEY};
 
 /// The program that ships: built apart, because `cargo bench` builds its own with what tests ask of the
 /// libraries (tokio's clock can be paused there, which costs).
@@ -51,10 +51,12 @@ impl Home {
         let address = api.address;
         let config = format!(
             "config_version = 1\n[proxy]\nlisten = \"127.0.0.1:0\"\n[upstream]\nextra_roots = [\"root.pem\"]\n\
-             [upstream.resolve]\n\"{HOST}:443\" = \"{address}\"\n[credentials.key]\ngrant = \"static-key\"\n\
+             [upstream.resolve]\n\"{HOST}:443\" = \"{address}\"\n\"{BLOBS}:443\" = \"{address}\"\n\
+             [credentials.key]\ngrant = \"static-key\"\n\
              secret = {{ file = \"key\" }}\nttl = \"1h\"\n[[routes]]\nname = \"bench\"\nhost = \"{HOST}\"\n\
              methods = [\"GET\"]\npath = [\"/v1/**\"]\ncredential = \"key\"\nstrip = [\"header:x-api-key\"]\n\
-             [[routes]]\nname = \"below\"\nhost = \"*.{HOST}\"\ncredential = \"key\"\n"
+             [[routes]]\nname = \"below\"\nhost = \"*.{HOST}\"\ncredential = \"key\"\n\
+             [[routes]]\nname = \"blobs\"\nhost = \"{BLOBS}\"\ncredential = \"key\"\nredact = false\n"
         );
         std::fs::write(folder.path().join("valetkey.toml"), config).unwrap();
         std::fs::write(folder.path().join("root.pem"), &api.root).unwrap();

@@ -139,12 +139,14 @@ fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
     let mut all = vec![kept(1, 200), kept(64, 200), Scenario::Fresh { resumed: false }];
     if mode == Mode::OneCpu && !options.quick {
         all.extend([kept(1, 4 << 10), kept(1, 64 << 10), kept(1, 1 << 20)]);
+        all.push(Scenario::Unsearched { connections: 1, size: 1 << 20 });
     }
     if mode == Mode::Free {
         if !options.quick {
             all.extend([kept(4, 200), kept(16, 200), kept(256, 200)]);
         }
-        all.extend([kept(4, 1 << 20), Scenario::Fresh { resumed: true }, Scenario::NewHost]);
+        all.extend([kept(4, 1 << 20), Scenario::Unsearched { connections: 4, size: 1 << 20 }]);
+        all.extend([Scenario::Fresh { resumed: true }, Scenario::NewHost]);
         all.push(Scenario::Http2 { streams: 64 });
         let idle = if options.quick { vec![100] } else { vec![1_000, 5_000] };
         // Two ends of each are in this process.
@@ -218,9 +220,13 @@ fn rounds(
         for round in 0..if once { 1 } else { options.rounds } {
             for ((kind, peer), cell) in running.iter().zip(&mut cells) {
                 let Ok(peer) = peer else { continue };
-                if cell.problem.is_some()
-                    || matches!(scenario, Scenario::Idle { .. } if *kind == Kind::Direct)
-                {
+                let not_theirs = match scenario {
+                    Scenario::Idle { .. } => *kind == Kind::Direct,
+                    // Beside direct, which is what it is compared with.
+                    Scenario::Unsearched { .. } => !matches!(kind, Kind::Direct | Kind::Valetkey),
+                    _ => false,
+                };
+                if cell.problem.is_some() || not_theirs {
                     continue;
                 }
                 let measured = match scenario {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::kernel;
 use super::kit::client::{self, Client, Road};
-use super::kit::{HOST, KEY};
+use super::kit::{BLOBS, HOST, KEY};
 use super::peers::Peer;
 
 /// Figures by name.
@@ -23,6 +23,8 @@ pub type Figures = BTreeMap<&'static str, f64>;
 pub enum Scenario {
     /// Kept connections, so many, each asking for so many bytes again and again.
     Kept { connections: usize, size: usize },
+    /// The same of answers that Valetkey does not search for the token (`redact = false`): what the search costs.
+    Unsearched { connections: usize, size: usize },
     /// A connection for each request, eight at a time.
     Fresh { resumed: bool },
     /// CONNECT and handshake with hosts that the proxy never saw.
@@ -43,6 +45,9 @@ impl Scenario {
             Self::Kept { connections, size } => {
                 format!("{size} byte bodies, {connections} at a time")
             }
+            Self::Unsearched { connections, size } => {
+                format!("{size} byte bodies, {connections} at a time, with `redact = false`")
+            }
             Self::Fresh { resumed: false } => "fresh connections, full handshake".to_owned(),
             Self::Fresh { resumed: true } => "fresh connections, resumed".to_owned(),
             Self::NewHost => "a host never seen before: CONNECT, leaf, handshake".to_owned(),
@@ -62,7 +67,10 @@ impl Scenario {
         let before = peer.pid().map(kernel::cpu);
         let begun = Instant::now();
         let latencies = match self {
-            Self::Kept { connections, size } => kept(peer, connections, size, length).await?,
+            Self::Kept { connections, size } => kept(peer, HOST, connections, size, length).await?,
+            Self::Unsearched { connections, size } => {
+                kept(peer, BLOBS, connections, size, length).await?
+            }
             Self::Fresh { resumed } => fresh(peer, resumed, length).await?,
             Self::NewHost => new_hosts(peer, round).await?,
             Self::Http2 { streams } => http2(peer, streams, length).await?,
@@ -94,6 +102,7 @@ fn figures(latencies: &[Duration], took: f64) -> Figures {
 
 async fn kept(
     peer: &Peer,
+    host: &str,
     connections: usize,
     size: usize,
     length: Duration,
@@ -101,7 +110,7 @@ async fn kept(
     let road = peer.road(&["http/1.1"], true);
     let mut tasks = JoinSet::new();
     for _ in 0..connections {
-        let mut client = Client::connect(&road, HOST, size).await?;
+        let mut client = Client::connect(&road, host, size).await?;
         tasks.spawn(async move {
             // Its upstream connection and its token are there when it counts.
             client.get().await?;
