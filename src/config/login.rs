@@ -20,6 +20,8 @@ pub enum LoginProtection {
     /// A new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
     #[default]
     Auto,
+    /// In the kernel's keyring of the user: until the machine goes down.
+    KernelKeyring,
     /// In an encrypted file, with a key file beside it.
     KeyFile,
     /// In the keyring of the desktop session, and nowhere else.

@@ -6,6 +6,7 @@
 mod env;
 mod file;
 pub mod helper;
+mod kernel_keyring;
 mod keyring;
 pub mod logins;
 mod platform;
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::config::SecretSource;
 use crate::model::secret::Secret;
 use helper::HelperError;
+pub use kernel_keyring::KernelKeyringError;
 pub use keyring::KeyringError;
 
 pub use platform::close_inherited;

@@ -15,6 +15,7 @@ impl Check<'_> {
         let dir = table.dir.unwrap_or_else(|| "logins".into());
         let protection = match table.protection {
             None | Some(file::LoginProtection::Auto) => LoginProtection::Auto,
+            Some(file::LoginProtection::KernelKeyring) => LoginProtection::KernelKeyring,
             Some(file::LoginProtection::KeyFile) => LoginProtection::KeyFile,
             Some(file::LoginProtection::Keyring) => LoginProtection::Keyring,
         };

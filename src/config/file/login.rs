@@ -12,8 +12,9 @@ pub struct Logins {
     /// Where logins are kept, one file each; relative to the state directory. Configs that name the same directory
     /// share the logins of credentials with the same name, issuer and client. Default: "logins".
     pub dir: Option<PathBuf>,
-    /// Where they rest: "keyring" (the Secret Service of the desktop session), "key-file" (encrypted, with a key file beside them), or "auto"
-    /// (default): a new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
+    /// Where they rest: "keyring" (the Secret Service of the desktop session), "key-file" (encrypted, with a key file beside them),
+    /// "kernel-keyring" (Linux's own, in memory alone: they outlive the daemon and all sessions, and end when the machine goes down), or
+    /// "auto" (default): a new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
     pub protection: Option<LoginProtection>,
 }
 
@@ -23,6 +24,8 @@ pub struct Logins {
 pub enum LoginProtection {
     /// The keyring where a new login can be put there.
     Auto,
+    /// The kernel's keyring of the user, and nothing else: in memory until the machine goes down.
+    KernelKeyring,
     /// Encrypted files.
     KeyFile,
     /// The keyring, and nothing else.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::store::KeyringError;
+use crate::store::{KernelKeyringError, KeyringError};
 
 /// Why a login cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum LoginsError {
     /// The file with its key is gone.
     #[error("the key of the stored login is gone: {}", .0.display())]
     Key(PathBuf),
+    /// The kernel's keyring does not give it, or does not take it.
+    #[error("the login is to be kept in the kernel's keyring: {0}")]
+    Kernel(#[from] KernelKeyringError),
     /// The keyring does not give it, or does not take it.
     #[error("the login is to be kept in the keyring: {0}")]
     Keyring(#[from] KeyringError),
@@ -48,6 +51,7 @@ impl LoginsError {
             Self::Busy(_) => "login-busy",
             Self::Damaged(_) => "login-damaged",
             Self::Key(_) => "login-key-unavailable",
+            Self::Kernel(error) => error.code(),
             Self::Keyring(error) => error.code(),
             Self::Unsafe(_) => "login-store-unsafe",
             Self::Unreadable { .. } => "login-store-unreadable",
@@ -63,6 +67,7 @@ impl LoginsError {
             }
             Self::Damaged(_) => "log in anew: `valetkey login CREDENTIAL` takes its place",
             Self::Key(_) => "bring its key back, or log in anew",
+            Self::Kernel(error) => error.hint(),
             Self::Keyring(error) => error.hint(),
             Self::Unsafe(_) => {
                 "chmod 700 the directory and 600 what is in it, and see who else was there"

@@ -5,6 +5,7 @@
 //! these share the login. Whoever changes one holds its lock, across processes; what is written is whole,
 //! synced and renamed into place, so that a kill at any point leaves the old or the new.
 
+mod disk;
 mod error;
 mod item;
 mod key;
@@ -13,20 +14,21 @@ mod seal;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 
 use aws_lc_rs::digest;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
-use super::{keyring, replace};
+use super::{kernel_keyring, keyring, replace};
 use crate::config::{self, LoginProtection, Oauth};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
+use disk::{no_follow, private_dir, read, unwritable};
 pub use error::LoginsError;
+use item::Ring;
 use key::Key;
 pub use key::Protection;
 pub use record::Login;
@@ -119,13 +121,13 @@ impl Entry {
     /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files and the keyring.
     pub fn look(&self) -> Result<Option<(Login, Protection)>, LoginsError> {
         let Some(sealed) = self.sealed()? else { return Ok(None) };
-        let (login, _) = self.open(&sealed)?;
-        Ok(Some((login, sealed.protection)))
+        Ok(self.open(&sealed)?.map(|(login, _)| (login, sealed.protection)))
     }
 
     /// Whether a login could be stored now: before a person is sent off to log in. Blocks as [`Self::look`] does.
     pub fn ready(&self) -> Result<(), LoginsError> {
         match self.protection() {
+            Protection::KernelKeyring => Ok(kernel_keyring::ready()?),
             Protection::KeyFile => Ok(()),
             Protection::Keyring => Ok(keyring::ready()?),
         }
@@ -138,14 +140,15 @@ impl Entry {
         sealed.ok_or_else(|| self.damaged()).map(Some)
     }
 
-    /// What it says, and the key with which the file may stand in for the keyring.
-    fn open(&self, sealed: &seal::Sealed) -> Result<(Login, Option<Key>), LoginsError> {
-        let (key, held) = match sealed.protection {
-            Protection::KeyFile => (key::find(&self.dir)?, None),
-            Protection::Keyring => {
-                let (login, key) = item::find(self)?;
-                (key, Some(login))
-            }
+    /// What it says, and the key with which the file may stand in for the keyring. `None`: the kernel has forgotten it.
+    fn open(&self, sealed: &seal::Sealed) -> Result<Option<(Login, Option<Key>)>, LoginsError> {
+        let ring = sealed.protection.ring();
+        let (key, held) = match ring {
+            None => (key::find(&self.dir)?, None),
+            Some(ring) => match item::find(self, ring)? {
+                Some((login, key)) => (key, Some(login)),
+                None => return Ok(None),
+            },
         };
         let stored = match (sealed.open(&key), held) {
             (Some(plain), _) => record::read(&plain).ok_or_else(|| self.damaged())?,
@@ -153,21 +156,28 @@ impl Entry {
             (None, Some(held)) => held,
             (None, None) => return Err(self.damaged()),
         };
-        Ok((stored, (sealed.protection == Protection::Keyring).then_some(key)))
+        Ok(Some((stored, ring.map(|_| key))))
     }
 
     /// What is to protect it.
     fn protection(&self) -> Protection {
         match self.wanted {
+            LoginProtection::KernelKeyring => Protection::KernelKeyring,
             LoginProtection::KeyFile => Protection::KeyFile,
             LoginProtection::Keyring => Protection::Keyring,
             LoginProtection::Auto => match self.sealed() {
-                // A passing trouble with the keyring moves nothing out of it.
-                Ok(Some(sealed)) => sealed.protection,
+                // A passing trouble with the keyring moves nothing out of it. Only what the kernel has forgotten is
+                // no reason to give it another.
+                Ok(Some(sealed)) if !self.is_forgotten(&sealed) => sealed.protection,
                 _ if keyring::ready().is_ok() => Protection::Keyring,
                 _ => Protection::KeyFile,
             },
         }
+    }
+
+    fn is_forgotten(&self, sealed: &seal::Sealed) -> bool {
+        sealed.protection == Protection::KernelKeyring
+            && matches!(item::find(self, Ring::Kernel), Ok(None))
     }
 
     /// Takes the lock, if nobody has it. Blocks on files, never on the lock.
@@ -215,7 +225,7 @@ impl Locked {
     /// What is stored.
     pub fn read(&mut self) -> Result<Option<Login>, LoginsError> {
         let Some(sealed) = self.entry.sealed()? else { return Ok(None) };
-        let (login, spare) = self.entry.open(&sealed)?;
+        let Some((login, spare)) = self.entry.open(&sealed)? else { return Ok(None) };
         self.spare = spare;
         Ok(Some(login))
     }
@@ -224,29 +234,31 @@ impl Locked {
     pub fn write(&mut self, login: &Login) -> Result<Protection, LoginsError> {
         let protection = self.entry.protection();
         let before = self.entry.sealed().ok().flatten().map(|sealed| sealed.protection);
-        match protection {
-            Protection::KeyFile => {
+        match protection.ring() {
+            None => {
                 let key = key::find_or_make(&self.entry.dir)?;
                 self.write_file(Some((&key, login)), protection)?;
-                if before == Some(Protection::Keyring)
-                    && let Err(error) = item::delete(&self.entry)
-                {
-                    tracing::warn!(
-                        code = error.code(),
-                        "the keyring keeps an older login: {error}"
-                    );
-                }
             }
-            Protection::Keyring => self.write_item(login)?,
+            Some(ring) => self.write_item(login, ring, protection)?,
+        }
+        if let Some(ring) = before.filter(|before| *before != protection).and_then(Protection::ring)
+            && let Err(error) = item::delete(&self.entry, ring)
+        {
+            tracing::warn!(code = error.code(), "the keyring keeps an older login: {error}");
         }
         Ok(protection)
     }
 
-    fn write_item(&mut self, login: &Login) -> Result<(), LoginsError> {
-        let error = match item::put(&self.entry, login) {
+    fn write_item(
+        &mut self,
+        login: &Login,
+        ring: Ring,
+        protection: Protection,
+    ) -> Result<(), LoginsError> {
+        let error = match item::put(&self.entry, ring, login) {
             Ok(key) => {
                 self.spare = Some(key);
-                return self.write_file(None, Protection::Keyring);
+                return self.write_file(None, protection);
             }
             Err(error) => error,
         };
@@ -257,7 +269,7 @@ impl Locked {
             hint = error.hint(),
             "a renewed login waits in its file, encrypted with a key in the keyring: {error}"
         );
-        self.write_file(Some((&spare, login)), Protection::Keyring)
+        self.write_file(Some((&spare, login)), protection)
     }
 
     /// Writes the file, with the login in it or without.
@@ -314,14 +326,20 @@ impl Locked {
     /// Forgets it; what the keyring holds first, for without the file nobody would know of it.
     pub fn delete(&self) -> Result<(), LoginsError> {
         match self.entry.sealed() {
-            Ok(Some(sealed)) if sealed.protection == Protection::Keyring => {
-                item::delete(&self.entry)?;
+            Ok(Some(sealed)) => {
+                sealed.protection.ring().map_or(Ok(()), |ring| item::delete(&self.entry, ring))?;
             }
             // What a login left there that was killed before it wrote the file.
-            Ok(None) if self.entry.wanted != LoginProtection::KeyFile => {
-                let _ = item::delete(&self.entry);
+            Ok(None) => {
+                let _ = match self.entry.wanted {
+                    LoginProtection::KeyFile => Ok(()),
+                    LoginProtection::KernelKeyring => item::delete(&self.entry, Ring::Kernel),
+                    LoginProtection::Auto | LoginProtection::Keyring => {
+                        item::delete(&self.entry, Ring::Desktop)
+                    }
+                };
             }
-            _ => {}
+            Err(_) => {}
         }
         match fs::remove_file(&self.entry.path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -336,45 +354,6 @@ impl Drop for Locked {
     fn drop(&mut self) {
         self.give_back();
     }
-}
-
-/// A file that is ours alone; `None` where there is none.
-fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, LoginsError> {
-    let unreadable = |source| LoginsError::Unreadable { path: path.to_owned(), source };
-    let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let meta = file.metadata().map_err(unreadable)?;
-    let own = rustix::process::geteuid().as_raw();
-    if !meta.is_file() || meta.mode() & 0o077 != 0 || meta.uid() != own {
-        return Err(LoginsError::Unsafe(path.to_owned()));
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 1));
-    io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut bytes).map_err(unreadable)?;
-    Ok(Some(bytes))
-}
-
-fn private_dir(dir: &Path) -> Result<(), LoginsError> {
-    let failed = |source| unwritable(dir, source);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let found = fs::metadata(dir).map_err(failed)?;
-    let own = rustix::process::geteuid().as_raw();
-    if found.uid() != own || found.mode() & 0o077 != 0 {
-        return Err(LoginsError::Unsafe(dir.to_owned()));
-    }
-    Ok(())
-}
-
-fn unwritable(path: &Path, source: io::Error) -> LoginsError {
-    LoginsError::Unwritable { path: path.to_owned(), source }
-}
-
-/// A link in the last place is not followed, and opening never waits (a FIFO would).
-fn no_follow() -> i32 {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    flags.bits().cast_signed()
 }
 
 /// Of one file; what is in it is a token of at most 64 KiB, in base64, and few words beside.

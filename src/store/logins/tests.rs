@@ -137,3 +137,34 @@ fn room_is_asked_for_and_given_back() {
     drop(locked);
     assert_eq!(fs::read_dir(dir.path().join("logins")).unwrap().count(), 3, "login, lock and key");
 }
+
+#[test]
+fn what_the_kernel_does_not_take_waits_in_the_file() {
+    if kernel_keyring::ready().is_err() {
+        return;
+    }
+    let (dir, _) = store();
+    let protection = LoginProtection::KernelKeyring;
+    let logins = Logins::new(&config::Logins { dir: dir.path().join("logins"), protection });
+    let entry = logins.entry(whose("orders"));
+    let login = |token: &str| {
+        let mut login = login(token);
+        login.until = None;
+        login
+    };
+    let mut locked = entry.try_lock().unwrap().unwrap();
+    let long = format!("canary{}", "x".repeat(40_000));
+    assert_eq!(locked.write(&login(&long)).unwrap_err().code(), "kernel-keyring-too-long");
+    assert!(entry.look().unwrap().is_none(), "before an exchange there is nothing to lose");
+    locked.write(&login("canary-one")).unwrap();
+    assert!(!fs::read_to_string(&entry.path).unwrap().contains("\n\n"));
+    assert_eq!(fs::read_to_string(&entry.path).unwrap().lines().count(), 1, "only where it is");
+    locked.reserve().unwrap();
+    locked.write(&login(&long)).unwrap();
+    assert!(!fs::read_to_string(&entry.path).unwrap().contains("canary"));
+    assert!(entry.look().unwrap().unwrap().0.refresh.unwrap().matches(long.as_bytes()));
+    // With its key gone from the kernel nobody reads it any more.
+    item::delete(&entry, Ring::Kernel).unwrap();
+    assert!(entry.look().unwrap().is_none());
+    locked.delete().unwrap();
+}

@@ -12,10 +12,10 @@ use crate::harness::stage::{EVIL, Stage, own_answer};
 use crate::harness::valetkey::{Home, Valetkey};
 use crate::harness::{canary, soon};
 
-const WAYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+pub(super) const WAYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 /// A login by device, and routes by path, each with a scope and so a token of its own: each first request is a refresh.
-fn ways(builder: Valetkey, idp: &Idp, protection: &str) -> Valetkey {
+pub(super) fn ways(builder: Valetkey, idp: &Idp, protection: &str) -> Valetkey {
     let credential = format!(
         "{protection}\n[credentials.mine]\ngrant = \"device\"\nissuer = {:?}\nclient_id = {CLIENT:?}\nscope = {WAYS:?}",
         idp.issuer()
@@ -36,7 +36,7 @@ async fn stage(idp: &Idp, keyring: &Keyring, protection: &str) -> Stage {
     .await
 }
 
-async fn log_in(home: &Home, idp: &Idp) -> String {
+pub(super) async fn log_in(home: &Home, idp: &Idp) -> String {
     let mut terminal = home.spawn(home.command(&["login", "mine"]));
     terminal.says("WDJB-MJHT").await.expect("the code is shown");
     idp.approve();
@@ -44,7 +44,7 @@ async fn log_in(home: &Home, idp: &Idp) -> String {
     terminal.output()
 }
 
-fn latest(idp: &Idp) -> String {
+pub(super) fn latest(idp: &Idp) -> String {
     idp.refresh_tokens().pop().unwrap()
 }
 

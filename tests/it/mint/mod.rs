@@ -11,6 +11,7 @@ mod exec;
 mod http;
 mod jwt;
 mod jwt_bearer;
+mod kernel_keyring;
 mod keyring;
 mod kills;
 mod outage;
