@@ -203,7 +203,7 @@ pub struct OutcomeFacts {
 
 /// A record that belongs to no single request (or, as `mint`, to more than one).
 #[derive(Clone, Debug)]
-pub struct Event<'a>(Record<'a>, Option<Reason>);
+pub struct Event<'a>(Record<'a>, Option<(&'a Client, Reason)>);
 
 impl<'a> Event<'a> {
     /// A token was minted.
@@ -273,7 +273,15 @@ impl<'a> Event<'a> {
         let mut record = Record::empty(EventKind::Decision);
         record.client = client_facts(client);
         record.decision = Some(Decision::Deny);
-        Self(record, Some(reason)).request(request).code(reason.code())
+        Self(record, Some((client, reason))).request(request).code(reason.code())
+    }
+
+    /// So many refusals of a client that have no records of their own.
+    pub(crate) fn refusals(client: &'a Client, reason: Reason, count: u64) -> Self {
+        let mut record = Record::empty(EventKind::Decision);
+        record.client = client_facts(client);
+        record.decision = Some(Decision::Deny);
+        Self(record, None).code(reason.code()).with("refusals", count)
     }
 
     /// What the audit says about itself.
@@ -302,8 +310,8 @@ impl<'a> Event<'a> {
         self
     }
 
-    /// Why a request that has no recorder was refused.
-    pub(crate) fn refused(&self) -> Option<Reason> {
+    /// Whose request, without a recorder, was refused, and why.
+    pub(crate) fn refused(&self) -> Option<(&'a Client, Reason)> {
         self.1
     }
 

@@ -1,7 +1,7 @@
 //! Floor 3: the audit trail: who did what with which token, in a file that shows if it was changed.
 //!
-//! `recorder` writes one decision and one outcome per request, whatever happens; `event` is the
-//! shape of a record, `chain` makes changes visible, `head` a missing end; `writer` is the one
+//! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals without
+//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing end; `writer` is the one
 //! lock on a request's path and `sink` the file. `read`, `tail` and `verify` look at what was
 //! written and need no running daemon. The audit sees fingerprints, never a secret.
 
@@ -15,6 +15,7 @@ pub mod query;
 pub mod read;
 pub mod recorder;
 mod recover;
+mod refusals;
 mod sink;
 pub mod tail;
 pub mod verify;
@@ -39,6 +40,7 @@ pub use verify::{VerifyReport, verify};
 pub use writer::Health;
 
 use head::{Head, HeadFile};
+use refusals::Refusals;
 use sink::file::FileSink;
 use sink::places::Places;
 use writer::Writer;
@@ -49,6 +51,7 @@ pub struct Audit {
     /// The head as last written. Taken before `writer`, never after.
     head: Mutex<Option<Head>>,
     places: Places,
+    refusals: Refusals,
     key: Key,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -161,6 +164,7 @@ impl Audit {
             writer: Mutex::new(Writer::new(sink, found.last)),
             head: Mutex::new(None),
             places,
+            refusals: Refusals::default(),
             key,
             clock,
             metrics: Arc::default(),
@@ -191,8 +195,11 @@ impl Audit {
 
     /// Writes a record that belongs to no single request. On return it is in the kernel's hands.
     pub fn event(&self, event: Event<'_>) -> Result<(), AuditError> {
-        if let Some(reason) = event.refused() {
+        if let Some((client, reason)) = event.refused() {
             self.metrics.turned_away(reason);
+            if !self.refusals.is_recorded(client, reason, self.clock.mono()) {
+                return Ok(());
+            }
         }
         self.write(&event.into_record())
     }
@@ -201,6 +208,7 @@ impl Audit {
     /// To be called about twice a second: the head is then at most 1 s old. It syncs the disk
     /// and may take a while, without holding up records.
     pub fn flush(&self) -> Result<(), AuditError> {
+        self.count_refusals(false);
         let mut written = relock(&self.head);
         let now = self.clock.now();
         let (done, head, files, surplus) = {
@@ -221,6 +229,18 @@ impl Audit {
         });
         relock(&self.writer).flushed(done.as_ref().err());
         done.map_err(|source| self.unwritable(source))
+    }
+
+    /// Writes down how many refusals had no records of their own: those that are due, or all.
+    fn count_refusals(&self, all: bool) {
+        for counted in self.refusals.due(self.clock.mono(), all) {
+            let (client, reason, count) = (&counted.client, counted.reason, counted.count);
+            tracing::warn!(client = %client.key(), code = reason.code(), count, "refused again and again");
+            let event = Event::refusals(client, reason, count);
+            if self.write(&event.into_record()).is_err() {
+                self.refusals.again(&counted);
+            }
+        }
     }
 
     /// A name for a value that might be guessable: see [`Secret::keyed_fingerprint`].
@@ -270,6 +290,7 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
+        self.count_refusals(true);
         // What fails here has been said: `health` and the log know of a disk that is full.
         self.flush().ok();
     }

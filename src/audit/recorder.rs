@@ -189,7 +189,9 @@ impl Recorder {
     /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a refusal.
     pub fn refuse(mut self, reason: Reason, status: Option<u16>) {
         self.code(reason);
-        self.decide(Decision::Deny, None).map(drop).ok();
+        if self.state != State::Undecided {
+            self.decide(Decision::Deny, None).map(drop).ok();
+        }
         self.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
     }
 
@@ -271,7 +273,10 @@ impl Recorder {
             self.code = Some(code);
         }
         if self.state == State::Undecided {
-            self.code.get_or_insert(Reason::InternalError);
+            let code = *self.code.get_or_insert(Reason::InternalError);
+            if self.is_one_too_many(code) {
+                return;
+            }
             // An error is counted in `health`; there is nobody left to tell.
             self.decide(Decision::Deny, None).map(drop).ok();
         }
@@ -295,6 +300,18 @@ impl Recorder {
             ms: u64::try_from(ms).unwrap_or(u64::MAX),
         });
         self.audit.buffer(&record).ok();
+    }
+
+    /// Whether a refusal is only counted: nothing went upstream for it, and its client has had many like it.
+    fn is_one_too_many(&mut self, reason: Reason) -> bool {
+        let now = self.audit.clock.mono();
+        if self.audit.refusals.is_recorded(&self.facts.client, reason, now) {
+            return false;
+        }
+        self.decision = Decision::Deny;
+        self.state = State::Finished;
+        self.measure(now);
+        true
     }
 
     /// Writes who asked into a record.

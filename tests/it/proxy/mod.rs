@@ -24,6 +24,7 @@ mod over_blocking;
 mod parent;
 mod placeholders;
 mod process;
+mod refusals;
 mod reload;
 mod revoke;
 mod revoke_reload;

@@ -1,0 +1,154 @@
+//! [`Refusals`]: whoever is refused again and again must not be able to turn the audit over.
+//!
+//! Rotation deletes the oldest records, so records that anybody can have written at will delete those of others. Each
+//! client's refusals with one code have records of their own up to [`BURST`], and one each [`REFILL`] after that.
+//! What is beyond is counted, and one record says how many there were. What was let through, injections above all, is
+//! never counted together (invariant I9).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::client::{Client, ClientKey};
+use crate::model::reason::Reason;
+
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<HashMap<(ClientKey, Reason), Ledger>>);
+
+/// One client's refusals with one code.
+#[derive(Debug)]
+struct Ledger {
+    /// As the first of them was seen.
+    client: Client,
+    /// When it may have its whole burst again.
+    full_at: Instant,
+    counted: u64,
+    /// Of the first that was counted.
+    since: Instant,
+}
+
+/// Refusals that have no records of their own.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) client: Client,
+    pub(crate) reason: Reason,
+    pub(crate) count: u64,
+}
+
+impl Refusals {
+    /// Whether a refusal has records of its own. Where not, it is counted here.
+    pub(crate) fn is_recorded(&self, client: &Client, reason: Reason, now: Instant) -> bool {
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut key = (client.key(), reason);
+        let shared = ledgers.len() >= MOST && !ledgers.contains_key(&key);
+        if shared {
+            key.0 = ClientKey::Anyone;
+        }
+        let ledger = ledgers.entry(key).or_insert_with(|| Ledger {
+            client: match shared {
+                true => Client::default(),
+                false => Client { process: Default::default(), ..client.clone() },
+            },
+            full_at: now,
+            counted: 0,
+            since: now,
+        });
+        let next = ledger.full_at.max(now) + REFILL;
+        if next.saturating_duration_since(now) <= REFILL * BURST {
+            ledger.full_at = next;
+            return true;
+        }
+        if ledger.counted == 0 {
+            ledger.since = now;
+        }
+        ledger.counted += 1;
+        false
+    }
+
+    /// What is to be written down now: after [`EVERY`], or all of it.
+    pub(crate) fn due(&self, now: Instant, all: bool) -> Vec<Counted> {
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ledgers.retain(|_, ledger| ledger.counted > 0 || ledger.full_at > now);
+        let due = ledgers.iter_mut().filter(|(_, ledger)| {
+            ledger.counted > 0 && (all || now.saturating_duration_since(ledger.since) >= EVERY)
+        });
+        due.map(|((_, reason), ledger)| Counted {
+            client: ledger.client.clone(),
+            reason: *reason,
+            count: std::mem::take(&mut ledger.counted),
+        })
+        .collect()
+    }
+
+    /// Takes back what could not be written down.
+    pub(crate) fn again(&self, counted: &Counted) {
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its ledger is as full as can be: nobody has removed it.
+        if let Some(ledger) = ledgers.get_mut(&(counted.client.key(), counted.reason)) {
+            ledger.counted += counted.count;
+        }
+    }
+}
+
+/// Records of refusals of one client and code at once: 1 MiB or so.
+const BURST: u32 = 1000;
+/// One more in this time, for ever: about 8 MB a day.
+const REFILL: Duration = Duration::from_secs(10);
+/// How long refusals are counted before a record says so; SIGKILL loses no more than that.
+const EVERY: Duration = Duration::from_secs(10);
+/// Ledgers at most; further clients share one for each code.
+const MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::SessionName;
+
+    const DENIED: Reason = Reason::RouteDenied;
+
+    fn client(session: &str) -> Client {
+        Client { session: Some(SessionName::new(session)), ..Client::default() }
+    }
+
+    fn counts(refusals: &Refusals, now: Instant, all: bool) -> Vec<(String, Reason, u64)> {
+        let due = refusals.due(now, all).into_iter();
+        let mut due: Vec<_> =
+            due.map(|due| (due.client.key().to_string(), due.reason, due.count)).collect();
+        due.sort();
+        due
+    }
+
+    #[test]
+    fn beyond_a_burst_they_are_counted_and_none_is_forgotten() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        let recorded =
+            (0..1500).filter(|_| refusals.is_recorded(&client("a"), DENIED, start)).count();
+        assert_eq!(recorded, 1000);
+        // Others, and other codes of the same client, have their own.
+        assert!(refusals.is_recorded(&client("b"), DENIED, start));
+        assert!(refusals.is_recorded(&client("a"), Reason::NoRoute, start));
+        assert_eq!(counts(&refusals, start + EVERY / 2, false), []);
+        let one = ("session:a".to_owned(), DENIED, 500);
+        let due = refusals.due(start + EVERY, false);
+        refusals.again(&due[0]);
+        assert_eq!(counts(&refusals, start + EVERY, false), [one]);
+        assert_eq!(counts(&refusals, start + EVERY, true), []);
+        // One has come back meanwhile.
+        assert!(refusals.is_recorded(&client("a"), DENIED, start + EVERY));
+        assert!(!refusals.is_recorded(&client("a"), DENIED, start + EVERY));
+        assert_eq!(counts(&refusals, start + EVERY, true).len(), 1);
+        let later = start + REFILL * 2000;
+        assert_eq!(counts(&refusals, later, true), []);
+        assert!(refusals.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn clients_without_an_end_share_one_ledger() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        for n in 0..MOST + 1500 {
+            refusals.is_recorded(&client(&n.to_string()), DENIED, now);
+        }
+        assert_eq!(refusals.0.lock().unwrap().len(), MOST + 1);
+        assert_eq!(counts(&refusals, now, true).iter().map(|one| one.2).sum::<u64>(), 500);
+    }
+}
