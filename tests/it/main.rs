@@ -27,5 +27,6 @@ mod invariant;
 mod mint;
 mod mutant;
 mod proxy;
+mod soak;
 mod stream;
 mod torture;

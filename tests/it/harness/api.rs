@@ -205,6 +205,11 @@ impl Api {
         self.shared.seen.all()
     }
 
+    /// All requests since the last time, which are forgotten.
+    pub fn taken(&self) -> Vec<Seen> {
+        self.shared.seen.take()
+    }
+
     /// The request at `index`, from 0, as soon as it has come.
     pub async fn request(&self, index: usize) -> Seen {
         self.shared.seen.at("a request at the api", index).await

@@ -95,6 +95,13 @@ impl<T: Clone> Log<T> {
         lock(&self.items).clone()
     }
 
+    /// All items, which are forgotten.
+    pub fn take(&self) -> Vec<T> {
+        let mut items = lock(&self.items);
+        self.length.send_replace(0);
+        std::mem::take(&mut *items)
+    }
+
     pub fn len(&self) -> usize {
         lock(&self.items).len()
     }

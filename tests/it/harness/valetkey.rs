@@ -18,6 +18,11 @@ use super::{Background, Gate, lock, soon};
 /// The built program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_valetkey");
 
+/// The daemon under test: another build than the tests' own where `VALETKEY_TEST_BINARY` names one.
+fn given() -> std::ffi::OsString {
+    std::env::var_os("VALETKEY_TEST_BINARY").unwrap_or_else(|| BINARY.into())
+}
+
 /// A config in the making. Reads as a sentence:
 /// `Valetkey::new().trusting(&pki).reaching("a.example:443", api.addr()).minting("a", &issuer).route("…").start().await`.
 pub struct Valetkey {
@@ -249,7 +254,7 @@ impl Home {
             before += &format!("mount --bind '{}' {place}; ", file.display());
         }
         let mut command = if before.is_empty() {
-            Command::new(BINARY)
+            Command::new(given())
         } else {
             let mut shell = if self.over.is_empty() {
                 Command::new("sh")
@@ -258,7 +263,7 @@ impl Home {
                 apart.args(["--mount", "--", "sh"]);
                 apart
             };
-            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\""), BINARY]);
+            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\"")]).arg(given());
             shell
         };
         command

@@ -31,6 +31,12 @@ pub fn read(running: &Running) -> Vitals {
     Vitals { rss, cpu: Duration::from_millis(ticks * 10), files }
 }
 
+/// Threads now.
+pub fn threads(running: &Running) -> usize {
+    let pid = running.pid().expect("valetkey runs");
+    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
 /// A line of `/proc/PID/status` that is given in KiB, in bytes.
 fn status(running: &Running, name: &str) -> u64 {
     let pid = running.pid().expect("valetkey runs");
