@@ -116,7 +116,8 @@ fn split_end<'a>(text: &'a [u8], key: &[u8]) -> Option<(&'a [u8], Hash)> {
     Some((front.strip_suffix(key)?, Hash::parse(digits)?))
 }
 
-const FRONT: &[u8] = b"{\"v\":1,\"seq\":";
+/// How every line begins, up to its number.
+pub(super) const FRONT: &[u8] = b"{\"v\":1,\"seq\":";
 const PREV: &[u8] = b",\"prev\":\"";
 const HASH: &[u8] = b",\"hash\":\"";
 

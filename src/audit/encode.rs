@@ -130,11 +130,12 @@ impl Line {
     }
 
     fn number(&mut self, key: &str, number: u64) {
-        // To memory, which never refuses.
-        write!(self.key(key), "{number}").ok();
+        let mut digits = itoa::Buffer::new();
+        self.key(key).extend_from_slice(digits.format(number).as_bytes());
     }
 
     fn json(&mut self, key: &str, value: &Value) {
+        // To memory, which never refuses.
         write!(self.key(key), "{value}").ok();
     }
 }

@@ -171,7 +171,7 @@ impl<'a> From<&'a Token> for TokenFacts<'a> {
     fn from(token: &'a Token) -> Self {
         Self {
             fingerprint: token.fingerprint().as_str().into(),
-            expires: rfc3339_millis(token.expires()).into(),
+            expires: token.expires_text().into(),
             scope: token.scope().map(Into::into),
             standing: token.is_standing(),
         }

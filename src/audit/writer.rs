@@ -3,14 +3,14 @@
 //! `last` is the end of the chain with what is still pending, `written` the end of what the
 //! kernel has. A record that cannot be written is taken out of the chain again.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::time::SystemTime;
 
 use super::chain::{self, Link};
 use super::encode;
 use super::event::Event;
 use super::sink::file::FileSink;
-use crate::model::clock::{Moment, rfc3339_millis};
+use crate::model::clock::{Moment, Stamps, rfc3339_millis};
 
 /// How the audit is, for `status` and `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub(crate) struct Writer {
     written: Link,
     /// Sealed lines from `written` to `last`. Reused for ever: the path allocates no line.
     pending: Vec<u8>,
+    stamps: Stamps,
     health: Health,
     /// Records lost since `health.failing` was set.
     lost_now: u64,
@@ -49,6 +50,7 @@ impl Writer {
             last,
             written: last,
             pending: Vec::with_capacity(BATCH * 2),
+            stamps: Stamps::default(),
             health,
             lost_now: 0,
         }
@@ -109,9 +111,11 @@ impl Writer {
     fn chain(&mut self, record: &[u8], now: Moment) {
         let start = self.pending.len();
         let seq = self.last.seq + 1;
-        let time = rfc3339_millis(now.wall);
-        // To memory, which never refuses.
-        write!(self.pending, "{{\"v\":1,\"seq\":{seq},\"time\":\"{time}\"").ok();
+        self.pending.extend_from_slice(chain::FRONT);
+        self.pending.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+        self.pending.extend_from_slice(b",\"time\":\"");
+        self.pending.extend_from_slice(self.stamps.millis(now.wall).as_bytes());
+        self.pending.push(b'"');
         self.pending.extend_from_slice(record);
         let hash = chain::seal(&mut self.pending, start, &self.last.hash);
         self.last = Link { seq, hash };

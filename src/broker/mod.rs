@@ -12,11 +12,11 @@ mod revoke;
 mod schedule;
 mod slot;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dashmap::DashMap;
+use foldhash::HashMap;
 use tokio::runtime::Handle;
 
 use crate::mint::{MintError, Minter};

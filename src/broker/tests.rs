@@ -164,7 +164,7 @@ fn fake(clock: &Arc<HandClock>) -> Arc<Fake> {
 }
 
 fn minters(minter: &Arc<dyn Minter>) -> Minters {
-    HashMap::from([(CredentialName::new("orders"), Arc::clone(minter))])
+    [(CredentialName::new("orders"), Arc::clone(minter))].into_iter().collect()
 }
 
 fn key(session: &str) -> SlotKey {
@@ -517,7 +517,7 @@ async fn a_replaced_slot_mints_for_those_who_came_before_and_keeps_nothing() {
     let waiting = Arc::clone(&slot);
     let waiting = tokio::spawn(async move { waiting.token().await });
     settle().await;
-    bench.broker.keep_only(&Minters::new(), |_| true);
+    bench.broker.keep_only(&Minters::default(), |_| true);
     bench.fake.open();
     assert_eq!(text(&waiting.await.unwrap().unwrap()), "token-1");
     assert_eq!(bench.current(&slot), None);
@@ -526,7 +526,7 @@ async fn a_replaced_slot_mints_for_those_who_came_before_and_keeps_nothing() {
     // A latecomer's slot goes at the next look.
     let late = bench.slot();
     late.token().await.unwrap();
-    bench.broker.keep_only(&Minters::new(), |_| true);
+    bench.broker.keep_only(&Minters::default(), |_| true);
     assert_eq!(bench.current(&late), None);
     assert!(bench.broker.status().is_empty());
 }
@@ -577,7 +577,7 @@ async fn a_revocation_finds_what_a_reload_replaced() {
         let bench = Bench::new();
         let slot = bench.slot();
         let in_use = slot.token().await.unwrap();
-        bench.broker.keep_only(&Minters::new(), |key| key.credential != orders);
+        bench.broker.keep_only(&Minters::default(), |key| key.credential != orders);
         bench.fake.shut();
         let waiting = Arc::clone(&slot);
         let waiting = tokio::spawn(async move { waiting.token().await });

@@ -78,6 +78,34 @@ pub fn rfc3339_seconds(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(writable(time)).to_string()
 }
 
+/// Times that are written one after the other, RFC 3339 with milliseconds: the second is the last one's, as a
+/// rule, and then only three digits are made anew.
+#[derive(Debug, Default)]
+pub struct Stamps {
+    /// Seconds since 1970 that `text` says.
+    second: Option<u64>,
+    /// `2026-01-31T23:59:59.000Z`
+    text: String,
+}
+
+impl Stamps {
+    /// What [`rfc3339_millis`] says.
+    pub fn millis(&mut self, time: SystemTime) -> &str {
+        let since = writable(time).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.text = rfc3339_millis(time);
+            self.second = Some(since.as_secs());
+        }
+        let millis = since.subsec_millis();
+        self.text.truncate("2026-01-31T23:59:59.".len());
+        for digit in [millis / 100, millis / 10 % 10, millis % 10] {
+            self.text.push(char::from_digit(digit, 10).unwrap_or('0'));
+        }
+        self.text.push('Z');
+        &self.text
+    }
+}
+
 /// Four digits hold no other year: a clock set before 1970 or after 9999 is shown at these ends, where
 /// writing it as it is would panic.
 fn writable(time: SystemTime) -> SystemTime {
@@ -90,6 +118,19 @@ const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_says_what_the_calendar_says() {
+        let mut stamps = Stamps::default();
+        for millis in
+            [0, 1, 999, 1_000, 1_010, 1_000, 86_399_999, 253_402_300_799_999, 253_402_300_900_000]
+        {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            assert_eq!(stamps.millis(time), rfc3339_millis(time));
+        }
+        let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1);
+        assert_eq!(stamps.millis(before), rfc3339_millis(before));
+    }
 
     #[test]
     fn writing_a_time_never_panics() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::clock::{Deadline, Moment};
+use super::clock::{Deadline, Moment, rfc3339_millis};
 use super::dpop::ProofKey;
 use super::secret::{Fingerprint, Secret};
 
@@ -17,6 +17,7 @@ pub struct Token {
     fingerprint: Fingerprint,
     minted: Moment,
     end: Deadline,
+    expires: Box<str>,
     scope: Option<Arc<str>>,
     standing: bool,
     bound: Option<Arc<ProofKey>>,
@@ -54,7 +55,8 @@ impl Token {
             return Err(TokenError::Bytes);
         }
         let fingerprint = value.fingerprint();
-        Ok(Self { value, fingerprint, minted, end, scope, standing: false, bound: None })
+        let expires = rfc3339_millis(end.wall()).into();
+        Ok(Self { value, fingerprint, minted, end, expires, scope, standing: false, bound: None })
     }
 
     /// Marks it as a standing credential (a static key), to be reported as one everywhere.
@@ -102,6 +104,11 @@ impl Token {
     /// Its end as a calendar writes it.
     pub fn expires(&self) -> SystemTime {
         self.end.wall()
+    }
+
+    /// The same as text, RFC 3339 with milliseconds: written with each request, so made once.
+    pub fn expires_text(&self) -> &str {
+        &self.expires
     }
 
     /// The scope that the issuer granted, space-separated (RFC 6749 section 3.3).

@@ -16,9 +16,9 @@ mod pattern;
 mod route;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use http::Method;
 
 pub use explain::Explanation;
@@ -154,9 +154,9 @@ impl Policy {
         routes.sort_by(|a, b| a.name.cmp(&b.name));
         let mut policy = Self {
             hash: hash::of(config),
-            exact: HashMap::new(),
-            one_label: HashMap::new(),
-            asks: HashMap::new(),
+            exact: HashMap::default(),
+            one_label: HashMap::default(),
+            asks: HashMap::default(),
             unmatched: config.proxy.unmatched,
         };
         for route in routes {

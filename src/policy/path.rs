@@ -69,6 +69,9 @@ fn plain<'a>(segments: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
 /// The segment with escapes of characters that need none (RFC 3986 section 2.3) left as they are;
 /// `None` where it has no such escape.
 fn literal<'a>(raw: &str) -> Option<Cow<'a, str>> {
+    if !raw.contains('%') {
+        return None;
+    }
     let needless = |hex: &str| {
         let byte = hex.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         byte.is_some_and(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))

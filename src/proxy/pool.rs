@@ -1,11 +1,11 @@
 //! Upstream connections of one worker, kept by client identity, credential, what is asked of it, and origin
 //! (invariant I7) together with the TLS sessions that may resume them, and used again only in the world that made them.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
