@@ -7,7 +7,7 @@ use super::endpoint::Given;
 use super::id_token::{self, IdTokenError};
 use super::issuer::Issuer;
 use super::login::{blocking, lock};
-use super::{MintError, OauthError, Revoked};
+use super::{MintError, OauthError, Revoked, jws};
 use crate::config::oauth::origin_of;
 use crate::config::{self, Credential, Grant};
 use crate::model::clock::Clock;
@@ -15,7 +15,7 @@ use crate::model::id::CredentialName;
 use crate::model::secret::Secret;
 use crate::model::target::Scheme;
 use crate::net::client::Client;
-use crate::store::logins::{Entry, Login, Logins, Protection};
+use crate::store::logins::{BoundKey, Entry, Login, Logins, LoginsError, Protection};
 
 /// Why nobody has logged in.
 #[derive(Debug, thiserror::Error)]
@@ -163,9 +163,12 @@ impl Door {
         self
     }
 
-    /// What is stored.
-    pub fn entry(&self) -> &Entry {
-        &self.entry
+    /// Whether a login could be kept now: before a person is sent off. Blocks on files and the keyring.
+    pub fn ready(&self) -> Result<(), LoginsError> {
+        if self.issuer.login_key().is_some() {
+            self.entry.keeps_keys()?;
+        }
+        self.entry.ready()
     }
 
     /// Keeps what a login brought. `nonce`: what its ID token must repeat.
@@ -185,9 +188,18 @@ impl Door {
         login.user = user;
         login.scope = token.scope().map(str::to_owned);
         login.until = given.beside.refresh_life.and_then(|life| now.checked_add(life));
+        let bound = match self.issuer.login_key() {
+            Some(key) => {
+                let thumbprint = key.thumbprint().to_owned();
+                let key = key.to_keep().ok_or(MintError::Key(jws::KeyError::Unusable))?;
+                Some(BoundKey { thumbprint, key })
+            }
+            None => None,
+        };
+        login.bound_to = bound.as_ref().map(|bound| bound.thumbprint.clone());
         let mut locked = lock(&self.entry).await?;
         let (login, protection) = blocking(move || {
-            let written = locked.write(&login);
+            let written = locked.begin(&login, bound.as_ref());
             (login, written)
         })
         .await?;
@@ -225,22 +237,27 @@ impl Door {
         })
         .await?;
         // One that cannot be read is forgotten all the same.
-        let (refresh, user) = match login {
+        let (refresh, user, bound_to) = match login {
             Ok(None) => {
                 blocking(move || locked.delete()).await??;
                 return Ok(None);
             }
-            Ok(Some(login)) => (login.refresh, login.user),
+            Ok(Some(login)) => (login.refresh, login.user, login.bound_to),
             Err(error) => {
                 tracing::warn!(%error, "the login cannot be read, so it is not revoked");
-                (None, None)
+                (None, None, None)
             }
         };
         let revoked = match &refresh {
             Some(refresh) => Some(self.issuer.revoke_secret(refresh, "refresh_token").await),
             None => None,
         };
-        blocking(move || locked.delete()).await??;
+        let forget = move || {
+            locked.delete()?;
+            locked.forget_key(bound_to.as_deref());
+            Ok::<_, LoginsError>(())
+        };
+        blocking(forget).await??;
         Ok(Some(LoggedOut { user, revoked }))
     }
 }

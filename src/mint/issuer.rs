@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+
 use super::answer::Expect;
 use super::beside::DeviceAnswer;
 use super::discovery::Discovery;
@@ -27,7 +29,7 @@ pub(super) struct Issuer {
     clock: Arc<dyn Clock>,
     discovery: Option<Discovery>,
     /// What its tokens are bound to (RFC 9449), where config wants that.
-    dpop: Option<Arc<ProofKey>>,
+    dpop: Option<ArcSwap<ProofKey>>,
 }
 
 /// The endpoints of one issuer, each on an origin that config names.
@@ -65,7 +67,7 @@ impl Issuer {
             )),
             Endpoints::Named { .. } => None,
         };
-        let dpop = oauth.dpop.then(|| Arc::new(ProofKey::new()));
+        let dpop = oauth.dpop.then(|| ArcSwap::from_pointee(ProofKey::new()));
         Self { oauth, ttl, client, clock, discovery, dpop }
     }
 
@@ -76,6 +78,19 @@ impl Issuer {
     /// Whose logins they are that are got here for a credential.
     pub(super) fn whose(&self, credential: &CredentialName) -> Whose {
         Whose::of(&self.oauth, credential)
+    }
+
+    /// The key that its refresh tokens are bound to: of public clients they are (RFC 9449 section 5).
+    pub(super) fn login_key(&self) -> Option<Arc<ProofKey>> {
+        let public = self.oauth.auth == ClientAuth::None;
+        self.dpop.as_ref().filter(|_| public).map(ArcSwap::load_full)
+    }
+
+    /// From now on tokens are bound to this key.
+    pub(super) fn bind(&self, key: Arc<ProofKey>) {
+        if let Some(dpop) = &self.dpop {
+            dpop.store(key);
+        }
     }
 
     /// The client's name.
@@ -184,11 +199,13 @@ impl Issuer {
         let (client, mtls) = self.client().await?;
         let url = if mtls { found.mtls_token.unwrap_or(found.token) } else { found.token };
         let endpoint = Endpoint::new(url, client, Arc::clone(&self.clock));
+        let key = self.dpop.as_ref().map(ArcSwap::load_full);
+        let dpop = key.as_ref();
         let mut asked = false;
         let result = loop {
             // Signed anew where it is asked for twice: an assertion is good once.
             let (authorization, form) = self.authenticate(form.again()).await?;
-            let (ttl, dpop) = (self.ttl, self.dpop.as_ref());
+            let ttl = self.ttl;
             let call = Call { authorization, form, scope, ttl, expect, dpop };
             let result = endpoint.ask_all(call).await;
             // RFC 9449 section 8: nothing was spent, and by now we know the nonce.

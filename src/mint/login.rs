@@ -18,11 +18,12 @@ use super::issuer::Issuer;
 use super::{MintError, MintRequest, Minter, Minting, OauthError};
 use crate::config::SecretSource;
 use crate::model::ask::Ask;
+use crate::model::dpop::ProofKey;
 use crate::model::id::CredentialName;
 use crate::model::token::Token;
 use crate::net::client::ClientError;
 use crate::store;
-use crate::store::logins::{Entry, Locked, Login, Logins, LoginsError};
+use crate::store::logins::{Entry, KEY_GONE, Locked, Login, Logins, LoginsError};
 
 /// Why a login gives no token.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,8 @@ pub enum LoginError {
 /// How a login ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
+    /// The key that its refresh token is bound to is gone, as after the machine went down.
+    KeyGone,
     /// The issuer no longer takes its refresh token: expired, revoked, or spent by somebody else.
     Refused,
     /// The issuer refused a refresh token that it may have seen before: its answer was lost, and issuers that
@@ -52,6 +55,7 @@ impl End {
     /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
+            Self::KeyGone => KEY_GONE,
             Self::Refused => "login-ended",
             Self::Reused => "login-reuse-detected",
         }
@@ -65,6 +69,9 @@ impl End {
 impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::KeyGone => {
+                "the key that its refresh token is bound to is gone, as when the machine went down"
+            }
             Self::Refused => "the issuer no longer takes its refresh token",
             Self::Reused => "the issuer saw a refresh token twice, for its first answer was lost",
         })
@@ -160,6 +167,7 @@ impl Inner {
         }
         let (locked, mut login) = self.current(locked, &mut unsaved).await?;
         let Some(refresh) = &login.refresh else { return Err(ended(&login).into()) };
+        self.bind(login.bound_to.as_deref()).await?;
         let form = Form::new("refresh_token").secret("refresh_token", refresh);
         let before = login.unanswered;
         login.unanswered += 1;
@@ -196,6 +204,21 @@ impl Inner {
             *unsaved = Some(login);
         }
         result
+    }
+
+    /// Takes the key that the refresh token is bound to, where it is bound to one: that of the login, not one of ours.
+    async fn bind(&self, thumbprint: Option<&str>) -> Result<(), MintError> {
+        let Some(ours) = self.issuer.login_key() else { return Ok(()) };
+        // Logged in before config asked for this: bound to none, and whatever comes next would be bound to ours.
+        let thumbprint = thumbprint.ok_or(LoginError::Ended(End::KeyGone))?;
+        if ours.thumbprint() == thumbprint {
+            return Ok(());
+        }
+        let (entry, name) = (self.entry.clone(), thumbprint.to_owned());
+        let kept = blocking(move || entry.bound_key(&name)).await??;
+        let key = kept.and_then(|kept| ProofKey::restored(&kept));
+        self.issuer.bind(Arc::new(key.ok_or(LoginError::Ended(End::KeyGone))?));
+        Ok(())
     }
 
     /// The login as it stands, or begun with the refresh token that config names. `unsaved`: what could not

@@ -1,18 +1,21 @@
 //! [`ProofKey`]: what a token is bound to (DPoP, RFC 9449), and the proofs that it signs.
 //!
-//! The key is made where it is used and lives in memory as long as its credential does. It is written nowhere:
-//! after a restart there is another one, and tokens of the old one are of no use to anybody, which is the point.
+//! The key is made where it is used and lives in memory as long as its credential does. It is on no disk: after a
+//! restart there is another one, and tokens of the old one are of no use to anybody, which is the point. Only that of
+//! a public client's login is kept, in the kernel's keyring: its refresh token is bound to it as well (section 5).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::id::random_text;
 use super::secret::Secret;
@@ -29,6 +32,8 @@ pub struct ProofKey {
     pair: Option<EcdsaKeyPair>,
     /// The header of each proof, encoded.
     header: String,
+    /// Its name (RFC 7638).
+    thumbprint: String,
     /// What each server said last (RFC 9449 section 8.2).
     nonces: Mutex<HashMap<Origin, Arc<str>>>,
 }
@@ -36,23 +41,44 @@ pub struct ProofKey {
 impl ProofKey {
     /// A new one.
     pub fn new() -> Self {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok();
+        Self::of(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok())
+    }
+
+    /// One that was kept. `None`: that is no such key.
+    pub fn restored(kept: &[u8]) -> Option<Self> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, kept).ok()?;
+        Some(Self::of(Some(pair)))
+    }
+
+    /// As it is kept, where no disk is (PKCS #8).
+    pub fn to_keep(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let document = self.pair.as_ref()?.to_pkcs8v1().ok()?;
+        Some(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    /// The name of its public half (RFC 7638).
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    fn of(pair: Option<EcdsaKeyPair>) -> Self {
         let point = pair.as_ref().map(|pair| pair.public_key().as_ref().to_vec());
         // Uncompressed (SEC 1 section 2.3.3): 4, then both coordinates.
         let (x, y) = match point.as_deref() {
             Some([4, rest @ ..]) if rest.len() == 64 => rest.split_at(32),
             _ => (&[][..], &[][..]),
         };
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        // Section 3 of RFC 7638: these members, in this order, without a space.
+        let plain = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, plain.as_bytes()));
         let header = json!({
             "typ": "dpop+jwt",
             "alg": "ES256",
-            "jwk": {
-                "kty": "EC", "crv": "P-256",
-                "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-            },
+            "jwk": { "kty": "EC", "crv": "P-256", "x": x, "y": y },
         });
         let header = URL_SAFE_NO_PAD.encode(header.to_string());
-        Self { pair, header, nonces: Mutex::default() }
+        Self { pair, header, thumbprint, nonces: Mutex::default() }
     }
 
     /// A proof for one request (section 4.2). `path`: as it is sent, without the query. `token`: what it is sent with;
@@ -162,6 +188,15 @@ mod tests {
         let another = key.prove("GET", &origin("api.example:8443"), "/a%2Fb", None).unwrap();
         assert_ne!(opened(&another).1["jti"], claims["jti"]);
         assert!(opened(&another).1.get("ath").is_none());
+    }
+
+    #[test]
+    fn a_kept_key_is_the_same_key() {
+        let key = ProofKey::new();
+        let again = ProofKey::restored(&key.to_keep().unwrap()).unwrap();
+        assert_eq!((again.thumbprint(), &again.header), (key.thumbprint(), &key.header));
+        assert_ne!(ProofKey::new().thumbprint(), key.thumbprint());
+        assert!(ProofKey::restored(b"no key").is_none());
     }
 
     #[test]

@@ -34,9 +34,7 @@ pub(super) async fn login(config: &Config, args: &Login) -> Result<(), Failure> 
     let max_age = args.max_age.map(|seconds| ("max_age".to_owned(), seconds.to_string()));
     let acr = args.acr_values.clone().map(|values| ("acr_values".to_owned(), values));
     let door = door(config, &name)?.wanting(acr.into_iter().chain(max_age));
-    door.entry()
-        .ready()
-        .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
+    door.ready().map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
     let logged_in = if door.takes_device_codes() {
         device(&door, &name).await?
     } else if let Some(redirect) = door.redirect() {

@@ -29,6 +29,14 @@ impl Check<'_> {
         problems: &mut Problems,
     ) -> Option<RefreshToken> {
         let oauth = self.login_oauth(table.oauth(), line, problems);
+        if oauth.as_ref().is_some_and(|oauth| oauth.dpop && oauth.auth == ClientAuth::None) {
+            // RFC 9449 section 5.
+            Notes::new(line, problems).error(
+                "dpop-public-client",
+                "the refresh token of a public client is bound to the key of whoever got it, and that is not here",
+                "log in here, by the grant `device` or `authorization-code`; or register the client as a confidential one and give `client_secret` or `auth` with a key; or take `dpop_bound_access_tokens` out",
+            );
+        }
         let first = self.secret(table.refresh_token, line, problems)?;
         Some(RefreshToken { oauth: oauth?, first })
     }
@@ -44,15 +52,6 @@ impl Check<'_> {
         if oauth.client_id.is_none() {
             Notes::new(line, problems).missing("client_id", "a login is one of a client");
             return None;
-        }
-        if oauth.dpop && oauth.auth == ClientAuth::None {
-            // RFC 9449 section 5: the refresh token of a public client is bound to the key as well, and the key is
-            // written nowhere: the login would end with the process that made it.
-            Notes::new(line, problems).error(
-                "dpop-public-client",
-                "the login of a public client would be bound to a key that is never written down, and end with the process that made it",
-                "register the client as a confidential one and give `client_secret` or `auth` with a key; or take `dpop_bound_access_tokens` out",
-            );
         }
         Some(oauth)
     }

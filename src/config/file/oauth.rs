@@ -64,7 +64,8 @@ macro_rules! oauth_table {
             /// Further parameters of the token request; never a secret.
             #[serde(default)]
             pub params: BTreeMap<String, String>,
-            /// Bind each token to a key that is made in memory and written nowhere, and send a proof with each request (DPoP, RFC 9449).
+            /// Bind each token to a key that is made in memory and on no disk, and send a proof with each request (DPoP, RFC 9449). The key of
+            /// a public client's login is kept in the kernel's keyring until `logout`, or until the machine goes down.
             #[serde(default)]
             pub dpop_bound_access_tokens: bool,
             /// Upper bound of a token's life, and its life where the issuer names none. Default of the latter: "5m".

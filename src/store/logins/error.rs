@@ -8,6 +8,11 @@ use crate::store::{KernelKeyringError, KeyringError};
 /// Why a login cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginsError {
+    /// The key that it is bound to cannot be kept, or not be had.
+    #[error(
+        "the refresh token of this client is bound to a key (DPoP) that only the kernel's keyring may keep: {0}"
+    )]
+    Bound(KernelKeyringError),
     /// Another process has held it for too long.
     #[error("another process has been using the login for too long: {}", .0.display())]
     Busy(PathBuf),
@@ -48,10 +53,10 @@ impl LoginsError {
     /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Bound(error) | Self::Kernel(error) => error.code(),
             Self::Busy(_) => "login-busy",
             Self::Damaged(_) => "login-damaged",
             Self::Key(_) => "login-key-unavailable",
-            Self::Kernel(error) => error.code(),
             Self::Keyring(error) => error.code(),
             Self::Unsafe(_) => "login-store-unsafe",
             Self::Unreadable { .. } => "login-store-unreadable",
@@ -62,6 +67,7 @@ impl LoginsError {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Bound(error) => super::bound::hint(*error),
             Self::Busy(_) => {
                 "repeat it; a stopped `valetkey` process holds the lock until it goes on"
             }

@@ -76,7 +76,7 @@ fn attributes(entry: &Entry) -> Attributes {
 }
 
 /// The same for the kernel. Anybody may see it who looks into /proc/keys.
-fn description(entry: &Entry) -> String {
+pub(super) fn description(entry: &Entry) -> String {
     let (dir, name) = place(entry);
     format!("valetkey:{dir}:{name}")
 }

@@ -5,6 +5,7 @@
 //! these share the login. Whoever changes one holds its lock, across processes; what is written is whole,
 //! synced and renamed into place, so that a kill at any point leaves the old or the new.
 
+mod bound;
 mod disk;
 mod error;
 mod item;
@@ -26,6 +27,7 @@ use crate::config::{self, LoginProtection, Oauth};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
+pub use bound::{BoundKey, KEY_GONE};
 use disk::{no_follow, private_dir, read, unwritable};
 pub use error::LoginsError;
 use item::Ring;
@@ -121,7 +123,8 @@ impl Entry {
     /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files and the keyring.
     pub fn look(&self) -> Result<Option<(Login, Protection)>, LoginsError> {
         let Some(sealed) = self.sealed()? else { return Ok(None) };
-        Ok(self.open(&sealed)?.map(|(login, _)| (login, sealed.protection)))
+        let login = self.open(&sealed)?.map(|(login, _)| self.with_key(login));
+        Ok(login.map(|login| (login, sealed.protection)))
     }
 
     /// Whether a login could be stored now: before a person is sent off to log in. Blocks as [`Self::look`] does.

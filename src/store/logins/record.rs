@@ -29,6 +29,8 @@ pub struct Login {
     pub ended: Option<String>,
     /// Which configured refresh token it began with, by fingerprint.
     pub origin: Option<String>,
+    /// The thumbprint of the key that its refresh token is bound to; the key is in the kernel's keyring.
+    pub bound_to: Option<String>,
 }
 
 impl Login {
@@ -47,6 +49,7 @@ impl Login {
             until: None,
             ended: None,
             origin: None,
+            bound_to: None,
         }
     }
 }
@@ -63,6 +66,8 @@ struct Stored<T> {
     until: Option<u64>,
     ended: Option<String>,
     origin: Option<String>,
+    /// Absent in those of older versions.
+    bound_to: Option<String>,
 }
 
 /// As the bytes that are encrypted.
@@ -79,6 +84,7 @@ pub(super) fn write(login: &Login) -> Zeroizing<Vec<u8>> {
         until: login.until.map(seconds),
         ended: login.ended.clone(),
         origin: login.origin.clone(),
+        bound_to: login.bound_to.clone(),
     };
     // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
     let mut plain = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
@@ -101,5 +107,6 @@ pub(super) fn read(plain: &[u8]) -> Option<Login> {
         until: stored.until.and_then(time),
         ended: stored.ended,
         origin: stored.origin,
+        bound_to: stored.bound_to,
     })
 }

@@ -116,8 +116,8 @@ async fn a_token_that_is_not_bound_is_not_used() {
 #[tokio::test]
 async fn what_cannot_be_bound_is_refused_at_load() {
     let route = "name = \"a\"\nhost = \"a.example\"\ncredential = \"mine\"\ninject = { header = \"x-key\" }";
-    let person = "[credentials.mine]\ngrant = \"device\"\nissuer = \"https://idp.example\"\nclient_id = \"x\"\n\
-        dpop_bound_access_tokens = true";
+    let person = "[credentials.mine]\ngrant = \"refresh-token\"\nissuer = \"https://idp.example\"\nclient_id = \"x\"\n\
+        refresh_token = { env = \"X\" }\ndpop_bound_access_tokens = true";
     let home = Valetkey::new().toml(person).route(route).written();
     let done = home.run(&["check"]).await;
     assert_eq!(done.code, Some(2), "{}", done.stdout);
@@ -127,10 +127,13 @@ async fn what_cannot_be_bound_is_refused_at_load() {
     }
 }
 
-const API: &str = "https://api.people.example";
+pub(super) const API: &str = "https://api.people.example";
 
 /// An API's judgement of a request, by npm's jose.
-async fn judged(seen: &Seen, (proof, token, method, url): (&str, &str, &str, &str)) -> Value {
+pub(super) async fn judged(
+    seen: &Seen,
+    (proof, token, method, url): (&str, &str, &str, &str),
+) -> Value {
     let asked = json!({ "proof": proof, "token": token, "method": method, "url": url });
     let mut node = Command::new(peer("npm/node"));
     node.arg(tests_file("peers/jose/dpop.mjs")).env_clear();
@@ -141,13 +144,13 @@ async fn judged(seen: &Seen, (proof, token, method, url): (&str, &str, &str, &st
     said.unwrap_or_else(|_| panic!("{}{} of {seen:?}", done.stdout(), done.stderr()))
 }
 
-struct Sent {
-    seen: Seen,
-    proof: String,
-    token: String,
+pub(super) struct Sent {
+    pub(super) seen: Seen,
+    pub(super) proof: String,
+    pub(super) token: String,
 }
 
-async fn sent(stage: &Stage, path: &str) -> Sent {
+pub(super) async fn sent(stage: &Stage, path: &str) -> Sent {
     let before = stage.evil.requests().len();
     let answer = stage.get(EVIL, path, "").await.unwrap();
     assert_eq!(answer.status(), 200, "{path}: {}", answer.everything());

@@ -7,6 +7,7 @@ mod client_credentials;
 mod clock;
 mod device;
 mod dpop;
+mod dpop_login;
 mod exec;
 mod http;
 mod jwt;
