@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The code of [`AdminError::Broken`].
 pub(super) const BROKE_OFF: &str = "daemon-broke-off";
 
+/// The code of [`AdminError::Absent`].
+pub(super) const ABSENT: &str = "daemon-absent";
+
 /// What a daemon says to a user who was revoked.
 const REVOKED: &str = Reason::ClientRevoked.code();
 
@@ -251,7 +254,7 @@ impl From<AdminError> for Failure {
         let text = chain(&error);
         match error {
             AdminError::Absent { .. } => Self::failed(
-                "daemon-absent",
+                ABSENT,
                 error,
                 "`valetkey serve` runs one in the foreground; `valetkey run` starts one by itself",
             ),

@@ -1,22 +1,44 @@
-//! `status`: what the running daemon says of itself; never a value of a secret.
+//! `status`: what the running daemon says of itself; never a value of a secret. Where none runs, who is logged in.
 
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::admin_client::AdminClient;
+use super::admin_client::{ABSENT, AdminClient};
 use super::args::Json;
 use super::failure::Failure;
 use super::{context, printer};
+use crate::config::Config;
+use crate::daemon;
 
 pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config(explicit)?;
-    let status: Map<String, Value> = context::runtime()?.block_on(async {
+    let status = context::runtime()?.block_on(async {
         let mut daemon = AdminClient::connect(&config.admin.socket).await?;
-        Ok::<_, Failure>(daemon.get("/v1/status").await?)
-    })?;
+        Ok::<Map<String, Value>, Failure>(daemon.get("/v1/status").await?)
+    });
+    let status = match status {
+        // The failure is said after it, and the exit code is the failure's: probes ask this.
+        Err(failure) if failure.code == ABSENT => {
+            without_daemon(&config, args.json)?;
+            return Err(failure);
+        }
+        status => status?,
+    };
     if args.json { printer::json(&status) } else { printer::line(human(&Value::Object(status))) }
+}
+
+/// Logins outlive the daemon.
+fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
+    let logins = daemon::stored_logins(config);
+    if as_json {
+        return printer::json(&json!({ "pid": null, "config": config.path, "logins": logins }));
+    }
+    if logins.is_empty() {
+        return Ok(());
+    }
+    printer::line(self::logins(&logins).trim_start())
 }
 
 /// One row for a fact, one table for each list.
@@ -63,7 +85,9 @@ fn human(status: &Value) -> String {
             ]
         },
     ));
-    rows.push(logins(list(&status["logins"])));
+    if !list(&status["logins"]).is_empty() {
+        rows.push(logins(list(&status["logins"])));
+    }
     rows.extend(list(&status["logins"]).iter().filter_map(|login| {
         let hint = login["step_up"].as_str()?;
         Some(format!("an upstream wants more of `{}`: {hint}", cell(&login["credential"])))
@@ -97,8 +121,18 @@ fn human(status: &Value) -> String {
     rows.join("\n")
 }
 
-/// Who is logged in for which credential, and until when.
+/// Who is logged in for which credential, and until when; below, what to do about those that cannot be read.
 fn logins(all: &[Value]) -> String {
+    let mut text = login_table(all);
+    for login in all {
+        if let Some(hint) = login["hint"].as_str() {
+            text.push_str(&format!("\nlogin for `{}`: {hint}", cell(&login["credential"])));
+        }
+    }
+    text
+}
+
+fn login_table(all: &[Value]) -> String {
     table(["LOGIN FOR", "STATE", "USER", "SCOPE", "SINCE", "ENDS IN"], all, |login| {
         let state = [cell(&login["state"]), cell(&login["code"])].join(" ");
         [
@@ -107,7 +141,12 @@ fn logins(all: &[Value]) -> String {
             cell(&login["user"]),
             cell(&login["scope"]),
             cell(&login["since"]),
-            span(&login["remaining_s"]),
+            match (&login["until"], &login["state"]) {
+                (Value::Null, Value::String(state)) if state == "logged-in" => {
+                    "not said".to_owned()
+                }
+                _ => span(&login["remaining_s"]),
+            },
         ]
     })
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::last_mints::LastMints;
 use super::reload::Seen;
@@ -46,6 +47,8 @@ pub(super) struct Daemon {
     pub(super) processes: Processes,
     last_mints: Arc<LastMints>,
     started: Instant,
+    /// Somebody has logged in or out.
+    pub(super) logins_changed: Notify,
 }
 
 impl Daemon {
@@ -70,6 +73,7 @@ impl Daemon {
             processes: Processes::default(),
             last_mints,
             started,
+            logins_changed: Notify::new(),
         }
     }
 
@@ -192,6 +196,7 @@ impl Control for Handle {
         self.proxy.broker.revoke(&login.credential);
         // A full disk stops injection at the decision; that somebody logs in harms nobody.
         self.proxy.audit.event(login.event()).ok();
+        self.logins_changed.notify_one();
     }
 
     fn ca(&self) -> Value {

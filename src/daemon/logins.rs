@@ -1,4 +1,4 @@
-//! Who is logged in, for `valetkey status`: never a value.
+//! Who is logged in, for `valetkey status`, and whose login ends: never a value.
 
 use std::time::SystemTime;
 
@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::model::clock::rfc3339_seconds;
 use crate::store::logins::{Logins, Whose};
+
+/// As [`facts`], for whoever asks while no daemon runs.
+pub fn stored(config: &Config) -> Vec<Value> {
+    facts(config, &Logins::new(&config.logins), SystemTime::now())
+}
 
 /// One fact for each credential that a person logs in for.
 pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Value> {

@@ -4,6 +4,7 @@
 //! worker thread with a runtime of its own, and connections never leave theirs (`benches/README.md`
 //! has the measurement that decided this).
 
+mod announce;
 mod changes;
 mod control;
 mod doors;
@@ -31,8 +32,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 pub use error::Error;
+pub use logins::stored as stored_logins;
 pub use world::issuers;
 
 use crate::admin;
@@ -154,10 +157,10 @@ async fn run(options: Options) -> Result<(), Error> {
     observer.running(&proxy, pulse);
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
     doors.announce(started.elapsed())?;
-    let watching = tokio::spawn(changes::run(Arc::clone(&daemon)));
+    let watching = watch(&daemon);
     let publishing = shared.map(|shared| tokio::spawn(shared.keep_up(Arc::clone(&proxy))));
     until_stopped(&daemon, &mut signals, options.idle_exit).await;
-    watching.abort();
+    watching.iter().for_each(JoinHandle::abort);
     if let Some(task) = publishing {
         task.abort();
     }
@@ -186,6 +189,12 @@ fn config_flag(config: &Config) -> String {
         // As a shell quotes it.
         false => format!(" --config '{}'", path.replace('\'', r"'\''")),
     }
+}
+
+/// What looks on while requests are served: at config and at logins.
+fn watch(daemon: &Arc<Daemon>) -> [JoinHandle<()>; 2] {
+    let (changes, announce) = (Arc::clone(daemon), Arc::clone(daemon));
+    [tokio::spawn(changes::run(changes)), tokio::spawn(announce::run(announce))]
 }
 
 /// What issuers are still to be told, and what they have told us that must be stored.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::error::Error;
 use super::workers::Pulse;
@@ -97,11 +97,15 @@ fn gauges(proxy: &Proxy) -> Gauges {
     let world = proxy.world.load();
     let health = proxy.audit.health();
     let ends = world.authority.ends();
+    let now = proxy.clock.now().wall;
+    let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
+    let logins = world.logins.ends().into_iter();
     Gauges {
         connections: proxy.connections.load(Relaxed),
         max_connections: proxy.max_connections,
         sessions: proxy.gate.sessions().len(),
         tokens: remaining(&proxy.broker, &*proxy.clock).into_iter().collect(),
+        logins: logins.map(|(name, until)| (name, left(until))).collect(),
         audit_failing: health.failing.is_some(),
         audit_failures: health.failures,
         audit_lost: health.lost,

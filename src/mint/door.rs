@@ -187,6 +187,7 @@ impl Door {
         let mut login = Login::new(refresh, now);
         login.user = user;
         login.scope = token.scope().map(str::to_owned);
+        login.life = given.beside.refresh_life;
         login.until = given.beside.refresh_life.and_then(|life| now.checked_add(life));
         let bound = match self.issuer.login_key() {
             Some(key) => {

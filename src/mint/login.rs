@@ -271,6 +271,7 @@ fn renew(login: &mut Login, beside: Beside, now: SystemTime) {
     }
     if let Some(life) = beside.refresh_life {
         login.until = now.checked_add(life);
+        login.life = login.life.or(Some(life));
     }
 }
 

@@ -119,8 +119,12 @@ fn missing(config: &Config, name: &CredentialName) -> Option<&'static str> {
     if login.refresh.is_none() {
         return Some("the login has ended");
     }
-    let left = login.until?.duration_since(SystemTime::now()).unwrap_or_default();
-    if left < SOON {
+    let now = SystemTime::now();
+    let left = login.until?.duration_since(now).unwrap_or_default();
+    if left.is_zero() {
+        return Some("the login has ended");
+    }
+    if login.near_end()? <= now {
         let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
         let hint = format!("type: valetkey login {name}");
         printer::warn("login-ends-soon", &format!("the login of `{name}` ends in {left}"), &hint);
@@ -168,9 +172,6 @@ async fn said(
     printer::note(&format!("logged in for `{name}`{whom}, {until}; {}", protection.kept()));
     Ok(())
 }
-
-/// When an end is announced.
-const SOON: Duration = Duration::from_secs(24 * 3600);
 
 impl From<FlowError> for Failure {
     fn from(error: FlowError) -> Self {

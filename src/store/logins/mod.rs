@@ -13,10 +13,13 @@ mod key;
 mod record;
 mod seal;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
@@ -60,13 +63,14 @@ pub struct Logins {
     dir: PathBuf,
     protection: LoginProtection,
     under_way: watch::Sender<usize>,
+    ends: Mutex<BTreeMap<CredentialName, SystemTime>>,
 }
 
 impl Logins {
     /// In this directory, which is made when the first login comes.
     pub fn new(config: &config::Logins) -> Self {
         let (dir, protection) = (config.dir.clone(), config.protection);
-        Self { dir, protection, under_way: watch::Sender::new(0) }
+        Self { dir, protection, under_way: watch::Sender::new(0), ends: Mutex::default() }
     }
 
     /// The place of one login. Touches no disk.
@@ -80,6 +84,16 @@ impl Logins {
         let name = hex(&hash.finish().as_ref()[..16]);
         let path = self.dir.join(format!("{name}.login"));
         Entry { dir: self.dir.clone(), path, whose, wanted: self.protection }
+    }
+
+    /// When they end, as far as that was known when somebody last looked.
+    pub fn ends(&self) -> BTreeMap<CredentialName, SystemTime> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Somebody has looked.
+    pub fn saw(&self, ends: BTreeMap<CredentialName, SystemTime>) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
     }
 
     /// Something that must not be cut off is under way until the value is dropped.

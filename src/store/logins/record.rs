@@ -25,6 +25,8 @@ pub struct Login {
     pub renewed: SystemTime,
     /// When it ends, where the issuer says so.
     pub until: Option<SystemTime>,
+    /// How long its first refresh token was to live, where the issuer said so: what a whole life is.
+    pub life: Option<Duration>,
     /// Why it has ended: a stable word.
     pub ended: Option<String>,
     /// Which configured refresh token it began with, by fingerprint.
@@ -47,12 +49,22 @@ impl Login {
             since: now,
             renewed: now,
             until: None,
+            life: None,
             ended: None,
             origin: None,
             bound_to: None,
         }
     }
+
+    /// From when on its end is near: a day before it, or a tenth of a whole life where that is less.
+    pub fn near_end(&self) -> Option<SystemTime> {
+        let until = self.until?;
+        let life = self.life.or_else(|| until.duration_since(self.since).ok()).unwrap_or_default();
+        until.checked_sub((life / 10).min(DAY))
+    }
 }
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What is encrypted. The refresh token is moved in and out, never copied.
 #[derive(Serialize, Deserialize)]
@@ -64,6 +76,8 @@ struct Stored<T> {
     since: u64,
     renewed: u64,
     until: Option<u64>,
+    /// Absent in those of older versions.
+    life: Option<u64>,
     ended: Option<String>,
     origin: Option<String>,
     /// Absent in those of older versions.
@@ -82,6 +96,7 @@ pub(super) fn write(login: &Login) -> Zeroizing<Vec<u8>> {
         since: seconds(login.since),
         renewed: seconds(login.renewed),
         until: login.until.map(seconds),
+        life: login.life.map(|life| life.as_secs()),
         ended: login.ended.clone(),
         origin: login.origin.clone(),
         bound_to: login.bound_to.clone(),
@@ -105,6 +120,7 @@ pub(super) fn read(plain: &[u8]) -> Option<Login> {
         since: time(stored.since)?,
         renewed: time(stored.renewed)?,
         until: stored.until.and_then(time),
+        life: stored.life.map(Duration::from_secs),
         ended: stored.ended,
         origin: stored.origin,
         bound_to: stored.bound_to,

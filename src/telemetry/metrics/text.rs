@@ -31,6 +31,8 @@ pub struct Gauges {
     pub sessions: usize,
     /// The least life that a token of each credential has left, for those that hold one.
     pub tokens: Vec<(CredentialName, Duration)>,
+    /// Until each login ends, where that is known.
+    pub logins: Vec<(CredentialName, Duration)>,
     /// Whether the last record could not be written.
     pub audit_failing: bool,
     /// Attempts to write that failed.
@@ -112,6 +114,11 @@ impl Page {
         let help = "The least life that a held token of the credential has left.";
         let mut family = page.family("token_remaining_seconds", help, MetricType::Gauge)?;
         for (name, left) in self.now.iter().flat_map(|now| &now.tokens) {
+            family.gauge(&[("credential", name.as_str())], left.as_secs_f64())?;
+        }
+        let help = "Until the login for the credential ends, where its issuer says when.";
+        let mut family = page.family("login_expires_seconds", help, MetricType::Gauge)?;
+        for (name, left) in self.now.iter().flat_map(|now| &now.logins) {
             family.gauge(&[("credential", name.as_str())], left.as_secs_f64())?;
         }
         page.gauge("sessions", "Sessions open now.", self.now.as_ref().map(|n| n.sessions))

@@ -111,7 +111,7 @@ async fn a_login_rests_in_the_keyring_and_nowhere_else() {
 #[ignore = "needs real peers: run tests/run"]
 async fn a_keyring_that_is_locked_or_gone_costs_nothing() {
     let (idp, mut keyring) = (Idp::start().await, Keyring::bus_only().await);
-    let stage = stage(&idp, &keyring, KEYRING).await;
+    let mut stage = stage(&idp, &keyring, KEYRING).await;
     let home = stage.running().unwrap().home().clone();
     let none = home.run(&["login", "mine"]).await;
     assert!(none.stderr.contains("error[keyring-unavailable]"), "{}", none.stderr);
@@ -132,6 +132,14 @@ async fn a_keyring_that_is_locked_or_gone_costs_nothing() {
     keyring.unlock().await;
     until_served(&stage, "/b").await;
     assert_eq!(idp.with(|idp| (idp.violations, idp.invalid_grants)), (0, 0));
+    // Without a daemon `status` asks the keyring itself.
+    keyring.lock().await;
+    stage.running_mut().sigkill().await;
+    let alone = soon("status", home.run(&["status"])).await;
+    assert_eq!(alone.code, Some(1), "{}", alone.stderr);
+    for part in ["unreadable keyring-locked", "login for `mine`: unlock it"] {
+        assert!(alone.stdout.contains(part), "{}", alone.stdout);
+    }
 }
 
 /// Locked between the exchange and the storing of what it brought, and then our own death: the file stands in.

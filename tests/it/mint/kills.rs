@@ -81,6 +81,10 @@ async fn kills_during_refresh_lose_nothing() {
     }
     assert_eq!(idp.with(|idp| (idp.violations, idp.invalid_grants)), (0, 0));
     let spent = idp.with(|idp| idp.refreshes);
+    println!(
+        "{} kills, {spent} refreshes, no refresh token spent again, no invalid_grant",
+        kills()
+    );
     assert!(spent as u64 > kills(), "the kills met refreshes: {spent}");
 }
 

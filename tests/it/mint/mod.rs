@@ -15,6 +15,7 @@ mod jwt_bearer;
 mod kernel_keyring;
 mod keyring;
 mod kills;
+mod login_ends;
 mod outage;
 mod people;
 mod placement;

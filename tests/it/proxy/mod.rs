@@ -19,7 +19,7 @@ mod limits;
 mod listeners;
 mod live;
 mod main_job;
-mod observe;
+pub(crate) mod observe;
 mod over_blocking;
 mod parent;
 mod placeholders;

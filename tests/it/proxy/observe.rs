@@ -22,7 +22,7 @@ pub(super) async fn observed() -> (Stage, SocketAddr) {
 }
 
 /// Where the log says that metrics are.
-async fn address(running: &Running) -> SocketAddr {
+pub(crate) async fn address(running: &Running) -> SocketAddr {
     let line = running.says("metrics on http://").await.expect("an address in the log");
     let rest = line.split("metrics on http://").nth(1).unwrap();
     rest.split('/').next().unwrap().parse().unwrap()
@@ -38,7 +38,7 @@ async fn get(address: SocketAddr, path: &str) -> Message {
 }
 
 /// Samples by name and labels, each family with its help and type before it (text format 0.0.4).
-pub(super) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
+pub(crate) async fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
     let answer = get(address, "/metrics").await;
     assert_eq!(answer.status(), 200, "{}", answer.everything());
     let kind = answer.all("content-type");
