@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -32,7 +33,7 @@ pub(super) fn place(
         Inject::Query(name) => return in_query(name, token, target),
     };
     strip::header(&name, headers);
-    fill(name, &text, headers);
+    fill(name, text, headers);
     Ok(())
 }
 
@@ -46,7 +47,8 @@ pub(super) fn prove(
     let name = HeaderName::from_static(dpop::PROOF);
     strip::header(&name, headers);
     let proof = key.prove(method.as_str(), origin, path, Some(token.value()));
-    fill(name, proof.ok_or(InjectError::Mismatch)?.expose(), headers);
+    let proof = proof.ok_or(InjectError::Mismatch)?;
+    fill(name, Zeroizing::new(proof.expose().to_vec()), headers);
     Ok(())
 }
 
@@ -97,10 +99,11 @@ pub(super) const IN_PATH: &[u8] = b"-._~!$&'()*+,;=:@";
 /// What a query value may hold without ever meaning something else.
 const IN_QUERY: &[u8] = b"-._~";
 
-fn fill(name: HeaderName, text: &[u8], headers: &mut HeaderMap) {
+/// The value is wiped when the last part of the request that has it is dropped.
+fn fill(name: HeaderName, text: Zeroizing<Vec<u8>>, headers: &mut HeaderMap) {
     // A token is visible ASCII and scheme and user were checked at load, so this cannot fail; if
     // it ever does, the request goes out without any value in the slot.
-    if let Ok(mut value) = HeaderValue::from_bytes(text) {
+    if let Ok(mut value) = HeaderValue::from_maybe_shared(Bytes::from_owner(text)) {
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -23,6 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::dial::{DialError, Dialer};
 use super::guard::Reach;
@@ -223,33 +224,64 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ClientError::Http)?;
-    let mut exchange = pin!(async {
-        let answer = sender.send_request(request).await.map_err(ClientError::Http)?;
-        let (parts, body) = answer.into_parts();
-        let body = read_body(body).await?;
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
-    });
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        answer = &mut exchange => answer,
-        // The connection may be done before what it has read was taken.
-        _ = &mut connection => exchange.await,
-    }
+    let mut read = Read::default();
+    let answer = {
+        let mut exchange = pin!(async {
+            let answer = sender.send_request(request).await.map_err(ClientError::Http)?;
+            let (parts, body) = answer.into_parts();
+            let body = read.body(body).await?;
+            Ok(Answer { status: parts.status, headers: copied(&parts.headers), body })
+        });
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            answer = &mut exchange => answer,
+            // The connection may be done before what it has read was taken.
+            _ = &mut connection => exchange.await,
+        }
+    };
+    // With the connection its buffers are gone, and the frames are all that is left of them.
+    read.wipe();
+    answer
 }
 
-async fn read_body(mut body: Incoming) -> Result<Secret, ClientError> {
-    // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
-    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(MAX_BODY));
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(ClientError::Http)?.into_data() {
-            if bytes.len() + data.len() > MAX_BODY {
-                return Err(ClientError::TooLong);
+/// Fields of their own: as they came they are parts of the buffer that the body stands in.
+fn copied(headers: &HeaderMap) -> HeaderMap {
+    let copy = |(name, value): (&HeaderName, &HeaderValue)| {
+        // The same bytes are valid again.
+        HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name.clone(), value))
+    };
+    headers.iter().filter_map(copy).collect()
+}
+
+/// The frames of an answer's body, as parts of the connection's own buffers, which nobody else wipes.
+#[derive(Default)]
+struct Read(Vec<Bytes>);
+
+impl Read {
+    async fn body(&mut self, mut body: Incoming) -> Result<Secret, ClientError> {
+        // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(ClientError::Http)?.into_data() {
+                if bytes.len() + data.len() > MAX_BODY {
+                    return Err(ClientError::TooLong);
+                }
+                bytes.extend_from_slice(&data);
+                self.0.push(data);
             }
-            bytes.extend_from_slice(&data);
+        }
+        Ok(Secret::new(std::mem::take(&mut *bytes)))
+    }
+
+    /// Of an answer that came in many pieces some may share a buffer: those cannot be wiped.
+    fn wipe(self) {
+        for data in self.0 {
+            if let Ok(mut data) = data.try_into_mut() {
+                data.zeroize();
+            }
         }
     }
-    Ok(Secret::new(std::mem::take(&mut *bytes)))
 }
 
 /// Lends a secret to the wire; wiped when the last buffer that refers to it is dropped.

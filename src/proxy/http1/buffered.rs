@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// One read of small things: a head, a short body. Two TLS records.
 const SCRATCH: usize = 32 * 1024;
 /// Content of up to this size is copied behind what is waiting, so that one write takes both.
-const SMALL: usize = 4 * 1024;
+pub(super) const SMALL: usize = 4 * 1024;
 
 thread_local! {
     /// Read into first: an idle connection then holds no buffer, a busy one only what came. Kept
@@ -53,6 +53,11 @@ impl<T> Buffered<T> {
         &mut self.output
     }
 
+    /// Room for so much more: what grows leaves a copy behind that nobody wipes.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.output.reserve(more);
+    }
+
     /// Whether more may be put into the output: there is no content in front of it.
     pub(super) fn has_room(&self) -> bool {
         self.content.is_empty() && self.tail.is_empty()
@@ -83,6 +88,8 @@ impl<T> Buffered<T> {
         self.tail = &self.tail[written - second..];
         if self.written == self.output.len() {
             self.written = 0;
+            // A head may hold a token: it has left, and is not kept.
+            self.output.fill(0);
             // An idle connection keeps no more than a head's worth.
             if self.output.capacity() > SMALL {
                 self.output = Vec::new();

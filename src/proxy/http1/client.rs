@@ -14,7 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
-use super::buffered::Buffered;
+use super::buffered::{Buffered, SMALL};
 use super::decode::{Decoder, Framing};
 use super::{BodyError, encode, head};
 use crate::proxy::body::Upload;
@@ -65,6 +65,11 @@ pub(in super::super) enum Failure {
     Upload,
 }
 
+/// How much of a body may be copied behind its head.
+fn small(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX).min(SMALL)
+}
+
 /// A request on its way and the answer coming back.
 pub(in super::super) struct Exchange {
     connection: Connection,
@@ -104,6 +109,7 @@ impl Exchange {
             Some(length) => encode::Body::Length(length),
             None => encode::Body::Chunked,
         };
+        connection.0.reserve(encode::length(request) + size.map_or(0, small));
         let out = connection.0.output();
         encode::request_line(out, request.method(), request.uri());
         encode::fields(out, request.headers(), framing);

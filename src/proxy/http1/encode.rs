@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
 /// What ends a chunk.
 pub(super) const CRLF: &[u8] = b"\r\n";
@@ -33,6 +33,19 @@ pub(super) fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri) {
         field(out, b"host", authority.as_str().as_bytes());
     }
 }
+
+/// What the head of a request takes at most, in bytes.
+pub(super) fn length(request: &Request<()>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(1, |target| target.as_str().len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    target + authority + fields + FRAMING
+}
+
+/// Method, version, names of our own fields.
+const FRAMING: usize = 160;
 
 /// Always of this version: we speak for ourselves (RFC 9110 section 2.5).
 pub(super) fn status_line(out: &mut Vec<u8>, status: StatusCode) {

@@ -43,7 +43,8 @@ async fn a_revoked_token_leaves_the_memory() {
         tokio::task::spawn_blocking(|| ()).await.unwrap();
         after = copies(pid, &token).unwrap();
     }
-    assert!(after <= before, "{before} before, {after} after");
+    // What is left here would be ours: the issuer is on loopback, without the TLS library's buffers.
+    assert_eq!(after, 0, "{before} before");
     println!(
         "sent: a revocation: {before} copies of the token before, {after} after {:?}",
         begun.elapsed()
