@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::budget::{Budget, Spent};
 use super::chain::Pseudonym;
 use super::guard::{Guard, Reach, Refused};
+use super::platform;
 use super::stream::Stream;
 use super::via::{Parent, Parents, ViaError};
 use crate::config::parent::is_loopback;
@@ -345,6 +346,7 @@ async fn connect_any(
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    platform::keep_alive(&stream);
     Ok(stream)
 }
 

@@ -9,6 +9,7 @@ pub mod chain;
 pub mod client;
 pub mod dial;
 pub mod guard;
+mod platform;
 pub mod roots;
 pub mod shares;
 pub mod stream;

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -10,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::budget::Spent;
+use super::platform;
 
 /// Bytes to and from the target, whatever carries them there.
 #[derive(Debug)]
@@ -41,6 +43,16 @@ impl Stream {
     pub(super) fn spending(mut self, spent: Spent) -> Self {
         self.spent = Some(spent);
         self
+    }
+
+    /// Ends when the other side has acknowledged nothing for so long: for a connection that many requests share, and
+    /// whose peer always reads. The kernel sends again at ever longer intervals, long after the network is back.
+    pub fn give_up_after(&self, time: Duration) {
+        let tcp = match &self.io {
+            Io::Tcp(io) => io,
+            Io::Tls(io) => io.get_ref().0,
+        };
+        platform::give_up_after(tcp, time);
     }
 
     #[cfg(test)]

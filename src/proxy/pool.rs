@@ -26,6 +26,9 @@ use crate::net::guard::Reach;
 use crate::net::stream::Stream;
 use crate::telemetry::metrics::{Held, Metrics};
 
+/// Bytes on an HTTP/2 connection without an acknowledgement. No PING asks for it: gRPC servers end connections on
+/// which they come too often.
+const UNANSWERED: Duration = Duration::from_secs(15);
 /// Idle connections kept for one key.
 const MAX_IDLE: usize = 32;
 /// Keys remembered; the one unused for longest goes first.
@@ -327,6 +330,7 @@ async fn http2(
     io: TokioIo<TlsStream<Stream>>,
     open: Held,
 ) -> Result<http2::SendRequest<Upload>, Reason> {
+    io.inner().get_ref().0.give_up_after(UNANSWERED);
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(super::MAX_HEAD as u32)
