@@ -26,6 +26,12 @@ pub enum CaError {
         /// RFC 3339.
         ended: String,
     },
+    /// Its files have gone away under the daemon that uses it.
+    #[error("the files of the local ca are gone: {path}")]
+    Gone {
+        /// Where they were.
+        path: PathBuf,
+    },
     /// The kernel said no.
     #[error("cannot {doing}: {path}")]
     Io {
@@ -98,6 +104,7 @@ impl CaError {
             Self::Corrupt { .. } => "ca-corrupt",
             Self::Crypto { .. } => "ca-crypto",
             Self::Expired { .. } => "ca-expired",
+            Self::Gone { .. } => "ca-gone",
             Self::Io { .. } => "ca-io",
             Self::Loose { .. } => "ca-permissions",
             Self::Name { .. } => "ca-name",
@@ -118,6 +125,9 @@ impl CaError {
                 "restore the CA directory from a copy, or remove it to begin anew (clients then have to trust the new root)"
             }
             Self::Expired { .. } => "run `valetkey ca rotate`, or restart the daemon",
+            Self::Gone { .. } => {
+                "restore the CA directory from a copy, or restart the daemon to begin anew (clients then have to trust the new root)"
+            }
             Self::Io { .. } => "check that the disk has room and that the directory is ours",
             Self::Loose { .. } => {
                 "chmod 700 the directory and 600 the key; if others could read the key, run `valetkey ca rotate --compromised`"

@@ -95,6 +95,28 @@ impl Authority {
         names: &[Arc<str>],
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Opened), CaError> {
+        Self::open_or(dir, config, names, clock, Line::begin)
+    }
+
+    /// The same for a daemon that has a CA: where the files are gone, clients trust the one in memory, and no other
+    /// one is made.
+    pub fn reopen(
+        dir: &Path,
+        config: &config::Ca,
+        names: &[Arc<str>],
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Opened), CaError> {
+        let gone = || CaError::Gone { path: dir.to_owned() };
+        Self::open_or(dir, config, names, clock, |_, _| Err(gone()))
+    }
+
+    fn open_or(
+        dir: &Path,
+        config: &config::Ca,
+        names: &[Arc<str>],
+        clock: Arc<dyn Clock>,
+        begin: impl FnOnce(&Wanted, SystemTime) -> Result<Line, CaError>,
+    ) -> Result<(Self, Opened), CaError> {
         let scope = if config.unconstrained { Scope::Any } else { Scope::of_names(names)? };
         let wanted = Wanted { scope, lifetime: config.lifetime };
         let disk = Disk::create(dir)?;
@@ -102,7 +124,7 @@ impl Authority {
         let lock = disk.lock()?;
         let (line, opened) = match disk.recover(&lock)? {
             Some(manifest) => Line::read(&disk, &manifest)?.settle(&wanted, now)?,
-            None => (Line::begin(&wanted, now)?, Opened::Created),
+            None => (begin(&wanted, now)?, Opened::Created),
         };
         if opened != Opened::Existing {
             line.commit(&disk, &lock)?;

@@ -69,7 +69,7 @@ pub(super) fn build(
             warning.message
         );
     }
-    let authority = authority(config, &policy, clock, audit)?;
+    let authority = authority(config, &policy, clock, audit, before.is_some())?;
     let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &ca::is_ours)?);
     let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
     let parents = parents::build(&config.upstream, &roots, &guard)?;
@@ -122,14 +122,16 @@ fn authority(
     policy: &Policy,
     clock: &Arc<dyn Clock>,
     audit: &Audit,
+    running: bool,
 ) -> Result<Arc<Authority>, Error> {
     let mut names: Vec<Arc<str>> =
         policy.routes().map(|route| Arc::from(route.host.subtree())).collect();
     names.extend(config.ca.permit.iter().map(|name| Arc::from(name.as_str())));
     names.sort();
     names.dedup();
+    let open = if running { Authority::reopen } else { Authority::open };
     let (authority, opened) =
-        Authority::open(&ca_dir(&config.state_dir), &config.ca, &names, Arc::clone(clock))?;
+        open(&ca_dir(&config.state_dir), &config.ca, &names, Arc::clone(clock))?;
     let action = match &opened {
         Opened::Existing => return Ok(Arc::new(authority)),
         Opened::Created => "created",
