@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::doors::Doors;
 use super::error::Error;
+use super::platform;
 use crate::inject::Redactors;
 use crate::net::budget::Budget;
 use crate::proxy::listen::Bound;
@@ -182,6 +183,11 @@ pub(super) fn raise_descriptor_limit() {
     }
 }
 
+/// Memory that is needed without any connection.
+const MEMORY_FIXED: u64 = 32 << 20;
+/// Of a connection of a client and one to an upstream, with what is on its way between them.
+const MEMORY_EACH: u64 = 256 << 10;
+
 /// What the process may open, by purpose: together never more than the system gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Descriptors {
@@ -195,7 +201,15 @@ impl Descriptors {
     /// Of what the system gives now.
     pub(super) fn split() -> Self {
         let all = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20);
-        Self::of(all, cores() as u64)
+        let split = Self::of(all, cores() as u64);
+        platform::memory_limit().map_or(split, |limit| split.within(limit))
+    }
+
+    /// Under a limit of memory no more connections than it has room for: refusing some is better than being killed.
+    fn within(self, limit: u64) -> Self {
+        let room = limit.saturating_sub(MEMORY_FIXED) / MEMORY_EACH;
+        let most = usize::try_from(room).unwrap_or(usize::MAX).max(8);
+        Self { clients: self.clients.min(most), upstreams: self.upstreams.min(most), ..self }
     }
 
     /// Issuers get a sixteenth; clients and upstreams half each of what is left.
@@ -220,6 +234,14 @@ fn cores() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_memory_has_room_for_some() {
+        let split = Descriptors::of(1 << 20, 2);
+        let clients = |mib: u64| split.within(mib << 20).clients;
+        assert_eq!((clients(1), clients(64), clients(128)), (8, 128, 384));
+        assert_eq!(split.within(u64::MAX), split);
+    }
 
     #[test]
     fn descriptors_are_never_given_out_twice() {
