@@ -20,3 +20,25 @@ impl<F: Future> Future for Caught<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_that_requests_alone() {
+        // As two streams of one connection: polled by one task, in turn.
+        async fn fails() -> u16 {
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        }
+        let lost = Caught(Box::pin(fails()));
+        let neighbour = Caught(Box::pin(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            200
+        }));
+        assert_eq!(tokio::join!(lost, neighbour), (None, Some(200)));
+    }
+}

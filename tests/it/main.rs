@@ -20,6 +20,7 @@ mod cli;
 mod clients;
 mod container;
 mod docs;
+mod faults;
 mod floors;
 mod harness;
 mod hostile;

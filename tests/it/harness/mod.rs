@@ -44,6 +44,11 @@ pub async fn soon<F: Future>(what: &str, event: F) -> F::Output {
     }
 }
 
+/// Says what a test measured of a fault of the fault table (`tests/it/faults/faults.txt`), by its name there.
+pub fn figure(fault: &str, measured: impl std::fmt::Display) {
+    println!("figure {fault}: {measured}");
+}
+
 /// A lock that outlives a panic in another task.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

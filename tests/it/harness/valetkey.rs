@@ -38,6 +38,7 @@ pub struct Valetkey {
     verbose: bool,
     inherits: Option<PathBuf>,
     over: Vec<(PathBuf, &'static str)>,
+    cage: Option<PathBuf>,
 }
 
 impl Valetkey {
@@ -55,6 +56,7 @@ impl Valetkey {
             verbose: false,
             inherits: None,
             over: Vec::new(),
+            cage: None,
         }
     }
 
@@ -155,6 +157,12 @@ impl Valetkey {
         self
     }
 
+    /// In this cgroup. For root.
+    pub fn caged(mut self, cgroup: &Path) -> Self {
+        self.cage = Some(cgroup.to_owned());
+        self
+    }
+
     /// A file beside the config.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.write(name, text);
@@ -202,6 +210,7 @@ impl Valetkey {
             verbose: self.verbose,
             inherits: self.inherits,
             over: self.over,
+            cage: self.cage,
         }
     }
 
@@ -223,6 +232,7 @@ pub struct Home {
     verbose: bool,
     inherits: Option<PathBuf>,
     over: Vec<(PathBuf, &'static str)>,
+    cage: Option<PathBuf>,
 }
 
 impl Home {
@@ -249,6 +259,9 @@ impl Home {
         }
         if let Some(path) = &self.inherits {
             before += &format!("exec 9<'{}'; ", path.display());
+        }
+        if let Some(cage) = &self.cage {
+            before += &format!("echo $$ > '{}/cgroup.procs'; ", cage.display());
         }
         for (file, place) in &self.over {
             before += &format!("mount --bind '{}' {place}; ", file.display());

@@ -15,4 +15,4 @@ mod memory;
 mod names;
 pub mod paths;
 pub mod slots;
-mod table;
+pub mod table;

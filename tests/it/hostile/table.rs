@@ -14,7 +14,7 @@ const NUMBERS: &str =
     "1-5 8-21 23-25 27-28 30 32-40 42-44 46-47 49 51 55-64 68-71 73-74 76-77 81-91 93 95-98";
 
 /// This test's own tests.
-async fn myself(arguments: &[&str]) -> String {
+pub async fn myself(arguments: &[&str]) -> String {
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let done = command.output().await.unwrap();
@@ -68,14 +68,14 @@ fn is(test: &str, check: &str) -> bool {
 }
 
 /// What a run said of its tests: `None` for those that did not end well, with what they printed.
-struct Ran {
+pub struct Ran {
     passed: BTreeSet<String>,
     printed: BTreeMap<String, String>,
 }
 
 impl Ran {
     /// Reads libtest's own report.
-    fn read(text: &str) -> Self {
+    pub fn read(text: &str) -> Self {
         let mut ran = Self { passed: BTreeSet::new(), printed: BTreeMap::new() };
         let mut block = None;
         for line in text.lines() {
@@ -104,7 +104,13 @@ impl Ran {
         self.printed.get(test)?.lines().find_map(|line| line.strip_prefix(what)).map(str::trim)
     }
 
-    fn verdict(&self, test: &str) -> Result<(), String> {
+    /// All that a test printed of itself behind this.
+    pub fn all(&self, test: &str, what: &str) -> Vec<String> {
+        let lines = self.printed.get(test).into_iter().flat_map(|printed| printed.lines());
+        lines.filter_map(|line| line.strip_prefix(what)).map(str::to_owned).collect()
+    }
+
+    pub fn verdict(&self, test: &str) -> Result<(), String> {
         if let Some(why) = self.said(test, "skipped:") {
             return Err(format!("{test} NOT RUN: {why}"));
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::token_of;
 use crate::harness::client::exchange;
+use crate::harness::figure;
 use crate::harness::http1::Message;
 use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::soon;
@@ -125,6 +126,7 @@ async fn a_wall_clock_that_jumps_ahead_ends_a_token() {
     // And by its new end again.
     it.jump(4 * HOUR).await;
     assert_ne!(it.bearer().await, second);
+    figure("clock", "+2 h, twice: minted anew at once, 0 ended tokens sent");
 }
 
 #[tokio::test]
@@ -141,7 +143,7 @@ async fn a_wall_clock_that_is_set_back_lengthens_no_life() {
         it.issuer.reply(Reply::json(503, "{}"));
         it.jump(seconds).await;
         let last = soon("its end", it.served_until(minted)).await;
-        println!("wall {seconds:+} s: a token of {life:?} served for {last:?}");
+        figure("clock", format!("{seconds:+} s: a token of {life:?} served for {last:.1?}"));
         assert!(last < life, "{last:?}");
         assert!(last > life / 2, "it served while it lived: {last:?}");
     }

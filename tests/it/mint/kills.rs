@@ -12,7 +12,7 @@ use crate::harness::idp::{CLIENT, Idp};
 use crate::harness::pki::Pki;
 use crate::harness::stage::{EVIL, Stage};
 use crate::harness::valetkey::{Running, Valetkey};
-use crate::harness::{api::Api, soon};
+use crate::harness::{api::Api, figure, soon};
 
 const KILLS: u64 = 24;
 const ALL_KILLS: u64 = 200;
@@ -86,6 +86,7 @@ async fn kills_during_refresh_lose_nothing() {
         kills()
     );
     assert!(spent as u64 > kills(), "the kills met refreshes: {spent}");
+    figure("refresh-killed", format!("{} kills over {spent} refreshes, 0 logins lost", kills()));
 }
 
 /// A login that is killed leaves the one before it, or stands itself.

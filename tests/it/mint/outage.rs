@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::bearer;
+use crate::harness::figure;
 use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::stage::{EVIL, Stage};
 
@@ -86,12 +87,15 @@ fn kept(all: &[Asked], life: Duration, down: Duration) {
         "{:?}",
         success.at
     );
-    println!(
-        "down {down:?}, token of {life:?}: {} served until {served:?}; {} refused, slowest {slowest:?}; \
+    figure(
+        "issuer-down",
+        format!(
+            "down {down:?}, token of {life:?}: {} served until {served:?}; {} refused, slowest {slowest:?}; \
          success at {:?}, allowed by {allowed:?}",
-        before.len(),
-        refused.len(),
-        success.at
+            before.len(),
+            refused.len(),
+            success.at
+        ),
     );
 }
 

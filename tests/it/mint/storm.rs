@@ -17,7 +17,7 @@ use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::pki::Pki;
 use crate::harness::stage::Stage;
 use crate::harness::upstream::Protocol;
-use crate::harness::{Gate, canary, soon};
+use crate::harness::{Gate, canary, figure, soon};
 
 /// An API over HTTP/2.
 const H2: &str = "h2.storm.example";
@@ -249,6 +249,7 @@ async fn a_thousand_rejections_ask_each_issuer_once() {
     assert!(further >= 1 && further <= most, "{further} of {most} in {:?}", start.elapsed());
     let relayed = count(&answers, 401);
     assert_eq!(relayed + count(&answers, 503), 1_000, "the 401 itself, or that there is no token");
+    figure("rejected", "500 GETs rejected: 1 mint; 1,000 POSTs rejected: each sent once, 0 mints");
     println!("down: {further} attempts in {:?}, {relayed} relayed", start.elapsed());
 }
 

@@ -2,8 +2,8 @@
 //! binds root too; SIGXFSZ is ignored, so that writing fails with EFBIG.
 
 use crate::harness::client::finish;
-use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage, own_answer};
+use crate::harness::{figure, soon};
 
 /// Sets the soft limit of the daemon's file size.
 async fn limit(stage: &Stage, bytes: &str) {
@@ -34,10 +34,12 @@ async fn no_audit_no_injection_and_then_on_again() {
     assert_eq!(stage.billing.requests().len(), got);
 
     limit(&stage, "unlimited").await;
+    let since = std::time::Instant::now();
     soon("injection to go on", async {
         while stage.get(ORDERS, "/v1/again", "").await.unwrap().status() != 200 {}
     })
     .await;
+    figure("audit-full", format!("0 of 3 injected, 503; goes on after {:.1?}", since.elapsed()));
     let seen = stage.orders.requests();
     stage.injected(&seen[seen.len() - 1], &stage.orders_issuer.token()).unwrap();
     stage.control().await.unwrap();

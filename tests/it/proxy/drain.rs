@@ -12,7 +12,7 @@ use crate::harness::client::connect;
 use crate::harness::pair::{ALL, Pair};
 use crate::harness::stage::{EVIL, ORDERS, Stage, Tunnel};
 use crate::harness::upstream::Protocol;
-use crate::harness::{Gate, soon};
+use crate::harness::{Gate, figure, soon};
 
 /// Far less than a drain may take.
 const AT_ONCE: Duration = Duration::from_secs(8);
@@ -38,6 +38,7 @@ async fn idle_connections_do_not_hold_it_up() {
         assert_eq!(stage.running_mut().ended().await, Some(0), "{protocol:?}");
         // The shortest time that any of them is waited for otherwise is 10 s.
         assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
+        figure("ended", format!("idle ones: after {:.1?}", told.elapsed()));
         drop((idle, silent, tunnel));
     }
 }
@@ -122,7 +123,10 @@ async fn the_drain_ends() {
     };
     let (tunnel, answer) = tokio::time::timeout(most, ended).await.expect("the end of the drain");
     assert_eq!(stage.running_mut().ended().await, Some(0));
-    println!("the tunnel ended after {tunnel:?}, the answer after {answer:?}");
+    figure(
+        "ended",
+        format!("a tunnel without an end ended after {tunnel:.1?}, an answer after {answer:.1?}"),
+    );
     assert!(tunnel > Duration::from_secs(20) && since.elapsed() < Duration::from_secs(30));
     let audit = stage.running().unwrap().audit();
     let outcomes = audit.iter().filter(|r| r["event"] == "outcome");

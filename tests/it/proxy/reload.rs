@@ -12,6 +12,7 @@ use valetkey::model::secret::Secret;
 
 use super::observe::{observed, scrape};
 use crate::harness::client::{connect, connect_with, exchange, http2, http2_send, tls, tls_config};
+use crate::harness::figure;
 use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
 use crate::harness::valetkey::Home;
@@ -66,7 +67,7 @@ async fn an_edited_file_is_noticed_however_it_is_written() {
         let started = Instant::now();
         write(&home, text);
         reloads(&home, "loaded", turn + 2).await;
-        println!("{way}: {:?}", started.elapsed());
+        figure("config", format!("{way}: {:.1?}", started.elapsed()));
         assert!(started.elapsed() < NOTICED, "{way}: {:?}", started.elapsed());
         let path = if turn % 2 == 0 { "/v2/x" } else { "/v1/x" };
         let before = stage.orders.requests().len();

@@ -9,7 +9,7 @@ use crate::harness::api::{Answer, Api};
 use crate::harness::client::{connect, http2, http2_send, tls, tls_config};
 use crate::harness::pki::{Pki, flaws};
 use crate::harness::stage::{BILLING, ORDERS, Stage, own_answer};
-use crate::harness::{Log, accept_loop};
+use crate::harness::{Log, accept_loop, figure};
 
 /// Every bad profile of `certs/`, and a good one below the same kind of root, so that the flaw alone decides.
 #[tokio::test]
@@ -72,7 +72,9 @@ async fn an_upstream_that_is_gone_or_no_tls_is_a_502() {
             .route("name = \"plain\"\nhost = \"plain.example\"\ncredential = \"orders\"")
     })
     .await;
+    let asked = std::time::Instant::now();
     let answer = stage.get("gone.example", "/v1/x", "").await.unwrap();
+    figure("upstream-gone", format!("refused: 502 after {:.0?}", asked.elapsed()));
     own_answer(&answer, &[502], &["upstream-unreachable"]).unwrap();
     stage.silent("the error page", &answer.everything()).unwrap();
     let answer = stage.get("plain.example", "/v1/x", "").await.unwrap();

@@ -13,6 +13,7 @@ mod trail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::harness::figure;
 use load::Load;
 use meter::Meter;
 use trail::Trail;
@@ -69,7 +70,8 @@ async fn mixed_load_and_faults() {
     let verified = load.running().home.run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
     for slope in meter.slopes() {
-        println!("{slope}");
+        let length = asked.map_or("a smoke test alone, run tests/soak: ", |_| "");
+        figure("soak", format!("{length}{slope}"));
         if asked.is_some() {
             assert!(slope.least() <= slope.allowed, "{slope}");
         }

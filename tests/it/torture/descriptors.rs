@@ -9,10 +9,10 @@ use super::vitals;
 use crate::harness::client::{connect_answer, exchange, finish};
 use crate::harness::http1::Reader;
 use crate::harness::pair::Pair;
-use crate::harness::soon;
 use crate::harness::stage::{BILLING, ORDERS, Stage, own_answer};
 use crate::harness::upstream::Protocol;
 use crate::harness::valetkey::Valetkey;
+use crate::harness::{figure, soon};
 
 const CLIENTS: usize = 500;
 /// What the process may open.
@@ -43,7 +43,7 @@ async fn is_back(stage: &Stage, crowd: Vec<TcpStream>) {
     let since = Instant::now();
     soon("the service", async { while stage.control().await.is_err() {} }).await;
     let took = since.elapsed();
-    println!("back after {took:?}");
+    figure("descriptors", format!("back after {took:.1?}"));
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
@@ -62,7 +62,7 @@ async fn divided(most: u32) {
     let mut crowd = crowd(&stage).await;
     let load = load(&stage).await;
     let files = vitals::of(&stage).files;
-    println!("{:.1} % of a processor, {files} files of {most}", load * 100.0);
+    figure("descriptors", format!("{:.1} % of a processor, {files} of {most} open", load * 100.0));
     assert!(load < 0.05, "{load}");
     assert!(files < most as usize, "{files}");
     for _ in 0..20 {
@@ -114,7 +114,7 @@ async fn a_limit_that_shrinks_is_survived() {
     let crowd = crowd(&stage).await;
     running.says("cannot accept connections for now").await.unwrap();
     let load = load(&stage).await;
-    println!("{:.1} % of a processor", load * 100.0);
+    figure("descriptors", format!("{:.1} % of a processor after the limit shrank", load * 100.0));
     assert!(load < 0.05, "{load}");
     is_back(&stage, crowd).await;
 }
