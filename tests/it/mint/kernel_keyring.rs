@@ -2,11 +2,12 @@
 //! keyring, what a person is told instead.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::bearer;
-use super::keyring::{latest, log_in, ways};
+use super::keyring::{killed_over_and_over, latest, log_in, ways};
 use crate::harness::idp::Idp;
 use crate::harness::leak::{Canary, Sinks};
 use crate::harness::soon;
@@ -90,6 +91,19 @@ async fn a_login_rests_in_the_kernel_and_in_no_file() {
     assert_eq!(idp.calls_of("/revoke")[0].one("token"), latest(&idp));
     assert_eq!(keys_of(&home), Vec::<String>::new(), "gone from there");
     own_answer(&stage.get(EVIL, "/e", "").await.unwrap(), &[403], &["login-required"]).unwrap();
+}
+
+#[tokio::test]
+async fn kills_lose_nothing_that_is_in_the_kernel() {
+    if refused().await {
+        return;
+    }
+    let idp = Idp::start().await;
+    idp.with(|idp| idp.grace = true);
+    let mut stage = stage(&idp).await;
+    killed_over_and_over(&idp, &mut stage, 16, Duration::from_millis(3)).await;
+    let home = stage.running().unwrap().home();
+    assert_eq!(home.run(&["logout", "mine"]).await.code, Some(0));
 }
 
 /// As after a reboot: the file that says where the login is outlives it.

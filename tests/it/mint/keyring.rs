@@ -187,9 +187,19 @@ async fn kills_lose_nothing_that_is_in_the_keyring() {
     let (idp, keyring) = (Idp::start().await, Keyring::start().await);
     idp.with(|idp| idp.grace = true);
     let mut stage = stage(&idp, &keyring, KEYRING).await;
+    killed_over_and_over(&idp, &mut stage, KILLS, Duration::from_millis(40)).await;
+}
+
+/// Kills it in refreshes, at moments that are so far apart, and asks for something after each.
+pub(super) async fn killed_over_and_over(
+    idp: &Idp,
+    stage: &mut Stage,
+    kills: u32,
+    apart: Duration,
+) {
     let home = stage.running().unwrap().home().clone();
-    log_in(&home, &idp).await;
-    for kill in 0..KILLS {
+    log_in(&home, idp).await;
+    for kill in 0..kills {
         let answer = stage.get(EVIL, "/a", "").await.unwrap();
         assert_eq!(answer.status(), 200, "after kill {kill}: {}", answer.everything());
         let asked = idp.calls_of("/token").len();
@@ -198,7 +208,7 @@ async fn kills_lose_nothing_that_is_in_the_keyring() {
                 tokio::task::yield_now().await;
             }
             // From at once to well after it has been stored: the delay is the thing tested.
-            tokio::time::sleep(Duration::from_millis(u64::from(kill) * 40)).await;
+            tokio::time::sleep(apart * kill).await;
         };
         tokio::select! {
             biased;
