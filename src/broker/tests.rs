@@ -14,6 +14,8 @@ use crate::model::clock::{Deadline, Moment};
 use crate::model::id::SessionName;
 use crate::model::secret::Secret;
 
+mod orders;
+
 struct HandClock(Mutex<Moment>);
 
 impl HandClock {
