@@ -1,0 +1,62 @@
+//! Encoded bodies: any bytes as gzip, deflate, br and zstd, also one over the other, in any pieces. A long time is a
+//! crash (`-timeout`), and so is much memory (`-rss_limit_mb`).
+//!
+//! The input: a byte that says which codings, one that says how long the pieces are, and the body.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Frame;
+use libfuzzer_sys::fuzz_target;
+use valetkey::inject::{BodyRedactor, DecodeError, Redactor};
+use valetkey::model::clock::{Clock as _, Deadline, SystemClock};
+use valetkey::model::secret::Secret;
+use valetkey::model::token::Token;
+
+const CODINGS: [&str; 8] =
+    ["gzip", "deflate", "br", "zstd", "gzip, br", "zstd, deflate", "deflate, gzip", "br, zstd"];
+
+static REDACTOR: LazyLock<Arc<Redactor>> = LazyLock::new(|| {
+    let now = SystemClock.now();
+    let life = Deadline::after(now, Duration::from_secs(60));
+    let token = Token::new(Secret::new("canary-0123456789abcdef"), now, life, None);
+    Arc::new(Redactor::new(&token.expect("a token")))
+});
+
+fuzz_target!(|input: &[u8]| {
+    let [coding, length, body @ ..] = input else { return };
+    let coding = CODINGS[usize::from(*coding) % CODINGS.len()];
+    let whole = through(coding, body, body.len());
+    assert_eq!(
+        whole,
+        through(coding, body, usize::from(*length).max(1)),
+        "pieces make a difference"
+    );
+});
+
+fn through(coding: &'static str, mut body: &[u8], length: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut headers =
+        HeaderMap::from_iter([(http::header::CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+    let begun = BodyRedactor::begin(Arc::clone(&REDACTOR), StatusCode::OK, &mut headers);
+    let mut redactor = begun.expect("a coding that is known");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut next = || {
+        let (piece, rest) = body.split_at(length.min(body.len()));
+        body = rest;
+        (!piece.is_empty())
+            .then(|| Ok::<_, DecodeError>(Frame::data(Bytes::copy_from_slice(piece))))
+    };
+    let mut out = Vec::new();
+    loop {
+        match redactor.poll(&mut context, |_| Poll::Ready(next())) {
+            Poll::Ready(Some(frame)) => out.extend(frame?.into_data().expect("no trailers")),
+            Poll::Ready(None) => return Ok(out),
+            Poll::Pending => unreachable!("the pieces are all there"),
+        }
+    }
+}
