@@ -38,8 +38,10 @@ pub(super) enum Reach {
 /// first character of a form would have to wait for the next. What stands before an earlier break is not
 /// enough to matter.
 pub(super) const BEFORE_BREAK: usize = 4;
-/// Places with two readings that are followed both ways.
-const FORKS: u8 = 4;
+/// Places that are followed at once.
+const MOST_WAYS: usize = 8;
+/// How much of one byte is read as that byte spelt out of itself: three levels, of which each doubles a backslash.
+const MOST_ANEW: usize = 7;
 
 impl Needle {
     pub(super) fn new(kind: Kind, text: Vec<u8>) -> Self {
@@ -63,7 +65,7 @@ impl Needle {
 
     /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
     pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Reach {
-        self.follow(from, text, at, FORKS)
+        self.follow(from, text, at)
     }
 
     /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose first
@@ -73,32 +75,34 @@ impl Needle {
             && (1..BEFORE_BREAK).any(|from| self.forward(from, text, at) == Reach::Open)
     }
 
-    fn follow(&self, mut from: usize, text: &[u8], mut at: usize, mut forks: u8) -> Reach {
-        let (mut breaks, mut otherwise) = (0, Reach::No);
-        while let Some(wanted) = self.text.get(from) {
-            let Some(byte) = text.get(at) else { return Reach::Open };
-            let plain = self.same(*wanted, *byte);
-            let spelt = self.read(*wanted, from, &text[at..], breaks);
-            if plain && (matches!(spelt, Read::No) || forks == 0) {
-                (from, at, breaks) = (from + 1, at + 1, 0);
-                continue;
-            }
-            if plain {
-                forks -= 1;
-                match self.follow(from + 1, text, at + 1, forks) {
-                    whole @ Reach::Whole(_) => return whole,
-                    Reach::Open => otherwise = Reach::Open,
-                    Reach::No => {}
+    fn follow(&self, from: usize, text: &[u8], at: usize) -> Reach {
+        let (mut ways, mut open) = (Ways::from(at), false);
+        for (from, wanted) in self.text.iter().enumerate().skip(from) {
+            let mut next = Ways::default();
+            while let Some((at, breaks)) = ways.take() {
+                let Some(byte) = text.get(at) else {
+                    open = true;
+                    continue;
+                };
+                if self.same(*wanted, *byte) {
+                    next.add(at + 1, 0);
+                }
+                for length in anew(*wanted, &text[at..]) {
+                    next.add(at + length, 0);
+                }
+                match self.read(*wanted, from, &text[at..], breaks) {
+                    Read::Byte(length) => next.add(at + length, 0),
+                    Read::Break(length) => ways.add(at + length, breaks + 1),
+                    Read::Cut => open = true,
+                    Read::No => {}
                 }
             }
-            match spelt {
-                Read::Byte(length) => (from, at, breaks) = (from + 1, at + length, 0),
-                Read::Break(length) => (at, breaks) = (at + length, breaks + 1),
-                Read::Cut => return Reach::Open,
-                Read::No => return otherwise,
+            if next.is_empty() {
+                return if open { Reach::Open } else { Reach::No };
             }
+            ways = next;
         }
-        Reach::Whole(at)
+        Reach::Whole(ways.all().max().unwrap_or(at))
     }
 
     /// What else than itself the first byte of `text` may be.
@@ -106,9 +110,6 @@ impl Needle {
         let breakable = self.kind == Kind::Base64 && from >= BEFORE_BREAK && breaks < 2;
         match text[0] {
             b'\r' | b'\n' if breakable => Read::Break(1),
-            b'\\' if wanted == b'\\' && text.get(1) == Some(&b'\\') => Read::Byte(2),
-            b'&' if wanted == b'&' && text.starts_with(b"&amp;") => Read::Byte(5),
-            b'%' if wanted == b'%' && text.starts_with(b"%25") => Read::Byte(3),
             byte if spelling::begins(byte) => match spelling::spelt(text) {
                 Spelt::Byte(b'\r' | b'\n', length) if breakable => Read::Break(length),
                 Spelt::Byte(byte, length) if self.same(wanted, byte) => Read::Byte(length),
@@ -121,47 +122,100 @@ impl Needle {
 
     /// Where the form begins if its byte `from` stands at `at`.
     pub(super) fn backward(&self, from: usize, text: &[u8], at: usize) -> Option<usize> {
-        self.retrace(from, text, at, FORKS)
+        let (mut ways, mut broken) = (Ways::from(at), None);
+        for before in (0..from).rev() {
+            let wanted = self.text[before];
+            let mut next = Ways::default();
+            while let Some((at, breaks)) = ways.take() {
+                if at > 0 && self.same(wanted, text[at - 1]) {
+                    next.add(at - 1, 0);
+                }
+                for begin in at.saturating_sub(LONGEST)..at {
+                    if !spelling::begins(text[begin]) && !matches!(text[begin], b'\r' | b'\n') {
+                        continue;
+                    }
+                    let part = &text[begin..at];
+                    if anew(wanted, part).any(|length| length == part.len()) {
+                        next.add(begin, 0);
+                    }
+                    match self.read(wanted, before.max(BEFORE_BREAK), part, breaks) {
+                        Read::Byte(length) if length == part.len() => next.add(begin, 0),
+                        // What stands before an early break is given up.
+                        Read::Break(length)
+                            if length == part.len() && before + 1 < BEFORE_BREAK =>
+                        {
+                            broken = Some(at);
+                        }
+                        Read::Break(length) if length == part.len() => ways.add(begin, breaks + 1),
+                        _ => {}
+                    }
+                }
+            }
+            if next.is_empty() {
+                return broken;
+            }
+            ways = next;
+        }
+        ways.all().min()
+    }
+}
+
+/// The lengths at which the text may spell this byte out of itself: `%25`, and `%2525` one level further.
+fn anew(wanted: u8, text: &[u8]) -> impl Iterator<Item = usize> {
+    let more: &[u8] = match wanted {
+        b'%' => b"25",
+        b'&' => b"amp;",
+        b'\\' => b"\\",
+        _ => b"",
+    };
+    let mut rest = text.strip_prefix(&[wanted]).filter(|_| !more.is_empty());
+    let levels = std::iter::from_fn(move || {
+        rest = rest?.strip_prefix(more);
+        rest.map(|_| ())
+    });
+    let lengths =
+        levels.take(MOST_ANEW).enumerate().map(move |(level, ())| 1 + (level + 1) * more.len());
+    // Each level doubles a backslash.
+    lengths.filter(move |length| wanted != b'\\' || length.is_power_of_two())
+}
+
+/// The places in a text that a form may have come to, and how many line breaks stand before each. Beyond a few it is
+/// noise that spells itself in many ways: those that are kept mask enough of it.
+#[derive(Default)]
+struct Ways {
+    known: [(usize, u8); MOST_WAYS],
+    length: usize,
+    taken: usize,
+}
+
+impl Ways {
+    fn from(at: usize) -> Self {
+        let mut ways = Self::default();
+        ways.add(at, 0);
+        ways
     }
 
-    fn retrace(&self, mut from: usize, text: &[u8], mut at: usize, forks: u8) -> Option<usize> {
-        let mut breaks = 0;
-        while let Some(before) = from.checked_sub(1) {
-            let wanted = self.text[before];
-            let mut ways = [None; 5];
-            let mut known = 0;
-            // The longest first: a spelling may end in another.
-            for begin in at.saturating_sub(LONGEST)..at {
-                if !spelling::begins(text[begin]) && !matches!(text[begin], b'\r' | b'\n') {
-                    continue;
-                }
-                let part = &text[begin..at];
-                let way = match self.read(wanted, before.max(BEFORE_BREAK), part, breaks) {
-                    Read::Byte(length) if length == part.len() => (before, begin, 0),
-                    Read::Break(length) if length == part.len() && from < BEFORE_BREAK => {
-                        return Some(at);
-                    }
-                    Read::Break(length) if length == part.len() => (from, begin, breaks + 1),
-                    _ => continue,
-                };
-                if known + 1 < ways.len() {
-                    ways[known] = Some(way);
-                    known += 1;
-                }
-            }
-            if at > 0 && self.same(wanted, text[at - 1]) {
-                ways[known] = Some((before, at - 1, 0));
-                known += 1;
-            }
-            if known > 1 && forks > 0 {
-                return ways
-                    .into_iter()
-                    .flatten()
-                    .find_map(|(from, at, _)| self.retrace(from, text, at, forks - 1));
-            }
-            (from, at, breaks) = ways[0]?;
+    fn add(&mut self, at: usize, breaks: u8) {
+        let way = (at, breaks);
+        if self.length < MOST_WAYS && !self.known[..self.length].contains(&way) {
+            self.known[self.length] = way;
+            self.length += 1;
         }
-        Some(at)
+    }
+
+    /// The next that was not taken.
+    fn take(&mut self) -> Option<(usize, u8)> {
+        let way = self.known[..self.length].get(self.taken).copied();
+        self.taken += usize::from(way.is_some());
+        way
+    }
+
+    fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.known[..self.length].iter().map(|(at, _)| *at)
     }
 }
 
@@ -194,6 +248,10 @@ mod tests {
             "a\\u002Bb\\/c\\\"d\\\\e%41&f",
             "a&#43;b&#x2F;c&quot;d\\e%41&amp;f",
             "%61%2b%62%2f%63%22%64%5c%65%25%34%31%26%66",
+            // Twice over.
+            "%2561%252b%2562%252f%2563%2522%2564%255c%2565%2525%2534%2531%2526%2566",
+            "a+b/c\\\"d\\\\\\\\e%41&f",
+            "a+b/c&amp;quot;d\\e%41&amp;amp;f",
         ] {
             let text = text.as_bytes();
             assert_eq!(needle.forward(0, text, 0), Reach::Whole(text.len()), "{text:?}");
@@ -203,6 +261,20 @@ mod tests {
             }
         }
         assert_eq!(needle.forward(0, b"a+b/d", 0), Reach::No);
+    }
+
+    #[test]
+    fn many_that_read_both_ways() {
+        let needle = exact("%a%b%c%d%e%f%g\\h\\i\\j\\k\\l\\m&n&o&p&q&r&s");
+        let twice =
+            |text: &str| text.replace('%', "%25").replace('\\', "\\\\").replace('&', "&amp;");
+        let plain = String::from_utf8(needle.text.to_vec()).unwrap();
+        let once = twice(&plain);
+        for text in [once.clone(), plain.replace('%', "%2525"), plain.replace('\\', "\\\\\\\\")] {
+            assert_eq!(needle.forward(0, text.as_bytes(), 0), Reach::Whole(text.len()), "{text}");
+            let back = needle.backward(needle.text.len(), text.as_bytes(), text.len());
+            assert_eq!(back, Some(0), "{text}");
+        }
     }
 
     #[test]

@@ -244,6 +244,28 @@ proptest! {
     }
 }
 
+/// What a byte is spelt with may be in the token itself, and is then spelt anew at each level.
+#[test]
+fn a_token_of_marks_is_masked_at_every_level() {
+    for token in ["a\"b\\c%41&d/e+f0123456", "%a%b%c%d%e\\f\\g\\h\\i&j&k&l0123456"] {
+        let redactor = redactor(token);
+        let json = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        let html = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;");
+        let mut spelt: Vec<String> = vec![json(token), html(&html(token)), html(token)];
+        for how in [1, 2, 3, 5, 7, 8] {
+            let bytes: Vec<u8> = token.bytes().flat_map(|byte| spell(byte, how)).collect();
+            spelt.push(String::from_utf8(bytes).unwrap());
+        }
+        for spelt in spelt {
+            for lengths in [[usize::MAX], [7], [1]] {
+                let out = masked(&redactor, format!("x {spelt} y").as_bytes(), &lengths);
+                let wanted = format!("x {} y", "*".repeat(spelt.len()));
+                assert_eq!(String::from_utf8_lossy(&out), wanted, "{spelt}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_one_passes_at_once() {
     let redactor = redactor("canary-0123456789abcdef");
