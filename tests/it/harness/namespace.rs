@@ -25,6 +25,9 @@ pub async fn entered(test: &str) -> bool {
     let done = command.output().await.unwrap();
     let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(done.status.success() && said[0].contains("1 passed"), "{}{}", said[0], said[1]);
+    for figure in said[0].lines().filter(|line| line.starts_with("figure ")) {
+        println!("{figure}");
+    }
     false
 }
 
