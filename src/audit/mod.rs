@@ -164,7 +164,7 @@ impl Audit {
             writer: Mutex::new(Writer::new(sink, found.last)),
             head: Mutex::new(None),
             places,
-            refusals: Refusals::default(),
+            refusals: Refusals::within(config.max_size.saturating_mul(config.keep as u64 + 1)),
             key,
             clock,
             metrics: Arc::default(),

@@ -1,7 +1,7 @@
 //! [`Refusals`]: whoever is refused again and again must not be able to turn the audit over.
 //!
 //! Rotation deletes the oldest records, so records that anybody can have written at will delete those of others. Each
-//! client's refusals with one code have records of their own up to [`BURST`], and one each [`REFILL`] after that.
+//! client's refusals with one code have records of their own up to a burst, and one each [`REFILL`] after that.
 //! What is beyond is counted, and one record says how many there were. What was let through, injections above all, is
 //! never counted together (invariant I9).
 
@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 use crate::model::client::{Client, ClientKey};
 use crate::model::reason::Reason;
 
-#[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<(ClientKey, Reason), Ledger>>);
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    ledgers: Mutex<HashMap<(ClientKey, Reason), Ledger>>,
+    /// Refusals of one client and code that have records of their own, at once.
+    burst: u32,
+}
 
 /// One client's refusals with one code.
 #[derive(Debug)]
@@ -36,9 +40,15 @@ pub(crate) struct Counted {
 }
 
 impl Refusals {
+    /// For an audit that keeps so many bytes: a burst takes a fiftieth of them, as a rule.
+    pub(crate) fn within(kept: u64) -> Self {
+        let burst = u32::try_from(kept / (50 * RECORD)).unwrap_or(u32::MAX);
+        Self { ledgers: Mutex::default(), burst: burst.clamp(LEAST, MOST_RECORDED) }
+    }
+
     /// Whether a refusal has records of its own. Where not, it is counted here.
     pub(crate) fn is_recorded(&self, client: &Client, reason: Reason, now: Instant) -> bool {
-        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (client.key(), reason);
         let shared = ledgers.len() >= MOST && !ledgers.contains_key(&key);
         if shared {
@@ -54,7 +64,7 @@ impl Refusals {
             since: now,
         });
         let next = ledger.full_at.max(now) + REFILL;
-        if next.saturating_duration_since(now) <= REFILL * BURST {
+        if next.saturating_duration_since(now) <= REFILL * self.burst {
             ledger.full_at = next;
             return true;
         }
@@ -67,7 +77,7 @@ impl Refusals {
 
     /// What is to be written down now: after [`EVERY`], or all of it.
     pub(crate) fn due(&self, now: Instant, all: bool) -> Vec<Counted> {
-        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         ledgers.retain(|_, ledger| ledger.counted > 0 || ledger.full_at > now);
         let due = ledgers.iter_mut().filter(|(_, ledger)| {
             ledger.counted > 0 && (all || now.saturating_duration_since(ledger.since) >= EVERY)
@@ -82,7 +92,7 @@ impl Refusals {
 
     /// Takes back what could not be written down.
     pub(crate) fn again(&self, counted: &Counted) {
-        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
         // Its ledger is as full as can be: nobody has removed it.
         if let Some(ledger) = ledgers.get_mut(&(counted.client.key(), counted.reason)) {
             ledger.counted += counted.count;
@@ -90,8 +100,12 @@ impl Refusals {
     }
 }
 
-/// Records of refusals of one client and code at once: 1 MiB or so.
-const BURST: u32 = 1000;
+/// What a refusal takes of the audit, both records, in bytes: rather more.
+const RECORD: u64 = 2048;
+/// A burst of one client and code, however small the audit is.
+const LEAST: u32 = 1_000;
+/// And however large.
+const MOST_RECORDED: u32 = 10_000;
 /// One more in this time, for ever: about 8 MB a day.
 const REFILL: Duration = Duration::from_secs(10);
 /// How long refusals are counted before a record says so; SIGKILL loses no more than that.
@@ -120,7 +134,7 @@ mod tests {
 
     #[test]
     fn beyond_a_burst_they_are_counted_and_none_is_forgotten() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
+        let (refusals, start) = (Refusals::within(1 << 20), Instant::now());
         let recorded =
             (0..1500).filter(|_| refusals.is_recorded(&client("a"), DENIED, start)).count();
         assert_eq!(recorded, 1000);
@@ -139,16 +153,23 @@ mod tests {
         assert_eq!(counts(&refusals, start + EVERY, true).len(), 1);
         let later = start + REFILL * 2000;
         assert_eq!(counts(&refusals, later, true), []);
-        assert!(refusals.0.lock().unwrap().is_empty());
+        assert!(refusals.ledgers.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_large_audit_has_room_for_more_of_them() {
+        assert_eq!(Refusals::within(17 * (64 << 20)).burst, 10_000);
+        assert_eq!(Refusals::within(500 << 20).burst, 5_120);
+        assert_eq!(Refusals::within(0).burst, 1_000);
     }
 
     #[test]
     fn clients_without_an_end_share_one_ledger() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
+        let (refusals, now) = (Refusals::within(1 << 20), Instant::now());
         for n in 0..MOST + 1500 {
             refusals.is_recorded(&client(&n.to_string()), DENIED, now);
         }
-        assert_eq!(refusals.0.lock().unwrap().len(), MOST + 1);
+        assert_eq!(refusals.ledgers.lock().unwrap().len(), MOST + 1);
         assert_eq!(counts(&refusals, now, true).iter().map(|one| one.2).sum::<u64>(), 500);
     }
 }
