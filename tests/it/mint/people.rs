@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -228,4 +229,45 @@ async fn an_answer_that_was_lost_ends_the_login_at_an_issuer_without_grace() {
     let status = home.run(&["status", "--json"]).await;
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(status["logins"][0]["code"], "login-reuse-detected", "{status}");
+}
+
+/// Kills spread over refreshes at an issuer without grace. One that comes between the rotation there and our storing
+/// ends the login; no other costs anything.
+#[tokio::test]
+#[ignore = "needs real peers: run tests/run"]
+async fn a_kill_at_an_issuer_without_grace_ends_a_login_only_where_it_must() {
+    let kills = if crate::stream::is_large() { 100 } else { 10 };
+    let provider = provider().await;
+    let issuer = format!("issuer = {:?}", provider.issuer);
+    let mut stage = Stage::valetkey_with(|builder| {
+        builder.toml(&credential("device", &issuer)).toml(&routes("device"))
+    })
+    .await;
+    let home = stage.running().unwrap().home().clone();
+    log_in(&home, "device").await;
+    let rotations =
+        || provider.issued.all().iter().filter(|line| line["event"] == "rotated").count();
+    let (mut kept, mut ended) = (0, 0);
+    for kill in 0..kills {
+        let before = rotations();
+        // A daemon that starts has no token: this request is a refresh. The delay is the thing tested.
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(Duration::from_micros(kill * 30_000 / kills)) => {}
+            _ = stage.get(EVIL, "/device/read", "") => {}
+        }
+        stage.running_mut().sigkill().await;
+        stage.restart(&home).await;
+        let answer = stage.get(EVIL, "/device/write", "").await.unwrap();
+        if answer.status() == 200 {
+            kept += 1;
+            continue;
+        }
+        own_answer(&answer, &[403], &["login-required"]).unwrap();
+        assert!(rotations() > before, "kill {kill}: nothing was rotated, and the login is gone");
+        ended += 1;
+        log_in(&home, "device").await;
+    }
+    println!("{kills} kills at an issuer without grace: {kept} cost nothing, {ended} the login");
+    assert!(kept > 0, "{ended} of {kills}");
 }

@@ -10,7 +10,8 @@
 //
 // Stdout, one JSON object a line: first { event: "ready", issuer, token_url, jwks_uri }, then
 // { event: "token", client, audience, jti } for each token issued to a client, { event: "refused", error } for each
-// refusal at the token endpoint, { event: "grant-revoked" } for each login that ended. Never a secret or a token.
+// refusal at the token endpoint, { event: "rotated" } for each refresh token that was spent, { event: "grant-revoked" }
+// for each login that ended. Never a secret or a token.
 // It ends when stdin closes, so it can't outlive the test that started it.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -115,6 +116,7 @@ provider.on('client_credentials.issued', (token) =>
   say({ event: 'token', client: token.clientId, audience: token.aud, jti: token.jti }));
 provider.on('grant.error', (_ctx, error) => say({ event: 'refused', error: error.error }));
 provider.on('grant.revoked', () => say({ event: 'grant-revoked' }));
+provider.on('refresh_token.consumed', () => say({ event: 'rotated' }));
 provider.on('server_error', (_ctx, error) => console.error(error));
 server.on('request', provider.callback());
 
