@@ -29,8 +29,9 @@ use crate::telemetry::metrics::{Held, Metrics};
 /// Bytes on an HTTP/2 connection without an acknowledgement. No PING asks for it: gRPC servers end connections on
 /// which they come too often.
 const UNANSWERED: Duration = Duration::from_secs(15);
-/// Idle connections kept for one key.
-const MAX_IDLE: usize = 32;
+/// Idle connections of one key: as many as clients use side by side. With fewer, a fleet of kept connections has
+/// upstream handshakes for good. When descriptors run short, all idle ones are let go.
+const MAX_IDLE: usize = 256;
 /// Keys remembered; the one unused for longest goes first.
 const MAX_KEYS: usize = 1024;
 /// Kept a little shorter than most servers do, so that fewer die under a request.
