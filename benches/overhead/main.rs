@@ -45,6 +45,7 @@ overhead: Valetkey beside its peers, on loopback
   --seconds N       of each measurement (2)
   --rounds N        interleaved; medians are reported (5)
   --only LIST       rows: direct,tunnel,hyper,hudsucker,hudsucker-adapter,valetkey,mitmproxy,squid,envoy
+  --like TEXT       scenarios with this in their title
   --quick           a look: 0.3 s, 2 rounds, fewer scenarios
   --no-instructions do not count instructions with valgrind
   --install-peers   install mitmproxy and Envoy (PyPI) and squid-openssl (apt) first
@@ -54,6 +55,7 @@ struct Options {
     length: Duration,
     rounds: usize,
     kinds: Vec<Kind>,
+    like: Option<String>,
     quick: bool,
     instructions: bool,
     install: bool,
@@ -84,6 +86,7 @@ fn main() {
         length: Duration::from_secs_f64(seconds.clamp(0.05, 60.0)),
         rounds,
         kinds: peers::ALL.into_iter().filter(named).collect(),
+        like: value("--like").cloned(),
         quick,
         instructions: !has("--no-instructions"),
         install: has("--install-peers"),
@@ -157,6 +160,7 @@ fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
         );
         all.push(Scenario::First);
     }
+    all.retain(|scenario| options.like.as_ref().is_none_or(|text| scenario.title().contains(text)));
     all
 }
 

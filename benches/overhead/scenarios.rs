@@ -64,26 +64,39 @@ impl Scenario {
         length: Duration,
         round: usize,
     ) -> Result<(Figures, Vec<Duration>)> {
-        let before = peer.pid().map(kernel::cpu);
-        let begun = Instant::now();
-        let latencies = match self {
-            Self::Kept { connections, size } => kept(peer, HOST, connections, size, length).await?,
+        match self {
+            Self::Kept { connections, size } => kept(peer, HOST, connections, size, length).await,
             Self::Unsearched { connections, size } => {
-                kept(peer, BLOBS, connections, size, length).await?
+                kept(peer, BLOBS, connections, size, length).await
             }
-            Self::Fresh { resumed } => fresh(peer, resumed, length).await?,
-            Self::NewHost => new_hosts(peer, round).await?,
-            Self::Http2 { streams } => http2(peer, streams, length).await?,
-            Self::Idle { connections } => return Ok((idle(peer, connections).await?, Vec::new())),
-            Self::First => return Ok((first(peer).await?, Vec::new())),
-        };
-        let took = begun.elapsed().as_secs_f64();
-        let mut figures = figures(&latencies, took);
-        if let (Some(pid), Some(before)) = (peer.pid(), before) {
+            Self::Fresh { resumed } => fresh(peer, resumed, length).await,
+            Self::NewHost => new_hosts(peer, round).await,
+            Self::Http2 { streams } => http2(peer, streams, length).await,
+            Self::Idle { connections } => Ok((idle(peer, connections).await?, Vec::new())),
+            Self::First => Ok((first(peer).await?, Vec::new())),
+        }
+    }
+}
+
+/// From here on it counts: what was opened before is the same in every row, and not what is asked.
+struct Watch {
+    begun: Instant,
+    process: Option<(u32, Duration)>,
+}
+
+impl Watch {
+    fn start(peer: &Peer) -> Self {
+        let process = peer.pid().map(|pid| (pid, kernel::cpu(pid)));
+        Self { begun: Instant::now(), process }
+    }
+
+    fn stop(self, latencies: Vec<Duration>) -> (Figures, Vec<Duration>) {
+        let mut figures = figures(&latencies, self.begun.elapsed().as_secs_f64());
+        if let Some((pid, before)) = self.process {
             let spent = kernel::cpu(pid).saturating_sub(before).as_secs_f64() * 1e6;
             figures.insert("CPU µs", spent / latencies.len().max(1) as f64);
         }
-        Ok((figures, latencies))
+        (figures, latencies)
     }
 }
 
@@ -106,15 +119,26 @@ async fn kept(
     connections: usize,
     size: usize,
     length: Duration,
-) -> Result<Vec<Duration>> {
+) -> Result<(Figures, Vec<Duration>)> {
     let road = peer.road(&["http/1.1"], true);
-    let mut tasks = JoinSet::new();
+    let mut clients = Vec::with_capacity(connections);
     for _ in 0..connections {
-        let mut client = Client::connect(&road, host, size).await?;
-        tasks.spawn(async move {
-            // Its upstream connection and its token are there when it counts.
+        clients.push(Client::connect(&road, host, size).await?);
+    }
+    // All at once, so that each has its upstream connection, and a token, before it counts.
+    let mut warming = JoinSet::new();
+    for mut client in clients {
+        warming.spawn(async move {
             client.get().await?;
-            let (mut latencies, end) = (Vec::new(), Instant::now() + length);
+            Ok::<_, Error>(client)
+        });
+    }
+    let clients: Result<Vec<Client>> = warming.join_all().await.into_iter().collect();
+    let (mut tasks, watch) = (JoinSet::new(), Watch::start(peer));
+    let end = watch.begun + length;
+    for mut client in clients? {
+        tasks.spawn(async move {
+            let mut latencies = Vec::new();
             while Instant::now() < end {
                 let begun = Instant::now();
                 client.get().await?;
@@ -123,11 +147,11 @@ async fn kept(
             Ok::<_, Error>(latencies)
         });
     }
-    gather(tasks).await
+    Ok(watch.stop(gather(tasks).await?))
 }
 
-async fn fresh(peer: &Peer, resumed: bool, length: Duration) -> Result<Vec<Duration>> {
-    let mut tasks = JoinSet::new();
+async fn fresh(peer: &Peer, resumed: bool, length: Duration) -> Result<(Figures, Vec<Duration>)> {
+    let (mut tasks, watch) = (JoinSet::new(), Watch::start(peer));
     for _ in 0..8 {
         // Each has a ticket store of its own.
         let road = peer.road(&["http/1.1"], resumed);
@@ -141,7 +165,7 @@ async fn fresh(peer: &Peer, resumed: bool, length: Duration) -> Result<Vec<Durat
             Ok::<_, Error>(latencies)
         });
     }
-    gather(tasks).await
+    Ok(watch.stop(gather(tasks).await?))
 }
 
 async fn gather(mut tasks: JoinSet<Result<Vec<Duration>>>) -> Result<Vec<Duration>> {
@@ -152,19 +176,19 @@ async fn gather(mut tasks: JoinSet<Result<Vec<Duration>>>) -> Result<Vec<Duratio
     Ok(all)
 }
 
-async fn new_hosts(peer: &Peer, round: usize) -> Result<Vec<Duration>> {
+async fn new_hosts(peer: &Peer, round: usize) -> Result<(Figures, Vec<Duration>)> {
     let road = peer.road(&["http/1.1"], false);
-    let mut latencies = Vec::new();
+    let (mut latencies, watch) = (Vec::new(), Watch::start(peer));
     for n in 0..50 {
         let host = format!("h{round}-{n}.{HOST}");
         let begun = Instant::now();
         client::open(&road, &host).await?;
         latencies.push(begun.elapsed());
     }
-    Ok(latencies)
+    Ok(watch.stop(latencies))
 }
 
-async fn http2(peer: &Peer, streams: usize, length: Duration) -> Result<Vec<Duration>> {
+async fn http2(peer: &Peer, streams: usize, length: Duration) -> Result<(Figures, Vec<Duration>)> {
     let road = peer.road(&["h2"], true);
     let stream = client::open(&road, HOST).await?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -175,7 +199,7 @@ async fn http2(peer: &Peer, streams: usize, length: Duration) -> Result<Vec<Dura
             .await
             .map_err(Error::other)?;
     tokio::spawn(connection);
-    let mut tasks = JoinSet::new();
+    let (mut tasks, watch) = (JoinSet::new(), Watch::start(peer));
     for _ in 0..streams {
         let (mut sender, own_key) = (sender.clone(), road.own_key);
         tasks.spawn(async move {
@@ -198,7 +222,7 @@ async fn http2(peer: &Peer, streams: usize, length: Duration) -> Result<Vec<Dura
             Ok::<_, Error>(latencies)
         });
     }
-    gather(tasks).await
+    Ok(watch.stop(gather(tasks).await?))
 }
 
 async fn idle(peer: &Peer, connections: usize) -> Result<Figures> {
