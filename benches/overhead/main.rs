@@ -108,10 +108,13 @@ fn bench(options: &Options, installed: &Path) {
         peers::foreign::install(installed);
     }
     let files = kernel::raise_files();
-    for mode in [Mode::OneCpu, Mode::Free] {
+    for mode in [Mode::OneCpu, Mode::Free, Mode::Http2] {
         let before = (mode == Mode::OneCpu).then(kernel::pin);
         // Made after pinning: threads and processes inherit it.
-        let api = api::start();
+        let api = match mode {
+            Mode::OneCpu | Mode::Free => api::speaking(&[b"http/1.1"]),
+            Mode::Http2 => api::start(),
+        };
         let home = Home::new(&api);
         peers::pki::write(home.path());
         let stage = Stage { api, home, installed: installed.to_owned() };
@@ -119,7 +122,8 @@ fn bench(options: &Options, installed: &Path) {
         rounds(&runtime, mode, options, files, &stage, &mut results);
         if let Some(before) = before {
             kernel::unpin(&before);
-        } else {
+        }
+        if mode == Mode::Free {
             if options.instructions {
                 instructions(&runtime, options, &stage, &mut results);
             }
@@ -139,7 +143,12 @@ fn bench(options: &Options, installed: &Path) {
 
 fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
     let kept = |connections, size| Scenario::Kept { connections, size };
-    let mut all = vec![kept(1, 200), kept(64, 200), Scenario::Fresh { resumed: false }];
+    let mut all = match mode {
+        Mode::OneCpu | Mode::Free => {
+            vec![kept(1, 200), kept(64, 200), Scenario::Fresh { resumed: false }]
+        }
+        Mode::Http2 => vec![kept(64, 200), Scenario::Http2 { streams: 64 }],
+    };
     if mode == Mode::OneCpu && !options.quick {
         all.extend([kept(1, 4 << 10), kept(1, 64 << 10), kept(1, 1 << 20)]);
         all.push(Scenario::Unsearched { connections: 1, size: 1 << 20 });
@@ -150,7 +159,6 @@ fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
         }
         all.extend([kept(4, 1 << 20), Scenario::Unsearched { connections: 4, size: 1 << 20 }]);
         all.extend([Scenario::Fresh { resumed: true }, Scenario::NewHost]);
-        all.push(Scenario::Http2 { streams: 64 });
         let idle = if options.quick { vec![100] } else { vec![1_000, 5_000] };
         // Two ends of each are in this process.
         all.extend(

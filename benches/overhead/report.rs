@@ -11,11 +11,13 @@ use super::peers::Kind;
 use super::scenarios::{Figures, Scenario};
 use super::svg::{Chart, Line};
 
-/// Whether everything shares one CPU.
+/// Whether everything shares one CPU, and what the API speaks: proxies may carry the requests of many HTTP/1.1
+/// connections on one of HTTP/2, which is other work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     OneCpu,
     Free,
+    Http2,
 }
 
 impl Mode {
@@ -23,6 +25,7 @@ impl Mode {
         match self {
             Self::OneCpu => "one CPU for client, proxy and API",
             Self::Free => "all CPUs",
+            Self::Http2 => "all CPUs, an API of HTTP/2",
         }
     }
 }
@@ -87,7 +90,7 @@ impl Results {
     /// All tables.
     pub fn markdown(&self) -> String {
         let mut out = format!("{}\n{}\n", self.machine, self.options);
-        for mode in [Mode::OneCpu, Mode::Free] {
+        for mode in [Mode::OneCpu, Mode::Free, Mode::Http2] {
             let mut seen = Vec::new();
             for cell in self.cells.iter().filter(|cell| cell.mode == mode) {
                 if !seen.contains(&cell.scenario) {
