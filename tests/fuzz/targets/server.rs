@@ -17,6 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -66,6 +67,8 @@ static DAEMON: LazyLock<Daemon> = LazyLock::new(|| {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
+        // A main function of Rust would ignore it, and this program has none: a write to whoever is gone is an error.
+        signal(SignalKind::pipe()).expect("a handler");
         // The last thing that a daemon opens.
         while UnixStream::connect(folder.join("state/admin.sock")).await.is_err() {
             sleep(Duration::from_millis(10)).await;
