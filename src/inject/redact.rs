@@ -144,7 +144,8 @@ impl LastRedactor {
 }
 
 /// What is looked for: the token as it is, its base64 at every alignment, its hexadecimal digits. How their
-/// bytes may be spelt is up to the search.
+/// bytes may be spelt is up to the search, but for rows of backslashes, which can be read in many ways: those that JSON
+/// makes of the token are looked for as they are.
 fn forms(token: &Token) -> Vec<Needle> {
     let raw = token.value().expose();
     let mut needles = vec![Needle::new(Kind::Exact, raw.to_vec())];
@@ -156,7 +157,30 @@ fn forms(token: &Token) -> Vec<Needle> {
         }
     }
     needles.push(Needle::new(Kind::Hex, raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
+    let mut text = Zeroizing::new(raw.to_vec());
+    for _ in 0..JSON_IN_JSON {
+        text = json(&text);
+        if text.len() > raw.len() {
+            needles.push(Needle::new(Kind::Exact, text.to_vec()));
+        }
+    }
     needles
+}
+
+/// How often text in text escapes a token that has something to escape.
+const JSON_IN_JSON: usize = 3;
+
+/// As a string of JSON (RFC 8259 section 7). Control characters are in no token.
+fn json(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    // All at once: what grows leaves copies behind.
+    let mut escaped = Zeroizing::new(Vec::with_capacity(2 * text.len()));
+    for byte in text {
+        if matches!(byte, b'\\' | b'"') {
+            escaped.push(b'\\');
+        }
+        escaped.push(*byte);
+    }
+    escaped
 }
 
 /// The base64 characters that depend on the token alone when `skip` bytes stand before it.
@@ -222,6 +246,28 @@ mod tests {
         clean_answer(true, Some(&redactor), &mut headers);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers["www-authenticate"], "Bearer error=\"*****************\"");
+    }
+
+    #[test]
+    fn backslashes_of_json_in_json() {
+        for at in [0, 1, 5, 12, 23] {
+            let mut text = "canary-0123456789-abcdef".to_owned();
+            text.insert_str(at, "\\\"");
+            let redactor = Redactor::new(&token(&text));
+            let mut echoed = text;
+            for level in 0..=3 {
+                for before in 0..50 {
+                    let value =
+                        format!("{}{echoed}, and so on, and on, and on", ".".repeat(before));
+                    let masked = redactor.mask(value.as_bytes());
+                    let masked = masked.unwrap_or_else(|| panic!("{level} {at} {before}: {value}"));
+                    let left = masked.iter().filter(|byte| **byte != MASK).count();
+                    assert_eq!(left, value.len() - echoed.len(), "{level} {at} {before}: {value}");
+                }
+                let quoted = serde_json::to_string(&echoed).unwrap();
+                echoed = quoted[1..quoted.len() - 1].to_owned();
+            }
+        }
     }
 
     #[test]
