@@ -47,10 +47,20 @@ pub fn connector(roots: &str, alpn: &[&str], resume: bool) -> TlsConnector {
 
 /// TCP, CONNECT where the road is a proxy, and TLS to `host`.
 pub async fn open(road: &Road, host: &str) -> Result<TlsStream<TcpStream>> {
+    open_as(road, host, None).await
+}
+
+/// The same, with credentials for the proxy: a value of `Proxy-Authorization`.
+pub async fn open_as(
+    road: &Road,
+    host: &str,
+    credentials: Option<&str>,
+) -> Result<TlsStream<TcpStream>> {
     let mut stream = TcpStream::connect(road.to).await?;
     stream.set_nodelay(true)?;
     if let Some(port) = road.connect {
-        let ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+        let who = credentials.map_or_else(String::new, |c| format!("Proxy-Authorization: {c}\r\n"));
+        let ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{who}\r\n");
         stream.write_all(ask.as_bytes()).await?;
         let mut head = Vec::with_capacity(1024);
         while !head.ends_with(b"\r\n\r\n") {
@@ -76,11 +86,26 @@ pub struct Client {
 impl Client {
     /// Connects; each request will ask for `size` bytes.
     pub async fn connect(road: &Road, host: &str, size: usize) -> Result<Self> {
-        let stream = open(road, host).await?;
+        Self::connect_as(road, host, size, None).await
+    }
+
+    /// The same, with credentials for the proxy.
+    pub async fn connect_as(
+        road: &Road,
+        host: &str,
+        size: usize,
+        credentials: Option<&str>,
+    ) -> Result<Self> {
+        let stream = open_as(road, host, credentials).await?;
         let own =
             if road.own_key { format!("authorization: Bearer {KEY}\r\n") } else { String::new() };
+        // Who asked for another port says so here too; squid goes where this says.
+        let port = match road.connect {
+            None | Some(443) => String::new(),
+            Some(port) => format!(":{port}"),
+        };
         let request = format!(
-            "GET /v1/bytes/{size} HTTP/1.1\r\nhost: {host}\r\nuser-agent: bench\r\naccept: */*\r\n\
+            "GET /v1/bytes/{size} HTTP/1.1\r\nhost: {host}{port}\r\nuser-agent: bench\r\naccept: */*\r\n\
              x-api-key: placeholder\r\n{own}\r\n"
         );
         debug_assert!(host.ends_with(HOST));

@@ -4,6 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::api::Api;
 use super::{BLOBS, HOST, KEY};
@@ -11,6 +15,11 @@ use super::{BLOBS, HOST, KEY};
 /// The program that ships: built apart, because `cargo bench` builds its own with what tests ask of the
 /// libraries (tokio's clock can be paused there, which costs).
 pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(built).clone()
+}
+
+fn built() -> PathBuf {
     if let Some(given) = std::env::var_os("VALETKEY_BENCH_BINARY") {
         return given.into();
     }
@@ -36,6 +45,19 @@ pub fn binary() -> PathBuf {
         value["executable"].as_str().map(PathBuf::from)
     });
     path.expect("cargo names the program")
+}
+
+/// Clients of `Home::with_sessions`.
+const SESSIONS: [&str; 4] = ["first", "second", "third", "fourth"];
+
+fn secret(name: &str) -> String {
+    format!("{name}-0123456789abcdef0123456789abcdef")
+}
+
+/// What each session sends with CONNECT.
+pub fn credentials() -> Vec<String> {
+    let basic = |name| format!("Basic {}", STANDARD.encode(format!("{name}:{}", secret(name))));
+    SESSIONS.into_iter().map(basic).collect()
 }
 
 /// Where its config, state and roots are.
@@ -64,6 +86,22 @@ impl Home {
         Self { folder, binary: binary() }
     }
 
+    /// The same with pre-shared sessions, for those who keep more connections open than one client's share:
+    /// with 20,000 descriptors a process, some 4,900.
+    pub fn with_sessions(api: &Api) -> Self {
+        let home = Self::new(api);
+        let path = home.path().join("valetkey.toml");
+        let mut config = std::fs::read_to_string(&path).unwrap();
+        for name in SESSIONS {
+            let file = format!("{name}.session");
+            std::fs::write(home.path().join(&file), secret(name)).unwrap();
+            config +=
+                &format!("[[sessions]]\nname = \"{name}\"\nsecret = {{ file = \"{file}\" }}\n");
+        }
+        std::fs::write(path, config).unwrap();
+        home
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -79,10 +117,10 @@ impl Home {
                 command
             }
         };
+        // By the environment: what follows `run -- COMMAND` on the line is the command's.
         command
             .args(arguments)
-            .arg("--config")
-            .arg(self.path().join("valetkey.toml"))
+            .env("VALETKEY_CONFIG", self.path().join("valetkey.toml"))
             .env("VALETKEY_STATE_DIR", self.path().join("state"));
         command
     }

@@ -20,6 +20,7 @@
     reason = "programs that are not ours tell their start and end by no event"
 )]
 
+mod commands;
 mod kernel;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -30,11 +31,9 @@ mod scenarios;
 mod svg;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kit::client::Client;
-use kit::valetkey::Home;
 use kit::{HOST, api, count};
 use peers::{Kind, Peer, Stage};
 use report::{Cell, Mode, Results, Row};
@@ -96,10 +95,13 @@ fn main() {
 }
 
 fn bench(options: &Options, installed: &Path) {
+    // Before anything is started: whatever is has the same limit.
+    let files = kernel::raise_files();
     let mut results = Results {
         machine: kernel::machine(),
         options: format!(
-            "medians of {} interleaved rounds of {:?} each; answers of 200 bytes unless said otherwise",
+            "medians of {} interleaved rounds of {:?} each; answers of 200 bytes unless said otherwise; \
+             every process may open {files} files",
             options.rounds, options.length
         ),
         ..Results::default()
@@ -107,7 +109,6 @@ fn bench(options: &Options, installed: &Path) {
     if options.install {
         peers::foreign::install(installed);
     }
-    let files = kernel::raise_files();
     for mode in [Mode::OneCpu, Mode::Free, Mode::Http2] {
         let before = (mode == Mode::OneCpu).then(kernel::pin);
         // Made after pinning: threads and processes inherit it.
@@ -115,9 +116,7 @@ fn bench(options: &Options, installed: &Path) {
             Mode::OneCpu | Mode::Free => api::speaking(&[b"http/1.1"]),
             Mode::Http2 => api::start(),
         };
-        let home = Home::new(&api);
-        peers::pki::write(home.path());
-        let stage = Stage { api, home, installed: installed.to_owned() };
+        let stage = Stage::new(api, installed, options.rounds);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         rounds(&runtime, mode, options, files, &stage, &mut results);
         if let Some(before) = before {
@@ -128,7 +127,7 @@ fn bench(options: &Options, installed: &Path) {
                 instructions(&runtime, options, &stage, &mut results);
             }
             if options.kinds.contains(&Kind::Valetkey) {
-                commands(&stage, options, &mut results);
+                results.commands = commands::measure(&stage.api, options.rounds);
             }
         }
     }
@@ -141,7 +140,7 @@ fn bench(options: &Options, installed: &Path) {
     println!("{text}\nwritten to {}", options.out.display());
 }
 
-fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
+fn scenarios(mode: Mode, options: &Options) -> Vec<Scenario> {
     let kept = |connections, size| Scenario::Kept { connections, size };
     let mut all = match mode {
         Mode::OneCpu | Mode::Free => {
@@ -160,12 +159,7 @@ fn scenarios(mode: Mode, options: &Options, files: u64) -> Vec<Scenario> {
         all.extend([kept(4, 1 << 20), Scenario::Unsearched { connections: 4, size: 1 << 20 }]);
         all.extend([Scenario::Fresh { resumed: true }, Scenario::NewHost]);
         let idle = if options.quick { vec![100] } else { vec![1_000, 5_000] };
-        // Two ends of each are in this process.
-        all.extend(
-            idle.into_iter()
-                .filter(|n| 2 * n + 500 < files)
-                .map(|n| Scenario::Idle { connections: n as usize }),
-        );
+        all.extend(idle.into_iter().map(|connections| Scenario::Idle { connections }));
         all.push(Scenario::First);
     }
     all.retain(|scenario| options.like.as_ref().is_none_or(|text| scenario.title().contains(text)));
@@ -214,7 +208,7 @@ fn rounds(
         results.rows.push(Row { mode, kind: *kind, started, idle_kib });
         running.push((*kind, peer));
     }
-    for scenario in scenarios(mode, options, files) {
+    for scenario in scenarios(mode, options) {
         eprintln!("overhead: {}: {}", mode.title(), scenario.title());
         let mut cells: Vec<Cell> = running
             .iter()
@@ -224,7 +218,7 @@ fn rounds(
                 kind: *kind,
                 rounds: Vec::new(),
                 latencies: Vec::new(),
-                problem: peer.as_ref().err().cloned(),
+                problem: beyond(scenario, *kind, files).or_else(|| peer.as_ref().err().cloned()),
             })
             .collect();
         // Memory does not come back: once is what can be measured.
@@ -232,23 +226,21 @@ fn rounds(
         for round in 0..if once { 1 } else { options.rounds } {
             for ((kind, peer), cell) in running.iter().zip(&mut cells) {
                 let Ok(peer) = peer else { continue };
-                let not_theirs = match scenario {
-                    Scenario::Idle { .. } => *kind == Kind::Direct,
-                    // Beside direct, which is what it is compared with.
-                    Scenario::Unsearched { .. } => !matches!(kind, Kind::Direct | Kind::Valetkey),
-                    _ => false,
-                };
-                if cell.problem.is_some() || not_theirs {
+                if cell.problem.is_some() {
                     continue;
                 }
-                let measured = match scenario {
-                    Scenario::First if *kind != Kind::Direct => {
-                        again(runtime, *kind, stage, options.length)
+                let again = match scenario {
+                    Scenario::First | Scenario::Idle { .. } if *kind != Kind::Direct => {
+                        Some(again(*kind, stage))
                     }
-                    _ => runtime.block_on(in_time(
-                        options.length,
-                        scenario.measure(peer, options.length, round),
-                    )),
+                    _ => None,
+                };
+                let measured = match &again {
+                    Some(Err(why)) => Err(std::io::Error::other(why.clone())),
+                    Some(Ok((fresh, _))) => {
+                        runtime.block_on(in_time(scenario, fresh, options.length, round))
+                    }
+                    None => runtime.block_on(in_time(scenario, peer, options.length, round)),
                 };
                 match measured {
                     Ok((figures, latencies)) => {
@@ -263,28 +255,46 @@ fn rounds(
     }
 }
 
-/// The first request needs a process that had none. Valetkey's state directory takes one daemon at a time: it
-/// gets a home of its own.
-fn again(
-    runtime: &tokio::runtime::Runtime,
-    kind: Kind,
-    stage: &Stage,
-    length: Duration,
-) -> std::io::Result<(scenarios::Figures, Vec<Duration>)> {
-    let home = Home::new(&stage.api);
-    peers::pki::write(home.path());
-    let fresh = Stage { api: stage.api.clone(), home, installed: stage.installed.clone() };
-    let peer = Peer::start(kind, &fresh, &[]).map_err(std::io::Error::other)?;
-    runtime.block_on(Scenario::First.measure(&peer, length, 0))
+/// Why this is not measured of this row.
+fn beyond(scenario: Scenario, kind: Kind, files: u64) -> Option<String> {
+    let applies = match scenario {
+        Scenario::Idle { .. } => kind != Kind::Direct,
+        // Beside direct, which is what it is compared with.
+        Scenario::Unsearched { .. } => matches!(kind, Kind::Direct | Kind::Valetkey),
+        _ => true,
+    };
+    if !applies {
+        return Some("does not apply".to_owned());
+    }
+    // Two ends of each are in this process; a proxy has two as well, and keeps some files for the rest.
+    let wanted = match scenario {
+        Scenario::Idle { connections } => 3 * connections as u64 + 500,
+        _ => 0,
+    };
+    (files < wanted).then(|| format!("needs `ulimit -n {wanted}`, and {files} are allowed here"))
+}
+
+/// A process that had no request yet, and whose memory no scenario before has grown: what an allocator got back,
+/// it uses again. Valetkey's state directory takes one daemon at a time: it gets a home of its own.
+fn again(kind: Kind, stage: &Stage) -> Result<(Peer, Stage), String> {
+    let fresh = stage.again();
+    let peer = Peer::start(kind, &fresh, &[])?;
+    Ok((peer, fresh))
 }
 
 /// A peer that hangs is reported as such, and holds the others up no longer than this.
-async fn in_time<T>(
+async fn in_time(
+    scenario: Scenario,
+    peer: &Peer,
     length: Duration,
-    measuring: impl Future<Output = std::io::Result<T>>,
-) -> std::io::Result<T> {
-    let most = length + Duration::from_secs(60);
-    tokio::time::timeout(most, measuring)
+    round: usize,
+) -> std::io::Result<(scenarios::Figures, Vec<Duration>)> {
+    let opening = match scenario {
+        Scenario::Idle { connections } => Duration::from_millis(40) * connections as u32,
+        _ => Duration::ZERO,
+    };
+    let most = length + Duration::from_secs(60) + opening;
+    tokio::time::timeout(most, scenario.measure(peer, length, round))
         .await
         .unwrap_or_else(|_| Err(std::io::Error::other(format!("nothing for {} s", most.as_secs()))))
 }
@@ -306,11 +316,9 @@ fn instructions(
         }
         eprintln!("overhead: counting instructions of {}", kind.name());
         let run = |requests: u64| -> Result<u64, String> {
-            let home = Home::new(&stage.api);
-            peers::pki::write(home.path());
-            let log = home.path().join("valgrind.log");
-            let wrapper = count::wrapper(&log, &home.path().join("callgrind.out"));
-            let fresh = Stage { api: stage.api.clone(), home, installed: stage.installed.clone() };
+            let fresh = stage.again();
+            let log = fresh.home.path().join("valgrind.log");
+            let wrapper = count::wrapper(&log, &fresh.home.path().join("callgrind.out"));
             let peer = Peer::start(*kind, &fresh, &wrapper)?;
             let road = peer.road(&["http/1.1"], false);
             runtime
@@ -327,49 +335,5 @@ fn instructions(
         };
         let counted = run(100).and_then(|few| Ok(run(1_100)?.saturating_sub(few) / 1_000));
         results.instructions.insert(kind.name(), counted);
-    }
-}
-
-/// What a person feels: `valetkey run -- true` beside `true`, with a daemon and without.
-fn commands(stage: &Stage, options: &Options, results: &mut Results) {
-    let home = Home::new(&stage.api);
-    let time = |mut command: Command| {
-        let begun = Instant::now();
-        let done =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        let ms = begun.elapsed().as_secs_f64() * 1e3;
-        done.is_ok_and(|status| status.success()).then_some(ms)
-    };
-    let run = || home.command(&[], &["run", "--", "true"]);
-    let end = || {
-        let status = home.command(&[], &["status", "--json"]).output().unwrap();
-        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-        let pid = status["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
-            let patience = Instant::now() + Duration::from_secs(5);
-            while rustix::process::test_kill_process(pid).is_ok() && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-    };
-    // The first makes the CA.
-    time(run());
-    let (mut bare, mut with, mut without) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..options.rounds {
-        bare.extend(time(Command::new("true")));
-        with.extend(time(run()));
-        end();
-        without.extend(time(run()));
-    }
-    end();
-    for (name, times) in [
-        ("`true`", bare),
-        ("`valetkey run -- true`, daemon running", with),
-        ("`valetkey run -- true`, daemon started", without),
-    ] {
-        if let Some(ms) = report::median(times) {
-            results.commands.insert(name, ms);
-        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::commands::Commands;
 use super::peers::Kind;
 use super::scenarios::{Figures, Scenario};
 use super::svg::{Chart, Line};
@@ -58,8 +59,7 @@ pub struct Results {
     pub rows: Vec<Row>,
     /// User instructions for each small request.
     pub instructions: BTreeMap<&'static str, Result<u64, String>>,
-    /// Milliseconds of command lines.
-    pub commands: BTreeMap<&'static str, f64>,
+    pub commands: Commands,
 }
 
 impl Cell {
@@ -103,7 +103,8 @@ impl Results {
         if !self.commands.is_empty() {
             out.push_str("\n| command | ms |\n|---|---|\n");
             for (name, ms) in &self.commands {
-                let _ = writeln!(out, "| {name} | {ms:.1} |");
+                let ms = ms.as_ref().map_or_else(|why| in_cell(why), |ms| format!("{ms:.1}"));
+                let _ = writeln!(out, "| {name} | {ms} |");
             }
         }
         out
@@ -135,11 +136,14 @@ impl Results {
         let _ = writeln!(out, "\n{}|", "|---".repeat(columns));
         for cell in cells {
             let medians = cell.medians();
-            let _ = write!(out, "| {} |", cell.kind.title());
+            let problem = cell.problem.as_deref().map(in_cell);
             if medians.is_empty() {
-                let _ = writeln!(out, " {} |", cell.problem.as_deref().unwrap_or("nothing"));
+                let why = problem.as_deref().unwrap_or("nothing");
+                let _ = writeln!(out, "| {} | {why} |", cell.kind.title());
                 continue;
             }
+            let problem = problem.map(|why| format!(" ({why})")).unwrap_or_default();
+            let _ = write!(out, "| {}{problem} |", cell.kind.title());
             for name in &names {
                 let _ = write!(
                     out,
@@ -148,18 +152,19 @@ impl Results {
                 );
             }
             if names.contains("p50 µs") {
-                let added = medians["p50 µs"] - direct.get("p50 µs").copied().unwrap_or(f64::NAN);
-                let share =
-                    medians["per second"] / direct.get("per second").copied().unwrap_or(f64::NAN);
-                let _ = write!(out, " {} | {share:.2} |", short(added));
+                let added = direct.get("p50 µs").map(|p50| short(medians["p50 µs"] - p50));
+                let rate = direct.get("per second");
+                let share = rate.map(|rate| format!("{:.2}", medians["per second"] / rate));
+                let none = || "–".to_owned();
+                let (added, share) = (added.unwrap_or_else(none), share.unwrap_or_else(none));
+                let _ = write!(out, " {added} | {share} |");
             }
             if sequential {
                 let counted = self.instructions.get(cell.kind.name());
-                let text = counted.map(|c| c.as_ref().map_or_else(|e| e.clone(), u64::to_string));
+                let text = counted.map(|c| c.as_ref().map_or_else(|e| in_cell(e), u64::to_string));
                 let _ = write!(out, " {} |", text.unwrap_or_else(|| "–".to_owned()));
             }
-            let problem = cell.problem.as_deref().map(|p| format!(" ({p})")).unwrap_or_default();
-            let _ = writeln!(out, "{problem}");
+            out.push('\n');
         }
     }
 
@@ -193,7 +198,7 @@ impl Results {
             "cells": self.cells.iter().map(cell).collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "instructions": self.instructions.iter().map(|(k, v)| (*k, v.clone().map_err(Value::from).map_or_else(|e| e, Value::from))).collect::<BTreeMap<_, _>>(),
-            "commands_ms": self.commands,
+            "commands_ms": self.commands.iter().map(|(k, v)| (*k, v.clone().map_err(Value::from).map_or_else(|e| e, Value::from))).collect::<BTreeMap<_, _>>(),
         })
     }
 
@@ -287,6 +292,11 @@ fn save(
 ) -> std::io::Result<()> {
     let (title, x, y) = (title.to_owned(), x.to_owned(), y.to_owned());
     std::fs::write(folder.join(file), Chart { title, x, y, log_x, log_y, lines }.svg())
+}
+
+/// A problem in a table: on one line, without what ends a cell.
+fn in_cell(why: &str) -> String {
+    why.replace('|', "/").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn short(value: f64) -> String {

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use super::kernel;
 use super::kit::client::{self, Client, Road};
-use super::kit::{BLOBS, HOST, KEY};
-use super::peers::Peer;
+use super::kit::{BLOBS, HOST, KEY, valetkey};
+use super::peers::{Kind, Peer};
 
 /// Figures by name.
 pub type Figures = BTreeMap<&'static str, f64>;
@@ -176,11 +176,15 @@ async fn gather(mut tasks: JoinSet<Result<Vec<Duration>>>) -> Result<Vec<Duratio
     Ok(all)
 }
 
+/// Hosts that no proxy has seen before this round.
+pub fn new_names(round: usize) -> impl Iterator<Item = String> {
+    (0..50).map(move |n| format!("h{round}-{n}.{HOST}"))
+}
+
 async fn new_hosts(peer: &Peer, round: usize) -> Result<(Figures, Vec<Duration>)> {
     let road = peer.road(&["http/1.1"], false);
     let (mut latencies, watch) = (Vec::new(), Watch::start(peer));
-    for n in 0..50 {
-        let host = format!("h{round}-{n}.{HOST}");
+    for host in new_names(round) {
         let begun = Instant::now();
         client::open(&road, &host).await?;
         latencies.push(begun.elapsed());
@@ -225,16 +229,31 @@ async fn http2(peer: &Peer, streams: usize, length: Duration) -> Result<(Figures
     Ok(watch.stop(gather(tasks).await?))
 }
 
+/// Connections that a fresh process has before its memory is looked at: what only the first ones cost.
+const WARM: usize = 20;
+
 async fn idle(peer: &Peer, connections: usize) -> Result<Figures> {
     let pid = peer.pid().ok_or_else(|| Error::other("no process"))?;
     let road = peer.road(&["http/1.1"], true);
-    Client::connect(&road, HOST, 200).await?.get().await?;
-    let before = kernel::rss(pid);
-    let mut open = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let mut client = Client::connect(&road, HOST, 200).await?;
-        client.get().await?;
-        open.push(client);
+    // To Valetkey these are several clients: one alone is held to its share of what the process may open.
+    let clients = match peer.kind {
+        Kind::Valetkey => valetkey::credentials().into_iter().map(Some).collect(),
+        _ => vec![None],
+    };
+    let mut clients = clients.iter().map(Option::as_deref).cycle();
+    let (mut open, mut before) = (Vec::new(), 0);
+    for n in 0..WARM + connections {
+        if n == WARM {
+            before = kernel::rss(pid);
+        }
+        let opened = async {
+            let who = clients.next().flatten();
+            let mut client = Client::connect_as(&road, HOST, 200, who).await?;
+            client.get().await?;
+            Ok::<_, Error>(client)
+        };
+        let number = |error| Error::other(format!("connection {}: {error}", n + 1));
+        open.push(opened.await.map_err(number)?);
     }
     let grown = kernel::rss(pid).saturating_sub(before) as f64;
     Ok(Figures::from([("KiB each", grown / connections as f64)]))

@@ -87,6 +87,21 @@ pub struct Stage {
     pub home: Home,
     /// Where programs that were installed for the bench are.
     pub installed: PathBuf,
+    /// How many rounds there will be: each has hosts of its own.
+    pub rounds: usize,
+}
+
+impl Stage {
+    pub fn new(api: Api, installed: &Path, rounds: usize) -> Self {
+        let home = Home::with_sessions(&api);
+        pki::write(home.path());
+        Self { api, home, installed: installed.to_owned(), rounds }
+    }
+
+    /// The same API, with a folder of its own.
+    pub fn again(&self) -> Self {
+        Self::new(self.api.clone(), &self.installed, self.rounds)
+    }
 }
 
 /// A running row.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::super::kit::HOST;
+use super::super::kit::{BLOBS, HOST};
 
 /// Writes `peers-ca.pem`, `peers-ca.key`, both in one `mitmproxy-ca.pem`, and a leaf for those that sign none.
 pub fn write(folder: &Path) {
@@ -18,8 +18,9 @@ pub fn write(folder: &Path) {
     save("peers-ca.pem", &root.pem());
     save("peers-ca.key", &key.serialize_pem());
     save("mitmproxy-ca.pem", &format!("{}{}", key.serialize_pem(), root.pem()));
+    let names = vec![HOST.to_owned(), format!("*.{HOST}"), BLOBS.to_owned()];
     let leaf_key = KeyPair::generate().unwrap();
-    let mut leaf = CertificateParams::new(vec![HOST.to_owned(), format!("*.{HOST}")]).unwrap();
+    let mut leaf = CertificateParams::new(names).unwrap();
     leaf.distinguished_name.push(DnType::CommonName, HOST);
     let leaf = leaf.signed_by(&leaf_key, &Issuer::new(params, key)).unwrap();
     save("leaf.pem", &leaf.pem());
