@@ -68,7 +68,7 @@ static DAEMON: LazyLock<Daemon> = LazyLock::new(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         // A main function of Rust would ignore it, and this program has none: a write to whoever is gone is an error.
-        signal(SignalKind::pipe()).expect("a handler");
+        let _ = signal(SignalKind::pipe()).expect("a handler");
         // The last thing that a daemon opens.
         while UnixStream::connect(folder.join("state/admin.sock")).await.is_err() {
             sleep(Duration::from_millis(10)).await;
