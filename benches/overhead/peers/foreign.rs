@@ -100,6 +100,7 @@ fn said(folder: &Path) -> String {
     fatal.or_else(|| lines().last()).unwrap_or("silence").to_owned()
 }
 
+/// As it comes, with `connection_strategy=eager`: with `lazy`, 11.0.2 leaves a kept connection's sixth request unanswered.
 fn mitmproxy(program: &Path, stage: &Stage, folder: &Path, address: SocketAddr) -> Command {
     let (ip, port) = (stage.api.address.ip(), stage.api.address.port());
     let script = format!(
@@ -120,7 +121,6 @@ fn mitmproxy(program: &Path, stage: &Stage, folder: &Path, address: SocketAddr) 
     for option in [
         format!("confdir={}", folder.display()),
         format!("ssl_verify_upstream_trusted_ca={}", root.display()),
-        "connection_strategy=lazy".to_owned(),
     ] {
         command.arg("--set").arg(option);
     }
