@@ -97,7 +97,7 @@ fn said(folder: &Path) -> String {
     let text = read("log") + &read("cache.log");
     let lines = || text.lines().filter(|line| !line.trim().is_empty());
     let fatal = lines().find(|line| ["FATAL", "critical"].iter().any(|word| line.contains(word)));
-    fatal.or_else(|| lines().last()).unwrap_or("silence").to_owned()
+    fatal.or_else(|| lines().next_back()).unwrap_or("silence").to_owned()
 }
 
 /// As it comes, with `connection_strategy=eager`: with `lazy`, 11.0.2 leaves a kept connection's sixth request unanswered.
