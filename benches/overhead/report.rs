@@ -125,6 +125,11 @@ impl Results {
             let _ = write!(out, " {name} |");
             columns += 1;
         }
+        if names.is_empty() {
+            // Else a reader of Markdown leaves out why there are none.
+            out.push_str(" – |");
+            columns += 1;
+        }
         if names.contains("p50 µs") {
             out.push_str(" added p50 µs | of direct's rate |");
             columns += 2;
