@@ -56,6 +56,16 @@ impl PathSlot {
         })
     }
 
+    /// Whether some segment of a path as sent, wherever it stands, begins as the slot's does, in any case.
+    pub fn shows(&self, path: &str) -> bool {
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        let begins = |segment: &str| {
+            let head = segment.as_bytes().get(..self.prefix.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(self.prefix.as_bytes()))
+        };
+        !self.prefix.is_empty() && path.split('/').any(begins)
+    }
+
     /// What stands in the slot of a path as sent, still encoded.
     pub fn value<'a>(&self, path: &'a str) -> Option<&'a str> {
         let segment = path.strip_prefix('/')?.split('/').nth(self.index)?;

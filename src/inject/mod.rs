@@ -85,6 +85,14 @@ pub fn placeholder_mark(parts: &Parts) -> Result<Option<Mark>, InjectError> {
     Ok(found)
 }
 
+/// An empty path is `/`, which is what was judged, and is sent as that (RFC 9112 section 3.2.1).
+fn rooted(target: &PathAndQuery) -> Result<PathAndQuery, InjectError> {
+    if !target.as_str().starts_with('?') {
+        return Ok(target.clone());
+    }
+    PathAndQuery::try_from(format!("/{}", target.as_str())).map_err(|_| InjectError::Target)
+}
+
 /// Strips and fills one request. `written` proves that its decision is in the audit.
 pub fn clear(
     permit: &Permit,
@@ -92,7 +100,7 @@ pub fn clear(
     written: Written,
     mut parts: Parts,
 ) -> Result<Cleared, InjectError> {
-    let target = parts.uri.path_and_query().ok_or(InjectError::Target)?;
+    let target = &rooted(parts.uri.path_and_query().ok_or(InjectError::Target)?)?;
     strip::hop_by_hop(&mut parts.headers);
     strip::overrides(&mut parts.headers);
     let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, target)?;
@@ -122,4 +130,21 @@ pub fn clear(
         path_and_query,
         headers: parts.headers,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_path_is_sent_as_the_root_that_was_judged() {
+        for (text, sent) in [
+            ("?a=/../admin", "/?a=/../admin"),
+            ("?/../admin", "/?/../admin"),
+            ("/x?y", "/x?y"),
+            ("*", "*"),
+        ] {
+            assert_eq!(rooted(&PathAndQuery::from_static(text)).unwrap(), sent);
+        }
+    }
 }

@@ -87,9 +87,9 @@ impl Redactor {
     fn names(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         name.len() >= self.search.shortest()
-            && self.search.needles().iter().any(|needle| {
+            && (self.search.needles().iter().any(|needle| {
                 memchr::memmem::find(name, &needle.text.to_ascii_lowercase()).is_some()
-            })
+            }) || !self.search.whole(name).whole.is_empty())
     }
 }
 
@@ -117,36 +117,58 @@ impl Redactors {
 pub struct LastRedactor(Mutex<Option<Last>>);
 
 struct Last {
-    token: Fingerprint,
+    tokens: Vec<Fingerprint>,
     own: Arc<Redactor>,
     with_former: Arc<Redactor>,
 }
 
 impl LastRedactor {
-    /// The redactor of this token and the one before it.
-    pub fn of(&self, token: &Token, shared: &Redactors) -> Arc<Redactor> {
+    /// The redactor of this token, of `others` that the upstream knows, and of those before.
+    pub fn of(&self, token: &Token, others: &[Arc<Token>], shared: &Redactors) -> Arc<Redactor> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = token.fingerprint();
+        let all = || std::iter::once(token).chain(others.iter().map(Arc::as_ref));
+        let same = |last: &Last| {
+            last.tokens.len() == 1 + others.len()
+                && all().all(|token| last.tokens.contains(token.fingerprint()))
+        };
         let former = match &*last {
-            Some(last) if last.token == *name => return Arc::clone(&last.with_former),
+            Some(last) if same(last) => return Arc::clone(&last.with_former),
             former => former.as_ref(),
         };
-        let own = shared.of(vec![name.clone()], || Redactor::new(token));
+        let tokens: Vec<_> = all().map(|token| token.fingerprint().clone()).collect();
+        let own = shared.of(tokens.clone(), || Redactor::of_all(all()));
         let with_former = match former {
             None => Arc::clone(&own),
             Some(former) => {
-                shared.of(vec![name.clone(), former.token.clone()], || own.and(&former.own))
+                shared.of([&tokens[..], &former.tokens].concat(), || own.and(&former.own))
             }
         };
-        let token = name.clone();
-        Arc::clone(&last.insert(Last { token, own, with_former }).with_former)
+        Arc::clone(&last.insert(Last { tokens, own, with_former }).with_former)
     }
 }
 
 /// What is looked for: the token as it is, its base64 at every alignment, its hexadecimal digits. How their
-/// bytes may be spelt is up to the search, but for rows of backslashes, which can be read in many ways: those that JSON
-/// makes of the token are looked for as they are.
+/// bytes may be spelt is up to the search, but for bytes that begin a spelling themselves: `%252F` can be read as `%2F`
+/// and as `/`, a row of backslashes in many ways. What text in text makes of those is looked for as it is.
 fn forms(token: &Token) -> Vec<Needle> {
+    [plain_forms(token), nested_forms(token)].concat()
+}
+
+fn nested_forms(token: &Token) -> Vec<Needle> {
+    let (raw, mut needles) = (token.value().expose(), Vec::new());
+    for escapes in ESCAPES {
+        let mut text = Zeroizing::new(raw.to_vec());
+        for _ in 0..TEXT_IN_TEXT {
+            text = escaped(&text, escapes);
+            if text.len() > raw.len() {
+                needles.push(Needle::new(Kind::Exact, text.to_vec()));
+            }
+        }
+    }
+    needles
+}
+
+fn plain_forms(token: &Token) -> Vec<Needle> {
     let raw = token.value().expose();
     let mut needles = vec![Needle::new(Kind::Exact, raw.to_vec())];
     for skip in 0..3 {
@@ -157,30 +179,27 @@ fn forms(token: &Token) -> Vec<Needle> {
         }
     }
     needles.push(Needle::new(Kind::Hex, raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
-    let mut text = Zeroizing::new(raw.to_vec());
-    for _ in 0..JSON_IN_JSON {
-        text = json(&text);
-        if text.len() > raw.len() {
-            needles.push(Needle::new(Kind::Exact, text.to_vec()));
-        }
-    }
     needles
 }
 
 /// How often text in text escapes a token that has something to escape.
-const JSON_IN_JSON: usize = 3;
+const TEXT_IN_TEXT: usize = 3;
 
-/// As a string of JSON (RFC 8259 section 7). Control characters are in no token.
-fn json(text: &[u8]) -> Zeroizing<Vec<u8>> {
+/// What JSON (RFC 8259 section 7), percent-encoding (RFC 3986 section 2.1) and HTML make of the bytes that begin a
+/// spelling. Control characters are in no token.
+const ESCAPES: [&[(u8, &[u8])]; 3] =
+    [&[(b'\\', b"\\\\"), (b'"', b"\\\"")], &[(b'%', b"%25")], &[(b'&', b"&amp;")]];
+
+fn escaped(text: &[u8], escapes: &[(u8, &[u8])]) -> Zeroizing<Vec<u8>> {
     // All at once: what grows leaves copies behind.
-    let mut escaped = Zeroizing::new(Vec::with_capacity(2 * text.len()));
+    let mut out = Zeroizing::new(Vec::with_capacity(5 * text.len()));
     for byte in text {
-        if matches!(byte, b'\\' | b'"') {
-            escaped.push(b'\\');
+        match escapes.iter().find(|(escaped, _)| escaped == byte) {
+            Some((_, by)) => out.extend_from_slice(by),
+            None => out.push(*byte),
         }
-        escaped.push(*byte);
     }
-    escaped
+    out
 }
 
 /// The base64 characters that depend on the token alone when `skip` bytes stand before it.
@@ -275,17 +294,29 @@ mod tests {
         let (last, other, shared) =
             (LastRedactor::default(), LastRedactor::default(), Redactors::default());
         let (one, two) = (token("canary-0123456789"), token("canary-9876543210"));
-        let first = last.of(&one, &shared);
-        assert!(Arc::ptr_eq(&first, &last.of(&one, &shared)));
-        assert!(Arc::ptr_eq(&first, &other.of(&one, &shared)));
+        let first = last.of(&one, &[], &shared);
+        assert!(Arc::ptr_eq(&first, &last.of(&one, &[], &shared)));
+        assert!(Arc::ptr_eq(&first, &other.of(&one, &[], &shared)));
         assert!(first.mask(b"canary-0123456789").is_some());
         assert!(first.mask(b"canary-9876543210").is_none());
-        let both = last.of(&two, &shared);
+        let both = last.of(&two, &[], &shared);
         assert!(both.mask(b"canary-9876543210").is_some());
         assert!(both.mask(b"canary-0123456789").is_some(), "the one before stays in it");
         drop((first, both, other));
-        last.of(&two, &shared);
+        last.of(&two, &[], &shared);
         assert!(shared.0.lock().unwrap().values().any(|redactor| redactor.strong_count() > 0));
+    }
+
+    #[test]
+    fn tokens_of_other_routes_are_masked_too() {
+        let (last, shared) = (LastRedactor::default(), Redactors::default());
+        let (one, two) =
+            (Arc::new(token("canary-0123456789")), Arc::new(token("canary-9876543210")));
+        let both = last.of(&one, &[Arc::clone(&two)], &shared);
+        assert!(both.mask(b"canary-9876543210").is_some());
+        assert!(both.mask(b"canary-0123456789").is_some());
+        let same = last.of(&two, &[one], &shared);
+        assert!(Arc::ptr_eq(&both, &same), "routes that take turns make it once");
     }
 
     #[test]

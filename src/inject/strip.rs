@@ -109,9 +109,11 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// The name with dashes for underscores, where it has any.
+/// The name with dashes for whatever is no letter, digit or dash, where it has any: servers that make variables of names
+/// make the same of all of them.
 pub(super) fn dashed(name: &str) -> Option<String> {
-    name.contains('_').then(|| name.replace('_', "-"))
+    let odd = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    name.contains(odd).then(|| name.replace(odd, "-"))
 }
 
 /// Empties the placements that the matched routes own; gives back the target without them.
@@ -233,15 +235,23 @@ fn without_parameters(
     PathAndQuery::try_from(text).map_err(|_| InjectError::Target)
 }
 
-/// Whether a raw parameter name is `owned` in some spelling: any case, escaped up to three times over,
-/// `+` or white space around it, an array suffix.
+/// Whether a raw parameter name is `owned` in some spelling: any case, escaped up to seven times over,
+/// `+` or white space around it, an array suffix, cut off at a NUL, and with `.`, `+`, white space or `[` for `_`, as PHP
+/// reads it.
 pub(super) fn spells(raw: &[u8], owned: &str) -> bool {
+    let folded = |name: &[u8]| -> Vec<u8> {
+        name.iter()
+            .map(|b| if b" .[".contains(b) { b'_' } else { b.to_ascii_lowercase() })
+            .collect()
+    };
+    let owned = folded(owned.as_bytes());
     let mut name = raw.to_vec();
-    for _ in 0..4 {
-        let plain: Vec<u8> = name.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
-        let plain = plain.trim_ascii();
-        let plain = plain.iter().position(|b| *b == b'[').map_or(plain, |at| &plain[..at]);
-        if plain.eq_ignore_ascii_case(owned.as_bytes()) {
+    for _ in 0..8 {
+        let plain: Vec<u8> =
+            name.iter().map(|b| if b"+\t\n\r\x0b\x0c".contains(b) { b' ' } else { *b }).collect();
+        let plain = plain.split(|b| *b == 0).next().unwrap_or_default().trim_ascii();
+        let array = plain.iter().position(|b| *b == b'[').map_or(plain, |at| &plain[..at]);
+        if folded(plain) == owned || folded(array.trim_ascii()) == owned {
             return true;
         }
         let next: Vec<u8> = percent_decode(&name).collect();
@@ -276,6 +286,15 @@ mod tests {
             "api_key[]",
             "+api_key",
             "api_key%20",
+            "%0Bapi_key",
+            "api_key%00.png",
+            "api%2525252525255Fkey",
+            // As PHP reads them.
+            "api.key",
+            "api+key",
+            "api%20key",
+            "api[key",
+            "api%5Bkey",
         ] {
             assert_eq!(query(&format!("/x?{spelling}=1"), "api_key"), "/x", "{spelling}");
             assert_eq!(
@@ -291,9 +310,17 @@ mod tests {
     #[test]
     fn headers_and_twins() {
         let mut headers = HeaderMap::new();
-        for name in
-            ["x-api-key", "x_api_key", "x_api-key", "x-other", "x_forwarded_host", "forwarded"]
-        {
+        for name in [
+            "x-api-key",
+            "x_api_key",
+            "x_api-key",
+            "x.api.key",
+            "x+api~key",
+            "x-other",
+            "x_forwarded_host",
+            "x.forwarded.for",
+            "forwarded",
+        ] {
             headers.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_static("v"),

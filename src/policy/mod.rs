@@ -217,14 +217,15 @@ impl Policy {
     pub fn recorded_path<'a>(&self, target: &Target, path: &'a str) -> Cow<'a, str> {
         let mut recorded = Cow::Borrowed(path);
         for slot in self.of_host(&target.host).filter_map(|route| route.slot()) {
-            let Ok(parsed) = RequestPath::parse(path) else {
-                // Ambiguous: which segment it is cannot be said.
-                return Cow::Borrowed("/****");
-            };
-            if slot.fits(parsed.segments())
-                && let Some(masked) = slot.fill(&recorded, "****")
-            {
+            let parsed = RequestPath::parse(path).ok();
+            let here = parsed.as_ref().filter(|parsed| slot.fits(parsed.segments()));
+            if let Some(masked) = here.and_then(|_| slot.fill(&recorded, "****")) {
                 recorded = Cow::Owned(masked);
+            } else if parsed.is_none_or(|parsed| parsed.others().any(|other| slot.fits(other)))
+                || slot.shows(path)
+            {
+                // Where it stands cannot be said.
+                return Cow::Borrowed("/****");
             }
         }
         recorded

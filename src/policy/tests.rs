@@ -327,7 +327,17 @@ fn a_token_in_the_path_has_a_segment_of_its_own() {
         |path: &str| policy.recorded_path(&target("api.example.com:443"), path).into_owned();
     assert_eq!(recorded("/botSECRET/send"), "/bot****/send");
     assert_eq!(recorded("/file/x"), "/file/x");
-    assert_eq!(recorded("/botSECRET/../x"), "/****");
+    assert_eq!(recorded("/robotX/send"), "/robotX/send");
+    for elsewhere in [
+        "/botSECRET/../x",
+        "//botSECRET/send",
+        "/;/botSECRET/x",
+        "/BotSECRET/x",
+        "/x%2fbotSECRET/x",
+        "/file/%62otSECRET/x",
+    ] {
+        assert_eq!(recorded(elsewhere), "/****", "{elsewhere}");
+    }
     let two = route(
         "a",
         "api.example.com",

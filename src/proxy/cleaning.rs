@@ -10,7 +10,6 @@ use super::exchange::Exchange;
 use crate::broker::SlotKey;
 use crate::inject::{self, BodyRedactor, Redactor};
 use crate::model::reason::Reason;
-use crate::model::target::Origin;
 use crate::model::token::Token;
 use crate::policy::Permit;
 
@@ -26,11 +25,16 @@ impl Exchange<'_> {
         (status, headers, reply): (StatusCode, &mut HeaderMap, &Reply),
     ) -> Result<Clean, Reason> {
         if let (Some(rejected), Some(_)) = (rejected, token) {
-            self.redactor(rejected);
+            self.redactor(permit, rejected);
         }
         let redactor = match token {
-            Some(token) => Some(self.redactor(token)),
-            None => self.redact_held(permit.origin()),
+            Some(token) => Some(self.redactor(permit, token)),
+            // A request without a token may still be answered with one.
+            None => {
+                let held = self.held(permit);
+                let redactor = || Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref)));
+                (!held.is_empty()).then(redactor)
+            }
         };
         let injected = token.is_some();
         inject::clean_answer(injected, redactor.as_deref(), headers);
@@ -54,28 +58,33 @@ impl Exchange<'_> {
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols.
     pub(super) fn clean_head(
         &self,
+        permit: &Permit,
         token: Option<&Token>,
         headers: &mut HeaderMap,
     ) -> Option<Arc<Redactor>> {
-        let redactor = token.map(|token| self.redactor(token));
+        let redactor = token.map(|token| self.redactor(permit, token));
         inject::clean_answer(token.is_some(), redactor.as_deref(), headers);
         redactor
     }
 
-    fn redactor(&self, token: &Token) -> Arc<Redactor> {
-        self.kept.redactor.of(token, &self.worker.redactors)
+    fn redactor(&self, permit: &Permit, token: &Token) -> Arc<Redactor> {
+        self.kept.redactor.of(token, &self.held(permit), &self.worker.redactors)
     }
 
-    /// A request without a token may still be answered with one: the upstream has seen those of others.
-    fn redact_held(&self, origin: &Origin) -> Option<Arc<Redactor>> {
+    /// What the client's other requests to this origin were given: the upstream has seen it, and may say it in any answer.
+    fn held(&self, permit: &Permit) -> Vec<Arc<Token>> {
         let broker = &self.worker.proxy.broker;
-        let held: Vec<_> = (self.world.policy.credentials_of(&origin.target.host))
-            .filter_map(|(name, ask)| {
-                let (client, ask) = (self.client.key(), ask.of(self.client));
-                let key = SlotKey { client, credential: name.clone(), ask };
-                broker.held(&key, self.world.minters.get(name)?)
-            })
-            .collect();
-        (!held.is_empty()).then(|| Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref))))
+        let own = permit.credential().zip(permit.route().map(|route| &route.ask));
+        let mut held: Vec<Arc<Token>> = Vec::new();
+        for (name, ask) in self.world.policy.credentials_of(&permit.origin().target.host) {
+            if own == Some((name, ask)) {
+                continue;
+            }
+            let (client, ask) = (self.client.key(), ask.of(self.client));
+            let key = SlotKey { client, credential: name.clone(), ask };
+            let token = self.world.minters.get(name).and_then(|minter| broker.held(&key, minter));
+            held.extend(token.filter(|token| !held.iter().any(|known| known.is(token))));
+        }
+        held
     }
 }

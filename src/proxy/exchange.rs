@@ -115,8 +115,7 @@ impl Exchange<'_> {
         let token = token.as_deref();
         let Answered { status, mut headers, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let masked = permit.redacts();
-            return self.switch(token, masked, upgrade, headers, reply, (recorder, live));
+            return self.switch(&permit, token, upgrade, headers, reply, (recorder, live));
         }
         if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
             home.pin(&self.kept.pinned);
@@ -151,7 +150,7 @@ impl Exchange<'_> {
             pinned: &self.kept.pinned,
             upgrade,
             again: || record(recorder, decision, token),
-            inform: |status, headers| self.inform(token, status, headers),
+            inform: |status, headers| self.inform(permit, token, status, headers),
         };
         self.worker.pool.send(ask, cleared, upload).await
     }
@@ -246,16 +245,22 @@ impl Exchange<'_> {
         }
     }
 
-    fn inform(&self, token: Option<&Token>, status: StatusCode, mut headers: HeaderMap) {
+    fn inform(
+        &self,
+        permit: &Permit,
+        token: Option<&Token>,
+        status: StatusCode,
+        mut headers: HeaderMap,
+    ) {
         let Some(inbound) = &self.inbound else { return };
-        self.clean_head(token, &mut headers);
+        self.clean_head(permit, token, &mut headers);
         inbound.inform(status, &headers);
     }
 
     fn switch(
         &self,
+        permit: &Permit,
         token: Option<&Token>,
-        masked: bool,
         upgrade: Option<Asked>,
         mut headers: HeaderMap,
         reply: Reply,
@@ -268,7 +273,7 @@ impl Exchange<'_> {
         if !asked.agreed(&headers) {
             return fail(recorder, Reason::UpstreamAnswerInvalid);
         }
-        let redactor = self.clean_head(token, &mut headers).filter(|_| masked);
+        let redactor = self.clean_head(permit, token, &mut headers).filter(|_| permit.redacts());
         // We asked for none, and what one packs cannot be searched.
         if redactor.is_some() && headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return fail(recorder, Reason::UpstreamEncodingRefused);

@@ -120,13 +120,24 @@ impl Needle {
         }
     }
 
-    /// Where the form begins if its byte `from` stands at `at`.
-    pub(super) fn backward(&self, from: usize, text: &[u8], at: usize) -> Option<usize> {
+    /// Where the form begins if its byte `from` stands at `at`. `behind_break`: `text` begins with a line.
+    pub(super) fn backward(
+        &self,
+        from: usize,
+        text: &[u8],
+        at: usize,
+        behind_break: bool,
+    ) -> Option<usize> {
         let (mut ways, mut broken) = (Ways::from(at), None);
         for before in (0..from).rev() {
             let wanted = self.text[before];
             let mut next = Ways::default();
             while let Some((at, breaks)) = ways.take() {
+                // What stands before an early break is given up.
+                if at == 0 && behind_break && self.kind == Kind::Base64 && before + 1 < BEFORE_BREAK
+                {
+                    broken = Some(0);
+                }
                 if at > 0 && self.same(wanted, text[at - 1]) {
                     next.add(at - 1, 0);
                 }
@@ -255,7 +266,11 @@ mod tests {
         ] {
             let text = text.as_bytes();
             assert_eq!(needle.forward(0, text, 0), Reach::Whole(text.len()), "{text:?}");
-            assert_eq!(needle.backward(needle.text.len(), text, text.len()), Some(0), "{text:?}");
+            assert_eq!(
+                needle.backward(needle.text.len(), text, text.len(), false),
+                Some(0),
+                "{text:?}"
+            );
             for end in 0..text.len() {
                 assert_eq!(needle.forward(0, &text[..end], 0), Reach::Open, "{text:?} to {end}");
             }
@@ -272,7 +287,7 @@ mod tests {
         let once = twice(&plain);
         for text in [once.clone(), plain.replace('%', "%2525"), plain.replace('\\', "\\\\\\\\")] {
             assert_eq!(needle.forward(0, text.as_bytes(), 0), Reach::Whole(text.len()), "{text}");
-            let back = needle.backward(needle.text.len(), text.as_bytes(), text.len());
+            let back = needle.backward(needle.text.len(), text.as_bytes(), text.len(), false);
             assert_eq!(back, Some(0), "{text}");
         }
     }
@@ -285,10 +300,13 @@ mod tests {
         {
             let text = text.as_bytes();
             assert_eq!(needle.forward(0, text, 0), Reach::Whole(text.len()), "{text:?}");
-            assert_eq!(needle.backward(10, text, text.len()), Some(0), "{text:?}");
+            assert_eq!(needle.backward(10, text, text.len(), false), Some(0), "{text:?}");
         }
         // What stands before an early break is given up, the rest is not.
-        assert_eq!(needle.backward(10, b"ab\ncd+/ghij", 11), Some(3));
+        assert_eq!(needle.backward(10, b"ab\ncd+/ghij", 11, false), Some(3));
+        // It may have been before this text.
+        assert_eq!(needle.backward(10, b"cd+/ghij", 8, true), Some(0));
+        assert_eq!(needle.backward(10, b"cd+/ghij", 8, false), None);
         assert_eq!(needle.forward(0, b"ab\ncd", 0), Reach::No);
     }
 
@@ -297,6 +315,6 @@ mod tests {
         let needle = exact(&"\\".repeat(60));
         assert_eq!(needle.forward(0, &[b'\\'; 60], 0), Reach::Whole(60));
         assert_ne!(needle.forward(0, &[b'\\'; 4000], 0), Reach::No);
-        needle.backward(60, &[b'\\'; 4000], 4000);
+        needle.backward(60, &[b'\\'; 4000], 4000, false);
     }
 }

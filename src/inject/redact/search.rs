@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub(super) whole: Vec<(usize, usize)>,
     /// From here on the text may be the beginning of one; its length if it is not.
     pub(super) open: usize,
+    /// The text stands behind a line break.
+    behind_break: bool,
 }
 
 impl Search {
@@ -123,16 +125,20 @@ impl Search {
         self.bits[hash / 64] >> (hash % 64) & 1 == 1
     }
 
-    /// Looks through a text that goes on behind its end.
-    pub(super) fn through(&self, text: &[u8]) -> Found {
-        let mut found = self.whole(text);
+    /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended in a line break.
+    pub(super) fn through(&self, text: &[u8], behind_break: bool) -> Found {
+        let mut found = self.look(text, behind_break);
         self.open_at_end(text, &mut found);
         found
     }
 
     /// Looks through a text that is all; `open` says nothing.
     pub(super) fn whole(&self, text: &[u8]) -> Found {
-        let mut found = Found { whole: Vec::new(), open: text.len() };
+        self.look(text, false)
+    }
+
+    fn look(&self, text: &[u8], behind_break: bool) -> Found {
+        let mut found = Found { whole: Vec::new(), open: text.len(), behind_break };
         if self.needles.is_empty() {
             return found;
         }
@@ -176,7 +182,9 @@ impl Search {
         let known = self.grams[first..].iter().take_while(|known| **known == gram).count();
         for (needle, offset) in &self.places[first..first + known] {
             let (needle, offset) = (&self.needles[usize::from(*needle)], usize::from(*offset));
-            let Some(start) = needle.backward(offset, text, at) else { continue };
+            let Some(start) = needle.backward(offset, text, at, found.behind_break) else {
+                continue;
+            };
             match needle.forward(offset, text, at) {
                 Reach::Whole(end) => found.whole.push((start, end)),
                 Reach::Open => found.open = found.open.min(start),
@@ -239,7 +247,7 @@ impl Search {
         let near = text.len().saturating_sub(plain);
         let from = if text[far..].iter().any(|byte| spelling::begins(*byte)) { far } else { near };
         for at in from..found.open {
-            let line = self.begins_line(text, at);
+            let line = if at == 0 { found.behind_break } else { ends_line(&text[..at]) };
             if !self.first[usize::from(text[at])] && !line {
                 continue;
             }
@@ -254,11 +262,24 @@ impl Search {
             }
         }
     }
+}
 
-    fn begins_line(&self, text: &[u8], at: usize) -> bool {
-        let before = &text[at.saturating_sub(2)..at];
-        before.ends_with(b"\n") || before.ends_with(b"\\n")
-    }
+/// Whether a text ends in a line break, in any spelling.
+pub(super) fn ends_line(text: &[u8]) -> bool {
+    // The last bytes of `\n`, `%0A`, `\u000a` and `&#10;`.
+    let Some(b'\n' | b'\r' | b'n' | b'r' | b'a' | b'A' | b'd' | b'D' | b';') = text.last() else {
+        return false;
+    };
+    text.ends_with(b"\n")
+        || text.ends_with(b"\r")
+        || spells_line(&text[text.len().saturating_sub(LONGEST)..])
+}
+
+fn spells_line(text: &[u8]) -> bool {
+    memchr::memchr3_iter(b'%', b'&', b'\\', text).any(|at| {
+        let spelt = spelling::spelt(&text[at..]);
+        matches!(spelt, Spelt::Byte(b'\n' | b'\r', length) if at + length == text.len())
+    })
 }
 
 fn hash(gram: u64) -> usize {

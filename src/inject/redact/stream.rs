@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::search::Search;
+use super::search::{Search, ends_line};
 
 /// What a form is overwritten with.
 pub(super) const MASK: u8 = b'*';
@@ -19,6 +19,8 @@ pub(super) struct Held {
     text: Zeroizing<Vec<u8>>,
     /// So much of it was let go.
     gone: usize,
+    /// What was before it ended in a line break.
+    behind_break: bool,
     /// Whole forms that reach into it.
     whole: Vec<(usize, usize)>,
     masked: bool,
@@ -28,14 +30,15 @@ impl Held {
     /// The next piece; gives what can be said of the text so far.
     pub(super) fn pass(&mut self, search: &Search, piece: Bytes) -> Bytes {
         if self.text.is_empty() {
-            let found = search.through(&piece);
+            let found = search.through(&piece, self.behind_break);
             if found.whole.is_empty() {
+                Self::leave(&mut self.behind_break, &piece[..found.open]);
                 self.text.extend_from_slice(&piece[found.open..]);
                 return piece.slice(..found.open);
             }
         }
         self.text.extend_from_slice(&piece);
-        let found = search.through(&self.text);
+        let found = search.through(&self.text, self.behind_break);
         self.masked |= !found.whole.is_empty();
         self.whole.extend(found.whole);
         self.take(found.open)
@@ -69,9 +72,17 @@ impl Held {
         piece
     }
 
+    /// Remembers how the text ended that is looked at no more.
+    fn leave(behind_break: &mut bool, text: &[u8]) {
+        if !text.is_empty() {
+            *behind_break = ends_line(text);
+        }
+    }
+
     /// Takes out everything before `end`, masked.
     fn take(&mut self, end: usize) -> Bytes {
         let piece = self.masked(end);
+        Self::leave(&mut self.behind_break, &self.text[..end]);
         self.text.drain(..end);
         self.gone = self.gone.saturating_sub(end);
         self.whole.retain_mut(|(from, to)| {

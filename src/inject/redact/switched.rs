@@ -19,7 +19,7 @@ pub struct SwitchedRedactor {
 /// Frames under way.
 #[derive(Default)]
 struct Frames {
-    /// Of a head that is not whole yet; its bytes have passed.
+    /// Of a head that is not whole yet. It waits: it may turn out to be none.
     head: Vec<u8>,
     /// These are no frames of a server: from here on bytes are bytes.
     lost: bool,
@@ -56,6 +56,11 @@ impl SwitchedRedactor {
 
     /// The rest.
     pub fn end(&mut self) -> Bytes {
+        if let Some(frames) = &mut self.frames {
+            // A head that has no end is none.
+            let head = Bytes::from(std::mem::take(&mut frames.head));
+            frames.text(head, &self.redactor, &mut self.held);
+        }
         let rest = self.held.end();
         self.behind(rest)
     }
@@ -86,16 +91,19 @@ impl Frames {
     fn read(&mut self, mut bytes: Bytes, redactor: &Redactor, held: &mut Held) {
         while bytes.has_remaining() {
             if self.left == 0 && !self.lost {
-                let byte = bytes.split_to(1);
-                self.head.extend_from_slice(&byte);
-                self.queue.push_back(Piece::Raw(byte));
+                self.head.push(bytes.get_u8());
                 match payload(&self.head) {
                     Payload::Cut => continue,
                     Payload::Is(length) => self.left = length,
                     Payload::Lost => self.lost = true,
                 }
                 self.control = (self.head[0] & 0x08 != 0 && !self.lost).then(Vec::new);
-                self.head.clear();
+                let head = Bytes::from(std::mem::take(&mut self.head));
+                if self.lost {
+                    self.text(head, redactor, held);
+                } else {
+                    self.queue.push_back(Piece::Raw(head));
+                }
             }
             let most = usize::try_from(self.left).unwrap_or(usize::MAX);
             let take = if self.lost { bytes.len() } else { most.min(bytes.len()) };
@@ -110,12 +118,15 @@ impl Frames {
                         self.queue.push_back(Piece::Raw(clean.into()));
                     }
                 }
-                None => {
-                    self.queue.push_back(Piece::Payload(take));
-                    self.clean.extend_from_slice(&held.pass(&redactor.search, part));
-                }
+                None => self.text(part, redactor, held),
             }
         }
+    }
+
+    /// What is searched as one text.
+    fn text(&mut self, part: Bytes, redactor: &Redactor, held: &mut Held) {
+        self.queue.push_back(Piece::Payload(part.len()));
+        self.clean.extend_from_slice(&held.pass(&redactor.search, part));
     }
 
     /// As much as is clean, in order.
