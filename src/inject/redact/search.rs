@@ -245,9 +245,14 @@ impl Search {
         let plain = 2 * (self.stride + self.width) + 8;
         let far = text.len().saturating_sub(plain + self.width * LONGEST);
         let near = text.len().saturating_sub(plain);
-        let from = if text[far..].iter().any(|byte| spelling::begins(*byte)) { far } else { near };
+        let spells = memchr::memchr3(b'%', b'&', b'\\', &text[far..]).is_some();
+        let from = if spells { far } else { near };
         for at in from..found.open {
-            let line = if at == 0 { found.behind_break } else { ends_line(&text[..at]) };
+            let line = match at.checked_sub(1) {
+                None => found.behind_break,
+                Some(_) if spells => ends_line(&text[..at]),
+                Some(before) => matches!(text[before], b'\n' | b'\r'),
+            };
             if !self.first[usize::from(text[at])] && !line {
                 continue;
             }
