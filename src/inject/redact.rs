@@ -38,12 +38,22 @@ pub struct Redactor {
 impl Redactor {
     /// The forms of one token.
     pub fn new(token: &Token) -> Self {
-        Self::of(forms(token))
+        Self::of_all(std::iter::once(token))
     }
 
     /// The forms of several tokens.
     pub fn of_all<'a>(tokens: impl Iterator<Item = &'a Token>) -> Self {
-        Self::of(tokens.flat_map(forms).collect())
+        Self::of(tokens.flat_map(|token| forms(token.value().expose())).collect())
+    }
+
+    /// The forms of words that are no secrets.
+    pub(super) fn of_words(words: &[&str]) -> Self {
+        Self::of(words.iter().flat_map(|word| forms(word.as_bytes())).collect())
+    }
+
+    /// Whether a value that is all holds one of the forms.
+    pub(super) fn is_in(&self, value: &[u8]) -> bool {
+        value.len() >= self.search.shortest() && !self.search.whole(value).whole.is_empty()
     }
 
     /// The forms of both.
@@ -86,10 +96,11 @@ impl Redactor {
     /// Names come in lower case.
     fn names(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
-        name.len() >= self.search.shortest()
-            && (self.search.needles().iter().any(|needle| {
-                memchr::memmem::find(name, &needle.text.to_ascii_lowercase()).is_some()
-            }) || !self.search.whole(name).whole.is_empty())
+        let in_lower = |needle: &Needle| {
+            memchr::memmem::find(name, &needle.text.to_ascii_lowercase()).is_some()
+        };
+        self.is_in(name)
+            || (name.len() >= self.search.shortest() && self.search.needles().iter().any(in_lower))
     }
 }
 
@@ -148,28 +159,8 @@ impl LastRedactor {
 }
 
 /// What is looked for: the token as it is, its base64 at every alignment, its hexadecimal digits. How their
-/// bytes may be spelt is up to the search, but for bytes that begin a spelling themselves: `%252F` can be read as `%2F`
-/// and as `/`, a row of backslashes in many ways. What text in text makes of those is looked for as it is.
-fn forms(token: &Token) -> Vec<Needle> {
-    [plain_forms(token), nested_forms(token)].concat()
-}
-
-fn nested_forms(token: &Token) -> Vec<Needle> {
-    let (raw, mut needles) = (token.value().expose(), Vec::new());
-    for escapes in ESCAPES {
-        let mut text = Zeroizing::new(raw.to_vec());
-        for _ in 0..TEXT_IN_TEXT {
-            text = escaped(&text, escapes);
-            if text.len() > raw.len() {
-                needles.push(Needle::new(Kind::Exact, text.to_vec()));
-            }
-        }
-    }
-    needles
-}
-
-fn plain_forms(token: &Token) -> Vec<Needle> {
-    let raw = token.value().expose();
+/// bytes may be spelt is up to the search.
+fn forms(raw: &[u8]) -> Vec<Needle> {
     let mut needles = vec![Needle::new(Kind::Exact, raw.to_vec())];
     for skip in 0..3 {
         let text = inner_base64(raw, skip);
@@ -180,26 +171,6 @@ fn plain_forms(token: &Token) -> Vec<Needle> {
     }
     needles.push(Needle::new(Kind::Hex, raw.iter().flat_map(|byte| hex::digits(*byte)).collect()));
     needles
-}
-
-/// How often text in text escapes a token that has something to escape.
-const TEXT_IN_TEXT: usize = 3;
-
-/// What JSON (RFC 8259 section 7), percent-encoding (RFC 3986 section 2.1) and HTML make of the bytes that begin a
-/// spelling. Control characters are in no token.
-const ESCAPES: [&[(u8, &[u8])]; 3] =
-    [&[(b'\\', b"\\\\"), (b'"', b"\\\"")], &[(b'%', b"%25")], &[(b'&', b"&amp;")]];
-
-fn escaped(text: &[u8], escapes: &[(u8, &[u8])]) -> Zeroizing<Vec<u8>> {
-    // All at once: what grows leaves copies behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(5 * text.len()));
-    for byte in text {
-        match escapes.iter().find(|(escaped, _)| escaped == byte) {
-            Some((_, by)) => out.extend_from_slice(by),
-            None => out.push(*byte),
-        }
-    }
-    out
 }
 
 /// The base64 characters that depend on the token alone when `skip` bytes stand before it.

@@ -3,7 +3,7 @@
 
 use zeroize::Zeroizing;
 
-use super::spelling::{self, LONGEST, Spelt};
+use super::spelling::{self, LONGEST, Readings};
 
 /// How the bytes of a form are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Kind {
 pub(super) struct Needle {
     pub(super) kind: Kind,
     pub(super) text: Zeroizing<Vec<u8>>,
+    /// Some of its bytes may begin a spelling.
+    tricky: bool,
 }
 
 /// How far a text spells a form.
@@ -38,14 +40,13 @@ pub(super) enum Reach {
 /// first character of a form would have to wait for the next. What stands before an earlier break is not
 /// enough to matter.
 pub(super) const BEFORE_BREAK: usize = 4;
-/// Places that are followed at once.
-const MOST_WAYS: usize = 8;
-/// How much of one byte is read as that byte spelt out of itself: three levels, of which each doubles a backslash.
-const MOST_ANEW: usize = 7;
+/// Line breaks in a row: `\r\n`.
+const MOST_BREAKS: usize = 2;
 
 impl Needle {
     pub(super) fn new(kind: Kind, text: Vec<u8>) -> Self {
-        Self { kind, text: Zeroizing::new(text) }
+        let tricky = text.iter().any(|byte| spelling::begins(*byte));
+        Self { kind, text: Zeroizing::new(text), tricky }
     }
 
     /// Whether a byte of a text stands for this byte of the form.
@@ -63,11 +64,6 @@ impl Needle {
         self.text.first().is_some_and(|first| self.same(*first, byte))
     }
 
-    /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
-    pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Reach {
-        self.follow(from, text, at)
-    }
-
     /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose first
     /// characters stand before the break.
     pub(super) fn goes_on(&self, text: &[u8], at: usize) -> bool {
@@ -75,26 +71,22 @@ impl Needle {
             && (1..BEFORE_BREAK).any(|from| self.forward(from, text, at) == Reach::Open)
     }
 
-    fn follow(&self, from: usize, text: &[u8], at: usize) -> Reach {
-        let (mut ways, mut open) = (Ways::from(at), false);
-        for (from, wanted) in self.text.iter().enumerate().skip(from) {
-            let mut next = Ways::default();
+    /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
+    pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Reach {
+        let same = self.same_ahead(from, text, at);
+        let text = &text[at + same..];
+        let (mut ways, mut open) = (Ways::begun(), false);
+        for (from, wanted) in self.text.iter().enumerate().skip(from + same) {
+            let mut next = ways.next();
             while let Some((at, breaks)) = ways.take() {
-                let Some(byte) = text.get(at) else {
-                    open = true;
-                    continue;
-                };
-                if self.same(*wanted, *byte) {
-                    next.add(at + 1, 0);
-                }
-                for length in anew(*wanted, &text[at..]) {
-                    next.add(at + length, 0);
-                }
-                match self.read(*wanted, from, &text[at..], breaks) {
-                    Read::Byte(length) => next.add(at + length, 0),
-                    Read::Break(length) => ways.add(at + length, breaks + 1),
-                    Read::Cut => open = true,
-                    Read::No => {}
+                let readings = Readings::of(&text[at..]);
+                open |= readings.cut;
+                for (byte, length) in readings.all() {
+                    if self.same(*wanted, byte) {
+                        next.add(at + length, 0);
+                    } else if from >= BEFORE_BREAK && self.breaks(byte, breaks) {
+                        ways.add(at + length, breaks + 1);
+                    }
                 }
             }
             if next.is_empty() {
@@ -102,63 +94,57 @@ impl Needle {
             }
             ways = next;
         }
-        Reach::Whole(ways.all().max().unwrap_or(at))
+        Reach::Whole(at + same + ways.furthest())
     }
 
-    /// What else than itself the first byte of `text` may be.
-    fn read(&self, wanted: u8, from: usize, text: &[u8], breaks: u8) -> Read {
-        let breakable = self.kind == Kind::Base64 && from >= BEFORE_BREAK && breaks < 2;
-        match text[0] {
-            b'\r' | b'\n' if breakable => Read::Break(1),
-            byte if spelling::begins(byte) => match spelling::spelt(text) {
-                Spelt::Byte(b'\r' | b'\n', length) if breakable => Read::Break(length),
-                Spelt::Byte(byte, length) if self.same(wanted, byte) => Read::Byte(length),
-                Spelt::Cut => Read::Cut,
-                Spelt::Byte(..) | Spelt::Plain => Read::No,
-            },
-            _ => Read::No,
+    /// How many bytes from there on stand in `text` as they are, where they can stand there in no other way.
+    fn same_ahead(&self, from: usize, text: &[u8], at: usize) -> usize {
+        if self.tricky {
+            return 0;
         }
+        let (wanted, text) = (&self.text[from..], &text[at..]);
+        if text.starts_with(wanted) {
+            return wanted.len();
+        }
+        wanted.iter().zip(text).take_while(|(wanted, byte)| wanted == byte).count()
     }
 
-    /// Where the form begins if its byte `from` stands at `at`. `behind_break`: `text` begins with a line.
+    /// Whether this byte of a text is a line break within the form, behind `before` others.
+    fn breaks(&self, byte: u8, before: usize) -> bool {
+        self.kind == Kind::Base64 && matches!(byte, b'\r' | b'\n') && before < MOST_BREAKS
+    }
+
+    /// Where the form begins if its byte `from` stands at `end`. `behind_break`: `text` begins with a line.
     pub(super) fn backward(
         &self,
         from: usize,
         text: &[u8],
-        at: usize,
+        end: usize,
         behind_break: bool,
     ) -> Option<usize> {
-        let (mut ways, mut broken) = (Ways::from(at), None);
+        let text = &text[..end];
+        let back = &text[end.saturating_sub(from + LONGEST)..];
+        if back.ends_with(&self.text[..from]) && !back.iter().any(|byte| spelling::begins(*byte)) {
+            return Some(end - from);
+        }
+        let (mut ways, mut broken) = (Ways::begun(), None);
         for before in (0..from).rev() {
             let wanted = self.text[before];
-            let mut next = Ways::default();
-            while let Some((at, breaks)) = ways.take() {
-                // What stands before an early break is given up.
-                if at == 0 && behind_break && self.kind == Kind::Base64 && before + 1 < BEFORE_BREAK
-                {
+            // What stands before an early break is given up.
+            let early = before + 1 < BEFORE_BREAK;
+            let mut next = ways.next();
+            while let Some((back, breaks)) = ways.take() {
+                let at = end - back;
+                if at == 0 && behind_break && early && self.kind == Kind::Base64 {
                     broken = Some(0);
                 }
-                if at > 0 && self.same(wanted, text[at - 1]) {
-                    next.add(at - 1, 0);
-                }
-                for begin in at.saturating_sub(LONGEST)..at {
-                    if !spelling::begins(text[begin]) && !matches!(text[begin], b'\r' | b'\n') {
-                        continue;
-                    }
-                    let part = &text[begin..at];
-                    if anew(wanted, part).any(|length| length == part.len()) {
-                        next.add(begin, 0);
-                    }
-                    match self.read(wanted, before.max(BEFORE_BREAK), part, breaks) {
-                        Read::Byte(length) if length == part.len() => next.add(begin, 0),
-                        // What stands before an early break is given up.
-                        Read::Break(length)
-                            if length == part.len() && before + 1 < BEFORE_BREAK =>
-                        {
-                            broken = Some(at);
-                        }
-                        Read::Break(length) if length == part.len() => ways.add(begin, breaks + 1),
-                        _ => {}
+                for (byte, length) in ending(&text[..at]) {
+                    if self.same(wanted, byte) {
+                        next.add(back + length, 0);
+                    } else if self.breaks(byte, breaks) && early {
+                        broken = Some(at);
+                    } else if self.breaks(byte, breaks) {
+                        ways.add(back + length, breaks + 1);
                     }
                 }
             }
@@ -167,79 +153,71 @@ impl Needle {
             }
             ways = next;
         }
-        ways.all().min()
+        Some(end - ways.furthest())
     }
 }
 
-/// The lengths at which the text may spell this byte out of itself: `%25`, and `%2525` one level further.
-fn anew(wanted: u8, text: &[u8]) -> impl Iterator<Item = usize> {
-    let more: &[u8] = match wanted {
-        b'%' => b"25",
-        b'&' => b"amp;",
-        b'\\' => b"\\",
-        _ => b"",
-    };
-    let mut rest = text.strip_prefix(&[wanted]).filter(|_| !more.is_empty());
-    let levels = std::iter::from_fn(move || {
-        rest = rest?.strip_prefix(more);
-        rest.map(|_| ())
-    });
-    let lengths =
-        levels.take(MOST_ANEW).enumerate().map(move |(level, ())| 1 + (level + 1) * more.len());
-    // Each level doubles a backslash.
-    lengths.filter(move |length| wanted != b'\\' || length.is_power_of_two())
+/// What may be read at the end of a text, and by how many bytes it is spelt.
+fn ending(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
+    let begins = |length: &usize| *length == 1 || spelling::begins(text[text.len() - length]);
+    (1..=text.len().min(LONGEST)).filter(begins).flat_map(|all| {
+        let readings = Readings::of(&text[text.len() - all..]);
+        readings.all().filter(move |(_, length)| *length == all)
+    })
 }
 
-/// The places in a text that a form may have come to, and how many line breaks stand before each. Beyond a few it is
-/// noise that spells itself in many ways: those that are kept mask enough of it.
-#[derive(Default)]
+/// The places that a form may have come to, as bytes from where it was begun to be read, and how many line breaks
+/// stand before each. A row of backslashes has many.
 struct Ways {
-    known: [(usize, u8); MOST_WAYS],
-    length: usize,
-    taken: usize,
+    /// None is nearer.
+    nearest: usize,
+    /// How much further each is, for each number of breaks: one bit.
+    known: [u128; 1 + MOST_BREAKS],
+    taken: [u128; 1 + MOST_BREAKS],
 }
-
 impl Ways {
-    fn from(at: usize) -> Self {
-        let mut ways = Self::default();
-        ways.add(at, 0);
-        ways
+    fn begun() -> Self {
+        let (mut known, taken) = ([0; 1 + MOST_BREAKS], [0; 1 + MOST_BREAKS]);
+        known[0] = 1;
+        Self { nearest: 0, known, taken }
     }
 
-    fn add(&mut self, at: usize, breaks: u8) {
-        let way = (at, breaks);
-        if self.length < MOST_WAYS && !self.known[..self.length].contains(&way) {
-            self.known[self.length] = way;
-            self.length += 1;
+    /// None yet, of those that are a byte further.
+    fn next(&self) -> Self {
+        let nearest = self.known.iter().map(|known| known.trailing_zeros()).min();
+        Self {
+            nearest: self.nearest + 1 + nearest.unwrap_or_default() as usize,
+            known: [0; 1 + MOST_BREAKS],
+            taken: [0; 1 + MOST_BREAKS],
         }
     }
 
-    /// The next that was not taken.
-    fn take(&mut self) -> Option<(usize, u8)> {
-        let way = self.known[..self.length].get(self.taken).copied();
-        self.taken += usize::from(way.is_some());
-        way
+    fn add(&mut self, at: usize, breaks: usize) {
+        // What is further off than that is noise that spells itself.
+        let bit = u32::try_from(at - self.nearest).ok().and_then(|by| 1u128.checked_shl(by));
+        self.known[breaks] |= bit.unwrap_or_default();
+    }
+
+    /// The next that was not taken, and the breaks before it.
+    fn take(&mut self) -> Option<(usize, usize)> {
+        for (breaks, (known, taken)) in self.known.iter().zip(&mut self.taken).enumerate() {
+            let left = known & !*taken;
+            if left != 0 {
+                *taken |= left & left.wrapping_neg();
+                return Some((self.nearest + left.trailing_zeros() as usize, breaks));
+            }
+        }
+        None
     }
 
     fn is_empty(&self) -> bool {
-        self.length == 0
+        self.known.iter().all(|known| *known == 0)
     }
 
-    fn all(&self) -> impl Iterator<Item = usize> {
-        self.known[..self.length].iter().map(|(at, _)| *at)
+    fn furthest(&self) -> usize {
+        let all = self.known.iter().fold(0, |all, known| all | known);
+        self.nearest + all.checked_ilog2().unwrap_or_default() as usize
     }
-}
-
-/// How a place in a text is read.
-enum Read {
-    /// As a line break.
-    Break(usize),
-    /// As the wanted byte, by so many bytes.
-    Byte(usize),
-    /// The text ends too early.
-    Cut,
-    /// As nothing else.
-    No,
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Where a text spells a form. Not every byte is looked at: a form is longer than what is looked up, so
 //! one look at every so many bytes hits each occurrence, and only a hit is compared.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
 use super::needle::{Kind, Needle, Reach};
-use super::spelling::{self, LONGEST, Spelt};
+use super::spelling::{self, LONGEST, Readings};
 
 /// Bytes that are looked up at once, where the forms are long enough for it.
 const WIDTH: usize = 6;
@@ -20,18 +22,17 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(super) struct Search {
     needles: Vec<Needle>,
     width: usize,
-    mask: u64,
+    /// Bits of eight bytes that are more than this.
+    shift: u32,
     stride: usize,
     bits: Zeroizing<Vec<u64>>,
     /// Sorted; each with the form it is part of, and where in it, at the same index of `places`.
     grams: Zeroizing<Vec<u64>>,
     places: Vec<(u16, u16)>,
-    /// Bytes that are in a form.
-    used: [bool; 256],
+    /// Bytes that what is looked up begins with, as they are looked up.
+    begun: [bool; 256],
     /// Bytes that may begin one.
     first: [bool; 256],
-    /// A form has bytes that may begin a spelling.
-    tricky: bool,
     shortest: usize,
 }
 
@@ -44,6 +45,17 @@ pub(super) struct Found {
     pub(super) open: usize,
     /// The text stands behind a line break.
     behind_break: bool,
+    /// Which forms were followed last, and from where.
+    followed: [(u16, usize); 4],
+}
+
+/// What is looked up, read so far.
+#[derive(PartialEq)]
+struct Begun {
+    /// How far it was read.
+    at: usize,
+    /// All that begin with what was read.
+    known: Range<usize>,
 }
 
 impl Search {
@@ -54,14 +66,13 @@ impl Search {
         let stride = needles.iter().map(|needle| stride(needle, width)).min().unwrap_or(1);
         let mut search = Self {
             width,
-            mask: u64::MAX >> (64 - 8 * width),
+            shift: 64 - 8 * width as u32,
             stride,
             bits: Zeroizing::new(vec![0; 1 << (HASH_BITS - 6)]),
             grams: Zeroizing::new(Vec::new()),
             places: Vec::new(),
-            used: [false; 256],
+            begun: [false; 256],
             first: [false; 256],
-            tricky: false,
             shortest,
             needles,
         };
@@ -85,16 +96,11 @@ impl Search {
             for byte in 0..=u8::MAX {
                 self.first[usize::from(byte)] |= spelling::begins(byte) || needle.begins_with(byte);
             }
-            self.tricky |= text.iter().any(|byte| spelling::begins(*byte));
             // Base64 may have a line break before the place that is looked at.
             let lines = needle.kind == Kind::Base64;
             let most = if lines { 2 * self.stride + self.width } else { self.stride };
             let url: Vec<u8> = text.iter().map(|byte| other_alphabet(*byte)).collect();
             for text in [text, &url].into_iter().take(if lines { 2 } else { 1 }) {
-                for byte in text {
-                    self.used[usize::from(byte.to_ascii_lowercase())] = true;
-                    self.used[usize::from(byte.to_ascii_uppercase())] = true;
-                }
                 for (offset, gram) in text.windows(self.width).take(most).enumerate() {
                     // A token has a bound, and so have its forms.
                     all.push((self.gram(gram), at as u16, offset as u16));
@@ -105,6 +111,7 @@ impl Search {
         all.dedup();
         for (gram, needle, offset) in &all {
             let hash = hash(*gram);
+            self.begun[usize::from(self.nth(*gram, 0))] = true;
             self.bits[hash / 64] |= 1 << (hash % 64);
             self.grams.push(*gram);
             self.places.push((*needle, *offset));
@@ -117,7 +124,17 @@ impl Search {
         let mut padded = [0; 8];
         let length = bytes.len().min(8);
         padded[..length].copy_from_slice(&bytes[..length]);
-        (u64::from_le_bytes(padded) | FOLD) & self.mask
+        self.folded(padded)
+    }
+
+    /// The first of them in the highest bits, so that those that begin alike stand together.
+    fn folded(&self, bytes: [u8; 8]) -> u64 {
+        (u64::from_be_bytes(bytes) | FOLD) >> self.shift
+    }
+
+    /// Its byte number `at`.
+    fn nth(&self, gram: u64, at: usize) -> u8 {
+        (gram >> (8 * (self.width - 1 - at))) as u8
     }
 
     fn may_hold(&self, gram: u64) -> bool {
@@ -138,13 +155,14 @@ impl Search {
     }
 
     fn look(&self, text: &[u8], behind_break: bool) -> Found {
-        let mut found = Found { whole: Vec::new(), open: text.len(), behind_break };
+        let followed = [(0, usize::MAX); 4];
+        let mut found = Found { whole: Vec::new(), open: text.len(), behind_break, followed };
         if self.needles.is_empty() {
             return found;
         }
         let mut at = 0;
         while let Some(bytes) = text[at.min(text.len())..].first_chunk() {
-            let gram = (u64::from_le_bytes(*bytes) | FOLD) & self.mask;
+            let gram = self.folded(*bytes);
             if self.may_hold(gram) {
                 self.compare(gram, text, at, &mut found);
             }
@@ -180,64 +198,88 @@ impl Search {
     fn compare(&self, gram: u64, text: &[u8], at: usize, found: &mut Found) {
         let first = self.grams.partition_point(|known| *known < gram);
         let known = self.grams[first..].iter().take_while(|known| **known == gram).count();
-        for (needle, offset) in &self.places[first..first + known] {
-            let (needle, offset) = (&self.needles[usize::from(*needle)], usize::from(*offset));
+        self.prove(first..first + known, text, at, found);
+    }
+
+    /// Looks whether what is known there is part of a form here.
+    fn prove(&self, known: Range<usize>, text: &[u8], at: usize, found: &mut Found) {
+        for (number, offset) in &self.places[known] {
+            let (needle, offset) = (&self.needles[usize::from(*number)], usize::from(*offset));
             let Some(start) = needle.backward(offset, text, at, found.behind_break) else {
                 continue;
             };
+            // Several looks hit one occurrence.
+            if found.followed.contains(&(*number, start)) {
+                continue;
+            }
             match needle.forward(offset, text, at) {
                 Reach::Whole(end) => found.whole.push((start, end)),
                 Reach::Open => found.open = found.open.min(start),
-                Reach::No => {}
+                Reach::No => continue,
             }
+            found.followed.rotate_right(1);
+            found.followed[0] = (*number, start);
         }
     }
 
-    /// As [`Self::whole`] at one place, but of the bytes that the text spells there.
+    /// As [`Self::whole`] at one place, but of all that may be read there.
     fn look_closer(&self, text: &[u8], at: usize, found: &mut Found) {
-        let all: &[&[u8]] = if self.tricky { &[b"%&\\", b"%", b"&", b"\\"] } else { &[b"%&\\"] };
         for start in (at.saturating_sub(LONGEST)..=at).rev() {
-            if start < at {
-                if !spelling::begins(text[start]) {
-                    // Nothing before this reaches as far as `at`.
-                    if spelling::continues(text[start]) { continue } else { break }
-                }
-                match spelling::spelt(&text[start..]) {
-                    Spelt::Byte(_, length) if start + length > at => {}
-                    Spelt::Byte(..) | Spelt::Cut | Spelt::Plain => continue,
+            if start < at && !spelling::begins(text[start]) {
+                // Nothing before this reaches as far as `at`.
+                if spelling::continues(text[start]) { continue } else { break }
+            }
+            let spans = |(_, length): &(u8, usize)| start == at || start + length > at;
+            self.read_on(text, start, spans, found);
+        }
+    }
+
+    /// Reads as much as is looked up from `start` on, in every way in which it is known; its first byte in those that
+    /// are allowed.
+    fn read_on(
+        &self,
+        text: &[u8],
+        start: usize,
+        allowed: impl Fn(&(u8, usize)) -> bool,
+        found: &mut Found,
+    ) {
+        let mut ways = Vec::new();
+        for reading in Readings::of(&text[start..]).all().filter(allowed) {
+            if self.begun[usize::from(reading.0 | FOLD as u8)] {
+                self.read_one(
+                    &Begun { at: start, known: 0..self.grams.len() },
+                    0,
+                    reading,
+                    &mut ways,
+                );
+            }
+        }
+        for length in 1..self.width {
+            for begun in std::mem::take(&mut ways) {
+                for reading in Readings::of(text.get(begun.at..).unwrap_or_default()).all() {
+                    self.read_one(&begun, length, reading, &mut ways);
                 }
             }
-            for kinds in all {
-                if let Some(gram) = self.spelt_gram(text, start, kinds)
-                    && self.may_hold(gram)
-                {
-                    self.compare(gram, text, start, found);
-                }
+        }
+        for begun in ways {
+            // As it stands there it was looked up already.
+            if begun.at > start + self.width {
+                self.prove(begun.known, text, start, found);
             }
         }
     }
 
-    /// What the text spells from `at` on, if all of it is in some form.
-    fn spelt_gram(&self, text: &[u8], mut at: usize, kinds: &[u8]) -> Option<u64> {
-        let mut bytes = [0; 8];
-        let mut otherwise = false;
-        for byte in bytes.iter_mut().take(self.width) {
-            let plain = *text.get(at)?;
-            let (spelt, length) = match kinds.contains(&plain).then(|| spelling::spelt(&text[at..]))
-            {
-                Some(Spelt::Byte(byte, length)) => (byte, length),
-                Some(Spelt::Cut) => return None,
-                Some(Spelt::Plain) | None => (plain, 1),
-            };
-            if !self.used[usize::from(spelt)] {
-                return None;
-            }
-            otherwise |= length > 1;
-            at += length;
-            *byte = spelt;
+    /// One byte more, if it is known there.
+    fn read_one(&self, begun: &Begun, length: usize, reading: (u8, usize), ways: &mut Vec<Begun>) {
+        let byte = reading.0 | FOLD as u8;
+        let known = &self.grams[begun.known.clone()];
+        let nth = |gram: &u64| self.nth(*gram, length);
+        let first = begun.known.start + known.partition_point(|gram| nth(gram) < byte);
+        let last = begun.known.start + known.partition_point(|gram| nth(gram) <= byte);
+        let begun = Begun { at: begun.at + reading.1, known: first..last };
+        if !begun.known.is_empty() && !ways.contains(&begun) {
+            ways.push(begun);
         }
-        // As it stands there it was looked up already.
-        otherwise.then(|| self.gram(&bytes[..self.width]))
     }
 
     /// Beginnings too short to have been looked up.
@@ -282,8 +324,8 @@ pub(super) fn ends_line(text: &[u8]) -> bool {
 
 fn spells_line(text: &[u8]) -> bool {
     memchr::memchr3_iter(b'%', b'&', b'\\', text).any(|at| {
-        let spelt = spelling::spelt(&text[at..]);
-        matches!(spelt, Spelt::Byte(b'\n' | b'\r', length) if at + length == text.len())
+        let line = |(byte, length)| matches!(byte, b'\n' | b'\r') && at + length == text.len();
+        Readings::of(&text[at..]).all().any(line)
     })
 }
 

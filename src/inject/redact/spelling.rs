@@ -1,24 +1,11 @@
 //! How one byte may be spelt in an answer, besides as it is: percent-encoded (RFC 3986), escaped as JSON
-//! (RFC 8259) and JavaScript do it, or as a character reference of HTML; each also twice over, as happens
-//! to text in text.
+//! (RFC 8259) and JavaScript do it, or as a character reference of HTML. Each character of such a spelling may be
+//! spelt itself, in the same way or another, as happens to text in text: `%5C%2F`, `\\u0026quot;`, `%252F`.
 
 /// The longest spelling of one byte that is read.
-pub(super) const LONGEST: usize = 20;
-/// How often a spelling may itself be spelt anew.
+pub(super) const LONGEST: usize = 32;
+/// Text in text in text.
 const LEVELS: usize = 3;
-/// Backslashes in a row: three levels of JSON in JSON.
-const BACKSLASHES: usize = 7;
-
-/// What a place in a text spells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spelt {
-    /// A byte, by so many bytes.
-    Byte(u8, usize),
-    /// Perhaps something: the text ends too early.
-    Cut,
-    /// Nothing but the byte that stands there.
-    Plain,
-}
 
 /// Whether a byte may begin a spelling.
 pub(super) fn begins(byte: u8) -> bool {
@@ -27,143 +14,134 @@ pub(super) fn begins(byte: u8) -> bool {
 
 /// Whether a byte may stand in a spelling behind its first.
 pub(super) fn continues(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';' | b'\\')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';') || begins(byte)
 }
 
-/// What is spelt at the start of `text`.
-pub(super) fn spelt(text: &[u8]) -> Spelt {
-    match text.first() {
-        Some(b'%') => percent(text),
-        Some(b'&') => reference(text),
-        Some(b'\\') => escape(text),
-        _ => Spelt::Plain,
-    }
+/// All that may be read at one place: what stands there, and what it spells at each level. Nothing is chosen: `%252F`
+/// is `%`, `%2F` and `/`, and which of them was meant only the token tells.
+#[derive(Default)]
+pub(super) struct Readings {
+    /// Bytes, and by how many bytes each is spelt.
+    known: [(u8, u8); LEVELS + 1],
+    length: usize,
+    /// There may be more: the text ends in the middle of a spelling.
+    pub(super) cut: bool,
 }
 
-/// `%41`, and `%2541`.
-fn percent(text: &[u8]) -> Spelt {
-    let mut at = 1;
-    for _ in 0..LEVELS {
-        let encoded = text[at..].starts_with(b"25");
-        if !encoded || !text[at + 2..].iter().take(2).all(u8::is_ascii_hexdigit) {
-            break;
+impl Readings {
+    /// What may be read at the start of `text`.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut readings = Self::default();
+        for level in 0..=LEVELS {
+            let mut characters = Characters { text, at: 0, level, cut: false };
+            let byte = characters.next();
+            readings.cut |= characters.cut;
+            let Some(byte) = byte else { break };
+            readings.add(byte, characters.at);
+            if !begins(byte) {
+                break;
+            }
         }
-        if text.len() < at + 4 {
-            // `%25` may be all.
-            return Spelt::Cut;
+        readings
+    }
+
+    /// Each byte, and by how many bytes it is spelt. The first is what stands there.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u8, usize)> + use<> {
+        let known = self.known.into_iter().take(self.length);
+        known.map(|(byte, length)| (byte, usize::from(length)))
+    }
+
+    fn add(&mut self, byte: u8, length: usize) {
+        let reading = (byte, length as u8);
+        if length <= LONGEST && !self.known[..self.length].contains(&reading) {
+            self.known[self.length] = reading;
+            self.length += 1;
         }
-        at += 2;
-    }
-    match hex(&text[at..], 2) {
-        Digits::All(value) => Spelt::Byte(value as u8, at + 2),
-        Digits::Cut => Spelt::Cut,
-        Digits::None => Spelt::Plain,
     }
 }
 
-/// `\u0041`, `\x41`, `\/`, `\n`, and `\\u0041`.
-fn escape(text: &[u8]) -> Spelt {
-    let run = text.iter().take(BACKSLASHES + 1).take_while(|b| **b == b'\\').count();
-    if run > BACKSLASHES {
-        return Spelt::Byte(b'\\', 2);
-    }
-    let digits = |length: usize| match hex(&text[run + 1..], length) {
-        Digits::All(value) if value < 0x80 => Spelt::Byte(value as u8, run + 1 + length),
-        Digits::Cut => Spelt::Cut,
-        Digits::All(_) | Digits::None => Spelt::Plain,
-    };
-    match text.get(run) {
-        None => Spelt::Cut,
-        Some(b'u') => digits(4),
-        Some(b'x') => digits(2),
-        Some(b'n') => Spelt::Byte(b'\n', run + 1),
-        Some(b'r') => Spelt::Byte(b'\r', run + 1),
-        Some(byte) if byte.is_ascii_punctuation() => Spelt::Byte(*byte, run + 1),
-        Some(_) if run > 1 => Spelt::Byte(b'\\', 2),
-        Some(_) => Spelt::Plain,
-    }
+/// A text as the characters that it spells at one level, of those that it spells a level below.
+struct Characters<'a> {
+    text: &'a [u8],
+    at: usize,
+    level: usize,
+    /// The text ends too early for one of them, or perhaps does.
+    cut: bool,
 }
 
-/// `&#65;`, `&#x41;`, `&plus;`, and `&amp;plus;`.
-fn reference(text: &[u8]) -> Spelt {
-    let mut at = 1;
-    for _ in 0..LEVELS {
-        match inner_reference(&text[at..]) {
-            Spelt::Byte(b'&', length) => {
-                // What follows may be one as well; if not, this was the byte itself.
-                let next = at + length;
-                match inner_reference(&text[next..]) {
-                    Spelt::Plain => return Spelt::Byte(b'&', next),
-                    Spelt::Cut => return Spelt::Cut,
-                    Spelt::Byte(..) => at = next,
+impl Characters<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let byte = *self.text.get(self.at).or_else(|| {
+            self.cut = true;
+            None
+        })?;
+        if self.level == 0 || !begins(byte) {
+            self.at += 1;
+            return Some(byte);
+        }
+        let mut below = Characters { level: self.level - 1, ..*self };
+        let byte = below.next()?;
+        self.at = below.at;
+        let spelt = match byte {
+            b'%' => below.hex(2),
+            b'&' => below.reference(),
+            b'\\' => below.escape(),
+            _ => None,
+        };
+        self.cut |= below.cut;
+        if spelt.is_some() {
+            self.at = below.at;
+        }
+        spelt.or(Some(byte))
+    }
+
+    /// `41` behind a percent sign, `0041` behind `\u`.
+    fn hex(&mut self, digits: usize) -> Option<u8> {
+        let mut value = 0;
+        for _ in 0..digits {
+            let digit = char::from(self.next()?).to_digit(16)?;
+            value = value * 16 + digit;
+        }
+        u8::try_from(value).ok()
+    }
+
+    /// Behind a backslash.
+    fn escape(&mut self) -> Option<u8> {
+        match self.next()? {
+            b'u' => self.hex(4),
+            b'x' => self.hex(2),
+            b'n' => Some(b'\n'),
+            b'r' => Some(b'\r'),
+            byte => byte.is_ascii_punctuation().then_some(byte),
+        }
+    }
+
+    /// `#65;`, `#x41;` and `plus;` behind an ampersand.
+    fn reference(&mut self) -> Option<u8> {
+        let (mut name, mut length) = ([0; LONGEST_NAME], 0);
+        loop {
+            match self.next()? {
+                b';' => break,
+                byte if length < name.len() && (byte.is_ascii_alphanumeric() || byte == b'#') => {
+                    name[length] = byte;
+                    length += 1;
                 }
+                _ => return None,
             }
-            Spelt::Byte(byte, length) => return Spelt::Byte(byte, at + length),
-            other => return other,
+        }
+        let number = |digits: &[u8], radix| {
+            u8::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
+        };
+        match &name[..length] {
+            [b'#', b'x' | b'X', digits @ ..] => number(digits, 16),
+            [b'#', digits @ ..] => number(digits, 10),
+            name => named(name),
         }
     }
-    Spelt::Plain
 }
 
-/// What stands after `&`.
-fn inner_reference(text: &[u8]) -> Spelt {
-    let number = |from: usize, radix: u32, most: usize| {
-        let digits = &text[from.min(text.len())..];
-        let length =
-            digits.iter().take(most).take_while(|b| char::from(**b).is_digit(radix)).count();
-        match digits.get(length) {
-            None => Spelt::Cut,
-            Some(b';') if length > 0 => {
-                let value = digits[..length].iter().fold(0, |value, digit| {
-                    value * radix + char::from(*digit).to_digit(radix).unwrap_or_default()
-                });
-                match u8::try_from(value) {
-                    Ok(byte) => Spelt::Byte(byte, from + length + 1),
-                    Err(_) => Spelt::Plain,
-                }
-            }
-            Some(_) => Spelt::Plain,
-        }
-    };
-    match text {
-        [] | [b'#'] => Spelt::Cut,
-        [b'#', b'x' | b'X', ..] => number(2, 16, 4),
-        [b'#', ..] => number(1, 10, 5),
-        _ => match text.iter().take(LONGEST_NAME).position(|byte| *byte == b';') {
-            Some(end) => match named(&text[..end]) {
-                Some(byte) => Spelt::Byte(byte, end + 1),
-                None => Spelt::Plain,
-            },
-            None if text.len() < LONGEST_NAME && text.iter().all(u8::is_ascii_alphabetic) => {
-                Spelt::Cut
-            }
-            None => Spelt::Plain,
-        },
-    }
-}
-
-enum Digits {
-    All(u32),
-    Cut,
-    None,
-}
-
-fn hex(text: &[u8], length: usize) -> Digits {
-    let mut value = 0;
-    for at in 0..length {
-        match text.get(at) {
-            None => return Digits::Cut,
-            Some(digit) => match char::from(*digit).to_digit(16) {
-                Some(digit) => value = value * 16 + digit,
-                None => return Digits::None,
-            },
-        }
-    }
-    Digits::All(value)
-}
-
-/// With its `;`.
-const LONGEST_NAME: usize = 7;
+/// `#0000043`.
+const LONGEST_NAME: usize = 8;
 
 /// Named references for visible ASCII (the HTML standard, section 13.5).
 fn named(name: &[u8]) -> Option<u8> {
@@ -206,21 +184,33 @@ fn named(name: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
 
+    fn reads(text: &str, byte: u8, length: usize) -> bool {
+        Readings::of(text.as_bytes()).all().any(|reading| reading == (byte, length))
+    }
+
     #[test]
     fn spellings() {
         for (text, byte, length) in [
             ("%41x", b'A', 3),
             ("%2b", b'+', 3),
             ("%252B", b'+', 5),
+            ("%252B", b'%', 3),
+            ("%252B", b'%', 1),
             ("%25252B", b'+', 7),
+            ("%25252B", b'%', 5),
             ("%25zz", b'%', 3),
+            ("%%34%31", b'A', 7),
             ("\\u002b1", b'+', 6),
             ("\\u002B", b'+', 6),
             ("\\\\u002B", b'+', 7),
             ("\\x41", b'A', 4),
             ("\\/", b'/', 2),
             ("\\\\/", b'/', 3),
+            ("\\\\\\/", b'/', 4),
+            ("\\\\\\\\\\\\\\/", b'/', 8),
             ("\\\\a", b'\\', 2),
+            ("\\\\\\\\", b'\\', 4),
+            ("\\\\\\\\\\\\\\\\", b'\\', 8),
             ("\\n", b'\n', 2),
             ("&#43;", b'+', 5),
             ("&#00043;", b'+', 8),
@@ -228,30 +218,41 @@ mod tests {
             ("&#X2b;", b'+', 6),
             ("&plus;", b'+', 6),
             ("&amp;plus;", b'+', 10),
+            ("&amp;plus;", b'&', 5),
             ("&amp;amp;plus;", b'+', 14),
             ("&amp; x", b'&', 5),
-            ("&amp;", b'&', 5),
+            // One kind in another.
+            ("%5C%2F", b'/', 6),
+            ("%255C%252F", b'/', 10),
+            ("\\u0026#43;", b'+', 10),
+            ("\\&quot;", b'"', 7),
+            ("%26plus%3B", b'+', 10),
+            ("%5Cu002b", b'+', 8),
         ] {
-            let found = spelt(text.as_bytes());
-            match (text, found) {
-                // The end of the text may be in the middle of one.
-                ("&amp;", Spelt::Cut) => {}
-                _ => assert_eq!(found, Spelt::Byte(byte, length), "{text}"),
-            }
+            assert!(reads(text, byte, length), "{text}");
             for end in 1..length.min(text.len()) {
-                let part = &text.as_bytes()[..end];
-                assert!(
-                    matches!(spelt(part), Spelt::Cut | Spelt::Byte(..)),
-                    "{text} up to {end}: {:?}",
-                    spelt(part)
-                );
+                let part = Readings::of(&text.as_bytes()[..end]);
+                assert!(part.cut || part.all().any(|r| r == (byte, end)), "{text} up to {end}");
             }
             assert!(length <= LONGEST);
         }
-        for text in
-            ["%4g", "%zz", "\\u1234", "\\u00zz", "\\a", "&x;", "&#;", "&#300;", "&plus ", "a"]
-        {
-            assert_eq!(spelt(text.as_bytes()), Spelt::Plain, "{text}");
+        for text in [
+            "%4g", "%zz", "\\u1234", "\\u00zz", "\\a", "&x;", "&#;", "&#300;", "&plus ", "&#+1;",
+            "a",
+        ] {
+            let readings = Readings::of(text.as_bytes());
+            assert!(!readings.cut && readings.all().count() == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_and_ends() {
+        for text in ["\\", "%", "&", "%25", "&amp;", "\\\\&", "\\u0026", "%5c", "&#x"] {
+            let text = text.repeat(200);
+            for at in 0..text.len() {
+                let readings = Readings::of(&text.as_bytes()[at..]);
+                assert!(readings.all().all(|(_, length)| length <= LONGEST.min(text.len() - at)));
+            }
         }
     }
 }
