@@ -3,10 +3,10 @@
 //! By prefix, length and, where the provider documents one, checksum. Only slots that a route owns
 //! are looked at, and a request that carries one of our placeholders there costs one search.
 
-use base64::Engine as _;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
 
 use super::strip;
 use crate::config::{Inject, Placement};
@@ -52,23 +52,16 @@ pub fn standing_key(permit: &Permit, parts: &Parts) -> Option<Standing> {
             in_query(&names.chain(own).collect::<Vec<_>>(), parts.uri.query()?)
         })
         .or_else(|| match inject {
-            Some(Inject::Path(slot)) => {
-                let value: Vec<u8> =
-                    percent_decode(slot.value(parts.uri.path())?.as_bytes()).collect();
-                standing(&value)
-            }
+            Some(Inject::Path(slot)) => within(slot.value(parts.uri.path())?.as_bytes(), true),
             _ => None,
         })
 }
 
-/// Whether a value is a real key or one of our placeholders, with or without a scheme before it.
+/// Whether a value is a real key or one of our placeholders, or the base64 of a Basic credential with a key.
 pub(super) fn is_key(value: &[u8]) -> bool {
-    strip::holds_placeholder(value) || in_field(value).is_some() || basic(value).is_some()
-}
-
-/// The base64 of a Basic credential that holds a key.
-fn basic(value: &[u8]) -> Option<Standing> {
-    in_field(&[b"Basic ", value].concat())
+    let as_basic =
+        || strip::basic(&[b"Basic ", value].concat()).and_then(|pair| in_pair(&pair)).is_some();
+    strip::holds_placeholder(value) || standing(value).is_some() || as_basic()
 }
 
 fn in_fields(owned: &[&HeaderName], parts: &Parts) -> Option<Standing> {
@@ -82,17 +75,42 @@ fn in_fields(owned: &[&HeaderName], parts: &Parts) -> Option<Standing> {
 
 /// The bare value, or what stands behind its scheme: for Basic, the password and the user.
 fn in_field(value: &[u8]) -> Option<Standing> {
+    if let Some(pair) = strip::basic(value) {
+        return in_pair(&pair);
+    }
     let value = value.trim_ascii();
-    let (scheme, rest) = match value.iter().position(|b| *b == b' ') {
+    let (scheme, rest) = match value.iter().position(u8::is_ascii_whitespace) {
         Some(at) => (&value[..at], value[at..].trim_ascii()),
         None => (&b""[..], value),
     };
-    if !scheme.eq_ignore_ascii_case(b"basic") {
-        return standing(rest);
-    }
-    let pair = zeroize::Zeroizing::new(strip::LENIENT.decode(rest).ok()?);
+    let scheme = scheme.to_ascii_lowercase();
+    within(rest, !SIGNING.iter().any(|signing| scheme.starts_with(signing)))
+}
+
+fn in_pair(pair: &[u8]) -> Option<Standing> {
     let at = pair.iter().position(|b| *b == b':').unwrap_or(pair.len());
-    standing(pair.get(at + 1..).unwrap_or_default()).or_else(|| standing(&pair[..at]))
+    let password = within(pair.get(at + 1..).unwrap_or_default(), true);
+    password.or_else(|| within(&pair[..at], true))
+}
+
+/// Schemes that send no key but what was made of one: random, and worth nothing to others.
+const SIGNING: [&[u8]; 7] =
+    [b"aws4-", b"digest", b"hawk", b"negotiate", b"ntlm", b"oauth", b"signature"];
+
+/// A key that is all of a text, or stands somewhere in it. `opaque`: whether randomness alone makes one of a part.
+fn within(text: &[u8], opaque: bool) -> Option<Standing> {
+    let is_known = |found: &Standing| found.kind != OPAQUE;
+    let whole = standing(text);
+    if text.len() < SHORTEST || whole.as_ref().is_some_and(is_known) {
+        return whole;
+    }
+    let decoded: Zeroizing<Vec<u8>> = Zeroizing::new(percent_decode(text).collect());
+    let runs = || decoded.split(|byte| !is_word(*byte) && !b"+/=~".contains(byte));
+    let parts = |run| <[u8]>::split(run, |byte| b"+/=~".contains(byte));
+    let known = runs().chain(runs().flat_map(parts)).filter_map(standing).find(is_known);
+    let value = |run: &'_ [u8]| run.iter().position(|byte| *byte == b'=').map(|at| at + 1);
+    let values = runs().filter_map(|run| run.get(value(run)?..));
+    known.or(whole).or_else(|| values.chain(runs()).filter_map(standing).find(|_| opaque))
 }
 
 fn in_query(owned: &[&str], query: &str) -> Option<Standing> {
@@ -101,8 +119,7 @@ fn in_query(owned: &[&str], query: &str) -> Option<Standing> {
     }
     query.split(['&', ';']).filter_map(|part| part.split_once('=')).find_map(|(name, value)| {
         let own = owned.iter().any(|owned| strip::spells(name.as_bytes(), owned));
-        let value: Vec<u8> = if own { percent_decode(value.as_bytes()).collect() } else { vec![] };
-        standing(&value)
+        within(if own { value.as_bytes() } else { b"" }, true)
     })
 }
 
@@ -125,7 +142,7 @@ fn kind(value: &[u8]) -> Option<&'static str> {
     if is_jwt(text) {
         return Some("jwt");
     }
-    is_random(text).then_some("opaque")
+    is_random(text).then_some(OPAQUE)
 }
 
 struct Shape {
@@ -217,6 +234,8 @@ fn is_random(text: &str) -> bool {
     distinct >= 12 && digits >= 2 && digits < text.len()
 }
 
+/// Told by its randomness alone.
+const OPAQUE: &str = "opaque";
 /// Nothing shorter is a key.
 const SHORTEST: usize = 16;
 
@@ -224,6 +243,7 @@ const SHORTEST: usize = 16;
 mod tests {
     use super::*;
     use crate::model::placeholder::Placeholder;
+    use base64::Engine as _;
 
     /// Made here, so that no scanner finds a key in this file.
     fn github_key() -> String {
@@ -275,12 +295,31 @@ mod tests {
             basic(format!("x:{key}")),
             basic(format!("{key}:")),
             basic(format!("{key}:x-oauth-basic")),
+            format!("Bearer\t{key}"),
+            format!("Token token=\"{key}\""),
+            format!("token={key}"),
+            format!("Bearer {key}, x"),
+            format!("Bearer x;{key}"),
+            format!("{key}%20"),
+            format!("Bearer a/{key}"),
+            basic(format!("x:{key}\n")),
+            basic(format!("x:{key}")).replace(' ', "\t"),
         ] {
             let found = in_field(value.as_bytes()).unwrap();
             assert_eq!(found.kind, "github", "{value}");
             assert!(found.key.matches(key.as_bytes()), "{value}");
         }
         assert!(in_field(b"").is_none() && in_field(b"Basic !!!").is_none());
+        let opaque = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6";
+        assert!(in_field(format!("Token token=\"{opaque}\"").as_bytes()).is_some());
+        let id = Placeholder::free(placeholder::Kind::Aws);
+        let signature = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        let signed = format!(
+            "AWS4-HMAC-SHA256 Credential={id}/20261127/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature={signature}"
+        );
+        assert!(in_field(signed.as_bytes()).is_none());
+        let real = signed.replace(&id.to_string(), concat!("AKI", "AABCDEFGHIJKLMNO2"));
+        assert_eq!(in_field(real.as_bytes()).unwrap().kind, "aws");
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! Taking out: hop-by-hop fields, owned slots in every spelling, placeholders, and what would make
 //! an upstream see another request than policy judged.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
 
-use super::InjectError;
+use super::{InjectError, Redactor};
 use crate::config::Placement;
-use crate::model::placeholder::Placeholder;
+use crate::model::placeholder::{self, Placeholder};
 
 /// Fields of one connection only (RFC 9110 section 7.6.1), and the client's words to the proxy.
 static HOP_BY_HOP: [HeaderName; 10] = [
@@ -147,9 +150,10 @@ pub(super) fn placeholders(
     headers: &mut HeaderMap,
     target: &mut PathAndQuery,
 ) -> Result<(), InjectError> {
+    without_subprotocols(headers);
     let gone: Vec<HeaderName> = headers
         .iter()
-        .filter(|(_, value)| holds_placeholder(value.as_bytes()))
+        .filter(|(name, value)| names_placeholder(name) || holds_placeholder(value.as_bytes()))
         .map(|(name, _)| name.clone())
         .collect();
     for name in gone {
@@ -163,16 +167,45 @@ pub(super) fn placeholders(
     Ok(())
 }
 
+/// Takes out the subprotocols that hold one, as Kubernetes' clients send them, and leaves the others.
+fn without_subprotocols(headers: &mut HeaderMap) {
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
+    if !offered.iter().any(|value| holds_placeholder(value.as_bytes())) {
+        return;
+    }
+    let kept: Vec<&[u8]> = offered
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|one| !holds_placeholder(one))
+        .collect();
+    match HeaderValue::from_bytes(&kept.join(&b", "[..])) {
+        Ok(kept) if !kept.is_empty() => headers.insert(SEC_WEBSOCKET_PROTOCOL, kept),
+        _ => headers.remove(SEC_WEBSOCKET_PROTOCOL),
+    };
+}
+
 /// Whether there is one anywhere.
 pub(super) fn any_placeholder(headers: &HeaderMap, query: Option<&str>) -> bool {
-    headers.values().any(|value| holds_placeholder(value.as_bytes()))
+    headers
+        .iter()
+        .any(|(name, value)| names_placeholder(name) || holds_placeholder(value.as_bytes()))
         || query.is_some_and(|query| holds_placeholder(query.as_bytes()))
 }
 
-/// Raw, percent-encoded, or in the base64 of a Basic credential.
+/// Raw, or in any spelling and encoding in which an answer is searched for a token.
 pub(super) fn holds_placeholder(value: &[u8]) -> bool {
-    let look = |form: &[u8]| if Placeholder::found_in(form) { Err(()) } else { Ok(()) };
-    each_form(value, look).is_err()
+    Placeholder::found_in(value) || SPELT.is_in(value)
+}
+
+// Made once: every field of every request is searched.
+static SPELT: LazyLock<Redactor> = LazyLock::new(|| Redactor::of_words(&placeholder::WORDS));
+
+/// Whether the name of a field holds one, which comes in lower case.
+fn names_placeholder(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.len() > "vkplaceholder".len()
+        && ["vk-placeholder", "vkplaceholder"].iter().any(|word| name.contains(word))
 }
 
 /// Shows a value raw, percent-decoded where that differs, and as the pair of a Basic credential where it is one.
@@ -185,15 +218,27 @@ pub(super) fn each_form<E>(
         let decoded: Vec<u8> = percent_decode(value).collect();
         look(&decoded)?;
     }
-    let basic = value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
-    match basic.then(|| LENIENT.decode(value[6..].trim_ascii())) {
-        Some(Ok(pair)) => look(&pair),
-        _ => Ok(()),
-    }
+    basic(value).map_or(Ok(()), |pair| look(&pair))
 }
 
-/// Base64 that forgives missing padding: a client's mistake must not hide a placeholder.
-pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
+/// The pair of a Basic credential (RFC 7617), by a reader that forgives: missing padding, the other alphabet, and any white
+/// space. A client's mistake must not hide a placeholder or a key.
+pub(super) fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (scheme, pair) = value.trim_ascii().split_at_checked(5)?;
+    let blank = pair.first().is_some_and(u8::is_ascii_whitespace);
+    if !blank || !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let plain = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        byte => *byte,
+    };
+    let pair: Zeroizing<Vec<u8>> = Zeroizing::new(pair.trim_ascii().iter().map(plain).collect());
+    LENIENT.decode(&*pair).ok().map(Zeroizing::new)
+}
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -369,20 +414,65 @@ mod tests {
     #[test]
     fn placeholders_never_leave() {
         let placeholder = Placeholder::opaque().to_string();
-        let basic = format!(
-            "Basic {}",
-            base64::engine::general_purpose::STANDARD.encode(format!("x:{placeholder}"))
-        );
+        let jwt = Placeholder::free(placeholder::Kind::Jwt).to_string();
+        let key_id = Placeholder::free(placeholder::Kind::Aws).to_string();
+        let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let url = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let hex: String = placeholder.bytes().map(|byte| format!("{byte:02X}")).collect();
+        let pair = format!("x:{placeholder}");
+        for value in [
+            format!("key {placeholder}"),
+            format!("Basic {}", base64(&pair)),
+            format!("Basic\t{}", url(&pair)),
+            base64(&pair),
+            url(&format!("??{jwt}")),
+            format!("v2.{}", base64(&key_id)),
+            hex,
+            placeholder.replace('-', "%2D"),
+            placeholder.replace('-', "%252D"),
+            placeholder.replace('-', "\\u002d"),
+            placeholder.replace('-', "&#45;"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("x-one", HeaderValue::from_str(&value).unwrap());
+            headers.append("x-two", HeaderValue::from_static("fine"));
+            assert!(any_placeholder(&headers, None), "{value}");
+            placeholders(&mut headers, &mut PathAndQuery::from_static("/")).unwrap();
+            assert_eq!(headers.len(), 1, "{value}");
+        }
         let mut headers = HeaderMap::new();
-        headers.append("x-one", HeaderValue::from_str(&format!("key {placeholder}")).unwrap());
-        headers.append("authorization", HeaderValue::from_str(&basic).unwrap());
+        for name in [
+            placeholder.to_ascii_lowercase(),
+            format!("x-{}", jwt.split_at(90).1).to_ascii_lowercase(),
+        ] {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_static("1"));
+        }
         headers.append("x-two", HeaderValue::from_static("fine"));
         let mut target =
-            PathAndQuery::try_from(format!("/x?k={placeholder}&l=1&m=vk%2Dplaceholder%2Dx"))
+            PathAndQuery::try_from(format!("/x?k={placeholder}&l=1&m=vk%252Dplaceholder%2Dx"))
                 .unwrap();
         placeholders(&mut headers, &mut target).unwrap();
-        assert_eq!(headers.len(), 1);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-two"]);
         assert_eq!(target, "/x?l=1");
+    }
+
+    #[test]
+    fn other_subprotocols_stay() {
+        let url = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let bearer = format!(
+            "base64url.bearer.authorization.k8s.io.{}",
+            url(&Placeholder::opaque().to_string())
+        );
+        let mut headers = HeaderMap::new();
+        let offered = format!("v4.channel.k8s.io,{bearer}");
+        headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(&offered).unwrap());
+        headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("base64.binary.k8s.io"));
+        placeholders(&mut headers, &mut PathAndQuery::from_static("/")).unwrap();
+        assert_eq!(headers[SEC_WEBSOCKET_PROTOCOL], "v4.channel.k8s.io, base64.binary.k8s.io");
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(&bearer).unwrap());
+        placeholders(&mut headers, &mut PathAndQuery::from_static("/")).unwrap();
+        assert!(headers.is_empty());
     }
 
     proptest! {

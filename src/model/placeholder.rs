@@ -20,6 +20,8 @@ pub const PREFIX: &str = "vk-placeholder-";
 const WORD: &str = "vkPlaceholder";
 /// The same where only capital letters may stand.
 const CAPITALS: &str = "VKPLACEHOLDER";
+/// By one of these any placeholder is recognised, however it is spelt.
+pub const WORDS: [&str; 3] = [PREFIX, WORD, CAPITALS];
 /// Before the random characters of a bound placeholder.
 const BOUND: char = '1';
 /// In the place of [`BOUND`] in one that is not.

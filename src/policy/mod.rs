@@ -13,6 +13,7 @@ pub mod fuzz;
 mod hash;
 mod path;
 mod pattern;
+mod permit;
 mod route;
 
 use std::borrow::Cow;
@@ -23,11 +24,12 @@ use http::Method;
 
 pub use explain::Explanation;
 pub use facts::{AtConnect, RequestFacts};
+pub use permit::{Permit, Refusal};
 pub use route::{Action, Route};
 
 use crate::config::problem::{Problem, Problems, Severity};
 use crate::config::{Config, Placement, Unmatched};
-use crate::model::ask::{Ask, Wants};
+use crate::model::ask::Ask;
 use crate::model::host::Host;
 use crate::model::id::{CredentialName, PolicyHash, RouteName};
 use crate::model::reason::Reason;
@@ -44,90 +46,6 @@ pub struct Policy {
     /// What routes ask, by credential.
     asks: HashMap<CredentialName, Vec<Arc<Ask>>>,
     unmatched: Unmatched,
-}
-
-/// The proof that policy said yes to one request. Only [`Policy::decide`] makes one.
-#[derive(Debug)]
-pub struct Permit {
-    origin: Origin,
-    route: Option<Arc<Route>>,
-    strip: Vec<Placement>,
-    upgrades: Vec<Box<str>>,
-    refuses_keys: bool,
-    redacts: bool,
-}
-
-impl Permit {
-    /// Whether one of the matched routes allows an upgrade to this protocol, in lower case.
-    pub fn allows_upgrade(&self, protocol: &str) -> bool {
-        self.upgrades.iter().any(|allowed| **allowed == *protocol)
-    }
-
-    /// Whether a request with a standing key in it is refused.
-    pub fn refuses_keys(&self) -> bool {
-        self.refuses_keys
-    }
-
-    /// Whether the answer's body is searched for the token: unless every matched route says no.
-    pub fn redacts(&self) -> bool {
-        self.redacts
-    }
-
-    /// Where the request may go, and nowhere else.
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// The route that matched, if any did.
-    pub fn route(&self) -> Option<&Arc<Route>> {
-        self.route.as_ref()
-    }
-
-    /// Placements to empty: those of every route that matched.
-    pub fn strip(&self) -> &[Placement] {
-        &self.strip
-    }
-
-    /// Whose token belongs into the request.
-    pub fn credential(&self) -> Option<&CredentialName> {
-        match &self.route.as_ref()?.action {
-            Action::Inject(credential, _) => Some(credential),
-            Action::Deny | Action::Pass => None,
-        }
-    }
-
-    /// What the token is asked for that belongs into the request.
-    pub fn wants(&self) -> Option<&Arc<Wants>> {
-        self.credential().and(self.route.as_ref()).map(|route| &route.wants)
-    }
-
-    /// Whether both come to the same, whichever routes they are of.
-    fn does_as(&self, other: &Self) -> bool {
-        // By name, so that what is added to a permit is thought of here.
-        let Self { origin, route: _, strip, upgrades, refuses_keys, redacts } = self;
-        let allows_no_more = |a: &[Box<str>], b: &[Box<str>]| a.iter().all(|one| b.contains(one));
-        action(self) == action(other)
-            && *origin == other.origin
-            && *strip == other.strip
-            && allows_no_more(upgrades, &other.upgrades)
-            && allows_no_more(&other.upgrades, upgrades)
-            && *refuses_keys == other.refuses_keys
-            && *redacts == other.redacts
-    }
-
-    /// Whether a token belongs into the request.
-    pub fn injects(&self) -> bool {
-        matches!(self.route.as_ref().map(|route| &route.action), Some(Action::Inject(..)))
-    }
-}
-
-/// Policy said no.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Why.
-    pub reason: Reason,
-    /// The route that says so, where one does.
-    pub route: Option<RouteName>,
 }
 
 impl Policy {
@@ -279,6 +197,9 @@ impl Policy {
             return self.no_match(&facts, false);
         }
         let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
+        if let Some(route) = path.slashed().and_then(|reading| self.denying(&facts, reading)) {
+            return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
+        }
         let permit = self.judge(&facts, path.segments())?;
         for reading in path.others() {
             if !permit.does_as(&self.judge(&facts, reading)?) {
@@ -288,34 +209,49 @@ impl Policy {
         Ok(permit)
     }
 
+    /// The routes that match, of those that deny or of the others: a host may have a thousand, and each is matched once.
+    fn fitting<'a>(
+        &'a self,
+        facts: &'a RequestFacts<'_>,
+        segments: &'a [Cow<'_, str>],
+        denying: bool,
+    ) -> impl Iterator<Item = &'a Arc<Route>> {
+        let fits = move |route: &&Arc<Route>| {
+            (route.action == Action::Deny) == denying
+                && route.port == facts.target.port
+                && route.matches_method(facts.method)
+                && route.matches_path(segments)
+        };
+        self.of_host(&facts.target.host).filter(fits)
+    }
+
+    fn denying<'a>(
+        &'a self,
+        facts: &'a RequestFacts<'_>,
+        segments: &'a [Cow<'_, str>],
+    ) -> Option<&'a Arc<Route>> {
+        self.fitting(facts, segments, true).find(|route| route.serves(facts.client))
+    }
+
     fn judge(
         &self,
         facts: &RequestFacts<'_>,
         segments: &[Cow<'_, str>],
     ) -> Result<Permit, Refusal> {
-        let fits = |route: &&Arc<Route>| {
-            route.port == facts.target.port
-                && route.matches_method(facts.method)
-                && route.matches_path(segments)
-        };
-        // What a route does is looked at first: a host may have a thousand, and each is matched once.
-        let fitting = |denying: bool| {
-            let of_kind = move |route: &&Arc<Route>| (route.action == Action::Deny) == denying;
-            self.of_host(&facts.target.host).filter(of_kind).filter(fits)
-        };
         // Denial wins over everything, ambiguity included, whatever a session is limited to.
-        if let Some(route) = fitting(true).find(|route| route.serves(facts.client)) {
+        if let Some(route) = self.denying(facts, segments) {
             return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
         }
         let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
         let bound = |route: &Route| facts.bound.is_some_and(|names| names.contains(&route.name));
         let serves = |route: &Route| route.serves(facts.client) && allowed(route);
-        let chosen = facts.bound.and_then(|_| fitting(false).find(|r| serves(r) && bound(r)));
+        let fitting = || self.fitting(facts, segments, false);
+        let chosen = facts.bound.and_then(|_| fitting().find(|r| serves(r) && bound(r)));
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
         let (mut withheld, mut refuses_keys, mut redacts) = (false, false, false);
-        for route in fitting(false) {
+        for route in fitting() {
             if !serves(route) {
                 withheld = true;
                 continue;
@@ -391,11 +327,6 @@ impl Policy {
             .and_then(|(_, suffix)| self.one_label.get(suffix));
         exact.into_iter().chain(wild).flatten()
     }
-}
-
-/// What a request becomes: two readings of one path must agree on it.
-fn action(permit: &Permit) -> Option<(&Action, &Ask)> {
-    permit.route.as_ref().map(|route| (&route.action, &*route.ask))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Patterns are matched on decoded segments, so `/%61dmin` is `/admin`; `%2F` stays inside its
 //! segment. What some server may read as another path (empty segments, `;parameters`) has a second
-//! reading, and policy must say the same of both (invariant I4).
+//! reading, and policy must say the same of both (invariant I4). What `%2F` would make of a path is asked
+//! of routes that deny, and of no others: names with a slash in them are common.
 
 use std::borrow::Cow;
 
@@ -17,6 +18,7 @@ pub struct RequestPath<'a> {
     segments: Vec<Cow<'a, str>>,
     plain: Option<Vec<Cow<'a, str>>>,
     literal: Option<Vec<Cow<'a, str>>>,
+    slashed: Option<Vec<Cow<'a, str>>>,
 }
 
 /// The path holds dot segments, a backslash, control characters or broken escapes, plain or encoded.
@@ -43,7 +45,9 @@ impl<'a> RequestPath<'a> {
         let by_letter =
             |(raw, segment): (&str, &Cow<'a, str>)| literal(raw).unwrap_or_else(|| segment.clone());
         let literal = needless.then(|| rest.split('/').zip(&segments).map(by_letter).collect());
-        Ok(Self { segments, plain, literal })
+        let slashes = segments.iter().any(|segment| segment.contains(['/', '%']));
+        let slashed = slashes.then(|| slashed(&segments)).filter(|slashed| *slashed != segments);
+        Ok(Self { segments, plain, literal, slashed })
     }
 
     /// The segments as sent, decoded.
@@ -51,11 +55,28 @@ impl<'a> RequestPath<'a> {
         &self.segments
     }
 
+    /// The segments as a server has them that takes `%2F` for a slash, where there is one.
+    pub fn slashed(&self) -> Option<&[Cow<'a, str>]> {
+        self.slashed.as_deref()
+    }
+
     /// The other readings, where there are any: without empty segments and `;parameters`; and with
     /// needless escapes (`%76` for `v`) taken by the letter.
     pub fn others(&self) -> impl Iterator<Item = &[Cow<'a, str>]> {
         [self.plain.as_deref(), self.literal.as_deref()].into_iter().flatten()
     }
+}
+
+/// Split at encoded slashes too, however often they are encoded, and otherwise plain.
+fn slashed<'a>(segments: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
+    let decoded = |segment: &Cow<'a, str>| {
+        let mut text = segment.clone().into_owned();
+        for _ in 0..DECODINGS {
+            text = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+        }
+        text.split('/').map(|part| Cow::Owned(part.to_owned())).collect::<Vec<_>>()
+    };
+    plain(&segments.iter().flat_map(decoded).collect::<Vec<_>>())
 }
 
 fn plain<'a>(segments: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
@@ -119,10 +140,15 @@ fn decode_once(text: &str) -> Result<Cow<'_, str>, Ambiguous> {
     percent_decode_str(text).decode_utf8().map_err(|_| Ambiguous)
 }
 
-/// No control character, no backslash, and no dot segment, also behind an encoded slash or before `;parameters`.
+/// No control character, no backslash, and no dot segment, also behind an encoded slash, before `;parameters`, or among
+/// spaces, which some file systems drop.
 fn check(text: &[u8]) -> Result<(), Ambiguous> {
     let bad = |byte: &u8| *byte < 0x20 || *byte == 0x7f || *byte == b'\\';
-    let dots = |part: &[u8]| matches!(part.split(|b| *b == b';').next(), Some(b"." | b".."));
+    let dots = |part: &[u8]| {
+        let name = part.split(|b| *b == b';').next().unwrap_or_default();
+        let spaced = name.contains(&b' ') && name.contains(&b'.');
+        matches!(name, b"." | b"..") || spaced && name.iter().all(|b| b". ".contains(b))
+    };
     if text.iter().any(bad) || text.split(|b| *b == b'/').any(dots) {
         return Err(Ambiguous);
     }
@@ -138,6 +164,9 @@ mod tests {
     fn two_readings_are_refused() {
         for path in [
             "/a/../b",
+            "/a/..%20/b",
+            "/a/%20../b",
+            "/a/..%20.%20/b",
             "/%2e%2e/b",
             "/%252e%252e/b",
             "/..;/b",
@@ -170,6 +199,11 @@ mod tests {
         let path = RequestPath::parse("/api/v4/projects/group%2Fname/x").unwrap();
         assert_eq!(path.segments()[3], "group/name");
         assert!(path.others().next().is_none());
+        let slashed = ["api", "v4", "projects", "group", "name", "x"];
+        assert_eq!(path.slashed().unwrap(), slashed);
+        let twice = RequestPath::parse("/api/v4/projects%252Fgroup/name;v=1/x").unwrap();
+        assert_eq!(twice.slashed().unwrap(), slashed);
+        assert!(RequestPath::parse("/api/100%25").unwrap().slashed().is_none());
     }
 
     #[test]

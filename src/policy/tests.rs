@@ -112,6 +112,14 @@ fn two_readings_must_agree() {
     assert_eq!(decide(&policy, Method::GET, "/%76%31/x"), Err(Reason::AmbiguousPath));
     assert_eq!(decide(&policy, Method::GET, "/v1/%7Euser"), Ok(Some("a".into())));
     assert_eq!(decide(&policy, Method::GET, "/v1/%61dmin/"), Err(Reason::RouteDenied));
+    // An encoded slash is one for routes that deny, and for no others.
+    for path in
+        ["/v1/admin%2Fx", "/v1%2Fadmin", "/v1%252Fadmin%252f", "/v1/%2Fadmin", "/v1%2Fadmin;a/x"]
+    {
+        assert_eq!(decide(&policy, Method::GET, path), Err(Reason::RouteDenied), "{path}");
+    }
+    assert_eq!(decide(&policy, Method::GET, "/v1/a%2Fadmin"), Ok(Some("a".into())));
+    assert_eq!(decide(&policy, Method::GET, "/v1%2Fx"), Ok(None));
 }
 
 /// All that a permit grants, not its token alone.

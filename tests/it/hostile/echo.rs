@@ -27,7 +27,7 @@ fn echo(token: &str, seed: u64, in_field: bool) -> String {
     let around =
         ["", "x", "xy:", "{\"a\":\"", "Bearer ", "t=", "=", "....", "%", "\\", "&", "0a", "AAAA"];
     let (before, after) = (dice.one(&around), dice.one(&around));
-    let spelt = match dice.below(8) {
+    let spelt = match dice.below(10) {
         0 => token.to_owned(),
         1 => token.bytes().map(|b| format!("{b:02x}")).collect(),
         2 => token.bytes().map(|b| format!("{b:02X}")).collect(),
@@ -35,6 +35,16 @@ fn echo(token: &str, seed: u64, in_field: bool) -> String {
         4 => URL_SAFE.encode(format!("{before}{token}{after}")),
         5 => STANDARD_NO_PAD.encode(format!("x:{token}")),
         6 => URL_SAFE_NO_PAD.encode(format!("{{\"token\":\"{token}\"}}")),
+        // Text in text in text, and mail.
+        7 => (0..3).fold(token.to_owned(), |text, _| in_text(&text, dice)),
+        8 if !in_field => {
+            let text = format!("{}{token}{after}", ".".repeat(dice.below(60)));
+            let encoded = STANDARD.encode(text);
+            let end = dice.one(&["\r\n", "\n", "\\n", "\\r\\n", "%0A", "\\u000a"]);
+            let lines: Vec<_> = encoded.as_bytes().chunks(dice.one(&[76, 64])).collect();
+            let lines = lines.iter().map(|line| String::from_utf8_lossy(line).into_owned());
+            lines.collect::<Vec<_>>().join(end)
+        }
         // Each byte in a way of its own.
         _ => token
             .bytes()
@@ -49,6 +59,16 @@ fn echo(token: &str, seed: u64, in_field: bool) -> String {
             .collect(),
     };
     format!("{before}{spelt}{after}")
+}
+
+/// A text as it stands in another.
+fn in_text(text: &str, dice: &mut Dice) -> String {
+    match dice.below(4) {
+        0 => text.replace('\\', "\\\\").replace('"', "\\\"").replace('/', "\\/"),
+        1 => text.replace('%', "%25").replace('/', "%2F").replace('+', "%2B").replace('-', "%2d"),
+        2 => text.replace('&', "&amp;").replace('+', "&plus;").replace('-', "&#x2d;"),
+        _ => text.replace('\\', "\\\\").replace('&', "\\u0026").replace('-', "\\u002d"),
+    }
 }
 
 /// Asterisks where the token was, nothing of it left, and the rest as it came.

@@ -33,6 +33,11 @@ const SEGMENTS: &[&str] = &[
     "..\\",
     "..;",
     "..;x=1",
+    "..%20",
+    "%20..",
+    "...",
+    "..%20.",
+    "..%2f..;",
     "a;b=c",
     ";",
     "%3b",
@@ -100,8 +105,11 @@ fn has_two_readings(path: &str) -> bool {
         bytes.contains(&b'\\')
             || parts.iter().any(|part| {
                 let bare = part.split(|b| *b == b';').next().unwrap_or_default();
+                // Windows drops spaces and dots at the end.
+                let spaced = part.contains(&b' ') && part.contains(&b'.');
                 *part == b"."
                     || *part == b".."
+                    || spaced && part.iter().all(|byte| b". ".contains(byte))
                     || parts.len() > 1 && (bare == b"." || bare == b"..")
             })
     })

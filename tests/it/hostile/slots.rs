@@ -4,6 +4,7 @@
 use super::dice::Dice;
 use crate::ensure;
 use crate::harness::caller::{Caller, Sending};
+use crate::harness::leak::Canary;
 use crate::harness::stage::{ORDERS, Stage, Verdict};
 use crate::harness::upstream::Protocol;
 use crate::invariant::invariant;
@@ -12,6 +13,7 @@ invariant!("I5":
     no_spelling_of_an_owned_field_stays,
     no_spelling_of_an_owned_parameter_stays,
     no_override_stays,
+    no_spelling_of_a_placeholder_stays,
 );
 
 /// A name with letters of any case and dashes that are underscores.
@@ -29,7 +31,7 @@ fn value(key: &str, dice: &mut Dice) -> String {
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("x:{key}"));
     let schemes = ["Bearer ", "bearer  ", "token ", "", "Digest username=", "ApiKey ", "Bearer\t"];
     if dice.below(4) == 0 {
-        format!("Basic {basic}")
+        format!("{}{basic}", dice.one(&["Basic ", "basic\t", "BASIC  "]))
     } else {
         format!("{}{key}", dice.one(&schemes))
     }
@@ -158,6 +160,59 @@ async fn no_override_stays(stage: &mut Stage) -> Verdict {
         }
     }
     println!("sent: {sent} overrides");
+    stage.control().await
+}
+
+/// A placeholder as it may stand in some text, escaped or encoded.
+fn disguised(placeholder: &str, dice: &mut Dice) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    let (before, after) = (dice.one(&["", "x", "user:", "??"]), dice.one(&["", "z", ":x"]));
+    let text = format!("{before}{placeholder}{after}");
+    match dice.below(9) {
+        0 => text,
+        1 => STANDARD.encode(text),
+        2 => URL_SAFE_NO_PAD.encode(text),
+        3 => format!("Basic\t{}", URL_SAFE_NO_PAD.encode(text)),
+        4 => text.bytes().map(|b| format!("{b:02x}")).collect(),
+        5 => text.bytes().map(|b| format!("%{b:02X}")).collect(),
+        6 => text.replace('-', "%252D"),
+        7 => text.replace('-', "\\u002d"),
+        _ => text.replace('-', "&#45;"),
+    }
+}
+
+async fn no_spelling_of_a_placeholder_stays(stage: &mut Stage) -> Verdict {
+    let (placeholder, mut dice) = (stage.placeholder.clone(), Dice::new(35));
+    let canary = Canary::whole("the placeholder", placeholder.as_bytes());
+    let mut tunnel = stage.tunnel(ORDERS).await?;
+    for _ in 0..ROUNDS {
+        let before = stage.orders.requests().len();
+        let field = disguised(&placeholder, &mut dice);
+        // What would end the parameter is not in it.
+        let parameter = loop {
+            let text = disguised(&placeholder, &mut dice);
+            if !text.contains(['&', '#', '?', '\t', '\\']) {
+                break text;
+            }
+        };
+        let name =
+            if dice.coin() { placeholder.to_ascii_lowercase() } else { "x-plain".to_owned() };
+        let request = format!(
+            "GET /v1/x?page=2&note={parameter}&q HTTP/1.1\r\nHost: {ORDERS}\r\nX-Note: {field}\r\n\
+             Sec-WebSocket-Protocol: one.{field}, two\r\n{name}: 1\r\nX-Other: kept\r\n\r\n"
+        );
+        let answer = crate::harness::client::exchange(&mut tunnel, request.as_bytes()).await;
+        ensure!(answer.is_some_and(|a| a.status() == 200), "{request}: no answer");
+        arrived(stage, before, &request).await?;
+        let seen = stage.orders.request(before).await;
+        ensure!(seen.target == "/v1/x?page=2&q", "{parameter} went upstream in {}", seen.target);
+        ensure!(seen.all("x-note").is_empty(), "{field} went upstream: {seen:#?}");
+        ensure!(seen.all("sec-websocket-protocol") == ["two"], "{field}: {seen:#?}");
+        let found = canary.found_in(format!("{seen:?}").to_ascii_lowercase().as_bytes());
+        ensure!(found.is_none(), "in {found:?}: {seen:#?}");
+    }
+    println!("sent: {ROUNDS} requests with a placeholder in four places");
     stage.control().await
 }
 

@@ -93,6 +93,31 @@ async fn a_real_key_is_noticed() {
     }
 }
 
+/// However it stands in its slot.
+#[tokio::test]
+async fn a_real_key_is_refused_in_any_dress() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    let sent = format!("glpat-{}", canary("x").replace(|c: char| !c.is_ascii_alphanumeric(), "a"));
+    let rig = Rig::with("on_static_key = \"deny\"", key_file(&canary("key"))).await;
+    for value in [
+        format!("Bearer\t{sent}"),
+        format!("Bearer {sent}, Bearer x"),
+        format!("Token token=\"{sent}\""),
+        format!("token={sent}"),
+        format!("{sent}%20"),
+        format!("Bearer x;{sent}"),
+        format!("Basic\t{}", STANDARD.encode(format!("x:{sent}"))),
+        format!("basic {}", URL_SAFE_NO_PAD.encode(format!("??>:{sent}"))),
+        format!("Bearer vk-placeholder-abcdefghijklmnop1234567890, {sent}"),
+    ] {
+        let answer = rig.get("/v1/x", &format!("Authorization: {value}\r\n")).await;
+        assert_eq!(answer.status(), 403, "{value}: {}", answer.everything());
+        assert!(!answer.everything().contains(&sent), "{value}");
+    }
+    assert_eq!(rig.api.requests().len(), 0);
+}
+
 /// The new key is stored, and serves, without a restart.
 #[tokio::test]
 async fn a_standing_key_is_rotated() {
