@@ -101,7 +101,7 @@ const SIGNING: [&[u8]; 7] =
 fn within(text: &[u8], opaque: bool) -> Option<Standing> {
     let is_known = |found: &Standing| found.kind != OPAQUE;
     let whole = standing(text);
-    if text.len() < SHORTEST || whole.as_ref().is_some_and(is_known) {
+    if text.iter().all(|byte| is_word(*byte)) || whole.as_ref().is_some_and(is_known) {
         return whole;
     }
     let decoded: Zeroizing<Vec<u8>> = Zeroizing::new(percent_decode(text).collect());

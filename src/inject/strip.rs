@@ -153,7 +153,9 @@ pub(super) fn placeholders(
     without_subprotocols(headers);
     let gone: Vec<HeaderName> = headers
         .iter()
-        .filter(|(name, value)| names_placeholder(name) || holds_placeholder(value.as_bytes()))
+        .filter(|(name, value)| {
+            Placeholder::names(name.as_str()) || holds_placeholder(value.as_bytes())
+        })
         .map(|(name, _)| name.clone())
         .collect();
     for name in gone {
@@ -187,10 +189,9 @@ fn without_subprotocols(headers: &mut HeaderMap) {
 
 /// Whether there is one anywhere.
 pub(super) fn any_placeholder(headers: &HeaderMap, query: Option<&str>) -> bool {
-    headers
-        .iter()
-        .any(|(name, value)| names_placeholder(name) || holds_placeholder(value.as_bytes()))
-        || query.is_some_and(|query| holds_placeholder(query.as_bytes()))
+    headers.iter().any(|(name, value)| {
+        Placeholder::names(name.as_str()) || holds_placeholder(value.as_bytes())
+    }) || query.is_some_and(|query| holds_placeholder(query.as_bytes()))
 }
 
 /// Raw, or in any spelling and encoding in which an answer is searched for a token.
@@ -200,13 +201,6 @@ pub(super) fn holds_placeholder(value: &[u8]) -> bool {
 
 // Made once: every field of every request is searched.
 static SPELT: LazyLock<Redactor> = LazyLock::new(|| Redactor::of_words(&placeholder::WORDS));
-
-/// Whether the name of a field holds one, which comes in lower case.
-fn names_placeholder(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.len() > "vkplaceholder".len()
-        && ["vk-placeholder", "vkplaceholder"].iter().any(|word| name.contains(word))
-}
 
 /// Shows a value raw, percent-decoded where that differs, and as the pair of a Basic credential where it is one.
 pub(super) fn each_form<E>(

@@ -176,6 +176,14 @@ impl Placeholder {
         found(value).next().is_some() || IN_CAPITALS.find(value).is_some()
     }
 
+    /// Whether one is in the name of a field, which comes in lower case.
+    pub fn names(field: &str) -> bool {
+        let field = field.as_bytes();
+        END_OF_WORD
+            .find_iter(field)
+            .any(|at| field[..at].ends_with(b"vk-p") || field[..at].ends_with(b"vkp"))
+    }
+
     /// The marks of the bound ones that a value holds, raw.
     pub fn marks_in(value: &[u8]) -> impl Iterator<Item = Mark> {
         found(value).filter_map(|rest| {
