@@ -258,7 +258,7 @@ impl Slot {
             state.flight = None;
         }
         let landed = match result {
-            Ok(token) => self.keep(&mut state, Arc::new(token), now),
+            Ok(token) => self.keep(&mut state, token, now),
             Err(error) => Err(self.back_off(&mut state, &error, now)),
         };
         drop(state);
@@ -275,9 +275,16 @@ impl Slot {
         flight.land(Err(Failure::of(Reason::ShuttingDown)));
     }
 
-    fn keep(self: &Arc<Self>, state: &mut State, token: Arc<Token>, now: Moment) -> Landed {
+    fn keep(self: &Arc<Self>, state: &mut State, token: Token, now: Moment) -> Landed {
         state.failures = 0;
         state.back_off = None;
+        // Whether it ended by age or was refused.
+        let old = self.held.load_full().map(|held| Arc::clone(&held.token));
+        let old = old.or_else(|| state.past.last().map(Arc::clone)).filter(|old| !old.is(&token));
+        let token = Arc::new(match &old {
+            Some(old) => token.in_place_of(old),
+            None => token,
+        });
         match state.closed {
             Some(Closed::Replaced) => self.retire(Arc::clone(&token)),
             // Minted for nobody: it must not outlive those it was meant for.

@@ -400,9 +400,17 @@ async fn a_rejected_token_is_dropped_once_it_is_old_enough() {
     bench.clock.pass(10.0);
     assert!(slot.invalidate(first.fingerprint()));
     assert_eq!(bench.current(&slot), None);
-    assert_eq!(text(&slot.token().await.unwrap()), "token-2");
+    let second = slot.token().await.unwrap();
+    assert_eq!(text(&second), "token-2");
     assert!(slot.invalidate(first.fingerprint()));
     assert_eq!(bench.current(&slot).as_deref(), Some("token-2"));
+    // Upstreams know it, for as long as it lives.
+    assert!(second.before().is_some_and(|old| old.is(&first)));
+    drop(first);
+    assert!(second.before().is_some());
+    bench.clock.pass(100_000.0);
+    slot.drop_ended(bench.clock.now());
+    assert!(second.before().is_none());
 }
 
 #[tokio::test]

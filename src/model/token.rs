@@ -1,6 +1,6 @@
 //! [`Token`]: short-lived, minted, never at rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use super::clock::{Deadline, Moment, rfc3339_millis};
@@ -21,6 +21,7 @@ pub struct Token {
     scope: Option<Arc<str>>,
     standing: bool,
     bound: Option<Arc<ProofKey>>,
+    before: Weak<Self>,
 }
 
 /// Why bytes are no token.
@@ -56,7 +57,19 @@ impl Token {
         }
         let fingerprint = value.fingerprint();
         let expires = rfc3339_millis(end.wall()).into();
-        Ok(Self { value, fingerprint, minted, end, expires, scope, standing: false, bound: None })
+        let (standing, bound, before) = (false, None, Weak::new());
+        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound, before })
+    }
+
+    /// Marks it as the one that took the place of `old`.
+    pub fn in_place_of(mut self, old: &Arc<Self>) -> Self {
+        self.before = Arc::downgrade(old);
+        self
+    }
+
+    /// The one whose place it took, while that is remembered: until its end. Upstreams know it.
+    pub fn before(&self) -> Option<Arc<Self>> {
+        self.before.upgrade()
     }
 
     /// Marks it as a standing credential (a static key), to be reported as one everywhere.

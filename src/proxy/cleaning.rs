@@ -1,5 +1,5 @@
-//! What an answer is cleaned of on its way back (invariant I6): the token of its request, the one before it,
-//! and what other requests of the client to this origin were given.
+//! What an answer is cleaned of on its way back (invariant I6): the token of its request, the one before it
+//! (whichever connection that was used on), and what other requests of the client to this origin were given.
 
 use std::sync::Arc;
 
@@ -68,7 +68,9 @@ impl Exchange<'_> {
     }
 
     fn redactor(&self, permit: &Permit, token: &Token) -> Arc<Redactor> {
-        self.kept.redactor.of(token, &self.held(permit), &self.worker.redactors)
+        let mut others = self.held(permit);
+        others.extend(token.before().filter(|old| !others.iter().any(|known| known.is(old))));
+        self.kept.redactor.of(token, &others, &self.worker.redactors)
     }
 
     /// What the client's other requests to this origin were given: the upstream has seen it, and may say it in any answer.
