@@ -194,8 +194,18 @@ const SHAPES: &[Shape] = &[
 ];
 
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+    WORD[usize::from(byte)]
 }
+
+/// A table, because each byte of each key is asked.
+const WORD: [bool; 256] = {
+    let (mut word, mut byte) = ([false; 256], 0u8);
+    while byte < 0x80 {
+        word[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    word
+};
 
 fn aws(_: &str, rest: &str) -> bool {
     rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_uppercase() || (b'2'..=b'7').contains(&b))

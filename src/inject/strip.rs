@@ -218,9 +218,8 @@ pub(super) fn each_form<E>(
 /// The pair of a Basic credential (RFC 7617), by a reader that forgives: missing padding, the other alphabet, and any white
 /// space. A client's mistake must not hide a placeholder or a key.
 pub(super) fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (scheme, pair) = value.trim_ascii().split_at_checked(5)?;
-    let blank = pair.first().is_some_and(u8::is_ascii_whitespace);
-    if !blank || !scheme.eq_ignore_ascii_case(b"basic") {
+    let (scheme, pair) = value.split_at_checked(5)?;
+    if !scheme.eq_ignore_ascii_case(b"basic") || !pair.first()?.is_ascii_whitespace() {
         return None;
     }
     let plain = |byte: &u8| match byte {
