@@ -34,6 +34,15 @@ pub(super) enum Reach {
     Open,
     /// Whole, up to here.
     Whole(usize),
+    /// Whole, up to here; and as far as the text goes, read otherwise.
+    Both(usize),
+}
+
+impl Reach {
+    /// Whether what comes next may belong to it.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Both(_))
+    }
 }
 
 /// A line break in base64 is let pass behind this many characters: otherwise every line that ends in the
@@ -68,7 +77,7 @@ impl Needle {
     /// characters stand before the break.
     pub(super) fn goes_on(&self, text: &[u8], at: usize) -> bool {
         self.kind == Kind::Base64
-            && (1..BEFORE_BREAK).any(|from| self.forward(from, text, at) == Reach::Open)
+            && (1..BEFORE_BREAK).any(|from| self.forward(from, text, at).is_open())
     }
 
     /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
@@ -94,7 +103,8 @@ impl Needle {
             }
             ways = next;
         }
-        Reach::Whole(at + same + ways.furthest())
+        let end = at + same + ways.furthest();
+        if open { Reach::Both(end) } else { Reach::Whole(end) }
     }
 
     /// How many bytes from there on stand in `text` as they are, where they can stand there in no other way.
@@ -224,6 +234,13 @@ impl Ways {
 mod tests {
     use super::*;
 
+    fn end(reach: Reach) -> Option<usize> {
+        match reach {
+            Reach::Whole(end) | Reach::Both(end) => Some(end),
+            Reach::No | Reach::Open => None,
+        }
+    }
+
     fn exact(text: &str) -> Needle {
         Needle::new(Kind::Exact, text.into())
     }
@@ -243,7 +260,7 @@ mod tests {
             "a+b/c&amp;quot;d\\e%41&amp;amp;f",
         ] {
             let text = text.as_bytes();
-            assert_eq!(needle.forward(0, text, 0), Reach::Whole(text.len()), "{text:?}");
+            assert_eq!(end(needle.forward(0, text, 0)), Some(text.len()), "{text:?}");
             assert_eq!(
                 needle.backward(needle.text.len(), text, text.len(), false),
                 Some(0),
@@ -264,7 +281,7 @@ mod tests {
         let plain = String::from_utf8(needle.text.to_vec()).unwrap();
         let once = twice(&plain);
         for text in [once.clone(), plain.replace('%', "%2525"), plain.replace('\\', "\\\\\\\\")] {
-            assert_eq!(needle.forward(0, text.as_bytes(), 0), Reach::Whole(text.len()), "{text}");
+            assert_eq!(end(needle.forward(0, text.as_bytes(), 0)), Some(text.len()), "{text}");
             let back = needle.backward(needle.text.len(), text.as_bytes(), text.len(), false);
             assert_eq!(back, Some(0), "{text}");
         }
@@ -277,7 +294,7 @@ mod tests {
             ["abcd+/ghij", "abcd-_ghij", "abcd\r\n+/ghij", "abcd+\\/\\nghij", "abcd%2B%2Fgh\nij"]
         {
             let text = text.as_bytes();
-            assert_eq!(needle.forward(0, text, 0), Reach::Whole(text.len()), "{text:?}");
+            assert_eq!(end(needle.forward(0, text, 0)), Some(text.len()), "{text:?}");
             assert_eq!(needle.backward(10, text, text.len(), false), Some(0), "{text:?}");
         }
         // What stands before an early break is given up, the rest is not.
@@ -291,7 +308,7 @@ mod tests {
     #[test]
     fn what_reads_both_ways_ends() {
         let needle = exact(&"\\".repeat(60));
-        assert_eq!(needle.forward(0, &[b'\\'; 60], 0), Reach::Whole(60));
+        assert_eq!(end(needle.forward(0, &[b'\\'; 60], 0)), Some(60));
         assert_ne!(needle.forward(0, &[b'\\'; 4000], 0), Reach::No);
         needle.backward(60, &[b'\\'; 4000], 4000, false);
     }

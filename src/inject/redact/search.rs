@@ -215,6 +215,10 @@ impl Search {
             match needle.forward(offset, text, at) {
                 Reach::Whole(end) => found.whole.push((start, end)),
                 Reach::Open => found.open = found.open.min(start),
+                Reach::Both(end) => {
+                    found.whole.push((start, end));
+                    found.open = found.open.min(start);
+                }
                 Reach::No => continue,
             }
             found.followed.rotate_right(1);
@@ -300,7 +304,7 @@ impl Search {
             }
             for needle in &self.needles {
                 let first = needle.begins_with(text[at]) || spelling::begins(text[at]);
-                let open = (first && needle.forward(0, text, at) == Reach::Open)
+                let open = (first && needle.forward(0, text, at).is_open())
                     || (line && needle.goes_on(text, at));
                 if open {
                     found.open = at;
