@@ -51,7 +51,7 @@ async fn the_tool_of_a_session_and_its_parent() {
     let exe = client["exe"].as_str().unwrap();
     assert!(exe.ends_with("/curl"), "{client}");
     let command = context["command"].as_str().unwrap();
-    assert!(command.starts_with("curl -sS -o /dev/null -H **** https://"), "{command}");
+    assert!(command.starts_with("curl -sS -o /dev/null -H x-api-key: **** https://"), "{command}");
     assert!(context["parent"]["exe"].as_str().unwrap().contains("sh"), "{context}");
     assert!(context["parent"]["pid"].is_number(), "{context}");
     let text = std::fs::read_to_string(home.state.join("audit.jsonl")).unwrap();
