@@ -56,11 +56,6 @@ impl Redactor {
         value.len() >= self.search.shortest() && !self.search.whole(value).whole.is_empty()
     }
 
-    /// The forms of both.
-    fn and(&self, other: &Self) -> Self {
-        Self::of([self.search.needles(), other.search.needles()].concat())
-    }
-
     fn of(needles: Vec<Needle>) -> Self {
         Self { search: Search::new(needles) }
     }
@@ -109,52 +104,41 @@ impl Redactor {
 pub struct Redactors(Mutex<HashMap<Vec<Fingerprint>, Weak<Redactor>>>);
 
 impl Redactors {
-    fn of(&self, tokens: Vec<Fingerprint>, make: impl FnOnce() -> Redactor) -> Arc<Redactor> {
+    fn of(&self, tokens: &[Fingerprint], make: impl FnOnce() -> Redactor) -> Arc<Redactor> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(redactor) = known.get(&tokens).and_then(Weak::upgrade) {
+        if let Some(redactor) = known.get(tokens).and_then(Weak::upgrade) {
             return redactor;
         }
         known.retain(|_, redactor| redactor.strong_count() > 0);
         let redactor = Arc::new(make());
-        known.insert(tokens, Arc::downgrade(&redactor));
+        known.insert(tokens.to_vec(), Arc::downgrade(&redactor));
         redactor
     }
 }
 
 /// The redactor used last on a connection. Its forms take longer to make than a request takes to
-/// judge, and most connections use one token for as long as it lives. For the next token the forms of
-/// the one before stay in it: the upstream knows both.
+/// judge, and most connections use one token for as long as it lives.
 #[derive(Default)]
-pub struct LastRedactor(Mutex<Option<Last>>);
-
-struct Last {
-    tokens: Vec<Fingerprint>,
-    own: Arc<Redactor>,
-    with_former: Arc<Redactor>,
-}
+pub struct LastRedactor(Mutex<Option<(Vec<Fingerprint>, Arc<Redactor>)>>);
 
 impl LastRedactor {
-    /// The redactor of this token, of `others` that the upstream knows, and of those before.
+    /// The redactor of this token, and of `others` that the upstream knows.
     pub fn of(&self, token: &Token, others: &[Arc<Token>], shared: &Redactors) -> Arc<Redactor> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = || std::iter::once(token).chain(others.iter().map(Arc::as_ref));
-        let same = |last: &Last| {
-            last.tokens.len() == 1 + others.len()
-                && all().all(|token| last.tokens.contains(token.fingerprint()))
+        let same = |tokens: &[Fingerprint]| {
+            tokens.len() == 1 + others.len()
+                && all().all(|token| tokens.contains(token.fingerprint()))
         };
-        let former = match &*last {
-            Some(last) if same(last) => return Arc::clone(&last.with_former),
-            former => former.as_ref(),
-        };
-        let tokens: Vec<_> = all().map(|token| token.fingerprint().clone()).collect();
-        let own = shared.of(tokens.clone(), || Redactor::of_all(all()));
-        let with_former = match former {
-            None => Arc::clone(&own),
-            Some(former) => {
-                shared.of([&tokens[..], &former.tokens].concat(), || own.and(&former.own))
-            }
-        };
-        Arc::clone(&last.insert(Last { tokens, own, with_former }).with_former)
+        if let Some((tokens, redactor)) = &*last
+            && same(tokens)
+        {
+            return Arc::clone(redactor);
+        }
+        let mut tokens: Vec<_> = all().map(|token| token.fingerprint().clone()).collect();
+        tokens.sort_unstable();
+        let redactor = shared.of(&tokens, || Redactor::of_all(all()));
+        Arc::clone(&last.insert((tokens, redactor)).1)
     }
 }
 
@@ -264,18 +248,26 @@ mod tests {
     fn another_token_has_another_redactor() {
         let (last, other, shared) =
             (LastRedactor::default(), LastRedactor::default(), Redactors::default());
-        let (one, two) = (token("canary-0123456789"), token("canary-9876543210"));
+        let (one, two) = (Arc::new(token("canary-0123456789")), token("canary-9876543210"));
         let first = last.of(&one, &[], &shared);
         assert!(Arc::ptr_eq(&first, &last.of(&one, &[], &shared)));
         assert!(Arc::ptr_eq(&first, &other.of(&one, &[], &shared)));
         assert!(first.mask(b"canary-0123456789").is_some());
         assert!(first.mask(b"canary-9876543210").is_none());
-        let both = last.of(&two, &[], &shared);
+        let both = last.of(&two, &[Arc::clone(&one)], &shared);
         assert!(both.mask(b"canary-9876543210").is_some());
-        assert!(both.mask(b"canary-0123456789").is_some(), "the one before stays in it");
-        drop((first, both, other));
+        assert!(both.mask(b"canary-0123456789").is_some());
+        drop((first, other));
         last.of(&two, &[], &shared);
-        assert!(shared.0.lock().unwrap().values().any(|redactor| redactor.strong_count() > 0));
+        drop(both);
+        other_than_used_are_forgotten(&last, &shared);
+    }
+
+    fn other_than_used_are_forgotten(last: &LastRedactor, shared: &Redactors) {
+        last.of(&token("canary-x123456789"), &[], shared);
+        let known = shared.0.lock().unwrap();
+        assert_eq!(known.values().filter(|redactor| redactor.strong_count() > 0).count(), 1);
+        assert!(known.len() <= 2, "those that nobody uses stay");
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl fmt::Display for Secret {
 }
 
 /// A short, stable, irreversible name for a secret, fit for logs: `sha256:` and 32 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(Arc<str>);
 
 impl Fingerprint {

@@ -19,16 +19,13 @@ impl Exchange<'_> {
     pub(super) fn clean(
         &self,
         permit: &Permit,
-        rejected: Option<&Token>,
+        rejected: Option<&Arc<Token>>,
         token: Option<&Token>,
         bare: bool,
         (status, headers, reply): (StatusCode, &mut HeaderMap, &Reply),
     ) -> Result<Clean, Reason> {
-        if let (Some(rejected), Some(_)) = (rejected, token) {
-            self.redactor(permit, rejected);
-        }
         let redactor = match token {
-            Some(token) => Some(self.redactor(permit, token)),
+            Some(token) => Some(self.redactor(permit, token, rejected)),
             // A request without a token may still be answered with one.
             None => {
                 let held = self.held(permit);
@@ -62,14 +59,23 @@ impl Exchange<'_> {
         token: Option<&Token>,
         headers: &mut HeaderMap,
     ) -> Option<Arc<Redactor>> {
-        let redactor = token.map(|token| self.redactor(permit, token));
+        let redactor = token.map(|token| self.redactor(permit, token, None));
         inject::clean_answer(token.is_some(), redactor.as_deref(), headers);
         redactor
     }
 
-    fn redactor(&self, permit: &Permit, token: &Token) -> Arc<Redactor> {
+    fn redactor(
+        &self,
+        permit: &Permit,
+        token: &Token,
+        rejected: Option<&Arc<Token>>,
+    ) -> Arc<Redactor> {
         let mut others = self.held(permit);
-        others.extend(token.before().filter(|old| !others.iter().any(|known| known.is(old))));
+        for old in token.before().into_iter().chain(rejected.map(Arc::clone)) {
+            if !old.is(token) && !others.iter().any(|known| known.is(&old)) {
+                others.push(old);
+            }
+        }
         self.kept.redactor.of(token, &others, &self.worker.redactors)
     }
 

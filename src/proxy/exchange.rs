@@ -120,7 +120,7 @@ impl Exchange<'_> {
         if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
             home.pin(&self.kept.pinned);
         }
-        let rejected = old.as_deref().filter(|old| token.is_none_or(|new| !old.is(new)));
+        let rejected = old.as_ref().filter(|old| token.is_none_or(|new| !old.is(new)));
         let answer = (status, &mut headers, &reply);
         let clean = match self.clean(&permit, rejected, token, bare, answer) {
             Ok(clean) => clean,
