@@ -49,6 +49,8 @@ impl Reach {
 /// first character of a form would have to wait for the next. What stands before an earlier break is not
 /// enough to matter.
 pub(super) const BEFORE_BREAK: usize = 4;
+/// Ways to read what ends at one place; a row of backslashes has some.
+const MOST_ENDINGS: usize = 8;
 /// Line breaks in a row: `\r\n`.
 const MOST_BREAKS: usize = 2;
 
@@ -124,35 +126,32 @@ impl Needle {
         self.kind == Kind::Base64 && matches!(byte, b'\r' | b'\n') && before < MOST_BREAKS
     }
 
-    /// Where the form begins if its byte `from` stands at `end`. `behind_break`: `text` begins with a line.
+    /// Where the form begins if its byte `from` stands behind `before`. `behind_break`: that begins with a line.
     pub(super) fn backward(
         &self,
         from: usize,
-        text: &[u8],
-        end: usize,
+        before: &mut Endings<'_>,
         behind_break: bool,
     ) -> Option<usize> {
-        let text = &text[..end];
+        let (text, end) = (before.text, before.text.len());
         let back = &text[end.saturating_sub(from + LONGEST)..];
         if back.ends_with(&self.text[..from]) && !back.iter().any(|byte| spelling::begins(*byte)) {
             return Some(end - from);
         }
         let (mut ways, mut broken) = (Ways::begun(), None);
-        for before in (0..from).rev() {
-            let wanted = self.text[before];
+        for (at, wanted) in self.text[..from].iter().enumerate().rev() {
             // What stands before an early break is given up.
-            let early = before + 1 < BEFORE_BREAK;
+            let early = at + 1 < BEFORE_BREAK;
             let mut next = ways.next();
             while let Some((back, breaks)) = ways.take() {
-                let at = end - back;
-                if at == 0 && behind_break && early && self.kind == Kind::Base64 {
+                if back == end && behind_break && early && self.kind == Kind::Base64 {
                     broken = Some(0);
                 }
-                for (byte, length) in ending(&text[..at]) {
-                    if self.same(wanted, byte) {
+                for (byte, length) in before.all(back) {
+                    if self.same(*wanted, byte) {
                         next.add(back + length, 0);
                     } else if self.breaks(byte, breaks) && early {
-                        broken = Some(at);
+                        broken = Some(end - back);
                     } else if self.breaks(byte, breaks) {
                         ways.add(back + length, breaks + 1);
                     }
@@ -167,13 +166,53 @@ impl Needle {
     }
 }
 
-/// What may be read at the end of a text, and by how many bytes it is spelt.
-fn ending(text: &[u8]) -> impl Iterator<Item = (u8, usize)> {
-    let begins = |length: &usize| *length == 1 || spelling::begins(text[text.len() - length]);
-    (1..=text.len().min(LONGEST)).filter(begins).flat_map(|all| {
-        let readings = Readings::of(&text[text.len() - all..]);
-        readings.all().filter(move |(_, length)| *length == all)
-    })
+/// A text as it may be read backwards. A token that repeats itself is looked for in many ways at one place, and all of
+/// them read the same.
+pub(super) struct Endings<'a> {
+    text: &'a [u8],
+    /// What may be read so far before the end.
+    known: Vec<Option<Ending>>,
+}
+
+/// What may be read that ends at one place, and by how many bytes it is spelt.
+#[derive(Clone, Copy, Default)]
+struct Ending {
+    readings: [(u8, u8); MOST_ENDINGS],
+    length: usize,
+}
+
+impl<'a> Endings<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self { text, known: Vec::new() }
+    }
+
+    fn all(&mut self, back: usize) -> impl Iterator<Item = (u8, usize)> + use<> {
+        if self.known.len() <= back {
+            self.known.resize(back + 1, None);
+        }
+        let text = &self.text[..self.text.len() - back];
+        let Ending { readings, length } = *self.known[back].get_or_insert_with(|| Ending::of(text));
+        readings.into_iter().take(length).map(|(byte, length)| (byte, length.into()))
+    }
+}
+
+impl Ending {
+    fn of(text: &[u8]) -> Self {
+        let mut ending = Self::default();
+        for all in 1..=text.len().min(LONGEST) {
+            let part = &text[text.len() - all..];
+            if all > 1 && !spelling::begins(part[0]) {
+                continue;
+            }
+            for (byte, length) in Readings::of(part).all() {
+                if length == all && ending.length < MOST_ENDINGS {
+                    ending.readings[ending.length] = (byte, length as u8);
+                    ending.length += 1;
+                }
+            }
+        }
+        ending
+    }
 }
 
 /// The places that a form may have come to, as bytes from where it was begun to be read, and how many line breaks
@@ -234,6 +273,10 @@ impl Ways {
 mod tests {
     use super::*;
 
+    fn back(needle: &Needle, from: usize, text: &[u8], behind_break: bool) -> Option<usize> {
+        needle.backward(from, &mut Endings::of(text), behind_break)
+    }
+
     fn end(reach: Reach) -> Option<usize> {
         match reach {
             Reach::Whole(end) | Reach::Both(end) => Some(end),
@@ -261,11 +304,7 @@ mod tests {
         ] {
             let text = text.as_bytes();
             assert_eq!(end(needle.forward(0, text, 0)), Some(text.len()), "{text:?}");
-            assert_eq!(
-                needle.backward(needle.text.len(), text, text.len(), false),
-                Some(0),
-                "{text:?}"
-            );
+            assert_eq!(back(&needle, needle.text.len(), text, false), Some(0), "{text:?}");
             for end in 0..text.len() {
                 assert_eq!(needle.forward(0, &text[..end], 0), Reach::Open, "{text:?} to {end}");
             }
@@ -282,7 +321,7 @@ mod tests {
         let once = twice(&plain);
         for text in [once.clone(), plain.replace('%', "%2525"), plain.replace('\\', "\\\\\\\\")] {
             assert_eq!(end(needle.forward(0, text.as_bytes(), 0)), Some(text.len()), "{text}");
-            let back = needle.backward(needle.text.len(), text.as_bytes(), text.len(), false);
+            let back = back(&needle, needle.text.len(), text.as_bytes(), false);
             assert_eq!(back, Some(0), "{text}");
         }
     }
@@ -295,13 +334,13 @@ mod tests {
         {
             let text = text.as_bytes();
             assert_eq!(end(needle.forward(0, text, 0)), Some(text.len()), "{text:?}");
-            assert_eq!(needle.backward(10, text, text.len(), false), Some(0), "{text:?}");
+            assert_eq!(back(&needle, 10, text, false), Some(0), "{text:?}");
         }
         // What stands before an early break is given up, the rest is not.
-        assert_eq!(needle.backward(10, b"ab\ncd+/ghij", 11, false), Some(3));
+        assert_eq!(back(&needle, 10, b"ab\ncd+/ghij", false), Some(3));
         // It may have been before this text.
-        assert_eq!(needle.backward(10, b"cd+/ghij", 8, true), Some(0));
-        assert_eq!(needle.backward(10, b"cd+/ghij", 8, false), None);
+        assert_eq!(back(&needle, 10, b"cd+/ghij", true), Some(0));
+        assert_eq!(back(&needle, 10, b"cd+/ghij", false), None);
         assert_eq!(needle.forward(0, b"ab\ncd", 0), Reach::No);
     }
 
@@ -310,6 +349,6 @@ mod tests {
         let needle = exact(&"\\".repeat(60));
         assert_eq!(end(needle.forward(0, &[b'\\'; 60], 0)), Some(60));
         assert_ne!(needle.forward(0, &[b'\\'; 4000], 0), Reach::No);
-        needle.backward(60, &[b'\\'; 4000], 4000, false);
+        back(&needle, 60, &[b'\\'; 4000], false);
     }
 }

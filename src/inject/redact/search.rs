@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::needle::{Kind, Needle, Reach};
+use super::needle::{Endings, Kind, Needle, Reach};
 use super::spelling::{self, LONGEST, Readings};
 
 /// Bytes that are looked up at once, where the forms are long enough for it.
@@ -203,9 +203,10 @@ impl Search {
 
     /// Looks whether what is known there is part of a form here.
     fn prove(&self, known: Range<usize>, text: &[u8], at: usize, found: &mut Found) {
+        let mut before = Endings::of(&text[..at]);
         for (number, offset) in &self.places[known] {
             let (needle, offset) = (&self.needles[usize::from(*number)], usize::from(*offset));
-            let Some(start) = needle.backward(offset, text, at, found.behind_break) else {
+            let Some(start) = needle.backward(offset, &mut before, found.behind_break) else {
                 continue;
             };
             // Several looks hit one occurrence.
