@@ -24,6 +24,8 @@ const SMOKE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// What a daemon may grow by, in MiB an hour.
 const MAY_GROW: f64 = 1.0;
+/// The same with the pages of its program, of which it has 15 MiB.
+const MAY_FAULT_IN: f64 = 4.0;
 
 fn length() -> Option<Duration> {
     let minutes = std::env::var("VALETKEY_SOAK_MINUTES").ok()?;

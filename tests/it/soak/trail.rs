@@ -30,8 +30,12 @@ impl Trail {
     pub fn compare(&mut self, seen: &[u64]) {
         self.follow();
         for number in seen {
-            let (records, times) = self.requests.entry(*number).or_default();
-            *times += 1;
+            self.requests.entry(*number).or_default().1 += 1;
+            if self.requests[number].1 > self.requests[number].0 {
+                // A file that was renamed between the listing and its opening was read as its successor.
+                self.follow();
+            }
+            let (records, times) = &self.requests[number];
             assert!(times <= records, "request {number} came {times} times, recorded {records}");
             self.newest = self.newest.max(*number);
             self.checked += 1;
@@ -53,7 +57,12 @@ impl Trail {
         for path in paths.filter(of_audit) {
             // Rotation may take it away between the two.
             let Ok(mut file) = std::fs::File::open(&path) else { continue };
-            let from = self.read.entry(file.metadata().unwrap().ino()).or_default();
+            let metadata = file.metadata().unwrap();
+            let from = self.read.entry(metadata.ino()).or_default();
+            if *from > metadata.len() {
+                // The number of one that rotation has deleted.
+                *from = 0;
+            }
             file.seek(SeekFrom::Start(*from)).unwrap();
             let mut new = Vec::new();
             file.read_to_end(&mut new).unwrap();

@@ -13,6 +13,8 @@ pub const RELEASE: bool = !cfg!(debug_assertions);
 pub struct Vitals {
     /// Bytes of resident memory.
     pub rss: u64,
+    /// Of that what is its own, and no page of its program or of a library that it has come to run.
+    pub own: u64,
     /// Processor time so far.
     pub cpu: Duration,
     /// Open file descriptors.
@@ -20,7 +22,7 @@ pub struct Vitals {
 }
 
 pub fn read(running: &Running) -> Vitals {
-    let rss = status(running, "VmRSS:");
+    let (rss, own) = (status(running, "VmRSS:"), status(running, "RssAnon:"));
     let pid = running.pid().expect("valetkey runs");
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // After the name, which may hold anything, in parentheses: utime and stime are fields 14 and 15.
@@ -28,7 +30,7 @@ pub fn read(running: &Running) -> Vitals {
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     // Linux has shown 100 ticks a second to programs for decades.
-    Vitals { rss, cpu: Duration::from_millis(ticks * 10), files }
+    Vitals { rss, own, cpu: Duration::from_millis(ticks * 10), files }
 }
 
 /// Threads now.
