@@ -12,6 +12,7 @@ mod error;
 mod last_mints;
 mod logins;
 mod observe;
+mod pages;
 mod parents;
 mod platform;
 mod publish;
