@@ -97,14 +97,15 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// All of a user's, the youngest number first: whoever connects has often just begun.
-fn all_of(uid: u32) -> Vec<u32> {
+/// All of a user's, the youngest number first: whoever connects has often just begun. Whose a process is, is asked
+/// of each as it is reached.
+fn all_of(uid: u32) -> impl Iterator<Item = u32> {
     use std::os::unix::fs::MetadataExt as _;
-    let own = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.uid() == uid);
-    let numbered = entries(Path::new("/proc")).filter(own).filter_map(|path| number(&path));
-    let mut pids: Vec<u32> = numbered.collect();
+    let mut pids: Vec<u32> = entries(Path::new("/proc")).filter_map(|path| number(&path)).collect();
     pids.sort_unstable_by(|a, b| b.cmp(a));
-    pids
+    let own =
+        move |pid: &u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == uid);
+    pids.into_iter().filter(own)
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
