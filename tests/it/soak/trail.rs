@@ -36,7 +36,11 @@ impl Trail {
                 self.follow();
             }
             let (records, times) = &self.requests[number];
-            assert!(times <= records, "request {number} came {times} times, recorded {records}");
+            assert!(
+                times <= records,
+                "request {number} came {times} times, recorded {records}; the files:\n{}",
+                self.evidence(*number)
+            );
             self.newest = self.newest.max(*number);
             self.checked += 1;
         }
@@ -46,6 +50,24 @@ impl Trail {
 
     pub fn so_far(&self) -> String {
         format!("{} requests with a token, {} inject records", self.checked, self.records)
+    }
+
+    /// Each file of the audit as it is now, how far it was read, and its lines about a request.
+    fn evidence(&self, number: u64) -> String {
+        let files = std::fs::read_dir(&self.dir).unwrap().flatten();
+        let files = files.map(|file| {
+            let metadata = file.metadata().unwrap();
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let path = format!("/{number}\"");
+            let lines: Vec<_> = text.lines().filter(|line| line.contains(&path)).collect();
+            let (inode, length) = (metadata.ino(), metadata.len());
+            let read = self.read.get(&inode);
+            format!(
+                "{:?}: inode {inode}, {length} bytes, read {read:?}, {lines:#?}",
+                file.file_name()
+            )
+        });
+        files.collect::<Vec<_>>().join("\n")
     }
 
     fn follow(&mut self) {
