@@ -39,6 +39,9 @@ use peers::{Kind, Peer, Stage};
 use report::{Cell, Mode, Results, Row};
 use scenarios::Scenario;
 
+/// Between a start and a look at what the peer holds when nothing is asked of it.
+const REST: Duration = Duration::from_secs(1);
+
 const HELP: &str = "\
 overhead: Valetkey beside its peers, on loopback
   --seconds N       of each measurement (2)
@@ -195,6 +198,8 @@ fn rounds(
     for kind in &options.kinds {
         eprintln!("overhead: {}: starting {}", mode.title(), kind.name());
         let peer = Peer::start(*kind, stage, &[]);
+        // Idle, not starting: for all of them.
+        std::thread::sleep(REST);
         let idle_kib = peer.as_ref().ok().and_then(Peer::pid).map(kernel::rss);
         let started =
             peer.as_ref().ok().filter(|peer| peer.pid().is_some()).map(|peer| peer.started);
