@@ -146,6 +146,7 @@ impl Search {
     pub(super) fn through(&self, text: &[u8], behind_break: bool) -> Found {
         let mut found = self.look(text, behind_break);
         self.open_at_end(text, &mut found);
+        found.open = before_break(text, found.open);
         found
     }
 
@@ -325,6 +326,18 @@ pub(super) fn ends_line(text: &[u8]) -> bool {
     text.ends_with(b"\n")
         || text.ends_with(b"\r")
         || spells_line(&text[text.len().saturating_sub(LONGEST)..])
+}
+
+/// Where the text is cut, no line break is: its last character may be the first of a form, and what comes behind it
+/// stands behind a line break all the same.
+fn before_break(text: &[u8], cut: usize) -> usize {
+    let from = cut.saturating_sub(LONGEST);
+    let across = memchr::memchr3_iter(b'%', b'&', b'\\', &text[from..cut]).find(|at| {
+        let over = |length| from + at + length > cut;
+        let spelt = |(byte, length)| matches!(byte, b'\n' | b'\r') && over(length);
+        Readings::of(&text[from + at..]).all().any(spelt)
+    });
+    across.map_or(cut, |at| before_break(text, from + at))
 }
 
 fn spells_line(text: &[u8]) -> bool {
