@@ -3,6 +3,7 @@
 
 mod body;
 mod coding;
+mod filter;
 mod needle;
 mod search;
 mod spelling;

@@ -70,6 +70,8 @@ pub struct BodyRedactor {
     redactor: Arc<Redactor>,
     codings: Option<Codings>,
     held: Held,
+    /// To be passed on next.
+    ready: Bytes,
     /// The last frame may give more.
     draining: bool,
     ended: bool,
@@ -118,6 +120,7 @@ impl BodyRedactor {
             redactor,
             codings: None,
             held: Held::default(),
+            ready: Bytes::new(),
             draining: false,
             ended: false,
             trailers: None,
@@ -127,7 +130,7 @@ impl BodyRedactor {
 
     /// What there is to say of the length of what is still to come, where `inner` says it of the upstream's.
     pub fn size(&self, inner: &SizeHint) -> SizeHint {
-        let held = self.held.length() as u64;
+        let held = (self.held.length() + self.ready.len()) as u64;
         match inner.exact() {
             Some(left) if self.codings.is_none() => SizeHint::with_exact(left + held),
             _ => SizeHint::new(),
@@ -146,7 +149,9 @@ impl BodyRedactor {
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
     ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         loop {
-            let piece = if self.draining {
+            let piece = if !self.ready.is_empty() {
+                std::mem::take(&mut self.ready)
+            } else if self.draining {
                 let piece = self.more()?;
                 self.draining = !piece.is_empty();
                 piece
@@ -176,7 +181,7 @@ impl BodyRedactor {
     fn take(&mut self, data: Bytes) -> Result<Bytes, DecodeError> {
         self.patience = None;
         match &mut self.codings {
-            None => Ok(self.held.pass(&self.redactor.search, data)),
+            None => Ok(self.pass(data)),
             Some(codings) => {
                 codings.push(data);
                 self.draining = true;
@@ -185,11 +190,20 @@ impl BodyRedactor {
         }
     }
 
+    /// Some of what can be passed on now; the rest is `ready`.
+    fn pass(&mut self, piece: Bytes) -> Bytes {
+        let [waited, rest] = self.held.pass(&self.redactor.search, piece);
+        if waited.is_empty() {
+            return rest;
+        }
+        self.ready = rest;
+        waited
+    }
+
     /// More of what came of the last bytes; nothing: that was all.
     fn more(&mut self) -> Result<Bytes, DecodeError> {
-        let Some(codings) = &mut self.codings else { return Ok(Bytes::new()) };
-        while let Some(piece) = codings.pull()? {
-            let piece = self.held.pass(&self.redactor.search, piece);
+        while let Some(piece) = self.codings.as_mut().map_or(Ok(None), Codings::pull)? {
+            let piece = self.pass(piece);
             if !piece.is_empty() {
                 return Ok(piece);
             }

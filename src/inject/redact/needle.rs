@@ -75,6 +75,11 @@ impl Needle {
         self.text.first().is_some_and(|first| self.same(*first, byte))
     }
 
+    /// Whether `byte` may stand in the form, were it not spelt otherwise.
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.text.iter().any(|wanted| self.same(*wanted, byte))
+    }
+
     /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose first
     /// characters stand before the break.
     pub(super) fn goes_on(&self, text: &[u8], at: usize) -> bool {

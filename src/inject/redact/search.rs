@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use super::filter::Filter;
 use super::needle::{Endings, Kind, Needle, Reach};
 use super::spelling::{self, LONGEST, Readings};
 
@@ -14,9 +15,6 @@ const WIDTH: usize = 6;
 const MAX_STRIDE: usize = 48;
 /// Upper and lower case are looked up as one: hexadecimal digits come in both.
 const FOLD: u64 = 0x2020_2020_2020_2020;
-/// One bit for each possible hash of what is looked up.
-const HASH_BITS: u32 = 14;
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// All forms of some tokens, made ready to be looked for.
 pub(super) struct Search {
@@ -25,14 +23,17 @@ pub(super) struct Search {
     /// Bits of eight bytes that are more than this.
     shift: u32,
     stride: usize,
-    bits: Zeroizing<Vec<u64>>,
+    /// Of `grams`.
+    filter: Filter,
     /// Sorted; each with the form it is part of, and where in it, at the same index of `places`.
     grams: Zeroizing<Vec<u64>>,
     places: Vec<(u16, u16)>,
     /// Bytes that what is looked up begins with, as they are looked up.
     begun: [bool; 256],
-    /// Bytes that may begin one.
+    /// Bytes that a form begins with.
     first: [bool; 256],
+    /// Bytes in a form.
+    known: [bool; 256],
     shortest: usize,
 }
 
@@ -68,11 +69,12 @@ impl Search {
             width,
             shift: 64 - 8 * width as u32,
             stride,
-            bits: Zeroizing::new(vec![0; 1 << (HASH_BITS - 6)]),
+            filter: Filter::new(),
             grams: Zeroizing::new(Vec::new()),
             places: Vec::new(),
             begun: [false; 256],
             first: [false; 256],
+            known: [false; 256],
             shortest,
             needles,
         };
@@ -94,7 +96,8 @@ impl Search {
         for (at, needle) in self.needles.iter().enumerate() {
             let text = &*needle.text;
             for byte in 0..=u8::MAX {
-                self.first[usize::from(byte)] |= spelling::begins(byte) || needle.begins_with(byte);
+                self.first[usize::from(byte)] |= needle.begins_with(byte);
+                self.known[usize::from(byte)] |= needle.has(byte);
             }
             // Base64 may have a line break before the place that is looked at.
             let lines = needle.kind == Kind::Base64;
@@ -110,9 +113,8 @@ impl Search {
         all.sort_unstable();
         all.dedup();
         for (gram, needle, offset) in &all {
-            let hash = hash(*gram);
             self.begun[usize::from(self.nth(*gram, 0))] = true;
-            self.bits[hash / 64] |= 1 << (hash % 64);
+            self.filter.note(*gram);
             self.grams.push(*gram);
             self.places.push((*needle, *offset));
         }
@@ -137,11 +139,6 @@ impl Search {
         (gram >> (8 * (self.width - 1 - at))) as u8
     }
 
-    fn may_hold(&self, gram: u64) -> bool {
-        let hash = hash(gram);
-        self.bits[hash / 64] >> (hash % 64) & 1 == 1
-    }
-
     /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended in a line break.
     pub(super) fn through(&self, text: &[u8], behind_break: bool) -> Found {
         let mut found = self.look(text, behind_break);
@@ -164,14 +161,14 @@ impl Search {
         let mut at = 0;
         while let Some(bytes) = text[at.min(text.len())..].first_chunk() {
             let gram = self.folded(*bytes);
-            if self.may_hold(gram) {
+            if self.filter.may_hold(gram) {
                 self.compare(gram, text, at, &mut found);
             }
             at += self.stride;
         }
         while at + self.width <= text.len() {
             let gram = self.gram(&text[at..]);
-            if self.may_hold(gram) {
+            if self.filter.may_hold(gram) {
                 self.compare(gram, text, at, &mut found);
             }
             at += self.stride;
@@ -185,6 +182,10 @@ impl Search {
         let (mut at, mut from) = (0, 0);
         while let Some(begin) = memchr::memchr3(b'%', b'&', b'\\', &text[from..]) {
             let begin = from + begin;
+            if !self.spells_some(&text[begin..]) {
+                from = begin + 1;
+                continue;
+            }
             let first = (begin + 1).saturating_sub(self.width).next_multiple_of(self.stride);
             at = first.max(at);
             while at <= begin + LONGEST && at < text.len() {
@@ -193,6 +194,21 @@ impl Search {
             }
             // What begins before this reaches no place that was not looked at.
             from = (begin + 1).max(at.saturating_sub(LONGEST)).min(text.len());
+        }
+    }
+
+    /// Whether a text begins with a byte of a form that is spelt otherwise: nothing else makes a difference.
+    fn spells_some(&self, text: &[u8]) -> bool {
+        let known = |byte: u8| self.known[usize::from(byte)];
+        match *text {
+            // Nearly all there is in JSON in JSON.
+            [b'\\', byte, ..] if byte.is_ascii_punctuation() && !spelling::begins(byte) => {
+                known(byte)
+            }
+            [begin, byte, ..] if spelling::may_begin(begin, byte) => {
+                Readings::of(text).all().any(|(byte, length)| length > 1 && known(byte))
+            }
+            _ => false,
         }
     }
 
@@ -293,7 +309,8 @@ impl Search {
         let plain = 2 * (self.stride + self.width) + 8;
         let far = text.len().saturating_sub(plain + self.width * LONGEST);
         let near = text.len().saturating_sub(plain);
-        let spells = memchr::memchr3(b'%', b'&', b'\\', &text[far..]).is_some();
+        let spells = memchr::memchr3_iter(b'%', b'&', b'\\', &text[far..])
+            .any(|at| self.spells_at_end(&text[far + at..]));
         let from = if spells { far } else { near };
         for at in from..found.open {
             let line = match at.checked_sub(1) {
@@ -301,11 +318,12 @@ impl Search {
                 Some(_) if spells => ends_line(&text[..at]),
                 Some(before) => matches!(text[before], b'\n' | b'\r'),
             };
-            if !self.first[usize::from(text[at])] && !line {
+            let spelt = spells && spelling::begins(text[at]) && self.spells_first(&text[at..]);
+            if !spelt && !line && !self.first[usize::from(text[at])] {
                 continue;
             }
             for needle in &self.needles {
-                let first = needle.begins_with(text[at]) || spelling::begins(text[at]);
+                let first = spelt || needle.begins_with(text[at]);
                 let open = (first && needle.forward(0, text, at).is_open())
                     || (line && needle.goes_on(text, at));
                 if open {
@@ -314,6 +332,20 @@ impl Search {
                 }
             }
         }
+    }
+
+    /// As [`Self::spells_some`], where what is not whole counts, and line breaks do.
+    fn spells_at_end(&self, text: &[u8]) -> bool {
+        let readings = Readings::of(text);
+        let breaks = |byte| matches!(byte, b'\n' | b'\r');
+        let known = |byte: u8| self.known[usize::from(byte)] || breaks(byte);
+        readings.cut || readings.all().any(|(byte, length)| length > 1 && known(byte))
+    }
+
+    /// Whether a text begins with a byte, however spelt, that a form begins with, or may.
+    fn spells_first(&self, text: &[u8]) -> bool {
+        let readings = Readings::of(text);
+        readings.cut || readings.all().any(|(byte, _)| self.first[usize::from(byte)])
     }
 }
 
@@ -345,10 +377,6 @@ fn spells_line(text: &[u8]) -> bool {
         let line = |(byte, length)| matches!(byte, b'\n' | b'\r') && at + length == text.len();
         Readings::of(&text[at..]).all().any(line)
     })
-}
-
-fn hash(gram: u64) -> usize {
-    (gram.wrapping_mul(MULTIPLIER) >> (64 - HASH_BITS)) as usize
 }
 
 /// So many bytes from one look to the next hit this form wherever it begins: the look must be whole in it,

@@ -12,6 +12,17 @@ pub(super) fn begins(byte: u8) -> bool {
     matches!(byte, b'%' | b'&' | b'\\')
 }
 
+/// Whether a byte may begin a spelling where this one is next.
+pub(super) fn may_begin(byte: u8, next: u8) -> bool {
+    begins(next)
+        || match byte {
+            b'%' => next.is_ascii_hexdigit(),
+            b'&' => next.is_ascii_alphanumeric() || next == b'#',
+            b'\\' => next.is_ascii_punctuation() || matches!(next, b'n' | b'r' | b'u' | b'x'),
+            _ => false,
+        }
+}
+
 /// Whether a byte may stand in a spelling behind its first.
 pub(super) fn continues(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';') || begins(byte)

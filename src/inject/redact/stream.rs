@@ -1,7 +1,7 @@
 //! A stream of text with its forms masked: what may be the beginning of one waits for what comes next,
 //! everything else passes at once, and nothing changes its length.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use zeroize::Zeroizing;
 
 use super::search::{Search, ends_line};
@@ -11,6 +11,9 @@ pub(super) const MASK: u8 = b'*';
 /// A beginning of up to so many bytes is let go where nothing follows for a while: an answer that waits for
 /// the client's next word may end in it by chance. The rest is masked all the same.
 const BRIEF: usize = 6;
+
+/// So much of a piece is copied behind what waits.
+const NEXT: usize = 512;
 
 /// What waits.
 #[derive(Default)]
@@ -26,18 +29,41 @@ pub(super) struct Held {
     masked: bool,
 }
 
+/// What can be said of a text so far, in order: what waited, and what came last. The second is no copy where nothing in
+/// it is masked.
+pub(super) type Passed = [Bytes; 2];
+
 impl Held {
     /// The next piece; gives what can be said of the text so far.
-    pub(super) fn pass(&mut self, search: &Search, piece: Bytes) -> Bytes {
-        if self.text.is_empty() {
-            let found = search.through(&piece, self.behind_break);
-            if found.whole.is_empty() {
-                Self::leave(&mut self.behind_break, &piece[..found.open]);
-                self.text.extend_from_slice(&piece[found.open..]);
-                return piece.slice(..found.open);
+    pub(super) fn pass(&mut self, search: &Search, mut piece: Bytes) -> Passed {
+        let mut waited = Bytes::new();
+        if !self.text.is_empty() {
+            // What waits is mostly the beginning of nothing, as a little of the piece shows.
+            let next = piece.len().min(NEXT);
+            waited = self.join(search, &piece[..next]);
+            if next == piece.len() {
+                return [waited, Bytes::new()];
             }
+            let Some(passed) = next.checked_sub(self.text.len()).filter(|_| self.whole.is_empty())
+            else {
+                return [waited, self.join(search, &piece[next..])];
+            };
+            piece.advance(passed);
+            self.text.clear();
         }
-        self.text.extend_from_slice(&piece);
+        let found = search.through(&piece, self.behind_break);
+        if !found.whole.is_empty() {
+            return [waited, self.join(search, &piece)];
+        }
+        Self::leave(&mut self.behind_break, &piece[..found.open]);
+        self.text.extend_from_slice(&piece[found.open..]);
+        piece.truncate(found.open);
+        [waited, piece]
+    }
+
+    /// The next piece, copied behind what waits.
+    fn join(&mut self, search: &Search, piece: &[u8]) -> Bytes {
+        self.text.extend_from_slice(piece);
         let found = search.through(&self.text, self.behind_break);
         self.masked |= !found.whole.is_empty();
         self.whole.extend(found.whole);

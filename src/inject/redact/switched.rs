@@ -48,7 +48,8 @@ impl SwitchedRedactor {
     /// The next bytes; gives what can be passed on.
     pub fn pass(&mut self, bytes: Bytes) -> Bytes {
         let Some(frames) = &mut self.frames else {
-            return self.held.pass(&self.redactor.search, bytes);
+            let [waited, bytes] = self.held.pass(&self.redactor.search, bytes);
+            return if waited.is_empty() { bytes } else { [waited, bytes].concat().into() };
         };
         frames.read(bytes, &self.redactor, &mut self.held);
         frames.write()
@@ -126,7 +127,9 @@ impl Frames {
     /// What is searched as one text.
     fn text(&mut self, part: Bytes, redactor: &Redactor, held: &mut Held) {
         self.queue.push_back(Piece::Payload(part.len()));
-        self.clean.extend_from_slice(&held.pass(&redactor.search, part));
+        for clean in held.pass(&redactor.search, part) {
+            self.clean.extend_from_slice(&clean);
+        }
     }
 
     /// As much as is clean, in order.
