@@ -143,29 +143,39 @@ fn bench(options: &Options, installed: &Path) {
     println!("{text}\nwritten to {}", options.out.display());
 }
 
-fn scenarios(mode: Mode, options: &Options) -> Vec<Scenario> {
+/// Those that are compared with each other take turns.
+fn scenarios(mode: Mode, options: &Options) -> Vec<Vec<Scenario>> {
     let kept = |connections, size| Scenario::Kept { connections, size };
-    let mut all = match mode {
+    let searched_or_not = |connections, size| {
+        vec![kept(connections, size), Scenario::Unsearched { connections, size }]
+    };
+    let mut alone = match mode {
         Mode::OneCpu | Mode::Free => {
             vec![kept(1, 200), kept(64, 200), Scenario::Fresh { resumed: false }]
         }
         Mode::Http2 => vec![kept(64, 200), Scenario::Http2 { streams: 64 }],
     };
+    let mut together = Vec::new();
     if mode == Mode::OneCpu && !options.quick {
-        all.extend([kept(1, 4 << 10), kept(1, 64 << 10), kept(1, 1 << 20)]);
-        all.push(Scenario::Unsearched { connections: 1, size: 1 << 20 });
+        alone.extend([kept(1, 4 << 10), kept(1, 64 << 10)]);
+        together.push(searched_or_not(1, 1 << 20));
     }
     if mode == Mode::Free {
         if !options.quick {
-            all.extend([kept(4, 200), kept(16, 200), kept(256, 200)]);
+            alone.extend([kept(4, 200), kept(16, 200), kept(256, 200)]);
         }
-        all.extend([kept(4, 1 << 20), Scenario::Unsearched { connections: 4, size: 1 << 20 }]);
-        all.extend([Scenario::Fresh { resumed: true }, Scenario::NewHost]);
+        together.push(searched_or_not(4, 1 << 20));
+        alone.extend([Scenario::Fresh { resumed: true }, Scenario::NewHost]);
         let idle = if options.quick { vec![100] } else { vec![1_000, 5_000] };
-        all.extend(idle.into_iter().map(|connections| Scenario::Idle { connections }));
-        all.push(Scenario::First);
+        alone.extend(idle.into_iter().map(|connections| Scenario::Idle { connections }));
+        alone.push(Scenario::First);
     }
-    all.retain(|scenario| options.like.as_ref().is_none_or(|text| scenario.title().contains(text)));
+    let like = |scenario: &Scenario| {
+        options.like.as_ref().is_none_or(|text| scenario.title().contains(text))
+    };
+    let mut all: Vec<_> = alone.into_iter().map(|scenario| vec![scenario]).collect();
+    all.extend(together);
+    all.iter_mut().for_each(|group| group.retain(like));
     all
 }
 
@@ -213,50 +223,66 @@ fn rounds(
         results.rows.push(Row { mode, kind: *kind, started, idle_kib });
         running.push((*kind, peer));
     }
-    for scenario in scenarios(mode, options) {
-        eprintln!("overhead: {}: {}", mode.title(), scenario.title());
-        let mut cells: Vec<Cell> = running
-            .iter()
-            .map(|(kind, peer)| Cell {
+    for group in scenarios(mode, options) {
+        let mut cells: Vec<(Scenario, Vec<Cell>)> = Vec::new();
+        for scenario in group {
+            eprintln!("overhead: {}: {}", mode.title(), scenario.title());
+            let cell = |(kind, peer): &(Kind, Result<Peer, String>)| Cell {
                 mode,
                 scenario,
                 kind: *kind,
                 rounds: Vec::new(),
                 latencies: Vec::new(),
                 problem: beyond(scenario, *kind, files).or_else(|| peer.as_ref().err().cloned()),
-            })
-            .collect();
-        // Memory does not come back: once is what can be measured.
-        let once = matches!(scenario, Scenario::Idle { .. });
-        for round in 0..if once { 1 } else { options.rounds } {
-            for ((kind, peer), cell) in running.iter().zip(&mut cells) {
-                let Ok(peer) = peer else { continue };
-                if cell.problem.is_some() {
+            };
+            cells.push((scenario, running.iter().map(cell).collect()));
+        }
+        for round in 0..options.rounds {
+            for (scenario, cells) in &mut cells {
+                // Memory does not come back: once is what can be measured.
+                if round > 0 && matches!(scenario, Scenario::Idle { .. }) {
                     continue;
                 }
-                let again = match scenario {
-                    Scenario::First | Scenario::Idle { .. } if *kind != Kind::Direct => {
-                        Some(again(*kind, stage))
+                for ((_, peer), cell) in running.iter().zip(cells) {
+                    if let Ok(peer) = peer
+                        && cell.problem.is_none()
+                    {
+                        measure(runtime, options, stage, (peer, cell), round);
                     }
-                    _ => None,
-                };
-                let measured = match &again {
-                    Some(Err(why)) => Err(std::io::Error::other(why.clone())),
-                    Some(Ok((fresh, _))) => {
-                        runtime.block_on(in_time(scenario, fresh, options.length, round))
-                    }
-                    None => runtime.block_on(in_time(scenario, peer, options.length, round)),
-                };
-                match measured {
-                    Ok((figures, latencies)) => {
-                        cell.rounds.push(figures);
-                        cell.latencies.extend(latencies);
-                    }
-                    Err(error) => cell.problem = Some(format!("failed: {error}")),
                 }
             }
         }
-        results.cells.extend(cells);
+        results.cells.extend(cells.into_iter().flat_map(|(_, cells)| cells));
+    }
+}
+
+/// One round of one row.
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    options: &Options,
+    stage: &Stage,
+    (peer, cell): (&Peer, &mut Cell),
+    round: usize,
+) {
+    let again = match cell.scenario {
+        Scenario::First | Scenario::Idle { .. } if cell.kind != Kind::Direct => {
+            Some(again(cell.kind, stage))
+        }
+        _ => None,
+    };
+    let measured = match &again {
+        Some(Err(why)) => Err(std::io::Error::other(why.clone())),
+        Some(Ok((fresh, _))) => {
+            runtime.block_on(in_time(cell.scenario, fresh, options.length, round))
+        }
+        None => runtime.block_on(in_time(cell.scenario, peer, options.length, round)),
+    };
+    match measured {
+        Ok((figures, latencies)) => {
+            cell.rounds.push(figures);
+            cell.latencies.extend(latencies);
+        }
+        Err(error) => cell.problem = Some(format!("failed: {error}")),
     }
 }
 
