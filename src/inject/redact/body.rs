@@ -161,7 +161,10 @@ impl BodyRedactor {
                 );
             } else {
                 match inner(cx) {
-                    Poll::Pending => ready!(self.poll_patience(cx)),
+                    Poll::Pending => match self.held.settle(&self.redactor.search) {
+                        settled if settled.is_empty() => ready!(self.poll_patience(cx)),
+                        settled => settled,
+                    },
                     Poll::Ready(None) => self.end()?,
                     Poll::Ready(Some(frame)) => match frame?.into_data() {
                         Ok(data) => self.take(data)?,
@@ -215,13 +218,14 @@ impl BodyRedactor {
     fn end(&mut self) -> Result<Bytes, DecodeError> {
         self.ended = true;
         self.codings.as_ref().map_or(Ok(()), Codings::end)?;
+        let rest = self.held.end(&self.redactor.search);
         if let Some(trailers) = &mut self.trailers
             && (self.codings.is_some() || self.held.was_masked())
         {
             // They do not fit a body that was changed.
             remove_digests(trailers);
         }
-        Ok(self.held.end())
+        Ok(rest)
     }
 
     /// The few bytes that wait, once nothing has come after them for a while.

@@ -15,11 +15,16 @@ const BRIEF: usize = 6;
 /// So much of a piece is copied behind what waits.
 const NEXT: usize = 512;
 
+/// A piece of less than this share of what waits is not searched by itself.
+const LITTLE: usize = 8;
+
 /// What waits.
 #[derive(Default)]
 pub(super) struct Held {
     /// As it came.
     text: Zeroizing<Vec<u8>>,
+    /// So much of it was searched.
+    searched: usize,
     /// So much of it was let go.
     gone: usize,
     /// What was before it ended in a line break.
@@ -34,10 +39,14 @@ pub(super) struct Held {
 pub(super) type Passed = [Bytes; 2];
 
 impl Held {
-    /// The next piece; gives what can be said of the text so far.
+    /// The next piece; gives what can be said of the text so far. A little may be left to [`Self::settle`].
     pub(super) fn pass(&mut self, search: &Search, mut piece: Bytes) -> Passed {
         let mut waited = Bytes::new();
         if !self.text.is_empty() {
+            if self.is_little(&piece) {
+                self.text.extend_from_slice(&piece);
+                return Passed::default();
+            }
             // What waits is mostly the beginning of nothing, as a little of the piece shows.
             let next = piece.len().min(NEXT);
             waited = self.join(search, &piece[..next]);
@@ -50,6 +59,7 @@ impl Held {
             };
             piece.advance(passed);
             self.text.clear();
+            self.searched = 0;
         }
         let found = search.through(&piece, self.behind_break);
         if !found.whole.is_empty() {
@@ -57,21 +67,45 @@ impl Held {
         }
         Self::leave(&mut self.behind_break, &piece[..found.open]);
         self.text.extend_from_slice(&piece[found.open..]);
+        self.searched = self.text.len();
         piece.truncate(found.open);
         [waited, piece]
+    }
+
+    /// Whether a piece, and what came before it and was not searched, is little beside what waits. To search all of
+    /// that for each byte would take the square of its length.
+    fn is_little(&self, piece: &[u8]) -> bool {
+        (self.text.len() - self.searched + piece.len()) * LITTLE <= self.text.len()
+    }
+
+    /// What can be said where no more comes for now.
+    pub(super) fn settle(&mut self, search: &Search) -> Bytes {
+        if self.searched == self.text.len() { Bytes::new() } else { self.join(search, &[]) }
     }
 
     /// The next piece, copied behind what waits.
     fn join(&mut self, search: &Search, piece: &[u8]) -> Bytes {
         self.text.extend_from_slice(piece);
+        let open = self.look(search);
+        let piece = self.take(open);
+        self.searched = self.text.len();
+        piece
+    }
+
+    /// From where on it is open.
+    fn look(&mut self, search: &Search) -> usize {
         let found = search.through(&self.text, self.behind_break);
         self.masked |= !found.whole.is_empty();
         self.whole.extend(found.whole);
-        self.take(found.open)
+        found.open
     }
 
     /// The rest, of a text that has ended.
-    pub(super) fn end(&mut self) -> Bytes {
+    pub(super) fn end(&mut self, search: &Search) -> Bytes {
+        if self.searched < self.text.len() {
+            self.look(search);
+        }
+        self.searched = 0;
         self.take(self.text.len())
     }
 

@@ -49,9 +49,11 @@ impl SwitchedRedactor {
     pub fn pass(&mut self, bytes: Bytes) -> Bytes {
         let Some(frames) = &mut self.frames else {
             let [waited, bytes] = self.held.pass(&self.redactor.search, bytes);
-            return if waited.is_empty() { bytes } else { [waited, bytes].concat().into() };
+            let settled = self.held.settle(&self.redactor.search);
+            return [waited, bytes, settled].concat().into();
         };
         frames.read(bytes, &self.redactor, &mut self.held);
+        frames.clean.extend_from_slice(&self.held.settle(&self.redactor.search));
         frames.write()
     }
 
@@ -62,7 +64,7 @@ impl SwitchedRedactor {
             let head = Bytes::from(std::mem::take(&mut frames.head));
             frames.text(head, &self.redactor, &mut self.held);
         }
-        let rest = self.held.end();
+        let rest = self.held.end(&self.redactor.search);
         self.behind(rest)
     }
 
