@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 /// For some hundred that are noted.
 const WORDS: usize = 1 << WORD_BITS;
-const WORD_BITS: u32 = 8;
+const WORD_BITS: u32 = 9;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Words by hash.
@@ -18,18 +18,21 @@ impl Filter {
 
     pub(super) fn note(&mut self, bytes: u64) {
         let (word, bits) = place(bytes);
-        self.0[word] |= bits;
+        for bit in bits {
+            self.0[word] |= 1 << bit;
+        }
     }
 
     pub(super) fn may_hold(&self, bytes: u64) -> bool {
-        let (word, bits) = place(bytes);
-        self.0[word] & bits == bits
+        let (word, [first, second]) = place(bytes);
+        let word = self.0[word];
+        word >> first & 1 == 1 && word >> second & 1 == 1
     }
 }
 
 /// Its word, and its bits there. The high bits of a product depend on all that was multiplied.
-fn place(bytes: u64) -> (usize, u64) {
+fn place(bytes: u64) -> (usize, [u64; 2]) {
     let hash = bytes.wrapping_mul(MULTIPLIER);
-    let bit = |up: u32| 1 << (hash >> (64 - WORD_BITS - up) & 63);
-    ((hash >> (64 - WORD_BITS)) as usize, bit(6) | bit(12))
+    let bit = |up: u32| hash >> (64 - WORD_BITS - up) & 63;
+    ((hash >> (64 - WORD_BITS)) as usize, [bit(6), bit(12)])
 }

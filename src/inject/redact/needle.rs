@@ -90,6 +90,11 @@ impl Needle {
     /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
     pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Reach {
         let same = self.same_ahead(from, text, at);
+        if let (Some(wanted), Some(byte)) = (self.text.get(from + same), text.get(at + same))
+            && !(self.same(*wanted, *byte) || spelling::begins(*byte) || self.breaks(*byte, 0))
+        {
+            return Reach::No;
+        }
         let text = &text[at + same..];
         let (mut ways, mut open) = (Ways::begun(), false);
         for (from, wanted) in self.text.iter().enumerate().skip(from + same) {

@@ -20,8 +20,8 @@ const FOLD: u64 = 0x2020_2020_2020_2020;
 pub(super) struct Search {
     needles: Vec<Needle>,
     width: usize,
-    /// Bits of eight bytes that are more than this.
-    shift: u32,
+    /// The bits of eight bytes that are looked up.
+    mask: u64,
     stride: usize,
     /// Of `grams`.
     filter: Filter,
@@ -67,7 +67,7 @@ impl Search {
         let stride = needles.iter().map(|needle| stride(needle, width)).min().unwrap_or(1);
         let mut search = Self {
             width,
-            shift: 64 - 8 * width as u32,
+            mask: u64::MAX << (64 - 8 * width),
             stride,
             filter: Filter::new(),
             grams: Zeroizing::new(Vec::new()),
@@ -131,12 +131,12 @@ impl Search {
 
     /// The first of them in the highest bits, so that those that begin alike stand together.
     fn folded(&self, bytes: [u8; 8]) -> u64 {
-        (u64::from_be_bytes(bytes) | FOLD) >> self.shift
+        (u64::from_be_bytes(bytes) | FOLD) & self.mask
     }
 
     /// Its byte number `at`.
     fn nth(&self, gram: u64, at: usize) -> u8 {
-        (gram >> (8 * (self.width - 1 - at))) as u8
+        (gram >> (56 - 8 * at)) as u8
     }
 
     /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended in a line break.
