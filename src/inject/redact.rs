@@ -44,7 +44,11 @@ impl Redactor {
 
     /// The forms of several tokens.
     pub fn of_all<'a>(tokens: impl Iterator<Item = &'a Token>) -> Self {
-        Self::of(tokens.flat_map(|token| forms(token.value().expose())).collect())
+        let forms = |token: &'a Token| {
+            let raw = token.value().expose();
+            forms(raw).into_iter().map(|form| form.cut_short(telling(raw), raw.len()))
+        };
+        Self::of(tokens.flat_map(forms).collect())
     }
 
     /// The forms of words that are no secrets.
@@ -142,6 +146,20 @@ impl LastRedactor {
         Arc::clone(&last.insert((tokens, redactor)).1)
     }
 }
+
+/// So many first bytes of a token are masked where an upstream cuts it short: three quarters, as long as others begin
+/// otherwise by then. Of a JWT (RFC 7519) others may share all but the signature, and that is what is secret.
+fn telling(raw: &[u8]) -> usize {
+    let signature = memchr::memrchr(b'.', raw).filter(|_| raw.starts_with(b"eyJ"));
+    let enough = match signature {
+        Some(dot) => dot + 1 + MIN_TELLING,
+        None => (raw.len() * 3).div_ceil(4).max(MIN_TELLING),
+    };
+    enough.min(raw.len())
+}
+
+/// Fewer bytes of a token may be anywhere.
+const MIN_TELLING: usize = 12;
 
 /// What is looked for: the token as it is, its base64 at every alignment, its hexadecimal digits. How their
 /// bytes may be spelt is up to the search.

@@ -23,6 +23,8 @@ pub(super) struct Needle {
     pub(super) text: Zeroizing<Vec<u8>>,
     /// Some of its bytes may begin a spelling.
     tricky: bool,
+    /// So many of its first bytes are masked though the rest does not follow.
+    pub(super) enough: usize,
 }
 
 /// How far a text spells a form.
@@ -57,7 +59,17 @@ const MOST_BREAKS: usize = 2;
 impl Needle {
     pub(super) fn new(kind: Kind, text: Vec<u8>) -> Self {
         let tricky = text.iter().any(|byte| spelling::begins(*byte));
-        Self { kind, text: Zeroizing::new(text), tricky }
+        Self { kind, enough: text.len(), text: Zeroizing::new(text), tricky }
+    }
+
+    /// Of a token of which `enough` bytes of `all` give away too much.
+    pub(super) fn cut_short(mut self, enough: usize, all: usize) -> Self {
+        if enough < all {
+            // The last characters of base64 depend on what comes next.
+            let last = usize::from(self.kind == Kind::Base64);
+            self.enough = (enough * self.text.len() / all).saturating_sub(last);
+        }
+        self
     }
 
     /// Whether a byte of a text stands for this byte of the form.
@@ -89,15 +101,29 @@ impl Needle {
 
     /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
     pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Reach {
+        self.follow(from, text, at).0
+    }
+
+    /// Up to where the form is spelt from `at` on, if that is enough of it and on one line.
+    pub(super) fn begun(&self, text: &[u8], at: usize) -> Option<usize> {
+        self.follow(0, text, at).1
+    }
+
+    /// As [`Self::forward`] and [`Self::begun`]; the second makes sense from the form's first byte on only.
+    fn follow(&self, from: usize, text: &[u8], at: usize) -> (Reach, Option<usize>) {
         let same = self.same_ahead(from, text, at);
+        let mut begun = (from + same >= self.enough).then_some(at + same);
         if let (Some(wanted), Some(byte)) = (self.text.get(from + same), text.get(at + same))
             && !(self.same(*wanted, *byte) || spelling::begins(*byte) || self.breaks(*byte, 0))
         {
-            return Reach::No;
+            return (Reach::No, begun);
         }
         let text = &text[at + same..];
-        let (mut ways, mut open) = (Ways::begun(), false);
+        let (mut ways, mut open, mut broken) = (Ways::begun(), false, false);
         for (from, wanted) in self.text.iter().enumerate().skip(from + same) {
+            if from >= self.enough && !broken {
+                begun = Some(at + same + ways.furthest());
+            }
             let mut next = ways.next();
             while let Some((at, breaks)) = ways.take() {
                 let readings = Readings::of(&text[at..]);
@@ -107,16 +133,17 @@ impl Needle {
                         next.add(at + length, 0);
                     } else if from >= BEFORE_BREAK && self.breaks(byte, breaks) {
                         ways.add(at + length, breaks + 1);
+                        broken = true;
                     }
                 }
             }
             if next.is_empty() {
-                return if open { Reach::Open } else { Reach::No };
+                return (if open { Reach::Open } else { Reach::No }, begun);
             }
             ways = next;
         }
         let end = at + same + ways.furthest();
-        if open { Reach::Both(end) } else { Reach::Whole(end) }
+        (if open { Reach::Both(end) } else { Reach::Whole(end) }, Some(end))
     }
 
     /// How many bytes from there on stand in `text` as they are, where they can stand there in no other way.

@@ -40,7 +40,7 @@ pub(super) struct Search {
 /// What is in a text.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Whole forms, as ranges that may overlap.
+    /// Forms that are whole or begun far enough, as ranges that may overlap.
     pub(super) whole: Vec<(usize, usize)>,
     /// From here on the text may be the beginning of one; its length if it is not.
     pub(super) open: usize,
@@ -62,7 +62,7 @@ struct Begun {
 impl Search {
     pub(super) fn new(mut needles: Vec<Needle>) -> Self {
         needles.retain(|needle| !needle.text.is_empty());
-        let shortest = needles.iter().map(|n| n.text.len()).min().unwrap_or(usize::MAX);
+        let shortest = needles.iter().map(|n| n.enough).min().unwrap_or(usize::MAX);
         let width = (shortest / 2).clamp(1, WIDTH);
         let stride = needles.iter().map(|needle| stride(needle, width)).min().unwrap_or(1);
         let mut search = Self {
@@ -86,7 +86,7 @@ impl Search {
         &self.needles
     }
 
-    /// Of the shortest form.
+    /// Bytes of what is masked, at least.
     pub(super) fn shortest(&self) -> usize {
         self.shortest
     }
@@ -232,12 +232,19 @@ impl Search {
             }
             match needle.forward(offset, text, at) {
                 Reach::Whole(end) => found.whole.push((start, end)),
-                Reach::Open => found.open = found.open.min(start),
                 Reach::Both(end) => {
                     found.whole.push((start, end));
                     found.open = found.open.min(start);
                 }
-                Reach::No => continue,
+                short => {
+                    let begun = needle.begun(text, start);
+                    found.whole.extend(begun.map(|end| (start, end)));
+                    if short.is_open() {
+                        found.open = found.open.min(start);
+                    } else if begun.is_none() {
+                        continue;
+                    }
+                }
             }
             found.followed.rotate_right(1);
             found.followed[0] = (*number, start);
@@ -379,13 +386,13 @@ fn spells_line(text: &[u8]) -> bool {
     })
 }
 
-/// So many bytes from one look to the next hit this form wherever it begins: the look must be whole in it,
-/// and for base64 in what is left of it on one of two lines.
+/// So many bytes from one look to the next hit this form wherever it begins: the look must be whole in what is
+/// enough of it, and for base64 in what is left of all of it on one of two lines.
 fn stride(needle: &Needle, width: usize) -> usize {
-    let length = needle.text.len();
+    let begun = (needle.enough + 1).saturating_sub(width);
     let most = match needle.kind {
-        Kind::Base64 => (length + 3).saturating_sub(2 * width) / 2,
-        Kind::Exact | Kind::Hex => (length + 1).saturating_sub(width),
+        Kind::Base64 => begun.min((needle.text.len() + 3).saturating_sub(2 * width) / 2),
+        Kind::Exact | Kind::Hex => begun,
     };
     most.clamp(1, MAX_STRIDE)
 }

@@ -56,6 +56,28 @@ async fn a_token_in_any_pieces_is_masked() {
     }
 }
 
+/// What is missing could be guessed.
+#[tokio::test]
+async fn a_token_cut_short_is_masked() {
+    for (client, upstream) in ALL {
+        let what = format!("{client:?} {upstream:?}");
+        let mut pair = Pair::between(client, upstream).await;
+        let (mut call, mut up, token) = asked(&mut pair, &[]).await;
+        let part = &token[..token.len() - 3];
+        up.head(200, &[("x-echo", &format!("{part}..."))]).await;
+        let head = call.head().await;
+        assert_eq!(head.all("x-echo"), [format!("{}...", stars(part))], "{what}");
+        for sent in [format!("{{\"token\": \"{part}…\"}}"), part.to_owned()] {
+            up.send(sent.as_bytes()).await;
+        }
+        up.end().await;
+        let (body, end) = call.body().await;
+        assert_eq!(end, Piece::End(vec![]), "{what}");
+        let wanted = format!("{{\"token\": \"{0}…\"}}{0}", stars(part));
+        assert_eq!(String::from_utf8_lossy(&body), wanted, "{what}");
+    }
+}
+
 /// An event that holds nothing of a token is with the client before the next is written, and so is one
 /// that ends as a token begins.
 #[tokio::test]
