@@ -122,7 +122,8 @@ impl Needle {
         let (mut ways, mut open, mut broken) = (Ways::begun(), false, false);
         for (from, wanted) in self.text.iter().enumerate().skip(from + same) {
             if from >= self.enough && !broken {
-                begun = Some(at + same + ways.furthest());
+                // Read otherwise, more of it may end earlier.
+                begun = begun.max(Some(at + same + ways.furthest()));
             }
             let mut next = ways.next();
             while let Some((at, breaks)) = ways.take() {

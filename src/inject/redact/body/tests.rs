@@ -727,3 +727,11 @@ fn escapes_in_a_token_that_are_escaped() {
         }
     }
 }
+/// A fuzzer found it: `%252` is `%2` of the token, and `%25` of more of it.
+#[test]
+fn what_is_cut_short_in_two_readings_is_masked_to_the_further_end() {
+    let part = format!("{}%2562%2", "ab".repeat(20));
+    let (token, echo) = (format!("{part}532%254"), part.replace('%', "%25"));
+    let out = masked(&redactor(&token), format!("{echo} ").as_bytes(), &[usize::MAX]);
+    assert_eq!(String::from_utf8_lossy(&out), format!("{} ", "*".repeat(echo.len())));
+}
