@@ -46,7 +46,7 @@ fn human(rows: &[Row]) -> String {
             cell(&row["requests"]),
             cell(&row["refused"]),
         ]
-        .map(|cell| cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect())
+        .map(|cell| printer::plain(&cell))
     });
     let mut text = text.trim_start().to_owned();
     for row in rows {

@@ -1,12 +1,13 @@
 //! One audit record as one line for a person. Pure.
 
+use super::printer;
 use crate::audit::{EventKind, Record};
 
 /// A line of the file; one that is no record is shown as it is.
 pub(super) fn of_json(line: &str) -> String {
     match serde_json::from_str::<Record<'_>>(line) {
         Ok(record) => of_record(&record),
-        Err(_) => format!("not a record: {}", plain(line)),
+        Err(_) => format!("not a record: {}", printer::plain(line)),
     }
 }
 
@@ -51,7 +52,7 @@ pub(super) fn of_record(record: &Record<'_>) -> String {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         parts.push(format!("{key} {value}"));
     }
-    plain(&parts.join("  "))
+    printer::plain(&parts.join("  "))
 }
 
 /// As it is spelled in the file.
@@ -60,11 +61,6 @@ fn word(value: impl serde::Serialize) -> String {
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
-}
-
-/// Nothing that a terminal would act on.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

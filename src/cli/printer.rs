@@ -18,6 +18,18 @@ pub(super) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
         .map_err(unwritable)
 }
 
+/// A text that others chose, with nothing in it that a terminal would act on, that turns round what is read, or that
+/// is not seen (the characters of Unicode's category Cf).
+pub(super) fn plain(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars().map(|c| if acts(c) { '?' } else { c }).collect()
+}
+
 /// Data as it is, without a line end of ours.
 pub(super) fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
@@ -75,4 +87,13 @@ fn unwritable(error: io::Error) -> Failure {
         return Failure::silent(Exit::Fine);
     }
     Failure::failed("output-unwritable", error, "check where stdout goes: is the disk full?")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_others_chose_is_read_as_it_stands() {
+        let text = "a\u{1b}[2J\u{9b}b\u{202e}c\u{2066}\u{200b}d\u{2028}e\u{feff}\u{e0041} é 日本 –";
+        assert_eq!(super::plain(text), "a?[2J?b?c??d?e?? é 日本 –");
+    }
 }

@@ -53,14 +53,9 @@ fn human(sessions: &Value) -> String {
         };
         let [name, kind, user, until, reason, project] =
             ["name", "kind", "user", "until", "reason", "project"].map(|key| cell(&session[key]));
-        [name, kind, user, until, routes, reason, project].map(|cell| plain(&cell))
+        [name, kind, user, until, routes, reason, project].map(|cell| printer::plain(&cell))
     });
     text.trim_start().to_owned()
-}
-
-/// Nothing that a terminal would act on.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
