@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 
 use super::body::{Clean, Reply};
@@ -24,17 +25,13 @@ impl Exchange<'_> {
         bare: bool,
         (status, headers, reply): (StatusCode, &mut HeaderMap, &Reply),
     ) -> Result<Clean, Reason> {
-        let redactor = match token {
-            Some(token) => Some(self.redactor(permit, token, rejected)),
-            // A request without a token may still be answered with one.
-            None => {
-                let held = self.held(permit);
-                let redactor = || Arc::new(Redactor::of_all(held.iter().map(Arc::as_ref)));
-                (!held.is_empty()).then(redactor)
-            }
-        };
+        let redactor = self.redactor(permit, token, rejected);
         let injected = token.is_some();
         inject::clean_answer(injected, redactor.as_deref(), headers);
+        if status == StatusCode::NO_CONTENT {
+            // RFC 9110 section 8.6; some clients would wait for so much.
+            headers.remove(CONTENT_LENGTH);
+        }
         let bare = bare || status == StatusCode::NOT_MODIFIED;
         let mut unsaid = false;
         let body = match &redactor {
@@ -52,47 +49,71 @@ impl Exchange<'_> {
         Ok(Clean { injected, redactor, body, unsaid })
     }
 
-    /// Cleans the head of an answer before the one that counts, or of a switch of protocols.
+    /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives what cleans the
+    /// bytes behind it.
     pub(super) fn clean_head(
         &self,
         permit: &Permit,
         token: Option<&Token>,
         headers: &mut HeaderMap,
     ) -> Option<Arc<Redactor>> {
-        let redactor = token.map(|token| self.redactor(permit, token, None));
+        let redactor = self.redactor(permit, token, None);
         inject::clean_answer(token.is_some(), redactor.as_deref(), headers);
-        redactor
+        redactor.filter(|_| token.is_some() && permit.redacts())
     }
 
     fn redactor(
         &self,
         permit: &Permit,
-        token: &Token,
+        token: Option<&Token>,
         rejected: Option<&Arc<Token>>,
-    ) -> Arc<Redactor> {
-        let mut others = self.held(permit);
-        for old in token.before().into_iter().chain(rejected.map(Arc::clone)) {
-            if !old.is(token) && !others.iter().any(|known| known.is(&old)) {
-                others.push(old);
+    ) -> Option<Arc<Redactor>> {
+        let mut others = Vec::new();
+        let mut note = |other: &Arc<Token>| {
+            if !token.is_some_and(|token| other.is(token))
+                && !others.iter().any(|known: &Arc<Token>| known.is(other))
+            {
+                others.push(Arc::clone(other));
+            }
+        };
+        self.each_held(permit, &mut note);
+        if let Some(rejected) = rejected {
+            note(rejected);
+        }
+        if let Some(token) = token {
+            each_before(token, &mut note);
+        }
+        match token {
+            Some(token) => Some(self.kept.redactor.of(token, &others, &self.worker.redactors)),
+            // A request without a token may still be answered with one.
+            None => {
+                let redactor = || Arc::new(Redactor::of_all(others.iter().map(Arc::as_ref)));
+                (!others.is_empty()).then(redactor)
             }
         }
-        self.kept.redactor.of(token, &others, &self.worker.redactors)
     }
 
-    /// What the client's other requests to this origin were given: the upstream has seen it, and may say it in any answer.
-    fn held(&self, permit: &Permit) -> Vec<Arc<Token>> {
+    /// What the client's requests to this origin were given, renewed ones that have not ended included: the upstream
+    /// has seen it, and may say it in any answer.
+    fn each_held(&self, permit: &Permit, note: &mut impl FnMut(&Arc<Token>)) {
         let broker = &self.worker.proxy.broker;
-        let own = permit.credential().zip(permit.route().map(|route| &route.ask));
-        let mut held: Vec<Arc<Token>> = Vec::new();
         for (name, ask) in self.world.policy.credentials_of(&permit.origin().target.host) {
-            if own == Some((name, ask)) {
-                continue;
-            }
             let (client, ask) = (self.client.key(), ask.of(self.client));
             let key = SlotKey { client, credential: name.clone(), ask };
-            let token = self.world.minters.get(name).and_then(|minter| broker.held(&key, minter));
-            held.extend(token.filter(|token| !held.iter().any(|known| known.is(token))));
+            let minter = self.world.minters.get(name);
+            if let Some(token) = minter.and_then(|minter| broker.held(&key, minter)) {
+                note(&token);
+                each_before(&token, note);
+            }
         }
-        held
+    }
+}
+
+/// Those whose place it took, one after the other.
+fn each_before(token: &Token, note: &mut impl FnMut(&Arc<Token>)) {
+    let mut before = token.before();
+    while let Some(token) = before {
+        note(&token);
+        before = token.before();
     }
 }

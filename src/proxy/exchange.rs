@@ -273,7 +273,7 @@ impl Exchange<'_> {
         if !asked.agreed(&headers) {
             return fail(recorder, Reason::UpstreamAnswerInvalid);
         }
-        let redactor = self.clean_head(permit, token, &mut headers).filter(|_| permit.redacts());
+        let redactor = self.clean_head(permit, token, &mut headers);
         // We asked for none, and what one packs cannot be searched.
         if redactor.is_some() && headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return fail(recorder, Reason::UpstreamEncodingRefused);

@@ -7,9 +7,11 @@ use super::dice::Dice;
 use crate::ensure;
 use crate::harness::api::{Answer, Seen};
 use crate::harness::caller::Sending;
+use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::leak::Canary;
 use crate::harness::pair::{ALL, Pair};
-use crate::harness::stage::{ORDERS, Stage, Verdict};
+use crate::harness::soon;
+use crate::harness::stage::{EVIL, ORDERS, Stage, Verdict};
 use crate::harness::upstream::Protocol;
 use crate::invariant::invariant;
 
@@ -108,6 +110,44 @@ async fn no_spelling_comes_back(stage: &mut Stage) -> Verdict {
     stage.orders.answer(|_| Answer::ok("{\"ok\":true}"));
     println!("sent: {ROUNDS} echoes");
     stage.control().await
+}
+
+/// The upstream knows what it was given on another route, and what was renewed there and has not ended.
+#[tokio::test]
+async fn tokens_of_another_route_are_masked() {
+    let (reads, writes) = (Issuer::start().await, Issuer::start().await);
+    // Renewed after four fifths of that, and what is left is time enough.
+    reads.reply_once(Reply::Token { life: Some(15) });
+    let stage = Stage::valetkey_with(|v| {
+        let route = |name: &str| {
+            format!(
+                "name = {name:?}\nhost = {EVIL:?}\npath = [\"/{name}/**\"]\ncredential = {name:?}"
+            )
+        };
+        v.minting("reads", &reads)
+            .minting("writes", &writes)
+            .route(&route("reads"))
+            .route(&route("writes"))
+    })
+    .await;
+    let got = |target: &'static str| async {
+        stage.get(EVIL, target, "").await.unwrap();
+        stage.evil.requests().pop().unwrap().one("authorization")
+    };
+    let first = got("/reads/x").await;
+    // A use late in its life renews it.
+    let second = async { while got("/reads/x").await == first {} };
+    soon("a request with a second token", second).await;
+    assert_eq!(reads.minted().len(), 2);
+    for token in reads.minted() {
+        let text = token.clone();
+        stage.evil.answer(move |_| Answer::ok(text.clone()).header("X-Echo", text.clone()));
+        let answer = stage.get(EVIL, "/writes/x", "").await.unwrap();
+        let seen = stage.evil.requests().pop().unwrap();
+        assert_eq!(seen.one("authorization"), format!("Bearer {}", writes.token()));
+        assert_eq!(answer.all("x-echo"), ["*".repeat(token.len())]);
+        assert_eq!(answer.text(), "*".repeat(token.len()));
+    }
 }
 
 /// Every place of an answer, in each pair of protocols: reason phrase, interim answer, field, body, trailer.

@@ -72,6 +72,28 @@ async fn early_hints_pass_without_the_token() {
     }
 }
 
+/// The upstream knows the token from another request.
+#[tokio::test]
+async fn early_hints_of_a_bare_request_pass_without_the_token() {
+    for (client, upstream) in CARRIED {
+        let what = format!("{client:?} {upstream:?}");
+        let mut pair = Pair::between_with(client, upstream, |v| v, "path = [\"/page\"]").await;
+        let mut call = pair.caller().await.get("/page").await;
+        pair.upstream.next().await.answer(200, "the page").await;
+        assert_eq!(call.head().await.status, 200, "{what}");
+        assert_eq!(call.body().await.0, b"the page", "{what}");
+        let mut call = pair.caller().await.get("/bare").await;
+        let mut up = pair.upstream.next().await;
+        assert!(up.parts.all("authorization").is_empty(), "{what}: {:?}", up.parts);
+        up.interim(103, &[("x-echo", &pair.token()), ("x-kept", "kept")]).await;
+        let head = call.head().await;
+        assert_eq!((head.status, head.all("x-kept")), (103, vec!["kept"]), "{what}: {head:?}");
+        pair.stage.silent("the hint", &format!("{head:?}")).unwrap();
+        up.answer(200, "bare").await;
+        assert_eq!(call.head().await.status, 200, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn a_flood_of_interim_answers_is_a_502() {
     for (client, upstream) in CARRIED {

@@ -192,6 +192,14 @@ async fn heads_alone_and_parts_stay_as_they_are() {
             assert_eq!(head.all("content-encoding"), ["gzip"], "{what}: {head:?}");
             assert_eq!(head.all("etag"), ["\"strong\""], "{what}: {head:?}");
         }
+        // A body that is none has no length (RFC 9110 section 8.6). Over HTTP/2 it would be an error.
+        if upstream == Protocol::Http1 {
+            let mut call = pair.caller().await.get("/x").await;
+            pair.upstream.next().await.raw(b"HTTP/1.1 204 None\r\ncontent-length: 5\r\n\r\n").await;
+            let head = call.head().await;
+            assert_eq!(head.status, 204, "{what}: {head:?}");
+            assert!(head.all("content-length").is_empty(), "{what}: {head:?}");
+        }
         let (mut call, mut up, token) = asked(&mut pair, &[("range", "bytes=5-")]).await;
         let text = format!("part {token}");
         let length = text.len().to_string();
