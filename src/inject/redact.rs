@@ -2,6 +2,7 @@
 //! and masked at equal length. Its header here; its body in `redact/body`.
 
 mod body;
+mod breaks;
 mod coding;
 mod filter;
 mod needle;
@@ -97,7 +98,8 @@ impl Redactor {
     fn names(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         let in_lower = |needle: &Needle| {
-            memchr::memmem::find(name, &needle.text.to_ascii_lowercase()).is_some()
+            let enough = needle.text[..needle.enough].to_ascii_lowercase();
+            memchr::memmem::find(name, &enough).is_some()
         };
         self.is_in(name)
             || (name.len() >= self.search.shortest() && self.search.needles().iter().any(in_lower))
@@ -148,14 +150,11 @@ impl LastRedactor {
 }
 
 /// So many first bytes of a token are masked where an upstream cuts it short: three quarters, as long as others begin
-/// otherwise by then. Of a JWT (RFC 7519) others may share all but the signature, and that is what is secret.
+/// otherwise by then. Of a JWT (RFC 7519) others may share all before the last dot, and what is behind it is secret.
 fn telling(raw: &[u8]) -> usize {
-    let signature = memchr::memrchr(b'.', raw).filter(|_| raw.starts_with(b"eyJ"));
-    let enough = match signature {
-        Some(dot) => dot + 1 + MIN_TELLING,
-        None => (raw.len() * 3).div_ceil(4).max(MIN_TELLING),
-    };
-    enough.min(raw.len())
+    let most = (raw.len() * 3).div_ceil(4);
+    let last = memchr::memrchr(b'.', raw).map_or(0, |dot| dot + 1);
+    most.max(last + MIN_TELLING).min(raw.len())
 }
 
 /// Fewer bytes of a token may be anywhere.
@@ -235,6 +234,7 @@ mod tests {
             HeaderValue::from_static("Bearer error=\"canary-0123456789\""),
         );
         headers.insert("x-canary-0123456789", HeaderValue::from_static("v"));
+        headers.insert("x-canary-012345678-", HeaderValue::from_static("v"));
         headers.insert("set-cookie", HeaderValue::from_static("a=b"));
         clean_answer(true, Some(&redactor), &mut headers);
         assert_eq!(headers.len(), 1);

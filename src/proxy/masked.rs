@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::inject::{PATIENCE, Redactor, SwitchedRedactor};
+use crate::inject::{Redactor, SwitchedRedactor};
 
 /// Read at once.
 const PIECE: usize = 16 * 1024;
@@ -36,10 +36,8 @@ impl<T: AsyncRead + Unpin> Masked<T> {
         let mut piece = BytesMut::zeroed(PIECE);
         let mut buffer = ReadBuf::new(&mut piece);
         if Pin::new(&mut self.io).poll_read(cx, &mut buffer)?.is_pending() {
-            if !self.redactor.may_release() {
-                return Poll::Pending;
-            }
-            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            let Some(patience) = self.redactor.patience() else { return Poll::Pending };
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(patience)));
             ready!(patience.as_mut().poll(cx));
             self.patience = None;
             return Poll::Ready(Ok(self.redactor.release()));

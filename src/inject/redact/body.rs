@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::Redactor;
-use super::coding::{Codings, DecodeError, is_asked_for};
+use super::coding::{Codings, DecodeError, Pulled, is_asked_for};
 use super::stream::Held;
 
 /// How long a few bytes wait for what comes after them: a token that is cut in two by the network comes whole
@@ -29,9 +29,13 @@ static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("digest"),
     HeaderName::from_static("repr-digest"),
 ];
-/// How messages of gRPC are compressed, each for itself.
-static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-static GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// How messages of gRPC and of Connect are compressed, each for itself.
+static MESSAGES_ENCODING: [HeaderName; 2] =
+    [HeaderName::from_static("grpc-encoding"), HeaderName::from_static("connect-content-encoding")];
+static MESSAGES_ACCEPT_ENCODING: [HeaderName; 2] = [
+    HeaderName::from_static("grpc-accept-encoding"),
+    HeaderName::from_static("connect-accept-encoding"),
+];
 /// RFC 3229: the difference to another answer.
 static A_IM: HeaderName = HeaderName::from_static("a-im");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -58,8 +62,10 @@ pub(in crate::inject) fn ask(headers: &mut HeaderMap) {
         let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|value| !value.is_empty());
         headers.insert(ACCEPT_ENCODING, kept.unwrap_or(IDENTITY));
     }
-    if headers.contains_key(&GRPC_ACCEPT_ENCODING) {
-        headers.insert(GRPC_ACCEPT_ENCODING.clone(), IDENTITY);
+    for name in &MESSAGES_ACCEPT_ENCODING {
+        if headers.contains_key(name) {
+            headers.insert(name.clone(), IDENTITY);
+        }
     }
     headers.remove(&A_IM);
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
@@ -88,9 +94,10 @@ impl BodyRedactor {
         headers: &mut HeaderMap,
     ) -> Result<Self, Unsearchable> {
         let codings = Codings::of(headers).map_err(|_| Unsearchable)?;
-        let grpc = headers.get(&GRPC_ENCODING).is_some_and(|value| *value != IDENTITY);
+        let coded = |name| headers.get(name).is_some_and(|value| *value != IDENTITY);
+        let messages = MESSAGES_ENCODING.iter().any(coded);
         let part = codings.is_some() && status == StatusCode::PARTIAL_CONTENT;
-        if grpc || part || status == StatusCode::IM_USED {
+        if messages || part || status == StatusCode::IM_USED {
             return Err(Unsearchable);
         }
         if codings.is_some() {
@@ -152,9 +159,7 @@ impl BodyRedactor {
             let piece = if !self.ready.is_empty() {
                 std::mem::take(&mut self.ready)
             } else if self.draining {
-                let piece = self.more()?;
-                self.draining = !piece.is_empty();
-                piece
+                ready!(self.poll_more(cx))?
             } else if self.ended {
                 return Poll::Ready(
                     self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
@@ -204,14 +209,25 @@ impl BodyRedactor {
     }
 
     /// More of what came of the last bytes; nothing: that was all.
-    fn more(&mut self) -> Result<Bytes, DecodeError> {
-        while let Some(piece) = self.codings.as_mut().map_or(Ok(None), Codings::pull)? {
-            let piece = self.pass(piece);
-            if !piece.is_empty() {
-                return Ok(piece);
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, DecodeError>> {
+        loop {
+            match self.codings.as_mut().map_or(Ok(Pulled::All), Codings::pull)? {
+                Pulled::Piece(piece) => {
+                    let piece = self.pass(piece);
+                    if !piece.is_empty() {
+                        return Poll::Ready(Ok(piece));
+                    }
+                }
+                Pulled::All => {
+                    self.draining = false;
+                    return Poll::Ready(Ok(Bytes::new()));
+                }
+                Pulled::Tired => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
-        Ok(Bytes::new())
     }
 
     /// The rest, after the last bytes and all that came of them.

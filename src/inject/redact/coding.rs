@@ -15,12 +15,17 @@ use unzstd::Unzstd;
 
 /// Bytes that a stage gives at once; zstd may give a window more.
 const PIECE: usize = 64 * 1024;
+/// Pieces that are decoded in a row without a byte to pass on, before others have their turn.
+const MOST_IN_A_ROW: u32 = 16;
 /// Codings over one another.
 const MAX_STAGES: usize = 4;
 /// From this many decoded bytes on their ratio counts.
 const SUSPICIOUS: u64 = 16 * 1024 * 1024;
 /// More than this many times the encoded bytes is a bomb.
 const MAX_RATIO: u64 = 256;
+/// A gzip member or zstd frame counts as so many decoded bytes, whatever is in it: that is about its cost. The least
+/// of one coding is within the ratio, what one coding makes of another is not.
+const MEMBER: u64 = 4 * 1024;
 /// Decoded bytes of one body.
 const MAX_OUTPUT: u64 = 16 * 1024 * 1024 * 1024;
 
@@ -73,6 +78,21 @@ trait Decode: Send + Sync {
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
     /// Whether the input may end here.
     fn is_whole(&self) -> bool;
+    /// What it did besides what it gave, as decoded bytes that cost as much.
+    fn work(&self) -> u64 {
+        0
+    }
+}
+
+/// What there is of a body for now.
+#[derive(Debug)]
+pub(super) enum Pulled {
+    /// Decoded bytes, one at least.
+    Piece(Bytes),
+    /// It takes more encoded bytes to say more.
+    All,
+    /// There may be more, but others should have their turn first.
+    Tired,
 }
 
 struct Stage {
@@ -122,10 +142,10 @@ impl Codings {
         self.encoded = encoded;
     }
 
-    /// The next decoded piece; `None` where it takes more to say more.
-    pub(super) fn pull(&mut self) -> Result<Option<Bytes>, DecodeError> {
+    /// The next decoded piece.
+    pub(super) fn pull(&mut self) -> Result<Pulled, DecodeError> {
         let Self { stages, encoded, taken } = self;
-        pull(stages, encoded, *taken)
+        pull(stages, encoded, *taken, &mut MOST_IN_A_ROW.clone())
     }
 
     /// Whether the body may end here. One without a byte is as good as none.
@@ -139,23 +159,28 @@ fn pull(
     stages: &mut [Stage],
     encoded: &mut Bytes,
     taken: u64,
-) -> Result<Option<Bytes>, DecodeError> {
+    left: &mut u32,
+) -> Result<Pulled, DecodeError> {
     let Some((stage, before)) = stages.split_last_mut() else {
-        return Ok(Some(std::mem::take(encoded)).filter(|bytes| !bytes.is_empty()));
+        let bytes = std::mem::take(encoded);
+        return Ok(if bytes.is_empty() { Pulled::All } else { Pulled::Piece(bytes) });
     };
     loop {
+        let Some(less) = left.checked_sub(1) else { return Ok(Pulled::Tired) };
+        *left = less;
         let piece = stage.decoder.decode(&mut stage.input)?;
-        if !piece.is_empty() {
-            stage.output += piece.len() as u64;
-            let bomb = stage.output > SUSPICIOUS && stage.output / MAX_RATIO > taken;
-            if bomb || stage.output > MAX_OUTPUT {
-                return Err(DecodeError::TooMuch);
-            }
-            return Ok(Some(piece.into()));
+        stage.output += piece.len() as u64;
+        let output = stage.output + stage.decoder.work();
+        let bomb = output > SUSPICIOUS && output / MAX_RATIO > taken;
+        if bomb || stage.output > MAX_OUTPUT {
+            return Err(DecodeError::TooMuch);
         }
-        match pull(before, encoded, taken)? {
-            Some(input) => stage.input = input,
-            None => return Ok(None),
+        if !piece.is_empty() {
+            return Ok(Pulled::Piece(piece.into()));
+        }
+        match pull(before, encoded, taken, left)? {
+            Pulled::Piece(input) => stage.input = input,
+            other => return Ok(other),
         }
     }
 }

@@ -53,6 +53,8 @@ impl Reach {
 pub(super) const BEFORE_BREAK: usize = 4;
 /// Ways to read what ends at one place; a row of backslashes has some.
 const MOST_ENDINGS: usize = 8;
+/// The shortest that programs write: that of PEM (RFC 7468).
+const LINE: usize = 64;
 /// Line breaks in a row: `\r\n`.
 const MOST_BREAKS: usize = 2;
 
@@ -70,6 +72,12 @@ impl Needle {
             self.enough = (enough * self.text.len() / all).saturating_sub(last);
         }
         self
+    }
+
+    /// Whether it is longer than a line of base64 may be: what is enough of it may then have a break in it. Shorter ones
+    /// seldom have, and would take more looks.
+    pub(super) fn over_lines(&self) -> bool {
+        self.text.len() > LINE
     }
 
     /// Whether a byte of a text stands for this byte of the form.
@@ -104,7 +112,7 @@ impl Needle {
         self.follow(from, text, at).0
     }
 
-    /// Up to where the form is spelt from `at` on, if that is enough of it and on one line.
+    /// Up to where the form is spelt from `at` on, if that is enough of it.
     pub(super) fn begun(&self, text: &[u8], at: usize) -> Option<usize> {
         self.follow(0, text, at).1
     }
@@ -121,7 +129,7 @@ impl Needle {
         let text = &text[at + same..];
         let (mut ways, mut open, mut broken) = (Ways::begun(), false, false);
         for (from, wanted) in self.text.iter().enumerate().skip(from + same) {
-            if from >= self.enough && !broken {
+            if from >= self.enough && (self.over_lines() || !broken) {
                 // Read otherwise, more of it may end earlier.
                 begun = begun.max(Some(at + same + ways.furthest()));
             }

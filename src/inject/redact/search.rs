@@ -5,14 +5,15 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use super::breaks::{before_break, ends_line};
 use super::filter::Filter;
 use super::needle::{Endings, Kind, Needle, Reach};
 use super::spelling::{self, LONGEST, Readings};
 
 /// Bytes that are looked up at once, where the forms are long enough for it.
 const WIDTH: usize = 6;
-/// Bytes from one look to the next, at most: short of a line of base64 less one look.
-const MAX_STRIDE: usize = 48;
+/// Bytes from one look to the next, at most: in a line of 50 characters of base64 one is whole.
+const MAX_STRIDE: usize = 51 - WIDTH;
 /// Upper and lower case are looked up as one: hexadecimal digits come in both.
 const FOLD: u64 = 0x2020_2020_2020_2020;
 
@@ -356,43 +357,15 @@ impl Search {
     }
 }
 
-/// Whether a text ends in a line break, in any spelling.
-pub(super) fn ends_line(text: &[u8]) -> bool {
-    // The last bytes of `\n`, `%0A`, `\u000a` and `&#10;`.
-    let Some(b'\n' | b'\r' | b'n' | b'r' | b'a' | b'A' | b'd' | b'D' | b';') = text.last() else {
-        return false;
-    };
-    text.ends_with(b"\n")
-        || text.ends_with(b"\r")
-        || spells_line(&text[text.len().saturating_sub(LONGEST)..])
-}
-
-/// Where the text is cut, no line break is: its last character may be the first of a form, and what comes behind it
-/// stands behind a line break all the same.
-fn before_break(text: &[u8], cut: usize) -> usize {
-    let from = cut.saturating_sub(LONGEST);
-    let across = memchr::memchr3_iter(b'%', b'&', b'\\', &text[from..cut]).find(|at| {
-        let over = |length| from + at + length > cut;
-        let spelt = |(byte, length)| matches!(byte, b'\n' | b'\r') && over(length);
-        Readings::of(&text[from + at..]).all().any(spelt)
-    });
-    across.map_or(cut, |at| before_break(text, from + at))
-}
-
-fn spells_line(text: &[u8]) -> bool {
-    memchr::memchr3_iter(b'%', b'&', b'\\', text).any(|at| {
-        let line = |(byte, length)| matches!(byte, b'\n' | b'\r') && at + length == text.len();
-        Readings::of(&text[at..]).all().any(line)
-    })
-}
-
 /// So many bytes from one look to the next hit this form wherever it begins: the look must be whole in what is
-/// enough of it, and for base64 in what is left of all of it on one of two lines.
+/// enough of it, and for base64 in what is left of that on one of two lines.
 fn stride(needle: &Needle, width: usize) -> usize {
-    let begun = (needle.enough + 1).saturating_sub(width);
+    let whole = |length: usize| (length + 1).saturating_sub(width);
+    let in_lines = |length: usize| (length + 3).saturating_sub(2 * width) / 2;
     let most = match needle.kind {
-        Kind::Base64 => begun.min((needle.text.len() + 3).saturating_sub(2 * width) / 2),
-        Kind::Exact | Kind::Hex => begun,
+        Kind::Base64 if needle.over_lines() => in_lines(needle.enough),
+        Kind::Base64 => in_lines(needle.text.len()).min(whole(needle.enough)),
+        Kind::Exact | Kind::Hex => whole(needle.enough),
     };
     most.clamp(1, MAX_STRIDE)
 }

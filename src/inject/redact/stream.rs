@@ -4,7 +4,8 @@
 use bytes::{Buf as _, Bytes};
 use zeroize::Zeroizing;
 
-use super::search::{Search, ends_line};
+use super::breaks::ends_line;
+use super::search::Search;
 
 /// What a form is overwritten with.
 pub(super) const MASK: u8 = b'*';

@@ -3,11 +3,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::Redactor;
 use super::stream::Held;
+use super::{PATIENCE, Redactor};
+
+/// How long a frame that may stand between the parts of a message waits behind what may be the beginning of a token:
+/// peers end a connection whose pings get no answer.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
+/// More frames do not wait.
+const MOST_WAITING: usize = 64;
 
 /// A stream after a switch.
 pub struct SwitchedRedactor {
@@ -54,7 +61,11 @@ impl SwitchedRedactor {
         };
         frames.read(bytes, &self.redactor, &mut self.held);
         frames.clean.extend_from_slice(&self.held.settle(&self.redactor.search));
-        frames.write()
+        let out = frames.write();
+        if frames.queue.len() <= MOST_WAITING {
+            return out;
+        }
+        [out, self.release()].concat().into()
     }
 
     /// The rest.
@@ -68,9 +79,14 @@ impl SwitchedRedactor {
         self.behind(rest)
     }
 
-    /// Whether the few bytes that wait may be passed on where nothing comes after them for a while.
-    pub fn may_release(&self) -> bool {
-        self.held.is_brief(&self.redactor.search)
+    /// How long what waits may wait where nothing comes after it; `None` where only what comes next can tell. What is
+    /// passed on then is less of a token than is masked without its end.
+    pub fn patience(&self) -> Option<Duration> {
+        let control = self.frames.as_ref().is_some_and(Frames::holds_control);
+        match self.held.is_brief(&self.redactor.search) {
+            true => Some(PATIENCE),
+            false => control.then_some(CONTROL_PATIENCE),
+        }
     }
 
     /// Passes on what waits.
@@ -132,6 +148,11 @@ impl Frames {
         for clean in held.pass(&redactor.search, part) {
             self.clean.extend_from_slice(&clean);
         }
+    }
+
+    /// Whether more than the text of a message waits.
+    fn holds_control(&self) -> bool {
+        self.queue.iter().any(|piece| matches!(piece, Piece::Raw(_)))
     }
 
     /// As much as is clean, in order.

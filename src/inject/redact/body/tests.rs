@@ -41,12 +41,13 @@ fn pieces(text: &[u8], lengths: &[usize]) -> Vec<Bytes> {
     pieces
 }
 
-#[derive(Debug)]
-struct Failed;
+/// Why, where it was the decoding.
+#[derive(Debug, PartialEq)]
+struct Failed(Option<DecodeError>);
 
 impl From<DecodeError> for Failed {
-    fn from(_: DecodeError) -> Self {
-        Self
+    fn from(error: DecodeError) -> Self {
+        Self(Some(error))
     }
 }
 
@@ -56,8 +57,8 @@ fn through(
     headers: &mut HeaderMap,
     pieces: Vec<Bytes>,
 ) -> Result<Vec<u8>, Failed> {
-    let mut body =
-        BodyRedactor::begin(Arc::clone(redactor), StatusCode::OK, headers).map_err(|_| Failed)?;
+    let mut body = BodyRedactor::begin(Arc::clone(redactor), StatusCode::OK, headers)
+        .map_err(|_| Failed(None))?;
     let mut pieces = pieces.into_iter();
     let mut out = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
@@ -68,7 +69,8 @@ fn through(
         match polled {
             Poll::Ready(None) => return Ok(out),
             Poll::Ready(Some(frame)) => out.extend(frame?.into_data().unwrap()),
-            Poll::Pending => unreachable!("the pieces are all there"),
+            // The pieces are all there; others have their turn.
+            Poll::Pending => {}
         }
     }
 }
@@ -299,12 +301,16 @@ proptest! {
     #[test]
     fn what_is_cut_short_is_masked(
         (token, enough) in prop_oneof![
-            "[A-Za-z0-9+/_-]{20,80}".prop_map(|token| (token.clone(), (token.len() * 3).div_ceil(4))),
+            "[A-Za-z0-9+/_-]{20,200}".prop_map(|token| (token.clone(), (token.len() * 3).div_ceil(4))),
             ("eyJ[A-Za-z0-9]{9,30}\\.[A-Za-z0-9]{4,60}", "[A-Za-z0-9_-]{20,43}")
-                .prop_map(|(signed, signature)| (format!("{signed}.{signature}"), signed.len() + 13)),
+                .prop_map(|(signed, signature)| {
+                    let token = format!("{signed}.{signature}");
+                    let most = (token.len() * 3).div_ceil(4);
+                    (token, most.max(signed.len() + 13))
+                }),
         ],
         missing in 1usize..40,
-        how in 0usize..14,
+        how in 0usize..15,
         before in "[ -~]{0,90}",
         after in prop_oneof![Just(""), Just("..."), Just("\n"), Just("*"), Just("\"}")],
         lengths in lengths(),
@@ -313,14 +319,19 @@ proptest! {
         let echo = match how {
             12 => part.iter().flat_map(|byte| hex::digits(*byte)).collect(),
             13 => STANDARD.encode(part).into_bytes(),
+            // In lines, as in mail.
+            14 => {
+                let lines = STANDARD.encode(part).into_bytes();
+                lines.chunks(76).collect::<Vec<_>>().join(&b"\r\n"[..])
+            }
             how => part.iter().flat_map(|byte| spell(*byte, how)).collect::<Vec<u8>>(),
         };
         let text = [before.as_bytes(), b" ", &echo, after.as_bytes()].concat();
         let out = masked(&redactor(&token), &text, &lengths);
         // The last bytes depend on what comes next in base64.
-        let shown = if how == 13 { 4 } else { 0 };
+        let shown = if how > 12 { 4 } else { 0 };
         let masks = before.len() + 1..text.len() - after.len() - shown;
-        prop_assert!(out[masks].iter().all(|byte| *byte == b'*'), "{} for {}", String::from_utf8_lossy(&out), token);
+        prop_assert!(out[masks].iter().all(|byte| matches!(*byte, b'*')), "{} for {}", String::from_utf8_lossy(&out), token);
         prop_assert!(out.starts_with(before.as_bytes()) && out.ends_with(after.as_bytes()));
     }
 
@@ -583,6 +594,35 @@ fn bombs_end_early() {
     assert!(through(&redactor, &mut encoded(&["zstd"]), pieces(&frame, &[99])).is_err());
 }
 
+/// Members without a byte cost what they cost, and 200 bytes can be millions of them.
+#[test]
+fn empty_members_are_a_bomb_as_well() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let members = |count: usize| gzip(b"").repeat(count);
+    let (mut three, mut twice) = (encoded(&["gzip, gzip, gzip"]), encoded(&["gzip, gzip"]));
+    let bomb = best(&best(&members(400_000)));
+    assert!(bomb.len() < 1000, "{}", bomb.len());
+    assert!(through(&redactor, &mut three, pieces(&bomb, &[4096])).is_err());
+    assert!(through(&redactor, &mut twice, pieces(&best(&members(200_000)), &[4096])).is_err());
+    // As many as there are, with what is in them.
+    let text = [members(20_000), gzip(b"all of it")].concat();
+    let out = through(&redactor, &mut encoded(&["gzip"]), pieces(&text, &[65_536])).unwrap();
+    assert_eq!(out, b"all of it");
+    let blocks = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0].repeat(20_000);
+    assert!(
+        through(&redactor, &mut encoded(&["zstd, gzip"]), pieces(&best(&blocks), &[99])).is_err()
+    );
+}
+
+/// The library's own format has windows of 1 GiB.
+#[test]
+fn br_has_windows_of_16_mib_at_most() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let large = [0x11, 0x1c, 0, 0, 0, 0, 0];
+    let out = through(&redactor, &mut encoded(&["br"]), pieces(&large, &[99]));
+    assert_eq!(out, Err(Failed(Some(DecodeError::Invalid))));
+}
+
 #[test]
 fn the_upstream_is_asked_for_what_can_be_searched() {
     let asked = |fields: &[(&'static str, &str)]| {
@@ -615,6 +655,32 @@ fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     [&frame[..], payload].concat()
+}
+
+/// What may be the beginning of a token holds up no ping for ever, and no number of frames waits behind it.
+#[test]
+fn control_frames_wait_for_a_while() {
+    let redactor = redactor("canary-0123456789abcdef");
+    let begun = frame(0x01, b"x canary-012");
+    let mut switched = SwitchedRedactor::new(Arc::clone(&redactor), "websocket");
+    let mut out = switched.pass(begun.clone().into()).to_vec();
+    assert_eq!(out, b"\x01\x0cx ");
+    assert_eq!(switched.patience(), None);
+    assert!(switched.pass(frame(0x89, b"a").into()).is_empty());
+    assert_eq!(switched.patience(), Some(Duration::from_secs(1)));
+    out.extend(switched.release());
+    assert_eq!(out, [&begun[..], &frame(0x89, b"a")].concat());
+    out.extend(switched.pass(frame(0x80, b"3456789abcdef.").into()));
+    assert!(out.ends_with(&frame(0x80, b"*************.")), "{}", String::from_utf8_lossy(&out));
+
+    for sent in [frame(0x89, b"a"), frame(0x00, b"")] {
+        let mut switched = SwitchedRedactor::new(Arc::clone(&redactor), "websocket");
+        let mut out = switched.pass(begun.clone().into()).to_vec();
+        for _ in 0..200 {
+            out.extend(switched.pass(sent.clone().into()));
+        }
+        assert_eq!(out, [&begun[..], &sent.repeat(200)].concat());
+    }
 }
 
 #[test]
@@ -734,4 +800,20 @@ fn what_is_cut_short_in_two_readings_is_masked_to_the_further_end() {
     let (token, echo) = (format!("{part}532%254"), part.replace('%', "%25"));
     let out = masked(&redactor(&token), format!("{echo} ").as_bytes(), &[usize::MAX]);
     assert_eq!(String::from_utf8_lossy(&out), format!("{} ", "*".repeat(echo.len())));
+}
+
+/// Of one issuer, with white space in its header or a prefix before it.
+#[test]
+fn another_jwt_of_the_issuer_passes() {
+    for header in
+        ["eyJhbGciOiJIUzI1NiJ9", "ewogICJhbGciIDogIkhTMjU2Igp9", "prefix_eyJhbGciOiJIUzI1NiJ9"]
+    {
+        let shared = format!("{header}.{}", "eyJpc3MiOiJodHRwczovL2lkcC5leGFtcGxl".repeat(6));
+        let token = format!("{shared}MX0.{}", "a1B2c3D4e5".repeat(4));
+        let other = format!("{shared}Mn0.{}", "f6G7h8I9j0".repeat(4));
+        let text = format!("{{\"refreshed\": \"{other}\", \"was\": \"{token}\"}}");
+        let wanted = text.replace(&token, &"*".repeat(token.len()));
+        let out = masked(&redactor(&token), text.as_bytes(), &[usize::MAX]);
+        assert_eq!(String::from_utf8_lossy(&out), wanted);
+    }
 }

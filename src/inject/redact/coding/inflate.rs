@@ -3,7 +3,7 @@
 use bytes::{Buf as _, Bytes};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::{Decode, DecodeError, PIECE};
+use super::{Decode, DecodeError, MEMBER, PIECE};
 
 /// A gzip member's head with its name and comment.
 const MAX_HEAD: usize = 4 * 1024;
@@ -19,14 +19,17 @@ const FCOMMENT: u8 = 16;
 pub(super) struct Inflate {
     gzip: bool,
     state: State,
+    /// For one member after the other: it takes longer to make than a small member to decode.
+    inflate: Box<Decompress>,
     /// Of a head or tail that is not whole yet.
     pending: Vec<u8>,
     crc: Crc,
+    members: u64,
 }
 
 enum State {
     Head,
-    Data(Box<Decompress>),
+    Data,
     /// Behind the data of a gzip member.
     Tail,
     /// Behind all of it.
@@ -35,7 +38,9 @@ enum State {
 
 impl Inflate {
     pub(super) fn gzip() -> Self {
-        Self { gzip: true, state: State::Head, pending: Vec::new(), crc: Crc::new() }
+        let inflate = Box::new(Decompress::new(false));
+        let (pending, crc) = (Vec::new(), Crc::new());
+        Self { gzip: true, state: State::Head, inflate, pending, crc, members: 0 }
     }
 
     pub(super) fn deflate() -> Self {
@@ -58,7 +63,9 @@ impl Inflate {
         rest.advance(length);
         *input = rest;
         self.crc = Crc::new();
-        self.state = State::Data(Box::new(Decompress::new(wrapped)));
+        self.inflate.reset(wrapped);
+        self.state = State::Data;
+        self.members += 1;
         Ok(true)
     }
 
@@ -83,14 +90,14 @@ impl Inflate {
 impl Decode for Inflate {
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
         loop {
-            match &mut self.state {
+            match self.state {
                 State::Head => {
                     if !self.head(input)? {
                         return Ok(Vec::new());
                     }
                 }
-                State::Data(inflate) => {
-                    let mut piece = Vec::with_capacity(PIECE);
+                State::Data => {
+                    let (inflate, mut piece) = (&mut self.inflate, Vec::with_capacity(PIECE));
                     let before = inflate.total_in();
                     let status = inflate
                         .decompress_vec(input, &mut piece, FlushDecompress::None)
@@ -129,9 +136,13 @@ impl Decode for Inflate {
         match self.state {
             // Behind a member, not before the first: that one has been read.
             State::Head => self.gzip && self.pending.is_empty(),
-            State::Data(_) | State::Tail => false,
+            State::Data | State::Tail => false,
             State::End => true,
         }
+    }
+
+    fn work(&self) -> u64 {
+        self.members * MEMBER
     }
 }
 

@@ -13,7 +13,8 @@ pub(super) struct Unbrotli {
 impl Unbrotli {
     pub(super) fn new() -> Self {
         let alloc = StandardAlloc::default;
-        Self { state: Box::new(BrotliState::new(alloc(), alloc(), alloc())), whole: false }
+        // Windows of 16 MiB at most: the library also reads a format of its own with 1 GiB.
+        Self { state: Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())), whole: false }
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use bytes::{Buf as _, Bytes};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::{Decode, DecodeError, PIECE};
+use super::{Decode, DecodeError, MEMBER, PIECE};
 
 /// The largest window of a content coding (RFC 9659).
 const MAX_WINDOW: u64 = 8 * 1024 * 1024;
@@ -15,11 +15,14 @@ const MAGIC: u32 = 0xfd2f_b528;
 /// Frames to be skipped have sixteen magic numbers from here on.
 const SKIPPED: u32 = 0x184d_2a50;
 const CHECKSUM: usize = 4;
+/// A block or a frame that is skipped costs less than a frame with its tables.
+const BLOCK: u64 = MEMBER / 16;
 
 pub(super) struct Unzstd {
     decoder: FrameDecoder,
     state: State,
     pending: Vec<u8>,
+    work: u64,
 }
 
 enum State {
@@ -34,7 +37,7 @@ enum State {
 
 impl Unzstd {
     pub(super) fn new() -> Self {
-        Self { decoder: FrameDecoder::new(), state: State::Head, pending: Vec::new() }
+        Self { decoder: FrameDecoder::new(), state: State::Head, pending: Vec::new(), work: 0 }
     }
 
     /// Takes until `length` bytes are pending. `false`: there are not so many yet.
@@ -56,6 +59,7 @@ impl Unzstd {
             }
             let length = [4, 5, 6, 7].map(|at| self.pending[at]);
             self.state = State::Skip(u32::from_le_bytes(length));
+            self.work += BLOCK;
             self.pending.clear();
             return Ok(true);
         }
@@ -87,6 +91,7 @@ impl Unzstd {
         self.decoder.reset(&self.pending[..]).map_err(|_| DecodeError::Invalid)?;
         self.pending.clear();
         self.state = State::Blocks(descriptor & 4 != 0);
+        self.work += MEMBER;
         Ok(true)
     }
 
@@ -110,6 +115,7 @@ impl Unzstd {
             .decode_blocks(&self.pending[..], BlockDecodingStrategy::UptoBlocks(1))
             .map_err(|_| DecodeError::Invalid)?;
         self.pending.clear();
+        self.work += BLOCK;
         if last {
             self.state = State::Rest;
         }
@@ -162,5 +168,9 @@ impl Decode for Unzstd {
 
     fn is_whole(&self) -> bool {
         matches!(self.state, State::Head) && self.pending.is_empty()
+    }
+
+    fn work(&self) -> u64 {
+        self.work
     }
 }
