@@ -802,6 +802,27 @@ fn what_is_cut_short_in_two_readings_is_masked_to_the_further_end() {
     assert_eq!(String::from_utf8_lossy(&out), format!("{} ", "*".repeat(echo.len())));
 }
 
+/// Wherever the token and its lines begin.
+#[test]
+fn lines_of_50_characters_are_masked() {
+    let token: String = (0..400usize).map(|n| char::from(b'!' + (n * n * 7 % 89) as u8)).collect();
+    let redactor = redactor(&token);
+    for before in (0..38).step_by(2) {
+        for start in (0..50).step_by(3) {
+            let text = STANDARD.encode(format!("{}{token}", ".".repeat(before)));
+            let lines = text.as_bytes().chunks(50).collect::<Vec<_>>().join(&b'\n');
+            let text = [&vec![b' '; start][..], &lines].concat();
+            let out = masked(&redactor, &text, &[usize::MAX]);
+            let shown = out.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+            assert!(
+                shown < before * 4 / 3 + 12,
+                "{before} {start}: {}",
+                String::from_utf8_lossy(&out)
+            );
+        }
+    }
+}
+
 /// Of one issuer, with white space in its header or a prefix before it.
 #[test]
 fn another_jwt_of_the_issuer_passes() {
