@@ -1,9 +1,9 @@
 //! One authority (invariant I1): CONNECT, absolute-form, `Host` and `:authority` name one target.
 
 use http::request::Parts;
-use http::{HeaderMap, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
-use super::MAX_URI;
+use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
 
@@ -42,6 +42,12 @@ pub(super) fn is_too_long(uri: &Uri) -> bool {
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     let rest = uri.path_and_query().map_or(0, |rest| rest.as_str().len());
     scheme + authority + rest > MAX_URI
+}
+
+/// Whether the fields are over a limit. Over HTTP/1.1 the head was counted as it came.
+pub(super) fn are_too_large(headers: &HeaderMap) -> bool {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    headers.len() > MAX_FIELDS || headers.iter().map(bytes).sum::<usize>() > MAX_HEAD
 }
 
 /// Whether HTTP/1.1 can say these fields: the library takes a quote for a letter of a name, which it is not

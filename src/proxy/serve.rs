@@ -26,7 +26,7 @@ use super::live::{Facts, Kind, LiveConnection, LiveRequest};
 use super::panic::Caught;
 use super::respond::{self, Refused};
 use super::standing_key;
-use super::{MAX_FIELDS, Worker, World, enough};
+use super::{Worker, World, enough};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
@@ -242,8 +242,7 @@ impl Connection {
         if agree::is_too_long(&parts.uri) {
             return Err(Reason::UriTooLong);
         }
-        // HTTP/2 bounds bytes only.
-        if parts.headers.len() > MAX_FIELDS {
+        if agree::are_too_large(&parts.headers) {
             return Err(Reason::HeadersTooLarge);
         }
         if !agree::is_sayable(&parts.headers) {

@@ -23,6 +23,23 @@ async fn send(sender: &mut Http2, request: http::request::Builder) -> hyper::Res
     http2_send(sender, request.body(Full::new(Bytes::new())).unwrap()).await
 }
 
+/// As over HTTP/1.1, and with a record: the library would say a bare 431 by itself.
+#[tokio::test]
+async fn too_large_a_header_is_431() {
+    let stage = Stage::valetkey().await;
+    let mut sender = tunnel(&stage, ORDERS).await;
+    let mut large = get(&format!("https://{ORDERS}/v1/x"));
+    for n in 0..90 {
+        large = large.header(format!("x-{n}"), "y".repeat(1000));
+    }
+    let answer = send(&mut sender, large).await.unwrap();
+    own_answer(&answer, &[431], &["headers-too-large"]).unwrap();
+    stage.audited("headers-too-large", 1).await;
+    assert!(stage.orders.requests().is_empty());
+    let answer = send(&mut sender, get(&format!("https://{ORDERS}/v1/x"))).await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.everything());
+}
+
 #[tokio::test]
 async fn another_authority_is_misdirected() {
     let stage = Stage::valetkey().await;
