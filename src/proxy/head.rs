@@ -60,6 +60,9 @@ pub(super) async fn read(
         if buffer.len() > MAX_URI + 64 && !first_line_ends(buffer) {
             return Err(Reason::UriTooLong);
         }
+        if head::has_bare_line_feed(buffer, seen) {
+            return Err(Reason::MalformedRequest);
+        }
         seen = buffer.len();
         match io.read_buf(buffer).await {
             Ok(0) if buffer.is_empty() => return Ok(Head::End),

@@ -57,6 +57,13 @@ pub(super) fn too_long(head: &[u8]) -> Option<Reason> {
     }
 }
 
+/// Whether what is new of a head that is not whole yet has a line that ends in a bare LF: it will be refused, and its end
+/// may never come.
+pub(in super::super) fn has_bare_line_feed(head: &[u8], seen: usize) -> bool {
+    memchr::memchr_iter(b'\n', &head[seen..])
+        .any(|at| (seen + at).checked_sub(1).is_none_or(|before| head[before] != b'\r'))
+}
+
 /// Parses the lines of a whole request head, strictly.
 pub(in super::super) fn lines<'h, 'b>(
     head: &'b [u8],

@@ -222,6 +222,9 @@ impl<T: AsyncRead + Unpin> Half<T> {
             if let Some(reason) = head::too_long(&self.io.input) {
                 return Poll::Ready(Next::Refused(reason));
             }
+            if head::has_bare_line_feed(&self.io.input, *seen) {
+                return Poll::Ready(Next::Refused(Reason::MalformedRequest));
+            }
             *seen = self.io.input.len();
             if self.io.ended {
                 return Poll::Ready(Next::End);

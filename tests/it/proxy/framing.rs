@@ -1,10 +1,17 @@
 //! I3, parse once: what has two readings is refused, or becomes exactly one plain request and the
 //! connection closes.
 
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use crate::harness::client::{dial, exchange};
 use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage, own_answer};
+
+/// How long Valetkey waits for a head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Each is a first request, in which a second (`/v1/smuggled`) may hide.
 fn cases() -> Vec<(&'static str, String)> {
@@ -159,11 +166,20 @@ async fn what_cannot_be_parsed_is_answered_and_recorded() {
     for request in [
         format!("GET /v1/x\ty HTTP/1.1\r\nHost: {ORDERS}\r\n\r\n"),
         format!("GET /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\nX A: b\r\n\r\n"),
+        // At once, though the end that it should have never comes.
+        format!("GET /v1/x HTTP/1.1\nHost: {ORDERS}\n\n"),
+        format!("GET /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\nA: b\n\n"),
     ] {
-        let answer = stage.send(ORDERS, &request).await.unwrap();
+        let at_once = stage.send(ORDERS, &request);
+        let answer = timeout(HEAD_TIMEOUT / 2, at_once).await.expect(&request).unwrap();
         own_answer(&answer, &[400], &["malformed-request"]).unwrap();
     }
-    stage.audited("malformed-request", 2).await;
+    let connect = format!("CONNECT {ORDERS}:443 HTTP/1.1\nHost: {ORDERS}:443\n\n");
+    let mut proxy = dial(stage.proxy_addr()).await;
+    let at_once = exchange(&mut proxy, connect.as_bytes());
+    let answer = timeout(HEAD_TIMEOUT / 2, at_once).await.expect(&connect).unwrap();
+    own_answer(&answer, &[400], &["malformed-request"]).unwrap();
+    stage.audited("malformed-request", 5).await;
     assert!(stage.orders.requests().is_empty());
     stage.control().await.unwrap();
 }
