@@ -31,12 +31,10 @@ static REDACTOR: LazyLock<Arc<Redactor>> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let [coding, length, body @ ..] = input else { return };
     let coding = CODINGS[usize::from(*coding) % CODINGS.len()];
-    let whole = through(coding, body, body.len());
-    assert_eq!(
-        whole,
-        through(coding, body, usize::from(*length).max(1)),
-        "pieces make a difference"
-    );
+    // Where two codings are broken, pieces decide which is found first.
+    let whole = through(coding, body, body.len()).ok();
+    let cut = through(coding, body, usize::from(*length).max(1)).ok();
+    assert_eq!(whole, cut, "pieces make a difference");
 });
 
 fn through(coding: &'static str, mut body: &[u8], length: usize) -> Result<Vec<u8>, DecodeError> {
