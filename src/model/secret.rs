@@ -51,6 +51,11 @@ impl Secret {
         constant_time::verify_slices_are_equal(&self.0, other).is_ok()
     }
 
+    /// How many such bytes stand in a row in it, at most.
+    pub fn longest_row(&self, of: impl Fn(&u8) -> bool) -> usize {
+        self.0.split(|byte| !of(byte)).map(<[u8]>::len).max().unwrap_or_default()
+    }
+
     /// Whether every byte may stand in an HTTP field value without being a separator or
     /// white space: visible ASCII (RFC 9110 section 5.5, `VCHAR`).
     pub fn is_visible_ascii(&self) -> bool {

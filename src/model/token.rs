@@ -10,6 +10,10 @@ use super::secret::{Fingerprint, Secret};
 /// The longest token that is accepted from an issuer, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
+/// The most `%`, `&` and `\` in a row in a token. Each may stand for itself or begin an escape, and with more of them no
+/// answer could be searched for the token in time, nor surely.
+pub const MAX_MARKS: usize = 16;
+
 /// A value that may be put into requests until its end. Cheap to share, never cloned in depth.
 #[derive(Debug)]
 pub struct Token {
@@ -33,6 +37,9 @@ pub enum TokenError {
     /// No bytes at all.
     #[error("the token is empty")]
     Empty,
+    /// More than [`MAX_MARKS`].
+    #[error("the token has more than {MAX_MARKS} of %, & and \\ in a row")]
+    Marks,
     /// More than [`MAX_TOKEN_BYTES`].
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     Length,
@@ -54,6 +61,10 @@ impl Token {
         }
         if !value.is_visible_ascii() {
             return Err(TokenError::Bytes);
+        }
+        let mark = |byte: &u8| matches!(byte, b'%' | b'&' | b'\\');
+        if value.longest_row(mark) > MAX_MARKS {
+            return Err(TokenError::Marks);
         }
         let fingerprint = value.fingerprint();
         let expires = rfc3339_millis(end.wall()).into();

@@ -1,6 +1,9 @@
 //! One form of a token, and whether a text spells it at some place: byte for byte, each byte in any
 //! spelling, and in base64 with line breaks.
 
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 use zeroize::Zeroizing;
 
 use super::spelling::{self, LONGEST, Readings};
@@ -41,6 +44,14 @@ pub(super) enum Reach {
 }
 
 impl Reach {
+    /// The end of a whole form.
+    pub(super) fn end(self) -> Option<usize> {
+        match self {
+            Self::Whole(end) | Self::Both(end) => Some(end),
+            Self::No | Self::Open => None,
+        }
+    }
+
     /// Whether what comes next may belong to it.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Open | Self::Both(_))
@@ -112,13 +123,8 @@ impl Needle {
         self.follow(from, text, at).0
     }
 
-    /// Up to where the form is spelt from `at` on, if that is enough of it.
-    pub(super) fn begun(&self, text: &[u8], at: usize) -> Option<usize> {
-        self.follow(0, text, at).1
-    }
-
-    /// As [`Self::forward`] and [`Self::begun`]; the second makes sense from the form's first byte on only.
-    fn follow(&self, from: usize, text: &[u8], at: usize) -> (Reach, Option<usize>) {
+    /// As [`Self::forward`]; and up to where the form is spelt, if that is enough of it and `from` its beginning.
+    pub(super) fn follow(&self, from: usize, text: &[u8], at: usize) -> (Reach, Option<usize>) {
         let same = self.same_ahead(from, text, at);
         let mut begun = (from + same >= self.enough).then_some(at + same);
         if let (Some(wanted), Some(byte)) = (self.text.get(from + same), text.get(at + same))
@@ -176,10 +182,11 @@ impl Needle {
     pub(super) fn backward(
         &self,
         from: usize,
-        before: &mut Endings<'_>,
+        text: &[u8],
+        endings: &mut Endings,
         behind_break: bool,
     ) -> Option<usize> {
-        let (text, end) = (before.text, before.text.len());
+        let end = text.len();
         let back = &text[end.saturating_sub(from + LONGEST)..];
         if back.ends_with(&self.text[..from]) && !back.iter().any(|byte| spelling::begins(*byte)) {
             return Some(end - from);
@@ -193,7 +200,7 @@ impl Needle {
                 if back == end && behind_break && early && self.kind == Kind::Base64 {
                     broken = Some(0);
                 }
-                for (byte, length) in before.all(back) {
+                for (byte, length) in endings.all(&text[..end - back]) {
                     if self.same(*wanted, byte) {
                         next.add(back + length, 0);
                     } else if self.breaks(byte, breaks) && early {
@@ -212,32 +219,22 @@ impl Needle {
     }
 }
 
-/// A text as it may be read backwards. A token that repeats itself is looked for in many ways at one place, and all of
-/// them read the same.
-pub(super) struct Endings<'a> {
-    text: &'a [u8],
-    /// What may be read so far before the end.
-    known: Vec<Option<Ending>>,
-}
+/// What may be read backwards from the places of a text. A token that repeats itself is looked for in many ways at each, and
+/// all of them read the same.
+#[derive(Debug, Default)]
+pub(super) struct Endings(HashMap<usize, Ending, RandomState>);
 
 /// What may be read that ends at one place, and by how many bytes it is spelt.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Ending {
     readings: [(u8, u8); MOST_ENDINGS],
     length: usize,
 }
 
-impl<'a> Endings<'a> {
-    pub(super) fn of(text: &'a [u8]) -> Self {
-        Self { text, known: Vec::new() }
-    }
-
-    fn all(&mut self, back: usize) -> impl Iterator<Item = (u8, usize)> + use<> {
-        if self.known.len() <= back {
-            self.known.resize(back + 1, None);
-        }
-        let text = &self.text[..self.text.len() - back];
-        let Ending { readings, length } = *self.known[back].get_or_insert_with(|| Ending::of(text));
+impl Endings {
+    fn all(&mut self, text: &[u8]) -> impl Iterator<Item = (u8, usize)> + use<> {
+        let Ending { readings, length } =
+            *self.0.entry(text.len()).or_insert_with(|| Ending::of(text));
         readings.into_iter().take(length).map(|(byte, length)| (byte, length.into()))
     }
 }
@@ -320,14 +317,7 @@ mod tests {
     use super::*;
 
     fn back(needle: &Needle, from: usize, text: &[u8], behind_break: bool) -> Option<usize> {
-        needle.backward(from, &mut Endings::of(text), behind_break)
-    }
-
-    fn end(reach: Reach) -> Option<usize> {
-        match reach {
-            Reach::Whole(end) | Reach::Both(end) => Some(end),
-            Reach::No | Reach::Open => None,
-        }
+        needle.backward(from, text, &mut Endings::default(), behind_break)
     }
 
     fn exact(text: &str) -> Needle {
@@ -349,7 +339,7 @@ mod tests {
             "a+b/c&amp;quot;d\\e%41&amp;amp;f",
         ] {
             let text = text.as_bytes();
-            assert_eq!(end(needle.forward(0, text, 0)), Some(text.len()), "{text:?}");
+            assert_eq!(needle.forward(0, text, 0).end(), Some(text.len()), "{text:?}");
             assert_eq!(back(&needle, needle.text.len(), text, false), Some(0), "{text:?}");
             for end in 0..text.len() {
                 assert_eq!(needle.forward(0, &text[..end], 0), Reach::Open, "{text:?} to {end}");
@@ -366,7 +356,7 @@ mod tests {
         let plain = String::from_utf8(needle.text.to_vec()).unwrap();
         let once = twice(&plain);
         for text in [once.clone(), plain.replace('%', "%2525"), plain.replace('\\', "\\\\\\\\")] {
-            assert_eq!(end(needle.forward(0, text.as_bytes(), 0)), Some(text.len()), "{text}");
+            assert_eq!(needle.forward(0, text.as_bytes(), 0).end(), Some(text.len()), "{text}");
             let back = back(&needle, needle.text.len(), text.as_bytes(), false);
             assert_eq!(back, Some(0), "{text}");
         }
@@ -379,7 +369,7 @@ mod tests {
             ["abcd+/ghij", "abcd-_ghij", "abcd\r\n+/ghij", "abcd+\\/\\nghij", "abcd%2B%2Fgh\nij"]
         {
             let text = text.as_bytes();
-            assert_eq!(end(needle.forward(0, text, 0)), Some(text.len()), "{text:?}");
+            assert_eq!(needle.forward(0, text, 0).end(), Some(text.len()), "{text:?}");
             assert_eq!(back(&needle, 10, text, false), Some(0), "{text:?}");
         }
         // What stands before an early break is given up, the rest is not.
@@ -393,7 +383,7 @@ mod tests {
     #[test]
     fn what_reads_both_ways_ends() {
         let needle = exact(&"\\".repeat(60));
-        assert_eq!(end(needle.forward(0, &[b'\\'; 60], 0)), Some(60));
+        assert_eq!(needle.forward(0, &[b'\\'; 60], 0).end(), Some(60));
         assert_ne!(needle.forward(0, &[b'\\'; 4000], 0), Reach::No);
         back(&needle, 60, &[b'\\'; 4000], false);
     }

@@ -1,6 +1,7 @@
 //! Where a text spells a form. Not every byte is looked at: a form is longer than what is looked up, so
 //! one look at every so many bytes hits each occurrence, and only a hit is compared.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -47,8 +48,9 @@ pub(super) struct Found {
     pub(super) open: usize,
     /// The text stands behind a line break.
     behind_break: bool,
-    /// Which forms were followed last, and from where.
-    followed: [(u16, usize); 4],
+    /// Which forms were followed, and from where.
+    followed: HashSet<(u16, usize)>,
+    endings: Endings,
 }
 
 /// What is looked up, read so far.
@@ -154,8 +156,9 @@ impl Search {
     }
 
     fn look(&self, text: &[u8], behind_break: bool) -> Found {
-        let followed = [(0, usize::MAX); 4];
-        let mut found = Found { whole: Vec::new(), open: text.len(), behind_break, followed };
+        let (followed, endings) = (HashSet::new(), Endings::default());
+        let mut found =
+            Found { whole: Vec::new(), open: text.len(), behind_break, followed, endings };
         if self.needles.is_empty() {
             return found;
         }
@@ -221,34 +224,27 @@ impl Search {
 
     /// Looks whether what is known there is part of a form here.
     fn prove(&self, known: Range<usize>, text: &[u8], at: usize, found: &mut Found) {
-        let mut before = Endings::of(&text[..at]);
         for (number, offset) in &self.places[known] {
             let (needle, offset) = (&self.needles[usize::from(*number)], usize::from(*offset));
-            let Some(start) = needle.backward(offset, &mut before, found.behind_break) else {
+            let Some(start) =
+                needle.backward(offset, &text[..at], &mut found.endings, found.behind_break)
+            else {
                 continue;
             };
-            // Several looks hit one occurrence.
-            if found.followed.contains(&(*number, start)) {
+            // Several looks hit one occurrence, and where marks stand in a row very many.
+            if !found.followed.insert((*number, start)) {
                 continue;
             }
-            match needle.forward(offset, text, at) {
-                Reach::Whole(end) => found.whole.push((start, end)),
-                Reach::Both(end) => {
-                    found.whole.push((start, end));
-                    found.open = found.open.min(start);
-                }
-                short => {
-                    let begun = needle.begun(text, start);
-                    found.whole.extend(begun.map(|end| (start, end)));
-                    if short.is_open() {
-                        found.open = found.open.min(start);
-                    } else if begun.is_none() {
-                        continue;
-                    }
-                }
+            let (mut reach, begun) = needle.follow(0, text, start);
+            if reach == Reach::No && needle.kind == Kind::Base64 {
+                // Its first characters may stand before a line break, and are given up.
+                reach = needle.forward(offset, text, at);
             }
-            found.followed.rotate_right(1);
-            found.followed[0] = (*number, start);
+            let whole = reach.end().or(begun);
+            found.whole.extend(whole.map(|end| (start, end)));
+            if reach.is_open() {
+                found.open = found.open.min(start);
+            }
         }
     }
 
@@ -291,11 +287,12 @@ impl Search {
                 }
             }
         }
+        // As it stands there it was looked up already. How far each was read makes no difference.
+        ways.retain(|begun| begun.at > start + self.width);
+        ways.sort_unstable_by_key(|begun| begun.known.start);
+        ways.dedup_by_key(|begun| begun.known.start);
         for begun in ways {
-            // As it stands there it was looked up already.
-            if begun.at > start + self.width {
-                self.prove(begun.known, text, start, found);
-            }
+            self.prove(begun.known, text, start, found);
         }
     }
 
