@@ -39,7 +39,7 @@
 //! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
 //! | 2 | [`net`], [`store`], [`telemetry`] |
 //! | 1 | [`config`]: TOML to types that cannot be wrong |
-//! | 0 | [`model`]: the nouns |
+//! | 0 | [`model`]: the nouns. [`local`]: what a place or a peer on this machine must be before it is believed |
 //!
 //! # Who may see a secret
 //!
@@ -68,6 +68,7 @@ pub mod config;
 pub mod daemon;
 pub mod inject;
 pub mod limits;
+pub mod local;
 pub mod mint;
 pub mod model;
 pub mod net;

@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Event;
-use crate::model::id::CredentialName;
+use crate::model::id::{CredentialName, SessionName};
 use tokio::net::{UnixListener, UnixStream};
 
 pub use socket::{SocketError, bind};
@@ -33,10 +33,12 @@ const MAX_BODY: usize = 64 * 1024;
 pub trait Control: Send + Sync + 'static {
     /// Facts for `status`; never a secret. Blocks on files and the keyring.
     fn status(&self) -> serde_json::Value;
+    /// What keeps a caller from changing anything: it is a process of a session, and held to that.
+    fn hold(&self, caller: Caller) -> Option<Hold>;
     /// All sessions.
     fn sessions(&self) -> serde_json::Value;
-    /// Opens a session.
-    fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError>;
+    /// Opens a session for whoever asks.
+    fn open_session(&self, open: OpenSession, caller: Caller) -> Result<OpenedSession, AdminError>;
     /// Ends one.
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Revokes, or takes a revocation back; says what there was to end.
@@ -49,6 +51,59 @@ pub trait Control: Send + Sync + 'static {
     fn rotate_ca(&self, compromised: bool) -> Result<serde_json::Value, AdminError>;
 }
 
+/// A process of our own user at the other end of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its number when it connected; `None`: it lives where the kernel has none for us.
+    pub pid: Option<u32>,
+}
+
+/// Why a caller may look and end its own session, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It comes from the process that this session was opened for.
+    Inside(SessionName),
+    /// There are such sessions, and it cannot be told whether it comes from one.
+    Unknown,
+}
+
+impl Hold {
+    fn allows(&self, method: &Method, path: &str) -> bool {
+        let own = match self {
+            Self::Inside(name) => path.strip_prefix(SESSION) == Some(name.as_str()),
+            Self::Unknown => false,
+        };
+        method == Method::GET || (method == Method::DELETE && own)
+    }
+}
+
+impl From<Hold> for AdminError {
+    fn from(hold: Hold) -> Self {
+        match hold {
+            Hold::Inside(name) => Self {
+                status: 403,
+                code: INSIDE_SESSION,
+                detail: format!("this process runs in the session {name}, and is held to it"),
+                hint: format!(
+                    "type it in a shell that `valetkey run` did not start; `valetkey session end {name}` may be said here"
+                ),
+            },
+            Hold::Unknown => Self {
+                status: 403,
+                code: "caller-unknown",
+                detail: "the process that asks has ended, or cannot be seen from the daemon".into(),
+                hint: "type it in a shell beside the daemon, in the same PID namespace".into(),
+            },
+        }
+    }
+}
+
+/// The code of what a session's own processes are refused.
+pub const INSIDE_SESSION: &str = "inside-session";
+
+/// Before a session's name.
+const SESSION: &str = "/v1/sessions/";
+
 /// `POST /v1/sessions`
 #[derive(Clone, Debug, Deserialize)]
 pub struct OpenSession {
@@ -60,6 +115,9 @@ pub struct OpenSession {
     /// The process with which it ends.
     #[serde(default)]
     pub pid: Option<u32>,
+    /// The user of this machine that it is bound to; absent: the daemon's own, which the caller is.
+    #[serde(default)]
+    pub uid: Option<u32>,
     /// Its life in seconds.
     #[serde(default)]
     pub lifetime_s: Option<u64>,
@@ -186,18 +244,19 @@ pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
                 continue;
             }
         };
-        if socket::is_ours(&stream) {
-            tokio::spawn(connection(stream, Arc::clone(&control)));
-        } else {
-            tracing::warn!("another user tried the admin socket");
+        match socket::caller(&stream) {
+            Some(caller) => drop(tokio::spawn(connection(stream, caller, Arc::clone(&control)))),
+            None => tracing::warn!("another user tried the admin socket"),
         }
     }
 }
 
-async fn connection(stream: UnixStream, control: Arc<dyn Control>) {
+async fn connection(stream: UnixStream, caller: Caller, control: Arc<dyn Control>) {
+    // Looked at before it is heard: a process that ends or is passed on later was who it was.
+    let hold = control.hold(caller);
     let service = service_fn(|request| {
-        let control = Arc::clone(&control);
-        async move { Ok::<_, Infallible>(answer(&control, request).await) }
+        let (control, hold) = (Arc::clone(&control), hold.clone());
+        async move { Ok::<_, Infallible>(answer(&control, caller, hold, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -208,32 +267,17 @@ async fn connection(stream: UnixStream, control: Arc<dyn Control>) {
     }
 }
 
-async fn answer(control: &Arc<dyn Control>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    control: &Arc<dyn Control>,
+    caller: Caller,
+    hold: Option<Hold>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    let result = match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/v1/status") => status(control).await,
-        (&Method::GET, "/v1/ca") => Ok(control.ca()),
-        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
-        (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
-        (&Method::GET, "/v1/sessions") => Ok(control.sessions()),
-        (&Method::POST, "/v1/sessions") => open(control.as_ref(), body).await,
-        (&Method::POST, "/v1/revoke") => match read(body).await {
-            Ok(revoke) => control.revoke(revoke),
-            Err(error) => Err(error),
-        },
-        (&Method::DELETE, path) if path.starts_with("/v1/sessions/") => {
-            control.end_session(&path["/v1/sessions/".len()..]).map(|()| serde_json::Value::Null)
-        }
-        (&Method::POST, "/v1/logins") => read(body).await.map(|login| {
-            control.login(login);
-            serde_json::Value::Null
-        }),
-        _ => Err(AdminError {
-            status: 404,
-            code: "unknown-admin-call",
-            detail: "the daemon does not know this call".into(),
-            hint: "daemon and command line differ in version: restart the daemon".into(),
-        }),
+    let call = (&parts.method, parts.uri.path());
+    let result = match hold.filter(|hold| !hold.allows(call.0, call.1)) {
+        Some(hold) => Err(hold.into()),
+        None => carry_out(control, caller, call, body).await,
     };
     match result {
         Ok(serde_json::Value::Null) => json(StatusCode::NO_CONTENT, "application/json", Vec::new()),
@@ -248,6 +292,39 @@ async fn answer(control: &Arc<dyn Control>, request: Request<Incoming>) -> Respo
     }
 }
 
+async fn carry_out(
+    control: &Arc<dyn Control>,
+    caller: Caller,
+    call: (&Method, &str),
+    body: Incoming,
+) -> Result<serde_json::Value, AdminError> {
+    match call {
+        (&Method::GET, "/v1/status") => status(control).await,
+        (&Method::GET, "/v1/ca") => Ok(control.ca()),
+        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
+        (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
+        (&Method::GET, "/v1/sessions") => Ok(control.sessions()),
+        (&Method::POST, "/v1/sessions") => open(control.as_ref(), caller, body).await,
+        (&Method::POST, "/v1/revoke") => match read(body).await {
+            Ok(revoke) => control.revoke(revoke),
+            Err(error) => Err(error),
+        },
+        (&Method::DELETE, path) if path.starts_with(SESSION) => {
+            control.end_session(&path[SESSION.len()..]).map(|()| serde_json::Value::Null)
+        }
+        (&Method::POST, "/v1/logins") => read(body).await.map(|login| {
+            control.login(login);
+            serde_json::Value::Null
+        }),
+        _ => Err(AdminError {
+            status: 404,
+            code: "unknown-admin-call",
+            detail: "the daemon does not know this call".into(),
+            hint: "daemon and command line differ in version: restart the daemon".into(),
+        }),
+    }
+}
+
 /// Where others are not held up.
 async fn status(control: &Arc<dyn Control>) -> Result<serde_json::Value, AdminError> {
     let control = Arc::clone(control);
@@ -259,8 +336,12 @@ async fn status(control: &Arc<dyn Control>) -> Result<serde_json::Value, AdminEr
     })
 }
 
-async fn open(control: &dyn Control, body: Incoming) -> Result<serde_json::Value, AdminError> {
-    let opened = control.open_session(read(body).await?)?;
+async fn open(
+    control: &dyn Control,
+    caller: Caller,
+    body: Incoming,
+) -> Result<serde_json::Value, AdminError> {
+    let opened = control.open_session(read(body).await?, caller)?;
     serde_json::to_value(&opened).map_err(invalid)
 }
 

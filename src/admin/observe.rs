@@ -2,10 +2,11 @@
 //!
 //! Every process of the machine can ask, a page in a browser among them. So there is nothing but
 //! GET, no name but `localhost` in `Host` (one that was rebound to us is not ours), nothing for a
-//! page of another origin, and one short request for each of a few connections.
+//! page of another origin, and one short request for each of a few connections. Whoever keeps some open and says
+//! nothing has his share of them and no more, so that probes of others are answered.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +20,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::{AdminError, json};
+use crate::local::peer::owner_of;
+use crate::local::uid::Uid;
+use crate::net::shares::Shares;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
-/// Connections at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 16;
+/// Connections at once; of each user of this machine, and of all others together, a share of them.
+const MAX_CONNECTIONS: usize = 64;
 /// For a whole connection: one request and its answer.
 const LIFE: Duration = Duration::from_secs(10);
 /// For the head of the request.
@@ -46,23 +49,39 @@ pub trait Probe: Send + Sync + 'static {
 
 /// Serves until the task is dropped.
 pub async fn serve<P: Probe>(listener: TcpListener, probe: Arc<P>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+    let shares = Shares::new(MAX_CONNECTIONS);
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept scrapers for now");
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
+        // Closed at once rather than kept waiting: whoever waits here would hold up all others.
+        let Some(share) = shares.take(&Holder::of(&stream, peer)) else { continue };
         let probe = Arc::clone(&probe);
         tokio::spawn(async move {
-            let _place = place;
+            let _share = share;
             if timeout(LIFE, connection(stream, probe)).await.is_err() {
                 tracing::debug!("a scraper took too long");
             }
         });
+    }
+}
+
+/// Whose share a connection is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Address(IpAddr),
+    User(Uid),
+}
+
+impl Holder {
+    fn of(stream: &TcpStream, peer: SocketAddr) -> Self {
+        let owner = stream.local_addr().ok().and_then(|local| owner_of(peer, local));
+        owner.and_then(|owner| owner.uid).map_or(Self::Address(peer.ip()), Self::User)
     }
 }
 

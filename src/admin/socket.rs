@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
+use super::Caller;
+use crate::local::uid::is_ours;
+
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -60,8 +63,10 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// Whether the peer is a process of our own uid (`SO_PEERCRED`, unix(7)).
-pub(super) fn is_ours(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
+/// The peer, where it is a process of our own user (`SO_PEERCRED`, unix(7)).
+pub(super) fn caller(stream: &UnixStream) -> Option<Caller> {
+    let peer = stream.peer_cred().ok().filter(|peer| is_ours(peer.uid()))?;
+    // 0: of another PID namespace.
+    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    Some(Caller { pid })
 }

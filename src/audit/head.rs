@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Hash, Link};
 use super::key::{Key, no_follow};
+use crate::local::place::{self, PlaceError};
 
 /// The content of `audit.head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +68,10 @@ impl Head {
 impl HeadFile {
     /// Reads and checks the file at `path`.
     pub(crate) fn read(path: &Path, key: &Key) -> io::Result<Self> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::Absent),
-            Err(e) => return Err(e),
+        let text = match place::open(path) {
+            Ok(opened) => opened.read(MAX_LEN)?,
+            Err(PlaceError::Absent { .. }) => return Ok(Self::Absent),
+            Err(error) => return Err(error.into()),
         };
         Ok(parse(&text, key).map_or(Self::Invalid, Self::Valid))
     }
@@ -98,6 +99,8 @@ struct Shape {
 }
 
 const MAC: &str = ",\"mac\":\"";
+/// Some 250 bytes are written.
+const MAX_LEN: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,8 @@ use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use super::AuditError;
+use crate::local::place::NO_LINK;
+use crate::local::uid::is_ours;
 use crate::model::hex::hex;
 use crate::model::id::random_bytes;
 use crate::model::secret::Secret;
@@ -87,7 +89,7 @@ fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
     if meta.mode() & 0o077 != 0 {
         return Err(Unread::Unsafe("others may read or write it"));
     }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
+    if !is_ours(meta.uid()) {
         return Err(Unread::Unsafe("it belongs to another user"));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(LEN + 1));
@@ -118,8 +120,7 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// A link in the last place is not followed, and opening never waits (a FIFO would).
 pub(crate) fn no_follow() -> i32 {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    flags.bits().cast_signed()
+    NO_LINK
 }
 
 const NAME: &str = "audit.key";

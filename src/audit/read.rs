@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::event::Record;
 use super::sink::file::MAX_LINE;
 use super::sink::places::Places;
+use crate::local::place;
 
 /// One line of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,15 +114,19 @@ impl Iterator for Records {
     }
 }
 
+fn open(path: &Path) -> io::Result<File> {
+    Ok(place::open(path)?.into_file())
+}
+
 /// Every file, oldest first. The current one is opened before the others are listed: a rotation in
 /// between makes it turn up under its new name, and it is still the last that is read.
 pub(crate) fn open_all(places: &Places) -> io::Result<Vec<(Arc<Path>, File)>> {
-    let current = absent_is_none(File::open(&places.current))?;
+    let current = absent_is_none(open(&places.current))?;
     let id = current.as_ref().map(identity).transpose()?;
     let mut files = Vec::new();
     for first in places.list_rotated()? {
         let path = places.rotated(first);
-        let Some(file) = absent_is_none(File::open(&path))? else {
+        let Some(file) = absent_is_none(open(&path))? else {
             // Rotation deleted it since it was listed, and so all that are older.
             files.clear();
             continue;

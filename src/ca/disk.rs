@@ -21,6 +21,7 @@ use super::error::CaError;
 use super::key::Key;
 use super::pem;
 use super::root::{Generation, GenerationId, Root};
+use crate::local::uid::is_ours;
 
 /// The CA's directory: ours alone, or it is refused.
 #[derive(Debug)]
@@ -250,7 +251,7 @@ fn check_directory(dir: &Path) -> Result<(), CaError> {
 }
 
 fn check_access(path: &Path, found: &fs::Metadata, private: bool) -> Result<(), CaError> {
-    if found.uid() != rustix::process::geteuid().as_raw() {
+    if !is_ours(found.uid()) {
         return Err(CaError::Owner { path: path.to_owned(), uid: found.uid() });
     }
     let refused = if private { 0o077 } else { 0o022 };

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
 use crate::admin::Login;
+use crate::local::peer::{self, PeerError};
 use crate::model::reason::Reason;
 
 /// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
@@ -51,6 +52,9 @@ pub(super) enum AdminError {
         /// Why the connection failed.
         source: io::Error,
     },
+    /// Somebody else's socket lies there, or somebody else listens on it.
+    #[error("whoever is at the daemon's socket is not believed")]
+    Foreign(#[source] PeerError),
     /// It broke off in the middle.
     #[error("the daemon broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -89,6 +93,9 @@ pub(super) struct OpenSession<'a> {
     pub(super) user: &'a str,
     /// The process with which the session ends; none: it ends by time.
     pub(super) pid: Option<u32>,
+    /// The user of this machine that it is for; none: ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
     /// Its life; none: as long as the process.
     pub(super) lifetime_s: Option<u64>,
     /// The digest of the config as we read it.
@@ -120,8 +127,6 @@ pub(super) struct Session {
     pub(super) until: Option<String>,
     /// Host patterns of routes.
     pub(super) routed_hosts: Vec<String>,
-    /// Variables that secrets are read from.
-    pub(super) remove_env: Vec<String>,
     /// Those of them that the daemon itself was started without.
     #[serde(default)]
     pub(super) missing_env: Vec<String>,
@@ -145,17 +150,11 @@ struct ProblemDocument {
 }
 
 impl AdminClient {
-    /// Connects to the daemon's socket. Must be called inside a runtime.
+    /// Connects to the daemon's socket, and to nobody but a process of our own user. Must be called inside a runtime.
     pub(super) async fn connect(socket: &Path) -> Result<Self, AdminError> {
-        let stream = UnixStream::connect(socket).await.map_err(|source| {
-            let socket = socket.to_owned();
-            match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    AdminError::Absent { socket, source }
-                }
-                _ => AdminError::Unreachable { socket, source },
-            }
-        })?;
+        let unreachable = |source| AdminError::Unreachable { socket: socket.to_owned(), source };
+        let stream = peer::connect(socket)?;
+        let stream = UnixStream::from_std(stream).map_err(unreachable)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends when the sender is dropped; its error comes out at the request that met it.
         tokio::spawn(connection);
@@ -235,6 +234,16 @@ impl AdminClient {
     }
 }
 
+impl From<PeerError> for AdminError {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::Absent { path: socket, source } => Self::Absent { socket, source },
+            PeerError::Unreachable { path: socket, source } => Self::Unreachable { socket, source },
+            PeerError::Foreign { .. } | PeerError::Place(_) => Self::Foreign(error),
+        }
+    }
+}
+
 fn broken(error: impl std::error::Error + Send + Sync + 'static) -> AdminError {
     AdminError::Broken(Box::new(error))
 }
@@ -257,6 +266,11 @@ impl From<AdminError> for Failure {
                 ABSENT,
                 error,
                 "`valetkey serve` runs one in the foreground; `valetkey run` starts one by itself",
+            ),
+            AdminError::Foreign(_) => Self::failed(
+                "daemon-foreign",
+                text,
+                "look who put it there, and remove it; a state directory belongs to its user alone",
             ),
             AdminError::Broken(_) => Self::failed(
                 BROKE_OFF,

@@ -142,6 +142,9 @@ pub(super) struct SessionOpen {
     /// Whose it is [default: you]
     #[arg(long, value_name = "NAME")]
     pub(super) user: Option<String>,
+    /// The user of this machine who may use it, by number [default: you]; root always may
+    #[arg(long, value_name = "UID")]
+    pub(super) uid: Option<u32>,
     /// Its life, as "30m"
     #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = session_time)]
     pub(super) life: Duration,
@@ -277,6 +280,9 @@ pub(super) struct Serve {
     /// Leave the caller's session (what `run` and `env` start)
     #[arg(long, hide = true)]
     pub(super) detached: bool,
+    /// Serve this very config, or none (what `run` and `env` have judged)
+    #[arg(long, hide = true, value_name = "DIGEST")]
+    pub(super) expect: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -58,7 +58,7 @@ fn query(args: &AuditQuery, config: &Config) -> Result<(), Failure> {
     let result = query.run(path, |line, record| {
         found = true;
         let printed = if args.json {
-            printer::line(&line.bytes)
+            printer::json_line(&line.bytes)
         } else {
             printer::line(audit_line::of_record(record))
         };
@@ -123,7 +123,7 @@ fn moment(text: &str, now: SystemTime) -> Result<String, Failure> {
 fn print(lines: &[String], json: bool) -> Result<(), Failure> {
     for line in lines {
         if json {
-            printer::line(line)?;
+            printer::json_line(line.as_bytes())?;
         } else {
             printer::line(audit_line::of_json(line))?;
         }

@@ -18,6 +18,7 @@ use super::environment::{self, BundlePaths};
 use super::failure::{Failure, chain};
 use super::{platform, printer};
 use crate::ca::trust::write_bundles;
+use crate::local::place;
 use crate::model::hex::hex;
 
 /// The largest wgetrc that is copied, in bytes.
@@ -188,7 +189,7 @@ fn is_current(dir: &Path, inputs: &str, paths: &BundlePaths) -> bool {
 fn write_wgetrc(paths: &BundlePaths, users: Option<&Path>) -> io::Result<()> {
     let mut text = Vec::new();
     if let Some(path) = users {
-        let file = File::open(path)?;
+        let file = place::open(path)?.into_file();
         let mut theirs = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(file, MAX_WGETRC), &mut theirs)?;
         for line in theirs.split(|byte| *byte == b'\n').filter(|line| !sets_https_proxy(line)) {

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::model::clock::SystemClock;
 
 pub(super) fn run(args: &Ca, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
+    let config = context::config_to_use(explicit)?;
     match args {
         Ca::Rotate(args) => rotate(args, &config),
         Ca::Show(show) => self::show(show, &config),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::failure::{Exit, Failure};
-use super::{check_secrets, printer};
+use super::{check_places, check_secrets, printer};
 use crate::config::Config;
 use crate::config::problem::{Problem, Severity};
 use crate::config::{LoadError, load};
@@ -22,33 +22,37 @@ struct Report<'a> {
 pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
     let (config, problems) = match load(explicit) {
         Ok((config, mut problems)) => {
-            problems.extend(policy_problems(&config));
-            problems.extend(check_secrets::problems(&config));
-            problems.sort_by_key(|problem| (problem.severity, problem.line));
+            look_further(&config, &mut problems);
             (Some(config), problems)
         }
         Err(LoadError::Invalid { mut problems, readable, .. }) => {
             if let Some(config) = readable {
-                problems.extend(policy_problems(&config));
-                problems.extend(check_secrets::problems(&config));
-                problems.sort_by_key(|problem| (problem.severity, problem.line));
+                look_further(&config, &mut problems);
             }
             (None, problems)
         }
-        Err(error @ LoadError::Locate(_)) => return Err(error.into()),
+        Err(error) => return Err(error.into()),
     };
     let ok = problems.iter().all(|problem| problem.severity == Severity::Warning);
     if args.json {
         printer::json(&Report { ok, problems: &problems })?;
     } else {
         for problem in &problems {
-            printer::line(problem.to_string())?;
+            printer::line(printer::cleaned(problem).to_string())?;
         }
         if let Some(config) = config.filter(|_| ok) {
             printer::line(summary(&config))?;
         }
     }
     if ok { Ok(()) } else { Err(Failure::silent(Exit::Usage)) }
+}
+
+/// What shows only when the config is looked at as a whole, and at what it names.
+fn look_further(config: &Config, problems: &mut Vec<Problem>) {
+    problems.extend(policy_problems(config));
+    problems.extend(check_secrets::problems(config));
+    problems.extend(check_places::problems(config));
+    problems.sort_by_key(|problem| (problem.severity, problem.line));
 }
 
 /// What only the compiled policy can know.

@@ -1,6 +1,6 @@
 //! Whether the secrets that a config names can be had, as far as that shows without reading one.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crate::config::check::left;
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, Grant, SecretSource};
+use crate::local::place;
 use crate::store;
 
 /// What is wrong with the sources of credentials and sessions.
@@ -88,7 +89,8 @@ fn check_helper(whose: &str, program: &Path, line: usize, problems: &mut Problem
 fn check_file(whose: &str, path: &Path, line: usize, problems: &mut Problems) {
     let shown = path.display();
     // Opened to see whether it may be; not read.
-    if let Err(error) = File::open(path) {
+    if let Err(error) = place::open(path) {
+        let error = std::io::Error::from(error);
         return problems.error(
             line,
             "secret-file-unreadable",

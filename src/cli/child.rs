@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal as Incoming, SignalKind, signal};
 
 use super::environment::Environment;
 use super::failure::{Exit, Failure, chain};
-use super::platform;
+use super::platform::{self, Keeper};
 
 /// Our own failures, below those of the child (127, 126).
 pub(super) const OURS: Exit = Exit::Child(125);
@@ -96,7 +96,13 @@ pub(super) fn spawn(command: &[OsString], environment: &Environment) -> Result<C
 }
 
 /// Waits for its end; hands on what signals come meanwhile.
-pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> Result<Exit, Failure> {
+pub(super) async fn wait(
+    child: &mut Child,
+    signals: &mut Signals,
+    keeper: &Keeper,
+) -> Result<Exit, Failure> {
+    // Somebody below us has ended, whom nobody else waits for.
+    let mut ended = signal(SignalKind::child()).ok();
     loop {
         tokio::select! {
             biased;
@@ -106,6 +112,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> Result<Exi
                 })?;
                 return Ok(exit_of(status));
             }
+            () = received(&mut ended) => keeper.reap(child.id()),
             signal = signals.next() => forward(child, signal),
         }
     }
@@ -168,7 +175,7 @@ mod tests {
             let mut signals = Signals::catch().unwrap();
             let line: Vec<OsString> = line.iter().map(OsString::from).collect();
             match spawn(&line, environment) {
-                Ok(mut child) => wait(&mut child, &mut signals).await.unwrap(),
+                Ok(mut child) => wait(&mut child, &mut signals, &Keeper::default()).await.unwrap(),
                 Err(failure) => failure.exit,
             }
         })

@@ -6,7 +6,7 @@ use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
 use crate::config::problem::Problem;
-use crate::config::{LoadError, load};
+use crate::config::{LoadError, load, load_to_use};
 
 /// The config. Its errors are printed, all of them; warnings are left to `check` and `serve`.
 pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
@@ -17,12 +17,20 @@ pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
 pub(super) fn config_and_warnings(
     explicit: Option<&Path>,
 ) -> Result<(Config, Vec<Problem>), Failure> {
-    load(explicit).map_err(|error| {
-        if let LoadError::Invalid { problems, .. } = &error {
-            printer::problems(problems);
-        }
-        error.into()
-    })
+    load(explicit).map_err(said)
+}
+
+/// The config for whoever reads its secrets or writes to its state: nothing but what was judged is used.
+pub(super) fn config_to_use(explicit: Option<&Path>) -> Result<Config, Failure> {
+    Ok(load_to_use(explicit, None).map_err(said)?.0)
+}
+
+/// All problems are printed; what is left is why that is the end.
+pub(super) fn said(error: LoadError) -> Failure {
+    if let LoadError::Invalid { problems, .. } = &error {
+        printer::problems(problems);
+    }
+    error.into()
 }
 
 impl From<LoadError> for Failure {

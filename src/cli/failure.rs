@@ -93,11 +93,7 @@ impl From<LocateError> for Failure {
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
-        Self::failed(
-            "trust-unwritable",
-            chain(&error),
-            "check the permissions of the state directory, or set XDG_STATE_HOME",
-        )
+        Self::failed(error.code(), chain(&error), error.hint())
     }
 }
 

@@ -17,7 +17,7 @@ const CONFIG: &str = include_str!("../../config/minimal.toml");
 pub(super) fn run(args: &Init, explicit: Option<&Path>) -> Result<(), Failure> {
     let path = destination(args, explicit)?;
     write_new(&path)?;
-    let config = context::config(Some(&path))?;
+    let config = context::config_to_use(Some(&path))?;
     printer::note(&format!("wrote the config: {}", config.path.display()));
     super::ca::create(&config)?;
     let named = if is_found_without_naming(&path) {

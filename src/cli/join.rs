@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -15,8 +15,10 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep};
 
 use super::admin_client::{AdminClient, AdminError};
-use super::failure::Failure;
+use super::failure::{Failure, chain};
+use crate::config::locate::{self, StateError};
 use crate::config::{Config, env};
+use crate::local::place;
 
 /// How long a daemon may take to listen. Making a CA takes some 20 ms; a busy machine, seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +36,12 @@ pub(super) enum Stay {
     WhileUsed,
 }
 
+/// The daemon of this config, started if need be, for whoever hands out paths of its state directory as well.
+pub(super) async fn join_to_share(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    locate::open_state_to_share(&config.state_dir).map_err(unsafe_state)?;
+    join(config, stay).await
+}
+
 /// The daemon of this config, started if need be.
 pub(super) async fn join(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
     match AdminClient::connect(&config.admin.socket).await {
@@ -43,6 +51,7 @@ pub(super) async fn join(config: &Config, stay: Stay) -> Result<AdminClient, Fai
 }
 
 async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    locate::open_state(&config.state_dir).map_err(unsafe_state)?;
     let (log, start) = open_log(&config.state_dir)?;
     let mut daemon = spawn(config, stay, log)?;
     let log = Log { path: log_path(&config.state_dir), start };
@@ -97,7 +106,9 @@ fn spawn(config: &Config, stay: Stay, log: File) -> Result<Child, Failure> {
         Failure::failed("daemon-not-started", error, "is the program still where it was?")
     })?;
     let mut command = Command::new(&program);
-    command.arg("serve").arg("--config").arg(&config.path).arg("--detached");
+    // By the name that was judged, and this very text: what is there by then may be something else.
+    command.arg("serve").arg("--config").arg(&config.named).arg("--detached");
+    command.args(["--expect", &config.digest]);
     if stay == Stay::WhileUsed {
         command.args(["--idle-exit", "10m"]);
     }
@@ -120,11 +131,15 @@ pub(super) fn log_path(state_dir: &Path) -> PathBuf {
 fn open_log(state_dir: &Path) -> Result<(File, u64), Failure> {
     let path = log_path(state_dir);
     let open = || -> io::Result<(File, u64)> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
         if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_LOG) {
             fs::rename(&path, path.with_extension("log.1"))?;
         }
-        let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(place::NO_LINK)
+            .open(&path)?;
         let length = file.metadata()?.len();
         Ok((file, length))
     };
@@ -153,6 +168,10 @@ impl Log {
     fn hint(&self) -> String {
         format!("its log may say why: {}", self.path.display())
     }
+}
+
+fn unsafe_state(error: StateError) -> Failure {
+    Failure::failed(error.code(), chain(&error), error.hint())
 }
 
 fn lost_the_lock(log: &Log) -> bool {

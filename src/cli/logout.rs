@@ -16,7 +16,7 @@ use crate::model::clock::{Clock, SystemClock};
 use crate::model::id::CredentialName;
 
 pub(super) fn run(args: &Logout, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
+    let config = context::config_to_use(explicit)?;
     let name = CredentialName::new(args.credential.as_str());
     let door = login::door(&config, &name)?;
     context::runtime()?.block_on(async {

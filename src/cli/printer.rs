@@ -1,36 +1,28 @@
 //! The only place that prints: data on stdout, everything else on stderr.
 //!
-//! A reader of stdout that goes away (`audit tail | head`) ends a command quietly.
+//! Paths, configs, arguments and records hold text of others. Whatever a person sees of it is cleaned here, and
+//! nowhere else ([`plain`]). A reader of stdout that goes away (`audit tail | head`) ends a command quietly.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use crate::config::problem::Problem;
+use crate::model::plain;
 
-/// One line of data.
-pub(super) fn line(text: impl AsRef<[u8]>) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_ref())
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush())
-        .map_err(unwritable)
+/// Lines of text for a person.
+pub(super) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
+    bytes(format!("{}\n", plain::lines(text.as_ref())).as_bytes())
 }
 
-/// A text that others chose, with nothing in it that a terminal would act on, that turns round what is read, or that
-/// is not seen (the characters of Unicode's category Cf).
+/// A word or a cell that others chose.
 pub(super) fn plain(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-            || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    text.chars().map(|c| if acts(c) { '?' } else { c }).collect()
+    plain::line(text).into_owned()
 }
 
-/// Data as it is, without a line end of ours.
+/// Data as it is, without a line end of ours: for a shell, or to be kept.
 pub(super) fn bytes(data: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(data).and_then(|()| out.flush()).map_err(unwritable)
@@ -41,16 +33,22 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Failure::failed("output-invalid", error, "this is a mistake of ours: please report it")
     })?;
-    line(text)
+    json_line(text.as_bytes())
+}
+
+/// A line that is JSON already, or was before somebody damaged it.
+pub(super) fn json_line(text: &[u8]) -> Result<(), Failure> {
+    bytes(format!("{}\n", plain::json(&String::from_utf8_lossy(text))).as_bytes())
 }
 
 /// Something a person may want to know; on stderr.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", plain::lines(text));
 }
 
 /// Something a person should know; on stderr.
 pub(super) fn warn(code: &str, text: &str, hint: &str) {
+    let (text, hint) = (plain::line(text), plain::line(hint));
     let _ = writeln!(io::stderr().lock(), "warning[{code}]: {text}\n  hint: {hint}");
 }
 
@@ -58,7 +56,17 @@ pub(super) fn warn(code: &str, text: &str, hint: &str) {
 pub(super) fn problems(problems: &[Problem]) {
     let mut err = io::stderr().lock();
     for problem in problems {
-        let _ = writeln!(err, "{problem}");
+        let _ = writeln!(err, "{}", cleaned(problem));
+    }
+}
+
+/// A problem whose lines are all ours.
+pub(super) fn cleaned(problem: &Problem) -> Problem {
+    Problem {
+        file: PathBuf::from(&*plain::line(&problem.file.to_string_lossy())),
+        message: plain::line(&problem.message).into_owned(),
+        hint: plain::line(&problem.hint).into_owned(),
+        ..*problem
     }
 }
 
@@ -67,9 +75,10 @@ pub(super) fn failure(failure: &Failure) {
     if failure.code.is_empty() {
         return;
     }
-    let _ = writeln!(io::stderr().lock(), "error[{}]: {}", failure.code, failure.message);
-    if !failure.hint.is_empty() {
-        let _ = writeln!(io::stderr().lock(), "  hint: {}", failure.hint);
+    let (message, hint) = (plain::line(&failure.message), plain::line(&failure.hint));
+    let _ = writeln!(io::stderr().lock(), "error[{}]: {message}", plain::line(&failure.code));
+    if !hint.is_empty() {
+        let _ = writeln!(io::stderr().lock(), "  hint: {hint}");
     }
 }
 
@@ -79,7 +88,7 @@ pub(super) fn usage(rendered: &str) {
         "For more information, try '--help'.",
         "  hint: `valetkey --help` lists the commands, `valetkey COMMAND --help` explains one",
     );
-    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
+    let _ = writeln!(io::stderr().lock(), "{}", plain::lines(text.trim_end()));
 }
 
 fn unwritable(error: io::Error) -> Failure {
@@ -87,13 +96,4 @@ fn unwritable(error: io::Error) -> Failure {
         return Failure::silent(Exit::Fine);
     }
     Failure::failed("output-unwritable", error, "check where stdout goes: is the disk full?")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn what_others_chose_is_read_as_it_stands() {
-        let text = "a\u{1b}[2J\u{9b}b\u{202e}c\u{2066}\u{200b}d\u{2028}e\u{feff}\u{e0041} é 日本 –";
-        assert_eq!(super::plain(text), "a?[2J?b?c??d?e?? é 日本 –");
-    }
 }

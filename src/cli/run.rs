@@ -8,31 +8,52 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::args::Run;
+use super::environment::Environment;
 use super::failure::{Exit, Failure};
 use super::join::Stay;
+use super::platform::Keeper;
 use super::session::{self, Kind};
 use super::{child, context, login};
+use crate::admin::INSIDE_SESSION;
 
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: &Run, explicit: Option<&Path>) -> Result<Exit, Failure> {
+    let keeper = Keeper::begin();
     let ours = |failure: Failure| failure.exiting(child::OURS);
-    let config = context::config(explicit).map_err(ours)?;
+    let config = context::config_to_use(explicit).map_err(ours)?;
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
         login::before_run(&config).await;
         let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
-        let mut open = begun.map_err(ours)?;
+        let mut open = match begun {
+            Err(failure) if failure.code == INSIDE_SESSION && within(args) => {
+                return supervise(args, &Environment::default(), &keeper).await;
+            }
+            begun => begun.map_err(ours)?,
+        };
         open.say_warnings();
-        let result = supervise(args, &open).await;
+        let result = supervise(args, &open.environment, &keeper).await;
         let _ = timeout(CLOSE_PATIENCE, open.close()).await;
         result
     })
 }
 
-async fn supervise(args: &Run, open: &session::Open) -> Result<Exit, Failure> {
+/// Whether the command of an outer `run` may go on as it is: in its session, by the variables that it has, unless
+/// another one is asked for.
+fn within(args: &Run) -> bool {
+    let proxy = std::env::var("HTTPS_PROXY").unwrap_or_default();
+    args.purpose.only.is_empty() && args.purpose.reason.is_none() && proxy.contains("//run-")
+}
+
+async fn supervise(
+    args: &Run,
+    environment: &Environment,
+    keeper: &Keeper,
+) -> Result<Exit, Failure> {
     let mut signals = child::Signals::catch()?;
-    let mut running = child::spawn(&args.command, &open.environment)?;
-    child::wait(&mut running, &mut signals).await
+    let mut running = child::spawn(&args.command, environment)?;
+    keeper.forget(environment.remove.iter().map(String::as_str));
+    child::wait(&mut running, &mut signals, keeper).await
 }

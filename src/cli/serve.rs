@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::Serve;
 use super::failure::{Failure, chain};
 use super::{context, printer};
+use crate::config::load_to_use;
 use crate::daemon::{self, Options};
 use crate::store::{self, helper};
 use crate::telemetry;
@@ -18,7 +19,8 @@ pub(super) fn run(args: &Serve, explicit: Option<&Path>, verbose: u8) -> Result<
         let _ = rustix::process::setsid();
     }
     let _logging = telemetry::log::init(verbose);
-    let (config, warnings) = context::config_and_warnings(explicit)?;
+    let (config, warnings) =
+        load_to_use(explicit, args.expect.as_deref()).map_err(context::said)?;
     printer::problems(&warnings);
     daemon::serve(Options { config, idle_exit: args.idle_exit }).map_err(|error| {
         if let daemon::Error::Policy(problems) = &error {

@@ -62,6 +62,7 @@ impl<'a> Asked<'a> {
             kind,
             user,
             pid,
+            uid: None,
             lifetime_s: life.map(|life| life.as_secs()),
             config: &config.digest,
             reason: self.reason,
@@ -93,10 +94,10 @@ pub(super) async fn begin(
     purpose: &Purpose,
 ) -> Result<Open, Failure> {
     let asked = Asked::new(purpose);
-    let daemon = join::join(config, stay).await?;
+    let daemon = join::join_to_share(config, stay).await?;
     match open(config, daemon, kind, &asked, &inherited).await {
         Err(failure) if failure.code == BROKE_OFF => {
-            let daemon = join::join(config, stay).await?;
+            let daemon = join::join_to_share(config, stay).await?;
             open(config, daemon, kind, &asked, &inherited).await
         }
         other => other,
@@ -118,7 +119,8 @@ pub(super) async fn open(
         Kind::Run => ("run", Some(process::id()), None),
     };
     let wanted = asked.session(word, &user, pid, life, config);
-    let session = daemon.open(&wanted).await?;
+    let session = daemon.open(&wanted).await?.believed(config)?;
+    let remove = config.secret_variables();
     let bundles = match bundles::write(&config.state_dir, &session.ca_pem, users) {
         Ok(bundles) => bundles,
         Err(failure) => {
@@ -133,7 +135,7 @@ pub(super) async fn open(
         session: (&session.name, &session.secret),
         placeholders: &session.placeholders,
         routed_hosts: &session.routed_hosts,
-        remove: &session.remove_env,
+        remove: &remove,
         bundles: &bundles,
         users,
     });

@@ -62,8 +62,9 @@ async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
     let user = args.user.clone().unwrap_or_else(user);
     let asked = Asked::new(&args.purpose);
     let mut daemon = join::join(config, Stay::Forever).await?;
-    let wanted = asked.session("open", &user, None, Some(args.life), config);
-    let opened = daemon.open(&wanted).await?;
+    let mut wanted = asked.session("open", &user, None, Some(args.life), config);
+    wanted.uid = args.uid;
+    let opened = daemon.open(&wanted).await?.believed(config)?;
     let url = proxy_url(&opened.proxy, &opened.name, &opened.secret);
     if args.json {
         return printer::json(&Opened {

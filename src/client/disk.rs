@@ -7,6 +7,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::local::place::{self, PlaceError};
+
 /// Replaces `path` by rename, mode 0600; on return it is on the disk.
 pub(super) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -21,9 +23,12 @@ pub(super) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
 
 /// What stands there; nothing where there is no file.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    match place::open(path) {
+        Ok(opened) => Ok(Some(opened.read(MAX_BYTES)?)),
+        Err(PlaceError::Absent { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
+
+/// Ten thousand of whatever is kept are a few megabytes.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;

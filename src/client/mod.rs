@@ -20,6 +20,8 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config;
+use crate::local::peer::{self as kernel, Owner};
+use crate::local::uid::Uid;
 use crate::model::client::{Client, ClientKey, Found};
 use crate::model::clock::Moment;
 use crate::model::id::{CredentialName, RouteName};
@@ -37,7 +39,8 @@ pub struct Gate {
     revoked: Arc<Revoked>,
     users: Users,
     throttle: Throttle,
-    own_uid: u32,
+    /// `None`: our own user cannot be told from others here.
+    own_uid: Option<u32>,
 }
 
 /// Who may get in, from config.
@@ -90,12 +93,18 @@ pub enum End {
 }
 
 impl Peer {
-    fn of(owner: Option<platform::Owner>) -> Self {
+    fn of(owner: Option<Owner>) -> Self {
         owner.map_or_else(Self::default, |owner| Self {
-            uid: Some(owner.uid),
+            uid: owner.uid.map(Uid::raw),
             end: Some(End::Inode(owner.inode)),
             found: Found::default(),
         })
+    }
+
+    /// Whoever connected a unix socket (`SO_PEERCRED`, unix(7)).
+    pub fn of_unix(uid: u32, pid: Option<u32>) -> Self {
+        let uid = Uid::known(uid).map(Uid::raw);
+        Self { uid, end: pid.map(End::Process), found: Found::default() }
     }
 }
 
@@ -118,7 +127,7 @@ impl Gate {
             revoked,
             users: Users::read(),
             throttle: Throttle::default(),
-            own_uid: platform::own_uid(),
+            own_uid: Uid::own().map(Uid::raw),
         }
     }
 
@@ -158,21 +167,22 @@ impl Gate {
         self.revoked.has_client(&client).then_some(Reason::ClientRevoked)
     }
 
-    /// The owner of the peer's socket, where the peer is a process on this machine's loopback.
+    /// The owner of the peer's socket, where the peer is a process of this machine.
     pub fn uid_of(&self, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
         self.peer_of(peer, local).uid
     }
 
     /// The same, and what its process is found by.
     pub fn peer_of(&self, peer: SocketAddr, local: SocketAddr) -> Peer {
-        let owner = peer.ip().is_loopback().then(|| platform::owner_of(peer, local)).flatten();
-        Peer::of(owner)
+        // One that comes from the very address that it goes to is on this machine as well.
+        let here = peer.ip().is_loopback() || peer.ip() == local.ip();
+        Peer::of(here.then(|| kernel::owner_of(peer, local)).flatten())
     }
 
     /// The owner of the socket at `peer` that was to reach `original`, where it is one of this machine's (and
     /// network namespace's): as good as a loopback peer.
     pub fn peer_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Peer {
-        Peer::of(platform::owner_of(peer, original))
+        Peer::of(kernel::owner_of(peer, original))
     }
 
     /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner.
@@ -187,7 +197,7 @@ impl Gate {
         let user = uid.and_then(|uid| self.users.name(uid));
         let client =
             |session, user| Arc::new(Client { session, uid, user, process: process.clone() });
-        let foreign = uid != Some(self.own_uid);
+        let foreign = uid.is_none() || uid != self.own_uid;
         if !rules.auth_session && !rules.auth_uid {
             return Ok(Admitted { client: client(None, user), session: None, foreign });
         }
@@ -196,6 +206,9 @@ impl Gate {
             let Some(session) = found else {
                 return Err(self.throttle.failure(uid, now));
             };
+            if !session.serves(uid) {
+                return Err(Reason::SessionOfAnotherUser);
+            }
             let user = session.user().or(user);
             let client = client(Some(session.name().clone()), user);
             return Ok(Admitted { client, session: Some(session), foreign });
@@ -217,6 +230,9 @@ impl Gate {
     ) -> Result<(Admitted, Arc<[RouteName]>), Reason> {
         let found = self.sessions.by_placeholder(mark, now);
         let (session, routes) = found.ok_or(Reason::PlaceholderRefused)?;
+        if !session.serves(admitted.client.uid) {
+            return Err(Reason::PlaceholderRefused);
+        }
         match &admitted.session {
             Some(own) if Arc::ptr_eq(own, &session) => Ok((admitted.clone(), routes)),
             None if rules.auth_session || !rules.auth_uid => {
@@ -250,7 +266,7 @@ impl Gate {
     }
 
     fn admits_uid(&self, rules: &Rules, uid: Option<u32>) -> bool {
-        uid.is_some_and(|uid| uid == self.own_uid || rules.allow_uids.contains(&uid))
+        uid.is_some_and(|uid| self.own_uid == Some(uid) || rules.allow_uids.contains(&uid))
     }
 
     /// `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a wrong secret.
@@ -280,6 +296,10 @@ mod tests {
         Rules { auth_session: session, auth_uid: uid, allow_uids: vec![4242] }
     }
 
+    fn own() -> Option<u32> {
+        Some(rustix::process::geteuid().as_raw())
+    }
+
     fn basic(name: &str, secret: &str) -> Vec<u8> {
         format!("Basic {}", STANDARD.encode(format!("{name}:{secret}"))).into_bytes()
     }
@@ -291,7 +311,7 @@ mod tests {
         let (session, secret) = gate.sessions().open(NewSession::default());
         let name = session.name().as_str().to_owned();
         let secret = String::from_utf8(secret.expose().to_vec()).unwrap();
-        let own = Some(platform::own_uid());
+        let own = own();
         let both = rules(true, true);
         let admitted = gate.admit(&both, Some(&basic(&name, &secret)), Some(7), now).unwrap();
         assert_eq!(admitted.client.session.as_ref(), Some(session.name()));
@@ -318,7 +338,7 @@ mod tests {
     fn uid_admits_without_credentials() {
         let gate = gate();
         let now = SystemClock.now();
-        let own = Some(platform::own_uid());
+        let own = own();
         assert!(gate.admit(&rules(true, true), None, own, now).is_ok());
         assert!(gate.admit(&rules(true, true), None, Some(4242), now).unwrap().foreign);
         for (rules, uid) in

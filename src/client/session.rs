@@ -3,7 +3,6 @@
 //! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is kept,
 //! in memory and, for `env` sessions that outlive the daemon, on disk.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,11 +11,12 @@ use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::disk;
 use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::id::{self, RouteName, SessionName};
 use crate::model::placeholder::Mark;
 use crate::model::secret::Secret;
+
+mod saved;
 
 /// Live sessions at most; opening one more refuses.
 pub const MAX_SESSIONS: usize = 10_000;
@@ -68,10 +68,25 @@ pub struct NewSession {
     pub project: Option<Arc<str>>,
     /// The process that it ends with.
     pub pid: Option<u32>,
+    /// The user of this machine that it is bound to; `None`: whoever has its secret.
+    pub uid: Option<u32>,
     /// Routes it is limited to; `None`: all.
     pub routes: Option<Vec<RouteName>>,
     /// The placeholders that were made for it.
     pub placeholders: Vec<Binding>,
+}
+
+/// A session of the config, its secret read.
+#[derive(Debug)]
+pub struct Preshared {
+    /// The user part of Basic.
+    pub name: SessionName,
+    /// The password part of Basic.
+    pub secret: Secret,
+    /// Routes it may use; `None`: all.
+    pub routes: Option<Vec<RouteName>>,
+    /// The user of this machine that it is bound to.
+    pub uid: Option<u32>,
 }
 
 /// A placeholder, and the routes that it is for.
@@ -93,6 +108,7 @@ pub struct Session {
     project: Option<Arc<str>>,
     secret: [u8; 32],
     pid: Option<u32>,
+    uid: Option<u32>,
     routes: Option<Vec<RouteName>>,
     placeholders: Vec<Binding>,
     end: Option<Deadline>,
@@ -130,6 +146,20 @@ impl Session {
         self.pid
     }
 
+    /// The user of this machine that it is bound to.
+    pub fn uid(&self) -> Option<u32> {
+        self.uid
+    }
+
+    /// Whether a peer may use it that has its secret: where the kernel names the peer it must be the user that
+    /// the session is bound to, or root, who could take its place anyway.
+    pub fn serves(&self, peer: Option<u32>) -> bool {
+        match (self.uid, peer) {
+            (Some(bound), Some(peer)) => peer == bound || peer == 0,
+            (None, _) | (_, None) => true,
+        }
+    }
+
     /// SHA-256 of its secret.
     pub fn secret_sha256(&self) -> &[u8; 32] {
         &self.secret
@@ -146,8 +176,11 @@ impl Session {
     }
 
     /// Whether it is just this one.
-    pub fn is(&self, name: &SessionName, secret: &Secret, routes: Option<&[RouteName]>) -> bool {
-        self.name == *name && self.secret == secret.sha256() && self.routes() == routes
+    pub fn is(&self, shared: &Preshared) -> bool {
+        self.name == shared.name
+            && self.secret == shared.secret.sha256()
+            && self.routes == shared.routes
+            && self.uid == shared.uid
     }
 
     /// Whether it is over, by word or by time.
@@ -194,6 +227,7 @@ impl Sessions {
             project: new.project,
             secret: secret.sha256(),
             pid: new.pid,
+            uid: new.uid,
             routes: new.routes,
             placeholders: new.placeholders,
             end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
@@ -228,28 +262,25 @@ impl Sessions {
     }
 
     /// Puts a pre-shared session in, or replaces the one of this name where anything about it changed.
-    pub fn preshare(&self, name: &SessionName, secret: &Secret, routes: Option<Vec<RouteName>>) {
-        let secret = secret.sha256();
-        if let Some(old) = self.live.get(name)
-            && old.secret == secret
-            && old.routes == routes
-        {
+    pub fn preshare(&self, shared: &Preshared) {
+        if self.live.get(&shared.name).is_some_and(|old| old.is(shared)) {
             return;
         }
         let session = Session {
-            name: name.clone(),
+            name: shared.name.clone(),
             kind: Kind::Preshared,
             user: None,
             reason: None,
             project: None,
-            secret,
+            secret: shared.secret.sha256(),
             pid: None,
-            routes,
+            uid: shared.uid,
+            routes: shared.routes.clone(),
             placeholders: Vec::new(),
             end: None,
             ended: watch::Sender::new(false),
         };
-        if let Some(old) = self.live.insert(name.clone(), Arc::new(session)) {
+        if let Some(old) = self.live.insert(shared.name.clone(), Arc::new(session)) {
             old.ended.send_replace(true);
         }
     }
@@ -309,84 +340,6 @@ impl Sessions {
     /// Whether none is live.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
-    }
-
-    /// Writes those that outlive the daemon to `path`, by rename, mode 0600: never a secret, its hash only.
-    pub fn save(&self, path: &Path) -> std::io::Result<()> {
-        let saved: Vec<Saved> =
-            self.live.iter().filter_map(|session| Saved::of(&session)).collect();
-        disk::replace(path, &saved)
-    }
-
-    /// Takes up what an earlier daemon saved; a missing file is no error, a broken one is.
-    pub fn restore(&self, path: &Path) -> std::io::Result<()> {
-        let Some(text) = disk::read(path)? else { return Ok(()) };
-        let saved: Vec<Saved> = serde_json::from_slice(&text)?;
-        let now = self.clock.now();
-        for one in saved {
-            let life = one.until.duration_since(now.wall).unwrap_or_default();
-            if !life.is_zero() {
-                self.insert(Arc::new(one.into_session(Deadline::after(now, life))));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A session at rest.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    name: SessionName,
-    #[serde(default = "Saved::env")]
-    kind: Kind,
-    user: Option<Arc<str>>,
-    #[serde(default)]
-    reason: Option<Arc<str>>,
-    #[serde(default)]
-    project: Option<Arc<str>>,
-    secret_sha256: [u8; 32],
-    #[serde(default)]
-    routes: Option<Vec<RouteName>>,
-    #[serde(default)]
-    placeholders: Vec<Binding>,
-    until: SystemTime,
-}
-
-impl Saved {
-    /// All that a daemon of an earlier version saved.
-    fn env() -> Kind {
-        Kind::Env
-    }
-
-    fn of(session: &Session) -> Option<Self> {
-        let until = session.until()?;
-        session.kind.outlives_the_daemon().then(|| Self {
-            name: session.name.clone(),
-            kind: session.kind,
-            user: session.user.clone(),
-            reason: session.reason.clone(),
-            project: session.project.clone(),
-            secret_sha256: session.secret,
-            routes: session.routes.clone(),
-            placeholders: session.placeholders.clone(),
-            until,
-        })
-    }
-
-    fn into_session(self, end: Deadline) -> Session {
-        Session {
-            name: self.name,
-            kind: self.kind,
-            user: self.user,
-            reason: self.reason,
-            project: self.project,
-            secret: self.secret_sha256,
-            pid: None,
-            routes: self.routes,
-            placeholders: self.placeholders,
-            end: Some(end),
-            ended: watch::Sender::new(false),
-        }
     }
 }
 

@@ -18,9 +18,10 @@ pub fn text(name: &str) -> Option<String> {
 }
 
 /// An XDG base directory (XDG Base Directory Specification): the variable where it is absolute,
-/// else the default below `$HOME`.
+/// else the default below `$HOME`, where that is: a relative one would be in whatever directory we are.
 pub fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
-    path(name).filter(|p| p.is_absolute()).or_else(|| Some(path("HOME")?.join(below_home)))
+    let absolute = |name: &str| path(name).filter(|path| path.is_absolute());
+    absolute(name).or_else(|| Some(absolute("HOME")?.join(below_home)))
 }
 
 /// `$XDG_CONFIG_HOME/valetkey`.

@@ -145,6 +145,9 @@ pub struct Session {
     /// Names of the routes it may use; absent: all.
     #[schemars(with = "Option<Vec<String>>")]
     pub routes: Option<Spanned<Vec<String>>>,
+    /// The user of this machine that it is bound to, where the kernel names the peer; absent: whoever has its secret.
+    #[serde(default)]
+    pub uid: Option<u32>,
 }
 
 /// `[ca]`

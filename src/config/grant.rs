@@ -264,6 +264,14 @@ impl SecretSource {
         }
     }
 
+    /// The program that prints it, where one does.
+    pub fn helper(&self) -> Option<&Helper> {
+        match self {
+            Self::Exec(helper) => Some(helper),
+            Self::Env(_) | Self::File(_) | Self::Keyring(_) | Self::Systemd(_) => None,
+        }
+    }
+
     /// The file that holds it, where config names one.
     pub fn file(&self) -> Option<&PathBuf> {
         match self {

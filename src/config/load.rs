@@ -1,11 +1,15 @@
 //! Loads a config: finds its text, checks it, and says why there is none; at the start and again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::check::parse;
-use super::locate::{self, LocateError};
+use super::Config;
+use super::check::{parse, parse_with};
+use super::held::Held;
+use super::locate::{self, Found, LocateError, StateError};
 use super::problem::Problem;
-use super::{Config, trust};
+use super::trust::{self, Records};
+use crate::local::place::PlaceError;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,12 @@ pub enum LoadError {
     /// There is no text.
     #[error(transparent)]
     Locate(#[from] LocateError),
+    /// What it has run or believed of its project cannot be kept apart from it.
+    #[error("cannot keep copies of the project's files")]
+    NotHeld(#[from] PlaceError),
+    /// Its state has no place.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 impl LoadError {
@@ -31,6 +41,8 @@ impl LoadError {
         match self {
             Self::Invalid { .. } => "config-invalid",
             Self::Locate(error) => error.code(),
+            Self::NotHeld(error) => error.code(),
+            Self::State(error) => error.code(),
         }
     }
 
@@ -39,38 +51,137 @@ impl LoadError {
         match self {
             Self::Invalid { .. } => "`valetkey check` lists all problems".into(),
             Self::Locate(error) => error.hint(),
+            Self::NotHeld(error) => error.hint(),
+            Self::State(error) => error.hint(),
         }
     }
+}
+
+/// Whose word a config is used on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Whoever names it: what he reads there is his own affair.
+    Own,
+    /// What was trusted under its name, and nothing else.
+    Trust,
 }
 
 /// Finds, reads and checks the config; warnings come with it.
 pub fn load(explicit: Option<&Path>) -> Result<(Config, Vec<Problem>), LoadError> {
     let found = locate::find(explicit)?;
-    let state_dir = locate::state_dir(&found.path)?;
-    let (mut config, problems) = parse(&found.path, &found.text, state_dir)?;
-    config.named = found.named;
-    Ok((config, problems))
+    judge(&found, locate::state_dir(&found.path)?, word(&found), None, &Records::own())
 }
 
-/// What a config is read again for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// Somebody asked for it, who may use this config.
-    Asked,
-    /// Its file changed: a project's own config must have been trusted as it is now.
-    Noticed,
+/// The config of a daemon, or of a command that reads secrets: what it has run or believed of its project are
+/// copies, so that it stays what was judged; and where others could put something else in the place of its state
+/// directory, all of its paths are by the descriptor of the one that was judged. `expected`: the digest of what
+/// whoever starts us has judged; nothing else is loaded.
+pub fn load_to_use(
+    explicit: Option<&Path>,
+    expected: Option<&str>,
+) -> Result<(Config, Vec<Problem>), LoadError> {
+    let found = locate::find(explicit)?;
+    let state = Arc::new(locate::open_state(&locate::state_dir(&found.path)?)?);
+    let state_dir = match state.exposure() {
+        None => state.path().to_owned(),
+        Some(_) => state.anchor(),
+    };
+    let (mut config, problems) = judge(&found, state_dir, word(&found), expected, &Records::own())?;
+    config.state = Some(state);
+    Ok((hold(config, &found)?, problems))
 }
 
-/// Reads the config of a daemon again. State stays where it is for the life of a daemon.
-pub fn reload(running: &Config, trigger: Trigger) -> Result<(Config, Vec<Problem>), LoadError> {
+/// Reads the config of a daemon again, by the name that it was loaded by. State stays where it is for the life of a
+/// daemon. A config that was used because it was trusted has to be for as long; one whose name was ever trusted,
+/// unless somebody asks for the very one that he has read (`expected`).
+pub fn reload(
+    running: &Config,
+    expected: Option<&str>,
+) -> Result<(Config, Vec<Problem>), LoadError> {
     let found = locate::find(Some(&running.named))?;
-    if trigger == Trigger::Noticed
-        && trust::governs(&found.path)
-        && !trust::is_trusted(&found.path, &found.text)
-    {
-        return Err(LocateError::Untrusted { path: found.path }.into());
+    let records = Records::own();
+    let known = || records.find(&found.named).map_err(LocateError::from);
+    let governed = running.held.is_some() || (expected.is_none() && known()?.is_some());
+    let word = if governed { Word::Trust } else { Word::Own };
+    let (mut config, problems) =
+        judge(&found, running.state_dir.clone(), word, expected, &records)?;
+    config.state.clone_from(&running.state);
+    Ok((hold(config, &found)?, problems))
+}
+
+/// A project's own config, to be looked at by whoever is asked to trust it.
+pub fn load_to_trust(path: &Path) -> Result<(Found, Config, Held), LoadError> {
+    let found = locate::find(Some(path))?;
+    let (config, _) = parse_named(&found, locate::state_dir(&found.path)?)?;
+    let held = held(&config)?;
+    Ok((found, config, held))
+}
+
+fn word(found: &Found) -> Word {
+    if found.is_project { Word::Trust } else { Word::Own }
+}
+
+/// One reading of one text: what is returned is what was judged.
+pub(super) fn judge(
+    found: &Found,
+    state_dir: PathBuf,
+    word: Word,
+    expected: Option<&str>,
+    records: &Records,
+) -> Result<(Config, Vec<Problem>), LoadError> {
+    let record = records.find(&found.named).map_err(LocateError::from)?;
+    let untrusted = |changed| LocateError::Untrusted { path: found.named.clone(), changed };
+    let (config, problems) = match record {
+        None if word == Word::Trust => return Err(untrusted(Vec::new()).into()),
+        Some(record) if !record.has_text(found) && word == Word::Trust => {
+            return Err(untrusted(vec![locate::PROJECT_FILE.to_owned()]).into());
+        }
+        Some(record) if record.has_text(found) => {
+            let (mut config, problems) = parse_named(found, state_dir)?;
+            let held = held(&config)?;
+            if record.is_for(found, &held) {
+                config.digest = trust::digest_of(found, &held);
+                config.held = Some(held);
+            } else if word == Word::Trust {
+                let mut changed = record.changed(&held);
+                if changed.is_empty() {
+                    changed.push("its place".to_owned());
+                }
+                return Err(untrusted(changed).into());
+            }
+            (config, problems)
+        }
+        _ => parse_named(found, state_dir)?,
+    };
+    if expected.is_some_and(|expected| expected != config.digest) {
+        return Err(LocateError::Changed { path: found.named.clone() }.into());
     }
-    let (mut config, problems) = parse(&found.path, &found.text, running.state_dir.clone())?;
-    config.named.clone_from(&running.named);
     Ok((config, problems))
+}
+
+pub(super) fn parse_named(
+    found: &Found,
+    state_dir: PathBuf,
+) -> Result<(Config, Vec<Problem>), LoadError> {
+    let (mut config, problems) = parse(&found.path, &found.text, state_dir)?;
+    config.named.clone_from(&found.named);
+    Ok((config, problems))
+}
+
+/// What a config has run or believed of its project.
+pub(super) fn held(config: &Config) -> Result<Held, LoadError> {
+    Held::read(config).map_err(|problems| LoadError::Invalid {
+        path: config.path.clone(),
+        problems,
+        readable: None,
+    })
+}
+
+/// The same config with copies in the place of what it holds.
+pub(super) fn hold(config: Config, found: &Found) -> Result<Config, LoadError> {
+    let Some(held) = &config.held else { return Ok(config) };
+    let copies = held.keep(&config.state_dir)?;
+    let (copied, _) = parse_with(&found.path, &found.text, config.state_dir.clone(), &copies)?;
+    let Config { named, digest, held, state, .. } = config;
+    Ok(Config { named, digest, held, state, ..copied })
 }

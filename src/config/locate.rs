@@ -1,11 +1,12 @@
 //! Which file is the config, and where its state lives.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
-use super::{env, trust};
+use super::env;
+use super::trust::TrustError;
+use crate::local::place::{self, PlaceError, Private};
 use crate::model::hex::hex;
 
 /// The largest config that is read, in bytes: room for 100,000 routes.
@@ -16,50 +17,74 @@ pub const PROJECT_FILE: &str = "valetkey.toml";
 /// Why no config is used.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
+    /// It is no longer what whoever started or asked us has read.
+    #[error("the config has changed since it was read: {path}", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing found anywhere.
     #[error("no config found")]
     Missing,
+    /// Neither the variable nor a home directory says where state goes.
+    #[error(
+        "no place for state: neither `VALETKEY_STATE_DIR`, nor an absolute `XDG_STATE_HOME` or `HOME` is set"
+    )]
+    NoStateHome,
+    /// What was trusted cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The named file cannot be read.
     #[error("cannot read the config: {path}", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: PlaceError,
     },
-    /// A project's own config that nobody has allowed, or that changed since.
-    #[error("this project's own config is not trusted: {path}", path = path.display())]
+    /// A project's own config that nobody has allowed, or that is not as it was allowed.
+    #[error("this project's own config {}: {path}", untrusted(.changed), path = path.display())]
     Untrusted {
-        /// The file.
+        /// The file, as it is named.
         path: PathBuf,
+        /// What is not as it was trusted; empty: it never was.
+        changed: Vec<String>,
     },
-    /// Neither the variable nor a home directory says where state goes.
-    #[error("no place for state: neither `VALETKEY_STATE_DIR`, `XDG_STATE_HOME` nor `HOME` is set")]
-    NoStateHome,
+}
+
+fn untrusted(changed: &[String]) -> String {
+    match changed {
+        [] => "is not trusted".to_owned(),
+        changed => format!("is no longer what was trusted ({} changed)", changed.join(", ")),
+    }
 }
 
 impl LocateError {
     /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Changed { .. } => "config-changed",
             Self::Missing => "config-missing",
+            Self::NoStateHome => "state-dir-missing",
+            Self::Trust(error) => error.code(),
             Self::Unreadable { .. } => "config-unreadable",
             Self::Untrusted { .. } => "config-untrusted",
-            Self::NoStateHome => "state-dir-missing",
         }
     }
 
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
+            Self::Changed { .. } => "somebody is editing it: look at it, and try again".into(),
             Self::Missing => {
                 "`valetkey init` writes one; or name one with --config or VALETKEY_CONFIG".into()
             }
+            Self::NoStateHome => "set VALETKEY_STATE_DIR to a directory of your own".into(),
+            Self::Trust(error) => error.hint(),
             Self::Unreadable { .. } => "check the path and its permissions".into(),
-            Self::Untrusted { path } => {
+            Self::Untrusted { path, .. } => {
                 format!("read it, then allow it: valetkey trust {}", path.display())
             }
-            Self::NoStateHome => "set VALETKEY_STATE_DIR to a directory of your own".into(),
         }
     }
 }
@@ -71,11 +96,13 @@ pub struct Found {
     pub path: PathBuf,
     /// Absolute, as it was named.
     pub named: PathBuf,
-    /// What stands there.
+    /// What stands there: read once.
     pub text: Vec<u8>,
+    /// Whether it is a project's own, which nobody named.
+    pub(super) is_project: bool,
 }
 
-/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, a trusted
+/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, a
 /// `valetkey.toml` in the working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
 pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
     let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
@@ -83,12 +110,8 @@ pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
         return read(&path);
     }
     let project = Path::new(PROJECT_FILE);
-    if project.exists() {
-        let found = read(project)?;
-        if trust::is_trusted(&found.path, &found.text) {
-            return Ok(found);
-        }
-        return Err(LocateError::Untrusted { path: found.path });
+    if project.symlink_metadata().is_ok() {
+        return Ok(Found { is_project: true, ..read(project)? });
     }
     let home = env::config_home().map(|dir| dir.join(PROJECT_FILE)).filter(|path| path.exists());
     read(&home.ok_or(LocateError::Missing)?)
@@ -96,23 +119,66 @@ pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
 
 fn read(path: &Path) -> Result<Found, LocateError> {
     let unreadable = |source| LocateError::Unreadable { path: path.to_owned(), source };
-    let named = std::path::absolute(path).map_err(unreadable)?;
-    let absolute = fs::canonicalize(path).map_err(unreadable)?;
+    let named = std::path::absolute(path)
+        .map_err(|source| unreadable(PlaceError::Io { path: path.to_owned(), source }))?;
+    let opened = place::open(path).map_err(unreadable)?;
+    let real = opened.path.clone();
     // One byte over the cap is enough for `check` to see that it is too large.
-    let file = fs::File::open(&absolute).map_err(unreadable)?;
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES + 1), &mut text)
-        .map_err(unreadable)?;
-    Ok(Found { path: absolute, named, text })
+    let text = opened
+        .read_up_to(MAX_BYTES + 1)
+        .map_err(|source| unreadable(PlaceError::Io { path: path.to_owned(), source }))?;
+    Ok(Found { path: real, named, text, is_project: false })
 }
 
 /// Where the state of the config at `path` lives.
 pub fn state_dir(path: &Path) -> Result<PathBuf, LocateError> {
     if let Some(dir) = env::path(env::STATE_DIR) {
-        return std::path::absolute(&dir)
-            .map_err(|source| LocateError::Unreadable { path: dir, source });
+        return std::path::absolute(&dir).map_err(|source| LocateError::Unreadable {
+            path: dir.clone(),
+            source: PlaceError::Io { path: dir, source },
+        });
     }
     let home = env::state_home().ok_or(LocateError::NoStateHome)?;
     let digest = digest::digest(&digest::SHA256, path.as_os_str().as_encoded_bytes());
     Ok(home.join(hex(&digest.as_ref()[..8])))
+}
+
+/// Why a state directory is not used.
+#[derive(Debug, thiserror::Error)]
+#[error("the state directory must be ours alone (mode 0700)")]
+pub struct StateError(#[from] PlaceError);
+
+impl StateError {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match &self.0 {
+            PlaceError::Absent { .. } | PlaceError::Io { .. } => "state-dir-unwritable",
+            PlaceError::Exposed { .. } => "state-dir-exposed",
+            PlaceError::Unmapped { .. } => self.0.code(),
+            PlaceError::Loose { .. }
+            | PlaceError::NotPlain { .. }
+            | PlaceError::Owner { .. }
+            | PlaceError::TooLarge { .. } => "state-dir-unsafe",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match &self.0 {
+            PlaceError::Exposed { .. } | PlaceError::Absent { .. } | PlaceError::Io { .. } => {
+                format!("{}: set VALETKEY_STATE_DIR", self.0.hint())
+            }
+            other => other.hint(),
+        }
+    }
+}
+
+/// Makes the state directory where it is absent, and judges it.
+pub fn open_state(dir: &Path) -> Result<Private, StateError> {
+    Ok(Private::create(dir)?)
+}
+
+/// The same for whoever hands out paths below it: nobody may be able to put something else there.
+pub fn open_state_to_share(dir: &Path) -> Result<Private, StateError> {
+    Ok(Private::create(dir)?.unexposed()?)
 }

@@ -1,7 +1,8 @@
 //! Floor 1: from TOML text to a [`Config`] that cannot be wrong.
 //!
 //! `file` holds the serde shapes (and so the schema), `check` turns them into the types below and
-//! reports all problems at once, `locate` finds the file, `trust` guards a project's own config.
+//! reports all problems at once, `locate` finds the file, `trust` guards a project's own config and `held` what that
+//! has run or believed of the project.
 //! Nothing here opens a socket or reads a secret.
 
 pub mod check;
@@ -9,6 +10,7 @@ pub mod env;
 mod exec;
 pub mod file;
 mod grant;
+mod held;
 mod http;
 mod json;
 mod load;
@@ -25,8 +27,9 @@ pub use self::http::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, Part}
 pub use check::parse;
 pub use exec::{Exec, ExecFormat, Helper};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
+pub use held::{Held, helpers};
 pub use json::Pointer;
-pub use load::{LoadError, Trigger, load, reload};
+pub use load::{LoadError, load, load_to_trust, load_to_use, reload};
 pub use login::{AuthorizationCode, Device, LoginProtection, Logins, Redirect, RefreshToken};
 pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
@@ -37,8 +40,10 @@ pub use slot::PathSlot;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::local::place::Private;
 use crate::model::ask::Ask;
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::placeholder::Kind;
@@ -52,10 +57,17 @@ pub struct Config {
     pub path: PathBuf,
     /// The same as it was named, absolute: a symlink that is put elsewhere is followed anew.
     pub named: PathBuf,
-    /// SHA-256 of its text, in hex: whether a daemon runs this very config.
+    /// Tells this very config from any other, and from the same with other files of its project: whether a daemon
+    /// runs it. Of one that needs no trust it is that of its text.
     pub digest: String,
+    /// SHA-256 of its text, in hex.
+    pub text_sha256: String,
+    /// What it has run or believed of its project, where it is used because it was trusted.
+    pub held: Option<Held>,
     /// Where CA, sessions and audit live; mode 0700.
     pub state_dir: PathBuf,
+    /// The same directory, held open by whoever uses the config and does not only look at it.
+    pub state: Option<Arc<Private>>,
     /// `[proxy]`
     pub proxy: Proxy,
     /// `[[sessions]]`
@@ -96,7 +108,10 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let secrets = self.sessions.iter().filter_map(|session| session.secret.file());
         let named = self.upstream.files().chain(secrets).cloned();
-        std::iter::once(self.named.clone()).chain(named).collect()
+        // Their copies never change: what they were made of does.
+        let held = self.held.iter().flat_map(Held::files).map(|(path, _)| path.to_owned());
+        let trusted = self.held.as_ref().and_then(|_| trust::Records::own().file_of(&self.named));
+        std::iter::once(self.named.clone()).chain(named).chain(held).chain(trusted).collect()
     }
 }
 
@@ -152,6 +167,8 @@ pub struct PresharedSession {
     pub secret: SecretSource,
     /// Routes it may use; `None`: all.
     pub routes: Option<Vec<RouteName>>,
+    /// The user of this machine that it is bound to; `None`: whoever has its secret.
+    pub uid: Option<u32>,
     /// Where it stands in the file.
     pub line: usize,
 }

@@ -1,71 +1,203 @@
-//! Which projects' own configs may be used: by the hash of path and content, as `valetkey trust`
-//! recorded it. A cloned repository must not spend secrets.
+//! Which projects' own configs may be used: exactly as they were when `valetkey trust` recorded them, and under
+//! the name that was trusted, whatever it leads to by now. A cloned repository must not spend secrets.
+//!
+//! One record for each name, below the directory of all state: what is trusted now takes the place of what was.
 
-use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
 
 use super::env;
+use super::held::Held;
+use super::locate::Found;
+use crate::local::place::{self, PlaceError, Private};
+use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
 
-/// Why trust could not be recorded.
+/// Below the directory of all state.
+const DIRECTORY: &str = "projects";
+/// A record holds the config's text.
+const MAX_RECORD: u64 = 4 * super::locate::MAX_BYTES;
+
+/// Why trust could not be recorded, or is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The list cannot be written.
+    /// There is no home to keep it in.
+    #[error("no place for state: neither `XDG_STATE_HOME` nor `HOME` is set to an absolute path")]
+    NoStateHome,
+    /// The directory or a record is not ours alone.
+    #[error("the records of trusted projects cannot be believed")]
+    Place(#[from] PlaceError),
+    /// A record is not one.
+    #[error("the record of a trusted project cannot be read: {path}", path = path.display())]
+    Record {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A record cannot be written.
     #[error("cannot record trust in {path}", path = path.display())]
     Unwritable {
-        /// The list.
+        /// The record.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// There is no home to keep it in.
-    #[error("no place for state: neither `XDG_STATE_HOME` nor `HOME` is set")]
-    NoStateHome,
 }
 
-fn list() -> Option<PathBuf> {
-    Some(env::state_home()?.join("trusted"))
+impl TrustError {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoStateHome => "state-dir-missing",
+            Self::Place(_) | Self::Record { .. } => "trust-unreadable",
+            Self::Unwritable { .. } => "trust-unwritable",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoStateHome => {
+                "set HOME, or XDG_STATE_HOME, to a directory of your own".to_owned()
+            }
+            Self::Place(error) => error.hint(),
+            Self::Record { path, .. } => {
+                format!("look at it, remove it, and trust the project again: {}", path.display())
+            }
+            Self::Unwritable { .. } => {
+                "check the permissions and the disk of the state directory, or set XDG_STATE_HOME"
+                    .to_owned()
+            }
+        }
+    }
 }
 
-/// One line per allowed file: the hash of its path and content together.
-fn line(path: &Path, text: &[u8]) -> String {
+/// What was trusted under one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The name, for people's eyes: its bytes are in the digest.
+    pub named: String,
+    /// Of name, place, text and held files.
+    digest: String,
+    /// The config, which holds no secret.
+    pub text: String,
+    /// Files of the project that it has run or believed, each with its SHA-256; `None`: it was absent.
+    pub files: Vec<(String, Option<String>)>,
+    /// RFC 3339.
+    pub since: String,
+}
+
+impl Record {
+    /// What it would be for a config as it is now.
+    pub fn of(found: &Found, held: &Held, now: SystemTime) -> Self {
+        let files = held
+            .files()
+            .map(|(path, sha256)| (path.to_string_lossy().into_owned(), sha256.map(str::to_owned)));
+        Self {
+            named: found.named.to_string_lossy().into_owned(),
+            digest: digest_of(found, held),
+            text: String::from_utf8_lossy(&found.text).into_owned(),
+            files: files.collect(),
+            since: rfc3339_seconds(now),
+        }
+    }
+
+    /// Whether this very text was trusted; what it names is another question.
+    pub(super) fn has_text(&self, found: &Found) -> bool {
+        self.text.as_bytes() == found.text
+    }
+
+    /// Whether name, place, text and files are as they were trusted.
+    pub fn is_for(&self, found: &Found, held: &Held) -> bool {
+        self.digest == digest_of(found, held)
+    }
+
+    /// The files that were others, or were not held, when it was trusted.
+    pub fn changed(&self, held: &Held) -> Vec<String> {
+        let known = |path: &str| self.files.iter().find(|(name, _)| name == path);
+        let differs = held.files().filter_map(|(path, sha256)| {
+            let path = path.to_string_lossy();
+            let same = known(&path).is_some_and(|(_, then)| then.as_deref() == sha256);
+            (!same).then(|| path.into_owned())
+        });
+        differs.collect()
+    }
+}
+
+/// What tells one trusted state from all others.
+pub(super) fn digest_of(found: &Found, held: &Held) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(path.as_os_str().as_encoded_bytes());
-    context.update(b"\0");
-    context.update(text);
+    for part in [found.named.as_os_str().as_bytes(), found.path.as_os_str().as_bytes()] {
+        context.update(part);
+        context.update(b"\0");
+    }
+    context.update(digest::digest(&digest::SHA256, &found.text).as_ref());
+    held.digest_into(&mut context);
     hex(context.finish().as_ref())
 }
 
-/// Whether exactly this content at this path was allowed.
-pub fn is_trusted(path: &Path, text: &[u8]) -> bool {
-    let wanted = line(path, text);
-    let trusted = list().and_then(|list| fs::read_to_string(list).ok()).unwrap_or_default();
-    trusted.lines().any(|l| l.split(' ').next() == Some(&wanted))
+/// The records of one user.
+#[derive(Clone, Debug)]
+pub struct Records {
+    dir: Option<PathBuf>,
 }
 
-/// Whether the file at this path may be used only as it was allowed: some content of it was.
-pub fn governs(path: &Path) -> bool {
-    let named = format!("{path:?}");
-    let trusted = list().and_then(|list| fs::read_to_string(list).ok()).unwrap_or_default();
-    trusted.lines().any(|l| l.split_once(' ').is_some_and(|(_, path)| path == named))
-}
-
-/// Allows exactly this content at this path.
-pub fn allow(path: &Path, text: &[u8]) -> Result<(), TrustError> {
-    let list = list().ok_or(TrustError::NoStateHome)?;
-    let write = || -> std::io::Result<()> {
-        if let Some(dir) = list.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
-        let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&list)?;
-        writeln!(file, "{} {:?}", line(path, text), path)
-    };
-    if is_trusted(path, text) {
-        return Ok(());
+impl Records {
+    /// Those of whoever runs this; nothing is trusted where he has no home.
+    pub fn own() -> Self {
+        Self { dir: env::state_home().map(|home| home.join(DIRECTORY)) }
     }
-    write().map_err(|source| TrustError::Unwritable { path: list.clone(), source })
+
+    /// What was trusted under this name.
+    pub fn find(&self, named: &Path) -> Result<Option<Record>, TrustError> {
+        let Some((dir, path)) = self.place_of(named) else { return Ok(None) };
+        match Private::open(dir) {
+            Err(PlaceError::Absent { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+            Ok(dir) => drop(dir.unexposed()?),
+        }
+        let text = match place::open(&path) {
+            Err(PlaceError::Absent { .. }) => return Ok(None),
+            opened => opened?.read(MAX_RECORD)?,
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| TrustError::Record { path, source })
+    }
+
+    /// Trusts a state, in the place of what was trusted under its name.
+    pub fn allow(&self, found: &Found, record: &Record) -> Result<(), TrustError> {
+        let (dir, path) = self.place_of(&found.named).ok_or(TrustError::NoStateHome)?;
+        let private = Private::create(dir)?.unexposed()?;
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(private.path())?;
+            serde_json::to_writer(&mut file, record)?;
+            file.flush()?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|source| TrustError::Unwritable { path: path.clone(), source })
+    }
+
+    /// Where the record for a name is, or would be.
+    pub fn file_of(&self, named: &Path) -> Option<PathBuf> {
+        self.place_of(named).map(|(_, path)| path)
+    }
+
+    /// The directory, and the file for a name: by the name's own bytes, whatever they are.
+    fn place_of(&self, named: &Path) -> Option<(&Path, PathBuf)> {
+        let dir = self.dir.as_deref()?;
+        let name = digest::digest(&digest::SHA256, named.as_os_str().as_bytes());
+        Some((dir, dir.join(format!("{}.json", hex(name.as_ref())))))
+    }
 }
+
+#[cfg(test)]
+mod tests;

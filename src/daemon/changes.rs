@@ -18,6 +18,7 @@ use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
 use super::control::Daemon;
+use crate::local::place;
 use crate::model::hex::hex;
 
 /// Between two looks.
@@ -127,7 +128,7 @@ fn read(path: &Path) -> Content {
     let mut buffer = Zeroizing::new([0; 8192]);
     let mut context = digest::Context::new(&digest::SHA256);
     let mut digest = || -> io::Result<()> {
-        let mut file = fs::File::open(path)?.take(MOST);
+        let mut file = place::open(path)?.into_file().take(MOST);
         loop {
             match file.read(buffer.as_mut_slice())? {
                 0 => return Ok(()),

@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
-use crate::admin::{AdminError, Control, Login, OpenSession, OpenedSession, Revoke};
+use crate::admin::{AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke};
 use crate::audit::Event;
 use crate::broker::SlotKey;
 use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
-use crate::config::{Config, Trigger};
+use crate::config::Config;
 use crate::proxy::{Proxy, World};
 
 /// The admin socket's way to the daemon.
@@ -111,17 +111,17 @@ impl Daemon {
     /// Reloads where the caller read another config than the one that is running.
     pub(super) fn take_up(&self, digest: Option<&str>) -> Result<(), AdminError> {
         let Some(digest) = digest else { return Ok(()) };
-        if self.config().digest != digest {
-            self.reload(Trigger::Asked);
-        }
         if self.config().digest == digest {
             return Ok(());
         }
-        Err(AdminError {
+        self.reload(Some(digest)).map_err(|refused| AdminError {
             status: 409,
             code: "config-not-reloaded",
-            detail: "the config was edited, and the daemon could not take it up".into(),
-            hint: "its log says why: daemon.log in the state directory".into(),
+            detail: format!(
+                "the daemon runs another config and did not take this one up: {}",
+                refused.message
+            ),
+            hint: "its log says more: daemon.log in the state directory".into(),
         })
     }
 
@@ -179,8 +179,12 @@ impl Control for Handle {
         self.session_list()
     }
 
-    fn open_session(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
-        self.open(open)
+    fn hold(&self, caller: Caller) -> Option<Hold> {
+        Daemon::hold(self, caller)
+    }
+
+    fn open_session(&self, open: OpenSession, caller: Caller) -> Result<OpenedSession, AdminError> {
+        self.open(open, caller)
     }
 
     fn end_session(&self, name: &str) -> Result<(), AdminError> {

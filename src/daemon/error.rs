@@ -8,6 +8,7 @@ use crate::admin::SocketError;
 use crate::audit::AuditError;
 use crate::ca::CaError;
 use crate::ca::trust::TrustError;
+use crate::config::locate::StateError;
 use crate::config::problem::Problem;
 use crate::net::roots::RootsError;
 use crate::store::StoreError;
@@ -101,11 +102,8 @@ pub enum Error {
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// The state directory is someone else's, or others may write to it.
-    #[error("the state directory is not ours alone (mode 0700): {path}", path = path.display())]
-    StateUnsafe {
-        /// The directory.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    StateUnsafe(#[from] StateError),
 }
 
 impl Error {
@@ -134,7 +132,7 @@ impl Error {
             }
             Self::Signals(_) => "runtime-unavailable",
             Self::State { .. } => "state-dir-unwritable",
-            Self::StateUnsafe { .. } => "state-dir-unsafe",
+            Self::StateUnsafe(error) => error.code(),
             Self::Trust(error) => error.code(),
         }
     }
@@ -174,9 +172,7 @@ impl Error {
             Self::SessionSecretShort { .. } => "`openssl rand -hex 32` makes one that also fits into a URL".into(),
             Self::State { .. } => "check its permissions, or set VALETKEY_STATE_DIR".into(),
             Self::Trust(_) => "`ca.publish` must name a directory that the daemon can write to".into(),
-            Self::StateUnsafe { path } => {
-                format!("look who uses it, then: chmod 700 {}", path.display())
-            }
+            Self::StateUnsafe(error) => error.hint(),
         }
     }
 }

@@ -45,7 +45,7 @@ use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
-use crate::config::{Config, Trigger, env, locate};
+use crate::config::{Config, env, locate};
 use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
@@ -59,7 +59,7 @@ use last_mints::LastMints;
 use observe::Observer;
 use publish::Shared;
 use state::StateDir;
-use world::Preshared;
+use world::SharedSessions;
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let started = Instant::now();
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let config = options.config;
-    let state = StateDir::open(&config.state_dir)?;
+    let state = StateDir::open(&config)?;
     workers::raise_descriptor_limit();
     let doors = Doors::open(&config)?;
     let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
@@ -116,7 +116,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let shared = Shared::open(&config.ca, &world)?;
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     let gate = Arc::new(Gate::heeding(Arc::clone(&sessions), Arc::new(state.revoked()?)));
-    Preshared::read(&config)?.share(&gate);
+    SharedSessions::read(&config)?.share(&gate);
     state.restore(&sessions);
     let last_mints = Arc::new(LastMints::default());
     let broker = broker(&clock, &audit, &last_mints, &gate);
@@ -249,7 +249,7 @@ async fn until_stopped(daemon: &Arc<Daemon>, signals: &mut Signals, idle_exit: O
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => daemon.reload(Trigger::Asked),
+            _ = signals.hangup.recv() => drop(daemon.reload(None)),
             () = ticks.as_mut() => {
                 tracing::info!("idle for long enough");
                 return;

@@ -8,9 +8,9 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::changes::{Content, Files, Sight};
 use super::control::Daemon;
 use super::error::Error;
-use super::world::{self, Current, Preshared};
+use super::world::{self, Current, SharedSessions};
 use crate::audit::Event;
-use crate::config::{self, Config, LoadError, Trigger};
+use crate::config::{self, Config, LoadError};
 use crate::proxy::World;
 
 /// Which files were read for what runs, and what became of reading them.
@@ -28,7 +28,7 @@ impl Seen {
         let mut files = Files::default();
         files.name(config.files());
         let mut running = files.look();
-        let as_read = |content: &Content| content.hex() == Some(config.digest.clone());
+        let as_read = |content: &Content| content.hex().as_ref() == Some(&config.text_sha256);
         if !running.get(&config.named).is_some_and(as_read) {
             // It changed in between: the next look must differ.
             running.remove(&config.named);
@@ -38,25 +38,26 @@ impl Seen {
 }
 
 /// Why a config is not taken up.
-struct Refused {
+pub(super) struct Refused {
     code: &'static str,
-    message: String,
+    pub(super) message: String,
 }
 
 /// All that a config becomes.
 struct Built {
     config: Config,
     world: World,
-    sessions: Preshared,
+    sessions: SharedSessions,
 }
 
 impl Daemon {
-    /// Reads the config again. A bad one leaves everything as it is, and says so.
-    pub(super) fn reload(&self, trigger: Trigger) {
+    /// Reads the config again. A bad one leaves everything as it is, and says so. `expected`: the digest of what
+    /// whoever asks has judged; nothing else is taken up.
+    pub(super) fn reload(&self, expected: Option<&str>) -> Result<(), Refused> {
         let mut current = self.config();
         // Before they are read: what changes from here on is a change.
         let before = self.seen().files.look();
-        let loaded = config::reload(&current, trigger).map(|(config, _)| config);
+        let loaded = config::reload(&current, expected).map(|(config, _)| config);
         if let Ok(config) = &loaded {
             self.seen().files.name(config.files());
         }
@@ -69,12 +70,15 @@ impl Daemon {
                 self.seen().succeeded(sight);
                 world::count(&built.config, self.proxy.audit.metrics());
                 self.swap(&mut current, built);
+                Ok(())
             }
-            Err(Refused { code, message }) => {
+            Err(refused) => {
+                let Refused { code, message } = &refused;
                 self.seen().considered = sight;
                 self.proxy.audit.metrics().not_loaded();
                 tracing::error!(code, "config not reloaded, the old one stands: {message}");
                 self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
+                Err(refused)
             }
         }
     }
@@ -84,7 +88,7 @@ impl Daemon {
         let alike = self.seen().reaches_alike(&config, sight);
         let running = Current { world: &before, config: current, alike };
         let (clock, audit) = (&self.proxy.clock, &self.proxy.audit);
-        let sessions = Preshared::read(&config)?;
+        let sessions = SharedSessions::read(&config)?;
         let world = world::build(&config, &self.own, Some(running), clock, audit)?;
         Ok(Built { config, world, sessions })
     }
@@ -130,7 +134,8 @@ impl Daemon {
                 return;
             }
         }
-        self.reload(Trigger::Noticed);
+        // What became of it is in the log.
+        self.reload(None).ok();
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

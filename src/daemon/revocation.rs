@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::control::Daemon;
 use super::sessions::unknown_session;
-use super::world::Preshared;
+use super::world::SharedSessions;
 use crate::admin::{AdminError, Revoke, What};
 use crate::audit::Event;
 use crate::client::revoked::{MAX_ENTRIES, Subject};
@@ -127,7 +127,7 @@ impl Daemon {
             });
         }
         if let What::Session(_) = order.what {
-            let preshared = Preshared::read(&self.config()).map_err(|error| AdminError {
+            let preshared = SharedSessions::read(&self.config()).map_err(|error| AdminError {
                 status: 500,
                 code: error.code(),
                 detail: error.to_string(),

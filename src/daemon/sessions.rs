@@ -8,10 +8,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::control::Daemon;
-use crate::admin::{AdminError, OpenSession, OpenedSession, SessionKind};
+use crate::admin::{AdminError, Caller, Hold, OpenSession, OpenedSession, SessionKind};
 use crate::audit::Event;
 use crate::client::session::{Binding, Kind, MAX_SESSIONS, NewSession, Session};
 use crate::config::Config;
+use crate::local::process;
+use crate::local::uid::Uid;
 use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::{RouteName, SessionName};
@@ -24,7 +26,14 @@ const MAX_TEXT: usize = 1024;
 
 impl Daemon {
     /// Opens one, and says what a tool needs to use it.
-    pub(super) fn open(&self, open: OpenSession) -> Result<OpenedSession, AdminError> {
+    pub(super) fn open(
+        &self,
+        mut open: OpenSession,
+        caller: Caller,
+    ) -> Result<OpenedSession, AdminError> {
+        // The process that it ends with, and that its own processes are told by, is the one that asks: no other's
+        // number is taken on its word.
+        open.pid = open.pid.map(|said| caller.pid.unwrap_or(said));
         self.take_up(open.config.as_deref())?;
         let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
         else {
@@ -83,6 +92,20 @@ impl Daemon {
         })
     }
 
+    /// What keeps this process from opening or revoking anything: it comes from one that a session was opened for.
+    pub(super) fn hold(&self, caller: Caller) -> Option<Hold> {
+        let tied = self.processes.living();
+        if tied.is_empty() {
+            return None;
+        }
+        let Some(above) = caller.pid.and_then(process::ancestors) else {
+            return Some(Hold::Unknown);
+        };
+        // The nearest one: sessions stand in each other.
+        let session = |pid: &u32| tied.iter().find(|(_, tied)| tied == pid).map(|(name, _)| name);
+        above.iter().find_map(session).cloned().map(Hold::Inside)
+    }
+
     /// What is asked for, checked.
     fn wanted(&self, open: OpenSession) -> Result<NewSession, AdminError> {
         self.admits_user(open.user.as_deref())?;
@@ -123,6 +146,7 @@ impl Daemon {
             project: open.project.map(Into::into),
             routes,
             pid: open.pid,
+            uid: open.uid.or(Uid::own().map(Uid::raw)),
             placeholders: Vec::new(),
         })
     }
@@ -204,6 +228,7 @@ fn facts(session: &Arc<Session>) -> Value {
         "reason": session.reason(),
         "project": session.project(),
         "routes": session.routes(),
+        "uid": session.uid(),
         "until": session.until().map(rfc3339_seconds),
     })
 }

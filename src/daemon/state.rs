@@ -1,15 +1,16 @@
 //! The state directory: ours alone, and one daemon's at a time.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::Error;
 use crate::client::revoked::Revoked;
 use crate::client::session::Sessions;
+use crate::config::{Config, locate};
 
 /// The directory, locked while this value lives.
 #[derive(Debug)]
@@ -19,14 +20,16 @@ pub(super) struct StateDir {
 }
 
 impl StateDir {
-    /// Makes it, checks it, locks it. Nothing in it is touched before the lock is held.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::State { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let found = fs::metadata(path).map_err(failed)?;
-        let own = rustix::process::geteuid().as_raw();
-        if found.uid() != own || found.mode() & 0o077 != 0 {
-            return Err(Error::StateUnsafe { path: path.to_owned() });
+    /// Makes it, judges it, locks it. Nothing in it is touched before the lock is held.
+    pub(super) fn open(config: &Config) -> Result<Self, Error> {
+        let path = config.state_dir.as_path();
+        let private = locate::open_state(path)?;
+        if let Some(exposure) = private.exposure() {
+            tracing::warn!(
+                code = "state-dir-exposed",
+                hint = exposure.hint(),
+                "others could take the state directory's name away; it is used by its descriptor: {exposure}"
+            );
         }
         let lock_path = path.join("daemon.lock");
         let lock = File::options()

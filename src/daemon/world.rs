@@ -10,10 +10,10 @@ use super::{parents, workers};
 use crate::audit::{Audit, Event};
 use crate::broker::Minters;
 use crate::ca::{self, Authority, Opened};
-use crate::client::session::{Session, Sessions};
+use crate::client::session::{Preshared, Session, Sessions};
 use crate::client::{Gate, Rules};
 use crate::config::problem::Severity;
-use crate::config::{Config, PresharedSession, SecretSource, Unmatched};
+use crate::config::{Config, SecretSource, Unmatched};
 use crate::limits::Rates;
 use crate::mint;
 use crate::model::clock::Clock;
@@ -158,32 +158,33 @@ pub(super) fn ca_dir(state_dir: &Path) -> std::path::PathBuf {
 }
 
 /// The pre-shared sessions of a config, their secrets read.
-pub(super) struct Preshared(Vec<(PresharedSession, Secret)>);
+pub(super) struct SharedSessions(Vec<Preshared>);
 
-impl Preshared {
+impl SharedSessions {
     pub(super) fn read(config: &Config) -> Result<Self, Error> {
-        let read = config
-            .sessions
-            .iter()
-            .map(|session| Ok((session.clone(), secret(session.name.as_str(), &session.secret)?)));
+        let read = config.sessions.iter().map(|session| {
+            Ok(Preshared {
+                name: session.name.clone(),
+                secret: secret(session.name.as_str(), &session.secret)?,
+                routes: session.routes.clone(),
+                uid: session.uid,
+            })
+        });
         read.collect::<Result<_, _>>().map(Self)
     }
 
     /// Ends those that are no longer the same; before the new policy holds, which is not for them.
     pub(super) fn withdraw(&self, sessions: &Sessions) -> Vec<Arc<Session>> {
-        sessions.keep_preshared(|live| {
-            self.0.iter().any(|(s, secret)| live.is(&s.name, secret, s.routes.as_deref()))
-        })
+        sessions.keep_preshared(|live| self.0.iter().any(|shared| live.is(shared)))
     }
 
     /// Puts them in, but for those that were revoked; after the new policy holds, for the old one did not
     /// know them.
     pub(super) fn share(&self, gate: &Gate) {
-        let revoked = |(session, secret): &&(PresharedSession, Secret)| {
-            gate.revoked().has_session(&session.name, &secret.sha256())
-        };
-        for (session, secret) in self.0.iter().filter(|one| !revoked(one)) {
-            gate.sessions().preshare(&session.name, secret, session.routes.clone());
+        let revoked =
+            |shared: &&Preshared| gate.revoked().has_session(&shared.name, &shared.secret.sha256());
+        for shared in self.0.iter().filter(|shared| !revoked(shared)) {
+            gate.sessions().preshare(shared);
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod hex;
 pub mod host;
 pub mod id;
 pub mod placeholder;
+pub mod plain;
 pub mod reason;
 pub mod secret;
 #[cfg(test)]

@@ -222,6 +222,10 @@ reasons! {
     SecretUnavailable = "secret-unavailable", Valetkey,
         "the credential's secret could not be read",
         "`valetkey check` looks at its file; a variable must be set where the daemon is started: end the daemon, set it, run again";
+    /// Right credentials of a session that is bound to another uid.
+    SessionOfAnotherUser = "session-of-another-user", Client,
+        "these are the credentials of a session that another user of this machine opened",
+        "open one as this user, or for it: `valetkey session open --uid N`, or `uid = N` in [[sessions]]";
     /// The session ended while the tunnel was open.
     SessionEnded = "session-ended", Client,
         "the session has ended",

@@ -5,8 +5,7 @@
 //! bundle of ours is what `SSL_CERT_FILE` names: it vouches for us towards clients, for nobody
 //! towards us.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,8 @@ use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::local::place;
 
 /// The trusted roots, and a TLS client config built on them.
 #[derive(Debug)]
@@ -137,12 +138,8 @@ fn store(
 
 fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let unreadable = |error| RootsError::Unreadable(path.to_owned(), error);
-    let mut pem = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_PEM + 1).read_to_end(&mut pem).map_err(unreadable)?;
-    if pem.len() as u64 > MAX_PEM {
-        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
-    }
+    let read = place::open(path).and_then(|opened| opened.read(MAX_PEM));
+    let pem = read.map_err(|error| unreadable(error.into()))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| RootsError::Pem(path.to_owned(), e))?;

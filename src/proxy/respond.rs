@@ -73,7 +73,9 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::SessionEnded
         | R::TlsRequired
         | R::UpgradeRefused => StatusCode::FORBIDDEN,
-        R::ProxyAuthFailed | R::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        R::ProxyAuthFailed | R::ProxyAuthRequired | R::SessionOfAnotherUser => {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        }
         R::ClientGone | R::ClientTimeout | R::ClientTlsFailed => StatusCode::REQUEST_TIMEOUT,
         R::UriTooLong => StatusCode::URI_TOO_LONG,
         R::AddressMismatch | R::AuthorityMismatch | R::SniMismatch => {

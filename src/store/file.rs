@@ -1,12 +1,12 @@
 //! Secrets in files, one to a file.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::{Loose, MAX_SECRET, Place, StoreError, checked, without_newline};
+use crate::local::place;
 use crate::model::secret::Secret;
 
 /// The content without one trailing newline.
@@ -19,13 +19,11 @@ pub(super) fn read(path: &Path) -> Result<Secret, StoreError> {
 /// Reads up to three bytes too many, so that the newline doesn't count and more is seen.
 fn content(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     // A pipe without a writer would hold us up for good.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    let file = place::open(path)?.into_file();
     // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
     let most = MAX_SECRET + 3;
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 32));
-    File::open(path)?.take(most as u64).read_to_end(&mut bytes)?;
+    file.take(most as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -1,8 +1,12 @@
 //! The log: one line an event, on stderr, never a secret. The audit says who did what; this says how
 //! the program fares.
 
+use std::io::{self, Write};
+
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::model::plain;
 
 /// Lines that wait for whoever reads stderr; what comes after that is lost.
 const WAITING: usize = 1024;
@@ -20,7 +24,7 @@ pub fn init(verbose: u8) -> Logging {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING)
         .thread_name("valetkey-log")
-        .finish(std::io::stderr());
+        .finish(io::stderr());
     let level = match verbose {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
@@ -28,7 +32,7 @@ pub fn init(verbose: u8) -> Logging {
     };
     // A second call (tests in one process) leaves the first one standing.
     tracing_subscriber::fmt()
-        .with_writer(writer)
+        .with_writer(move || Cleaned(writer.clone()))
         .with_max_level(level)
         .with_ansi(false)
         .with_target(verbose > 0)
@@ -37,4 +41,20 @@ pub fn init(verbose: u8) -> Logging {
         .try_init()
         .ok();
     Logging { _guard: guard }
+}
+
+/// One event, one line: what others chose in it can neither begin another nor do anything to a terminal.
+struct Cleaned(NonBlocking);
+
+impl Write for Cleaned {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = plain::line(text.strip_suffix('\n').unwrap_or(&text)).into_owned() + "\n";
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

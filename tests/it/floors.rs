@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["model"]),
+    (0, &["model", "local"]),
     (1, &["config"]),
     (2, &["net", "store", "telemetry", "shared"]),
     (3, &["policy", "mint", "ca", "client", "audit"]),

@@ -25,6 +25,7 @@ mod floors;
 mod harness;
 mod hostile;
 mod invariant;
+mod local;
 mod mint;
 mod mutant;
 mod proxy;

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use rustls::pki_types::CertificateDer;
 
 use super::{CA, COMBINED, JAVA, TrustError, io_error, java, merged, text};
 use crate::ca::pem;
+use crate::model::id::random_text;
 
 /// Keeps the files as they should be.
 #[derive(Debug)]
@@ -122,10 +124,7 @@ impl Published {
 fn write(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<Stamp> {
     let beside = format!(".{name}.new");
     let remove = || rustix::fs::unlinkat(dir, &beside, AtFlags::empty());
-    match remove() {
-        Err(rustix::io::Errno::NOENT) | Ok(()) => {}
-        Err(error) => return Err(error.into()),
-    }
+    clear(dir, &beside)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let mut file = File::from(rustix::fs::openat(dir, &beside, flags, mode)?);
@@ -133,7 +132,14 @@ fn write(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<Stamp> {
         // The umask may have taken something away.
         rustix::fs::fchmod(&file, mode)?;
         file.write_all(bytes)?;
-        rustix::fs::renameat(dir, &beside, dir, name)?;
+        match rustix::fs::renameat(dir, &beside, dir, name) {
+            // No file takes the place of a directory.
+            Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
+                set_aside(dir, name)?;
+                rustix::fs::renameat(dir, &beside, dir, name)?;
+            }
+            other => other?,
+        }
         // Of our own file, whatever has the name by now; renaming counts as a change.
         Ok(Stamp::of(&rustix::fs::fstat(&file)?))
     })();
@@ -141,6 +147,25 @@ fn write(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<Stamp> {
         let _ = remove();
     }
     written
+}
+
+/// Frees a name, whatever has it.
+fn clear(dir: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::NOENT) | Ok(()) => Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => set_aside(dir, name),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes the name away from a directory: removed where it is empty, else left beside under another name. What is in
+/// it is not looked at: that is whoever's put it there.
+fn set_aside(dir: &OwnedFd, name: &str) -> io::Result<()> {
+    if rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() {
+        return Ok(());
+    }
+    let aside = format!(".{name}.not-ours-{}", &random_text()[..10]);
+    Ok(rustix::fs::renameat(dir, name, dir, &aside)?)
 }
 
 #[cfg(test)]
@@ -202,13 +227,23 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         assert!(!dir.path().join("made").exists());
 
-        // What cannot be replaced is said, and mended once it is gone.
-        fs::remove_file(&ca).unwrap();
-        fs::create_dir_all(ca.join("full")).unwrap();
-        assert_eq!(keep().unwrap_err().code(), "trust-io");
-        fs::remove_dir_all(&ca).unwrap();
-        assert_eq!(keep().unwrap(), Kept::Repaired);
-        assert!(is_ours());
+        // A directory goes, by whatever name it stands in the way; one with something in it is left beside.
+        for name in [CA, ".valetkey-ca.pem.new"] {
+            for inside in ["", "full"] {
+                let path = shared.join(name);
+                let _ = fs::remove_file(&path);
+                fs::create_dir_all(path.join(inside)).unwrap();
+                let _ = fs::remove_file(&ca);
+                assert_eq!(keep().unwrap(), Kept::Repaired, "{name}/{inside}");
+                assert!(is_ours(), "{name}/{inside}");
+            }
+        }
+        let aside = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains("not-ours");
+        let left: Vec<_> = fs::read_dir(&shared).unwrap().flatten().filter(aside).collect();
+        assert_eq!(left.len(), 2);
+        for entry in left {
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
         let mut names: Vec<_> =
             fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();

@@ -24,7 +24,7 @@ use crate::model::id::CredentialName;
 use crate::store::logins::{Logins, Whose};
 
 pub(super) fn run(args: &Login, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
+    let config = context::config_to_use(explicit)?;
     context::runtime()?.block_on(login(&config, args))
 }
 

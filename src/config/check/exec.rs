@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Check;
 use super::tables::parse_duration;
 use crate::config::problem::Problems;
-use crate::config::{Exec, ExecFormat, Helper, Pointer, SecretSource, file};
+use crate::config::{Exec, ExecFormat, Helper, Pointer, SecretSource, file, held};
+use crate::local::place;
 
 /// A mint may take 10 s in all, so no helper gets more.
 const MOST: Duration = Duration::from_secs(10);
@@ -93,6 +94,9 @@ impl Check<'_> {
             }
         };
         warn_of_writable(&program, line, problems);
+        let program = self.held(program);
+        let with_copies = |argument| held::with_copies(argument, self.copies);
+        let arguments = arguments.into_iter().map(with_copies).collect();
         Some(Helper { program, arguments, env: table.env.into_iter().collect(), timeout })
     }
 }
@@ -102,19 +106,13 @@ fn shown(name: &str) -> &str {
     name.split('=').next().unwrap_or_default()
 }
 
-/// Whoever may write the program may mint; a warning, for containers build as they like.
+/// Whoever may change the program, or put another in its place, may mint; a warning, for containers build as they
+/// like.
 fn warn_of_writable(program: &Path, line: usize, problems: &mut Problems) {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(found) = std::fs::metadata(program) else { return };
-    if found.mode() & 0o022 != 0 {
-        let message = format!("group or others may change the helper {}", program.display());
-        problems.warn(
-            line,
-            "helper-writable",
-            message,
-            "chmod go-w it: whoever changes it can mint",
-        );
-    }
+    let Some(exposure) = place::exposure(program) else { return };
+    let message = format!("others may change the helper {}: {exposure}", program.display());
+    let hint = format!("{}: whoever changes it can mint", exposure.hint());
+    problems.warn(line, "helper-writable", message, hint);
 }
 
 fn exec_format(table: &file::Exec, line: usize, problems: &mut Problems) -> Option<ExecFormat> {

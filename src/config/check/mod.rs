@@ -39,12 +39,23 @@ pub fn parse(
     text: &[u8],
     state_dir: PathBuf,
 ) -> Result<(Config, Vec<Problem>), LoadError> {
+    parse_with(path, text, state_dir, &BTreeMap::new())
+}
+
+/// The same with other files in the place of some that it has run or believed.
+pub(super) fn parse_with(
+    path: &Path,
+    text: &[u8],
+    state_dir: PathBuf,
+    copies: &BTreeMap<PathBuf, PathBuf>,
+) -> Result<(Config, Vec<Problem>), LoadError> {
     let mut problems = Problems::of(path);
-    let config =
-        Check::new(path, text, state_dir, &mut problems).and_then(|check| check.run(&mut problems));
+    let config = Check::new(path, text, state_dir, copies, &mut problems)
+        .and_then(|check| check.run(&mut problems));
     match config {
         Some(mut config) if !problems.any_error() => {
-            config.digest = hex(digest::digest(&digest::SHA256, text).as_ref());
+            config.text_sha256 = hex(digest::digest(&digest::SHA256, text).as_ref());
+            config.digest.clone_from(&config.text_sha256);
             Ok((config, problems.into_sorted()))
         }
         readable => Err(LoadError::Invalid {
@@ -65,6 +76,8 @@ struct Check<'a> {
     path: &'a Path,
     dir: &'a Path,
     state_dir: PathBuf,
+    /// What is used in the place of files that it names.
+    copies: &'a BTreeMap<PathBuf, PathBuf>,
     lines: Lines,
     root: DeTable<'a>,
 }
@@ -87,6 +100,7 @@ impl<'a> Check<'a> {
         path: &'a Path,
         text: &'a [u8],
         state_dir: PathBuf,
+        copies: &'a BTreeMap<PathBuf, PathBuf>,
         problems: &mut Problems,
     ) -> Option<Self> {
         if text.len() as u64 > MAX_BYTES {
@@ -115,7 +129,8 @@ impl<'a> Check<'a> {
             );
         }
         let dir = path.parent().unwrap_or(Path::new("/"));
-        errors.is_empty().then(|| Self { path, dir, state_dir, lines, root: root.into_inner() })
+        let root = root.into_inner();
+        errors.is_empty().then_some(Self { path, dir, state_dir, copies, lines, root })
     }
 
     fn run(mut self, problems: &mut Problems) -> Option<Config> {
@@ -148,6 +163,9 @@ impl<'a> Check<'a> {
             path: self.path.to_owned(),
             named: self.path.to_owned(),
             digest: String::new(),
+            text_sha256: String::new(),
+            held: None,
+            state: None,
             proxy: self.check_proxy(proxy, problems),
             limits: self.check_limits(limits, &sessions, &known, problems),
             sessions,
@@ -273,6 +291,11 @@ impl<'a> Check<'a> {
 
     fn beside_config(&self, path: PathBuf) -> PathBuf {
         self.dir.join(path)
+    }
+
+    /// The file itself, or what is used in its place.
+    fn held(&self, path: PathBuf) -> PathBuf {
+        self.copies.get(&path).cloned().unwrap_or(path)
     }
 }
 

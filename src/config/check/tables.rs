@@ -10,7 +10,9 @@ use toml::Spanned;
 use super::Check;
 use super::proxy::check_socket_path;
 use crate::config::problem::{Located, Problems};
-use crate::config::{Admin, Audit, Ca, Network, PresharedSession, Route, Upstream, file};
+use crate::config::{
+    Admin, Audit, Ca, Network, PresharedSession, Route, SecretSource, Upstream, file,
+};
 use crate::model::host::Host;
 use crate::model::id::{RouteName, SessionName};
 use crate::model::target::Target;
@@ -47,10 +49,16 @@ impl Check<'_> {
                 names
             });
             let Some(secret) = self.secret(session.secret, line, problems) else { continue };
+            // It decides who is let in.
+            let secret = match secret {
+                SecretSource::File(path) => SecretSource::File(self.held(path)),
+                other => other,
+            };
             sessions.push(PresharedSession {
                 name: SessionName::new(session.name.into_inner()),
                 secret,
                 routes: allowed,
+                uid: session.uid,
                 line,
             });
         }
@@ -111,7 +119,7 @@ impl Check<'_> {
     ) -> Upstream {
         let mut upstream = Upstream::default();
         for path in table.extra_roots {
-            upstream.extra_roots.push(self.beside_config(path));
+            upstream.extra_roots.push(self.held(self.beside_config(path)));
         }
         for text in table.allow_private {
             let line = self.line(&text);

@@ -23,7 +23,7 @@ pub(super) fn load(text: &str) -> Result<Config, Vec<Problem>> {
     match parse(Path::new("/etc/v.toml"), text.as_bytes(), PathBuf::from("/state")) {
         Ok((config, _)) => Ok(config),
         Err(LoadError::Invalid { problems, .. }) => Err(problems),
-        Err(LoadError::Locate(error)) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

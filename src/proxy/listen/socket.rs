@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::transparent::{self, canonical};
-use crate::client::{End, Gate, Peer};
+use crate::client::{Gate, Peer};
 
 /// What clients connect to, not yet on a runtime; non-blocking.
 #[derive(Debug)]
@@ -115,10 +115,8 @@ impl Accepted {
         match (&self.stream, self.way, self.peer) {
             (Socket::Unix(stream), ..) => stream.peer_cred().map_or_else(
                 |_| Peer::default(),
-                |peer| Peer {
-                    uid: Some(peer.uid()),
-                    end: peer.pid().and_then(|pid| u32::try_from(pid).ok()).map(End::Process),
-                    ..Peer::default()
+                |peer| {
+                    Peer::of_unix(peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()))
                 },
             ),
             (Socket::Tcp(stream), Way::Straight, Some(peer)) => stream

@@ -1,13 +1,15 @@
 //! The files of logins: ours alone, or not believed.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::{LoginsError, MAX_FILE};
+use crate::local::place::{NO_LINK, PlaceError, Private};
+use crate::local::uid::is_ours;
 
 /// A file that is ours alone; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, LoginsError> {
@@ -18,8 +20,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, LoginsErro
         Err(error) => return Err(unreadable(error)),
     };
     let meta = file.metadata().map_err(unreadable)?;
-    let own = rustix::process::geteuid().as_raw();
-    if !meta.is_file() || meta.mode() & 0o077 != 0 || meta.uid() != own {
+    if !meta.is_file() || meta.mode() & 0o077 != 0 || !is_ours(meta.uid()) {
         return Err(LoginsError::Unsafe(path.to_owned()));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 1));
@@ -28,14 +29,13 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, LoginsErro
 }
 
 pub(super) fn private_dir(dir: &Path) -> Result<(), LoginsError> {
-    let failed = |source| unwritable(dir, source);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let found = fs::metadata(dir).map_err(failed)?;
-    let own = rustix::process::geteuid().as_raw();
-    if found.uid() != own || found.mode() & 0o077 != 0 {
-        return Err(LoginsError::Unsafe(dir.to_owned()));
+    match Private::create(dir) {
+        Ok(_) => Ok(()),
+        Err(PlaceError::Absent { path, source } | PlaceError::Io { path, source }) => {
+            Err(unwritable(&path, source))
+        }
+        Err(_) => Err(LoginsError::Unsafe(dir.to_owned())),
     }
-    Ok(())
 }
 
 pub(super) fn unwritable(path: &Path, source: io::Error) -> LoginsError {
@@ -44,6 +44,5 @@ pub(super) fn unwritable(path: &Path, source: io::Error) -> LoginsError {
 
 /// A link in the last place is not followed, and opening never waits (a FIFO would).
 pub(super) fn no_follow() -> i32 {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    flags.bits().cast_signed()
+    NO_LINK
 }

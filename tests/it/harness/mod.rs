@@ -19,6 +19,7 @@ pub mod keyring;
 pub mod leak;
 pub mod naive;
 pub mod namespace;
+pub mod neighbour;
 pub mod pair;
 pub mod parent;
 pub mod pki;

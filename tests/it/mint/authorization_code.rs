@@ -2,13 +2,17 @@
 //! loopback, and does what no good browser does: wrong state, twice, from another name, or as another issuer.
 
 use std::net::SocketAddr;
+use std::process::Stdio;
 
 use serde_json::json;
+use tokio::io::AsyncBufReadExt as _;
 
 use super::bearer;
 use crate::harness::client::{dial, exchange};
 use crate::harness::http1::Message;
 use crate::harness::idp::{CLIENT, Idp, PERSON};
+use crate::harness::neighbour;
+use crate::harness::soon;
 use crate::harness::stage::{EVIL, Stage};
 use crate::harness::valetkey::{Home, Running, Valetkey};
 
@@ -159,5 +163,82 @@ async fn a_port_that_is_taken_is_told() {
     let back = sent_back(&page).await;
     assert!(back.starts_with(&format!("http://localhost:{port}/back?")), "{back}");
     assert_eq!(get(&back).await.unwrap().status(), 200);
+    assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+}
+
+/// Another user of the machine can reach the address and read command lines: he is not heard, whatever he knows.
+#[tokio::test]
+async fn another_users_callback_is_not_heard() {
+    if !neighbour::exists() {
+        return;
+    }
+    let idp = Idp::start().await;
+    let home = Valetkey::new()
+        .toml(&credential(&idp, "redirect_uri = \"http://localhost/callback\""))
+        .written();
+    let (mut terminal, page) = begun(&home).await;
+    // All that an attacker could want: the very answer that ends this login.
+    let back = sent_back(&page).await;
+    for family in ["-4", "-6"] {
+        let line = format!(
+            "curl -sS {family} --max-time 5 -o /dev/null -w '%{{http_code}}' '{back}' || true"
+        );
+        let done = neighbour::sh(&line).await;
+        assert_eq!(done.stdout, "000", "{family}: {done:?}");
+        // It was there, and hung up: no other program could have the address of the other family.
+        assert!(!done.stderr.contains("refused"), "{family}: {done:?}");
+    }
+    assert!(idp.calls_of("/token").is_empty());
+    terminal.says("callback-foreign").await.expect("it is said");
+    // 300 of his that say nothing hold nobody up.
+    let port = back.split(':').nth(2).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
+    let stuck = format!(
+        "import socket, sys\nheld = [socket.create_connection(('127.0.0.1', {port})) for _ in range(300)]\nprint('ready', flush=True)\nsys.stdin.read()"
+    );
+    let mut python = neighbour::command("python3");
+    python.args(["-c", &stuck]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = python.spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(soon("300 connections", lines.next_line()).await.unwrap().as_deref(), Some("ready"));
+    // Control: our own browser is heard, and is told who logged in.
+    let done = get(&back).await.unwrap();
+    assert_eq!(done.status(), 200, "{}", done.everything());
+    assert!(done.text().contains(&format!("Logged in as {PERSON}")), "{}", done.everything());
+    assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+}
+
+/// What a browser is started with stands in its command line, which everybody can read.
+#[tokio::test]
+async fn the_browser_is_started_with_an_address_that_says_nothing() {
+    let idp = Idp::start().await;
+    let home = Valetkey::new()
+        .file("xdg-open", "#!/bin/sh\nprintf '%s\\n' \"$1\" > \"$0.called\"\n")
+        .env("DISPLAY", ":99")
+        .toml(&credential(&idp, ""))
+        .written();
+    let program = home.path("xdg-open");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = home.command(&["login", "mine"]);
+    command.env("PATH", format!("{}:{path}", home.path("").display()));
+    let mut terminal = home.spawn(command);
+    let page = terminal.says("/authorize?").await.expect("an address").trim().to_owned();
+    let called = home.path("xdg-open.called");
+    soon("a browser", async {
+        while std::fs::read_to_string(&called).map_or(true, |text| !text.ends_with('\n')) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let start = std::fs::read_to_string(&called).unwrap().trim().to_owned();
+    assert!(start.starts_with("http://127.0.0.1:") && !start.contains("state"), "{start}");
+    // By another name it is not there; by its own it leads on, once.
+    assert_eq!(get_as(&start, Some("rebound.evil.example")).await.unwrap().status(), 404);
+    let sent_on = get(&start).await.unwrap();
+    assert_eq!((sent_on.status(), sent_on.all("location")), (303, vec![page.clone()]));
+    assert_eq!(get(&start).await.unwrap().status(), 404);
+    let done = get(&sent_back(&page).await).await.unwrap();
+    assert_eq!(done.status(), 200, "{}", done.everything());
     assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
 }

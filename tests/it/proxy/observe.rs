@@ -15,7 +15,7 @@ use crate::harness::{Gate, api::Answer, soon};
 
 const ADMIN: &str = "[admin]\nmetrics = \"127.0.0.1:0\"";
 
-pub(super) async fn observed() -> (Stage, SocketAddr) {
+pub(crate) async fn observed() -> (Stage, SocketAddr) {
     let stage = Stage::valetkey_with(|v| v.toml(ADMIN)).await;
     let address = address(stage.running().unwrap()).await;
     (stage, address)
@@ -33,7 +33,7 @@ async fn ask(address: SocketAddr, request: &str) -> Message {
     exchange(&mut reader, request.as_bytes()).await.expect("an answer")
 }
 
-async fn get(address: SocketAddr, path: &str) -> Message {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Message {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")).await
 }
 
@@ -216,14 +216,16 @@ async fn nothing_that_opens_a_door_is_shown() {
 
 #[tokio::test]
 async fn it_is_not_ready_before_it_can_serve() {
-    let home = Valetkey::new()
-        .also_trusting("slow.pem")
+    let valetkey = Valetkey::new();
+    let slow = valetkey.home().join("slow");
+    // A helper that waits for the other end of a pipe: a start that takes as long as the test wants.
+    let exec = format!("secret = {{ exec = {{ command = [\"/bin/cat\", {slow:?}] }} }}");
+    let home = valetkey
         .toml(ADMIN)
+        .toml(&format!("[[sessions]]\nname = \"slow\"\n{exec}"))
         .route("name = \"a\"\nhost = \"a.example\"")
         .written();
-    let slow = home.path("slow.pem");
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    // Whoever opens it waits for the other end: a start that takes as long as the test wants.
     rustix::fs::mknodat(rustix::fs::CWD, &slow, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let mut running = home.spawn(home.command(&["serve"]));
     let address = address(&running).await;
@@ -232,8 +234,8 @@ async fn it_is_not_ready_before_it_can_serve() {
     assert!(answer.text().contains("starting"), "{}", answer.text());
     assert_eq!(get(address, "/healthz").await.status(), 200);
     parsed_while_starting(&get(address, "/metrics").await.text());
-    let pki = crate::harness::pki::Pki::new();
-    tokio::task::spawn_blocking(move || std::fs::write(slow, pki.pem())).await.unwrap().unwrap();
+    let secret = crate::harness::canary("secret");
+    tokio::task::spawn_blocking(move || std::fs::write(slow, secret)).await.unwrap().unwrap();
     running.listening().await;
     assert_eq!(get(address, "/readyz").await.status(), 200);
 }

@@ -1,0 +1,103 @@
+//! Sessions at rest: those that outlive the daemon, without a secret.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Binding, Kind, Session, Sessions};
+use crate::client::disk;
+use crate::local::uid::Uid;
+use crate::model::clock::Deadline;
+use crate::model::id::{RouteName, SessionName};
+
+impl Sessions {
+    /// Writes those that outlive the daemon to `path`, by rename, mode 0600: never a secret, its hash only.
+    pub fn save(&self, path: &Path) -> std::io::Result<()> {
+        let saved: Vec<Saved> =
+            self.live.iter().filter_map(|session| Saved::of(&session)).collect();
+        disk::replace(path, &saved)
+    }
+
+    /// Takes up what an earlier daemon saved; a missing file is no error, a broken one is.
+    pub fn restore(&self, path: &Path) -> std::io::Result<()> {
+        let Some(text) = disk::read(path)? else { return Ok(()) };
+        let saved: Vec<Saved> = serde_json::from_slice(&text)?;
+        let now = self.clock.now();
+        for one in saved {
+            let life = one.until.duration_since(now.wall).unwrap_or_default();
+            if !life.is_zero() {
+                self.insert(Arc::new(one.into_session(Deadline::after(now, life))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A session at rest.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    name: SessionName,
+    #[serde(default = "Saved::env")]
+    kind: Kind,
+    user: Option<Arc<str>>,
+    #[serde(default)]
+    reason: Option<Arc<str>>,
+    #[serde(default)]
+    project: Option<Arc<str>>,
+    secret_sha256: [u8; 32],
+    /// A daemon of an earlier version bound none: its own user had opened them all.
+    #[serde(default = "own_uid")]
+    uid: Option<u32>,
+    #[serde(default)]
+    routes: Option<Vec<RouteName>>,
+    #[serde(default)]
+    placeholders: Vec<Binding>,
+    until: SystemTime,
+}
+
+impl Saved {
+    /// All that a daemon of an earlier version saved.
+    fn env() -> Kind {
+        Kind::Env
+    }
+
+    fn of(session: &Session) -> Option<Self> {
+        let until = session.until()?;
+        session.kind.outlives_the_daemon().then(|| Self {
+            name: session.name.clone(),
+            kind: session.kind,
+            user: session.user.clone(),
+            reason: session.reason.clone(),
+            project: session.project.clone(),
+            secret_sha256: session.secret,
+            uid: session.uid,
+            routes: session.routes.clone(),
+            placeholders: session.placeholders.clone(),
+            until,
+        })
+    }
+
+    fn into_session(self, end: Deadline) -> Session {
+        Session {
+            name: self.name,
+            kind: self.kind,
+            user: self.user,
+            reason: self.reason,
+            project: self.project,
+            secret: self.secret_sha256,
+            pid: None,
+            uid: self.uid,
+            routes: self.routes,
+            placeholders: self.placeholders,
+            end: Some(end),
+            ended: watch::Sender::new(false),
+        }
+    }
+}
+
+fn own_uid() -> Option<u32> {
+    Uid::own().map(Uid::raw)
+}

@@ -1,0 +1,445 @@
+//! Places on disk: a directory of our own, a file that is read, a socket that is connected to. Each is judged
+//! with all directories above it and then used by the descriptor that was judged.
+
+use std::fmt;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::platform::{self, Entry, Walked};
+use super::uid::{self, Uid};
+
+/// For opening a file of ours: a link in the last place is not followed, and opening never waits as for a pipe.
+pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// Who else could put something else in a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// A directory or link on the way belongs to another user.
+    Owner {
+        /// The directory or link.
+        path: PathBuf,
+        /// Whose.
+        uid: u32,
+    },
+    /// Other users may write to a directory on the way.
+    Writable {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl Exposure {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Owner { .. } => "choose a place below a directory of your own".to_owned(),
+            Self::Writable { path, .. } => {
+                format!("chmod go-w {}, or choose another place", path.display())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner { path, uid } => write!(f, "uid {uid} owns {}", path.display()),
+            Self::Writable { path, mode } => {
+                write!(f, "other users may write to {} (mode {mode:04o})", path.display())
+            }
+        }
+    }
+}
+
+/// Why a place is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// Nothing is there.
+    #[error("there is nothing at {path}", path = path.display())]
+    Absent {
+        /// Where.
+        path: PathBuf,
+        /// As the kernel says it.
+        source: io::Error,
+    },
+    /// Others could put something else there.
+    #[error("{path} is not safe from other users: {exposure}", path = path.display())]
+    Exposed {
+        /// Where.
+        path: PathBuf,
+        /// By whom.
+        exposure: Exposure,
+    },
+    /// The system says no.
+    #[error("cannot use {path}", path = path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than we have rights to it.
+    #[error("others have access to {path} (mode {mode:04o})", path = path.display())]
+    Loose {
+        /// Where.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Something of another kind is there: a link, a pipe, a directory.
+    #[error("{path} is not {wanted}", path = path.display())]
+    NotPlain {
+        /// Where.
+        path: PathBuf,
+        /// What should be there.
+        wanted: &'static str,
+    },
+    /// It belongs to another user.
+    #[error("{path} belongs to uid {uid}", path = path.display())]
+    Owner {
+        /// Where.
+        path: PathBuf,
+        /// Whose.
+        uid: u32,
+    },
+    /// There is more in it than is read.
+    #[error("{path} is larger than {most} bytes", path = path.display())]
+    TooLarge {
+        /// Where.
+        path: PathBuf,
+        /// As much is read.
+        most: u64,
+    },
+    /// Our own user reads as the one that stands for all unknown ones.
+    #[error(
+        "this user namespace does not know our own user (uid {uid}), so nobody can be told from it"
+    )]
+    Unmapped {
+        /// The overflow uid.
+        uid: u32,
+    },
+}
+
+impl PlaceError {
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Absent { .. } => "place-absent",
+            Self::Exposed { .. } => "place-exposed",
+            Self::Io { .. } => "place-unusable",
+            Self::Loose { .. } => "place-loose",
+            Self::NotPlain { .. } => "place-not-plain",
+            Self::Owner { .. } => "place-foreign",
+            Self::TooLarge { .. } => "place-too-large",
+            Self::Unmapped { .. } => "uid-unmapped",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Absent { .. } => "check the path".to_owned(),
+            Self::Exposed { exposure, .. } => exposure.hint(),
+            Self::Io { .. } => "check the path, its permissions and the disk".to_owned(),
+            Self::Loose { path, .. } => format!(
+                "chmod go-rwx {}; a file system without permissions is no place for it",
+                path.display()
+            ),
+            Self::NotPlain { .. } => "look who put it there, and remove it".to_owned(),
+            Self::Owner { path, .. } => format!(
+                "chown it where it is yours (a backup that root restored), or choose another place: {}",
+                path.display()
+            ),
+            Self::TooLarge { .. } => "check that it is the right file".to_owned(),
+            Self::Unmapped { .. } => {
+                "run it as a user that the namespace maps: another one than the overflow uid"
+                    .to_owned()
+            }
+        }
+    }
+
+    fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Absent { path, source },
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// For whoever says himself which file it was about.
+impl From<PlaceError> for io::Error {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Absent { source, .. } | PlaceError::Io { source, .. } => source,
+            PlaceError::NotPlain { wanted, .. } => {
+                Self::new(io::ErrorKind::InvalidInput, format!("not {wanted}"))
+            }
+            other => Self::new(io::ErrorKind::InvalidInput, other.to_string()),
+        }
+    }
+}
+
+fn walk(path: &Path) -> Result<Walked, PlaceError> {
+    let absolute = std::path::absolute(path).map_err(|error| PlaceError::io(path, error))?;
+    platform::walk(&absolute).map_err(|error| PlaceError::io(path, error))
+}
+
+/// Who else could put something else at `path`, or in its place; `None`: nobody, or there is nothing.
+pub fn exposure(path: &Path) -> Option<Exposure> {
+    let walked = walk(path).ok()?;
+    let found = walked.found?;
+    let (uid, mode) = (found.stat.st_uid, found.stat.st_mode & 0o7777);
+    if uid != 0 && !uid::is_ours(uid) {
+        return Some(Exposure::Owner { path: walked.path, uid });
+    }
+    let writable = || Exposure::Writable { path: walked.path.clone(), mode };
+    walked.exposure.or_else(|| platform::others_may_write(&found.stat).then(writable))
+}
+
+/// A directory that is ours alone (0700), held open: what is done by [`Private::anchor`] happens in this very
+/// directory, whatever has its name by then.
+#[derive(Debug)]
+pub struct Private {
+    fd: OwnedFd,
+    path: PathBuf,
+    exposure: Option<Exposure>,
+}
+
+impl Private {
+    /// Makes it where it is absent, 0700 as every directory above it that is absent too.
+    pub fn create(path: &Path) -> Result<Self, PlaceError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| {
+            // Something else has its name.
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::AlreadyExists => Self::not_plain(path),
+                _ => PlaceError::Io { path, source },
+            }
+        })?;
+        Self::open(path)
+    }
+
+    /// One that is there.
+    pub fn open(path: &Path) -> Result<Self, PlaceError> {
+        if Uid::own().is_none() {
+            return Err(PlaceError::Unmapped { uid: rustix::process::geteuid().as_raw() });
+        }
+        let Walked { path: real, found, exposure, .. } = walk(path)?;
+        let Some(Entry { fd, stat }) = found else {
+            let source = io::ErrorKind::NotFound.into();
+            return Err(PlaceError::Absent { path: path.to_owned(), source });
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(Self::not_plain(path.to_owned()));
+        }
+        if !uid::is_ours(stat.st_uid) {
+            return Err(PlaceError::Owner { path: real, uid: stat.st_uid });
+        }
+        let mode = stat.st_mode & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(PlaceError::Loose { path: real, mode });
+        }
+        if let Some(exposure @ Exposure::Owner { .. }) = exposure {
+            return Err(PlaceError::Exposed { path: real, exposure });
+        }
+        Ok(Self { fd, path: real, exposure })
+    }
+
+    fn not_plain(path: PathBuf) -> PlaceError {
+        PlaceError::NotPlain { path, wanted: "a directory" }
+    }
+
+    /// Where it really is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who may take its name away: whoever is handed a path below it could be given something else.
+    pub fn exposure(&self) -> Option<&Exposure> {
+        self.exposure.as_ref()
+    }
+
+    /// Believed only where nobody can take its name away either.
+    pub fn unexposed(self) -> Result<Self, PlaceError> {
+        match self.exposure {
+            None => Ok(self),
+            Some(exposure) => Err(PlaceError::Exposed { path: self.path, exposure }),
+        }
+    }
+
+    /// A path to this very directory, for this process alone and while this value lives.
+    pub fn anchor(&self) -> PathBuf {
+        platform::by_descriptor(&self.fd)
+    }
+}
+
+/// A file that was opened for reading: a plain one, whoever's it is.
+#[derive(Debug)]
+pub struct Opened {
+    /// Without links: where it really is.
+    pub path: PathBuf,
+    file: File,
+}
+
+impl Opened {
+    /// All of it, or an error where it holds more than `most` bytes. One reading.
+    pub fn read(self, most: u64) -> Result<Vec<u8>, PlaceError> {
+        let mut bytes = Vec::new();
+        let read = self.file.take(most + 1).read_to_end(&mut bytes);
+        read.map_err(|source| PlaceError::Io { path: self.path.clone(), source })?;
+        if bytes.len() as u64 > most {
+            return Err(PlaceError::TooLarge { path: self.path, most });
+        }
+        Ok(bytes)
+    }
+
+    /// The file itself.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// All of it, or the first `most` bytes.
+    pub fn read_up_to(self, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Opens a plain file. It never waits: a pipe, a device or a directory in its place is refused.
+pub fn open(path: &Path) -> Result<Opened, PlaceError> {
+    let Walked { parent, path: real, found, .. } = walk(path)?;
+    let wanted = "a plain file";
+    let Some(found) = found else {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(PlaceError::Absent { path: path.to_owned(), source });
+    };
+    if found.kind() != FileType::RegularFile {
+        return Err(PlaceError::NotPlain { path: path.to_owned(), wanted });
+    }
+    let name = real.file_name().unwrap_or_default();
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&parent, name, flags, Mode::empty())
+        .map_err(|error| PlaceError::io(path, error.into()))?;
+    let file = File::from(file);
+    let meta = file.metadata().map_err(|error| PlaceError::io(path, error))?;
+    if (meta.dev(), meta.ino()) != (found.stat.st_dev, found.stat.st_ino) {
+        // Put there between two looks.
+        return Err(PlaceError::NotPlain { path: path.to_owned(), wanted });
+    }
+    Ok(Opened { path: real, file })
+}
+
+/// A socket of ours, where nobody else owns a directory on the way to it.
+#[derive(Debug)]
+pub(super) struct Socket(OwnedFd);
+
+impl Socket {
+    /// To this very socket, whatever has its name by now. Not blocking, neither now nor later: somebody may listen
+    /// and never accept.
+    pub(super) fn connect(&self) -> io::Result<UnixStream> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        net::connect(&stream, &SocketAddrUnix::new(platform::by_descriptor(&self.0))?)?;
+        Ok(stream.into())
+    }
+}
+
+pub(super) fn socket(path: &Path) -> Result<Socket, PlaceError> {
+    let Walked { path: real, found, exposure, .. } = walk(path)?;
+    let Some(Entry { fd, stat }) = found else {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(PlaceError::Absent { path: path.to_owned(), source });
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(PlaceError::NotPlain { path: path.to_owned(), wanted: "a socket" });
+    }
+    if !uid::is_ours(stat.st_uid) {
+        return Err(PlaceError::Owner { path: real, uid: stat.st_uid });
+    }
+    if let Some(exposure @ Exposure::Owner { .. }) = exposure {
+        return Err(PlaceError::Exposed { path: real, exposure });
+    }
+    Ok(Socket(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_private_directory_is_ours_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().canonicalize().unwrap();
+        let state = at.join("deep/state");
+        let private = Private::create(&state).unwrap();
+        assert_eq!((private.path(), private.exposure()), (&*state, None));
+        // What is done by its anchor stays in it.
+        fs::write(private.anchor().join("a"), "1").unwrap();
+        fs::rename(&state, at.join("deep/moved")).unwrap();
+        fs::create_dir(&state).unwrap();
+        fs::write(private.anchor().join("b"), "1").unwrap();
+        assert!(at.join("deep/moved/b").exists() && !state.join("b").exists());
+
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(Private::open(&state).unwrap_err().code(), "place-loose");
+        fs::remove_dir(&state).unwrap();
+        assert_eq!(Private::open(&state).unwrap_err().code(), "place-absent");
+        fs::write(&state, "").unwrap();
+        for refused in [Private::open(&state), Private::create(&state)] {
+            assert_eq!(refused.unwrap_err().code(), "place-not-plain");
+        }
+        // A link of ours is followed.
+        fs::remove_file(&state).unwrap();
+        symlink("moved", &state).unwrap();
+        assert_eq!(Private::open(&state).unwrap().path(), at.join("deep/moved"));
+    }
+
+    #[test]
+    fn a_directory_that_others_may_rename_is_exposed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().canonicalize().unwrap();
+        let private = Private::create(&at.join("state")).unwrap();
+        assert!(private.unexposed().is_ok());
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o777)).unwrap();
+        let private = Private::open(&at.join("state")).unwrap();
+        assert!(private.exposure().is_some_and(|e| e.to_string().contains("other users")));
+        assert_eq!(private.unexposed().unwrap_err().code(), "place-exposed");
+    }
+
+    #[test]
+    fn only_plain_files_are_opened_and_none_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        symlink("file", at("link")).unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+        assert!(pipe.success());
+        fs::create_dir(at("dir")).unwrap();
+        for name in ["file", "link"] {
+            let opened = open(&at(name)).unwrap();
+            assert_eq!(opened.path, at("file").canonicalize().unwrap());
+            assert_eq!(opened.read(4).unwrap(), b"text");
+        }
+        assert_eq!(open(&at("file")).unwrap().read(3).unwrap_err().code(), "place-too-large");
+        assert_eq!(open(&at("file")).unwrap().read_up_to(2).unwrap(), b"te");
+        for (name, code) in
+            [("pipe", "place-not-plain"), ("dir", "place-not-plain"), ("none", "place-absent")]
+        {
+            assert_eq!(open(&at(name)).unwrap_err().code(), code, "{name}");
+        }
+        assert_eq!(open(Path::new("/dev/zero")).unwrap_err().code(), "place-not-plain");
+    }
+}

@@ -1,0 +1,25 @@
+//! Linux: who started a process, from `/proc/PID/stat` (proc(5)).
+
+/// The parent of a process; 0 where it is outside of this PID namespace, `None` where there is no such process.
+pub(in crate::local) fn parent_of(pid: u32) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parent_in(&text)
+}
+
+/// Field 4, counted behind the name, which may hold anything.
+fn parent_in(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        assert_eq!(parent_in("7 (a) S 1 ) b) S 42 7 7 0"), Some(42));
+        assert_eq!(parent_in("7 (a"), None);
+        assert!(parent_of(std::process::id()).is_some_and(|parent| parent > 0));
+        assert_eq!(parent_of(u32::MAX), None);
+    }
+}

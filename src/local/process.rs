@@ -1,0 +1,35 @@
+//! Which processes stand above another.
+
+use super::platform;
+
+/// So deep no tree of processes goes.
+const MAX_DEPTH: usize = 1024;
+
+/// Those that a process comes from, the nearest first. `None`: it is gone, or a parent ended while they were
+/// counted, so that nothing can be said.
+pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    let mut next = platform::parent_of(pid)?;
+    while next > 0 && found.len() < MAX_DEPTH {
+        found.push(next);
+        next = platform::parent_of(next)?;
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_comes_from_us() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let above = ancestors(child.id()).unwrap();
+        assert_eq!(above.first(), Some(&std::process::id()));
+        assert_eq!(&above[1..], ancestors(std::process::id()).unwrap());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(ancestors(child.id()), None, "it is gone");
+    }
+}
