@@ -43,6 +43,8 @@ pub trait Control: Send + Sync + 'static {
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Revokes, or takes a revocation back; says what there was to end.
     fn revoke(&self, revoke: Revoke) -> Result<serde_json::Value, AdminError>;
+    /// Ends the daemon, in good order.
+    fn stop(&self);
     /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was logged in before.
     fn login(&self, login: Login);
     /// Describes the CA.
@@ -100,6 +102,9 @@ impl From<Hold> for AdminError {
 
 /// The code of what a session's own processes are refused.
 pub const INSIDE_SESSION: &str = "inside-session";
+
+/// The code of what a daemon that is about to end does not begin any more.
+pub const STOPPING: &str = "daemon-stopping";
 
 /// Before a session's name.
 const SESSION: &str = "/v1/sessions/";
@@ -311,6 +316,10 @@ async fn carry_out(
         },
         (&Method::DELETE, path) if path.starts_with(SESSION) => {
             control.end_session(&path[SESSION.len()..]).map(|()| serde_json::Value::Null)
+        }
+        (&Method::POST, "/v1/stop") => {
+            control.stop();
+            Ok(serde_json::Value::Null)
         }
         (&Method::POST, "/v1/logins") => read(body).await.map(|login| {
             control.login(login);

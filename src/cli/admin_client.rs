@@ -191,6 +191,12 @@ impl AdminClient {
         Ok(())
     }
 
+    /// Ends the daemon.
+    pub(super) async fn stop(&mut self) -> Result<(), AdminError> {
+        self.exchange(Method::POST, "/v1/stop", Bytes::new()).await?;
+        Ok(())
+    }
+
     /// Tells that somebody has logged in or out.
     pub(super) async fn login(&mut self, login: &Login) -> Result<(), AdminError> {
         let body = serde_json::to_vec(login)?;

@@ -56,6 +56,14 @@ pub(super) enum Command {
     Logout(Logout),
     /// Show what the running proxy knows: routes, credentials, sessions
     Status(Json),
+    /// List all daemons of yours, with config, address and state
+    Ps(Json),
+    /// End the daemon of this config, in good order
+    Stop,
+    /// End the daemon of this config and start it with this shell's environment
+    Restart,
+    /// Print the log of a daemon that runs in the background
+    Logs(Logs),
     /// List, open and end sessions: who may use the proxy, for what, until when
     #[command(subcommand)]
     Session(Session),
@@ -219,6 +227,16 @@ pub(super) struct Json {
     /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// So many lines of its end
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    pub(super) lines: usize,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub(super) follow: bool,
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use crate::audit::query::Query;
 use crate::audit::read::RecordError;
 use crate::audit::tail::Tail;
 use crate::audit::{AuditError, Key, VerifyReport, verify};
-use crate::config::Config;
+use crate::config::index::Entry;
 use crate::model::clock::rfc3339_millis;
 use crate::model::secret::Secret;
 
@@ -25,17 +25,17 @@ const MAX_TOKEN: u64 = 64 * 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &Audit, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
+    let place = context::daemon(explicit)?;
     match args {
-        Audit::Inventory(args) => audit_inventory::run(args, &config),
-        Audit::Query(args) => query(args, &config),
-        Audit::Tail(args) => tail(args, &config),
-        Audit::Verify(args) => verify_all(args, &config),
+        Audit::Inventory(args) => audit_inventory::run(args, &context::config(explicit)?),
+        Audit::Query(args) => query(args, &place),
+        Audit::Tail(args) => tail(args, &place),
+        Audit::Verify(args) => verify_all(args, &place),
     }
 }
 
-fn tail(args: &AuditTail, config: &Config) -> Result<(), Failure> {
-    let path = &config.audit.path;
+fn tail(args: &AuditTail, place: &Entry) -> Result<(), Failure> {
+    let path = &place.audit;
     let unreadable = |error| unreadable(path, &error);
     let mut tail = Tail::open(path, args.lines).map_err(unreadable)?;
     print(&tail.poll().map_err(unreadable)?, args.json)?;
@@ -51,8 +51,8 @@ fn tail(args: &AuditTail, config: &Config) -> Result<(), Failure> {
     })
 }
 
-fn query(args: &AuditQuery, config: &Config) -> Result<(), Failure> {
-    let path = &config.audit.path;
+fn query(args: &AuditQuery, place: &Entry) -> Result<(), Failure> {
+    let path = &place.audit;
     let query = wanted(args, SystemTime::now())?;
     let (mut failed, mut found) = (None, false);
     let result = query.run(path, |line, record| {
@@ -131,8 +131,8 @@ fn print(lines: &[String], json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn verify_all(args: &Json, config: &Config) -> Result<(), Failure> {
-    let report = report(config)?;
+fn verify_all(args: &Json, place: &Entry) -> Result<(), Failure> {
+    let report = report(place)?;
     if args.json {
         printer::json(&report)?;
     } else {
@@ -142,9 +142,9 @@ fn verify_all(args: &Json, config: &Config) -> Result<(), Failure> {
 }
 
 /// Checks the whole trail of this config.
-pub(super) fn report(config: &Config) -> Result<VerifyReport, Failure> {
-    let key = Key::read(&config.state_dir)?;
-    let path = &config.audit.path;
+pub(super) fn report(place: &Entry) -> Result<VerifyReport, Failure> {
+    let key = Key::read(&place.state_dir)?;
+    let path = &place.audit;
     if key.is_none() && !path.exists() {
         // Nothing was ever written: no key is needed for that.
         return Ok(VerifyReport::default());

@@ -15,10 +15,9 @@ use crate::config::Config;
 use crate::model::clock::SystemClock;
 
 pub(super) fn run(args: &Ca, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config_to_use(explicit)?;
     match args {
-        Ca::Rotate(args) => rotate(args, &config),
-        Ca::Show(show) => self::show(show, &config),
+        Ca::Rotate(args) => rotate(args, &context::config_to_use(explicit)?),
+        Ca::Show(args) => show(args, &context::daemon(explicit)?.state_dir),
     }
 }
 
@@ -35,8 +34,8 @@ pub(super) fn create(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(args: &CaShow, config: &Config) -> Result<(), Failure> {
-    let dir = directory(config);
+fn show(args: &CaShow, state_dir: &Path) -> Result<(), Failure> {
+    let dir = state_dir.join("ca");
     let (description, pem) = crate::ca::show(&dir, SystemTime::now())?.ok_or_else(|| {
         Failure::failed(
             "ca-absent",

@@ -5,19 +5,64 @@ use std::path::Path;
 use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
+use crate::config::index::Entry;
 use crate::config::problem::Problem;
 use crate::config::{LoadError, load, load_to_use};
+use crate::config::{env, locate};
 
 /// The config. Its errors are printed, all of them; warnings are left to `check` and `serve`.
 pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
     Ok(config_and_warnings(explicit)?.0)
 }
 
+/// Where the daemon of a config is, and what it wrote: for what manages one that runs, or reads its trail. No config
+/// needs to load for that, nor to be trusted: an off-switch works whatever else is broken.
+pub(super) fn daemon(explicit: Option<&Path>) -> Result<Entry, Failure> {
+    let named = locate::name(explicit)?;
+    // A state directory that is named says more than what is known of a config.
+    let elsewhere = |entry: &Entry| {
+        env::path(env::STATE_DIR)
+            .is_some_and(|dir| std::path::absolute(dir).is_ok_and(|dir| dir != entry.state_dir))
+    };
+    match (Entry::find(&named).filter(|entry| !elsewhere(entry)), load(explicit)) {
+        (Some(entry), _) => Ok(entry),
+        (None, Ok((config, _))) => Ok(Entry::of(&config)),
+        // Where it would be, if the config said nothing of that.
+        (None, Err(error)) => {
+            let real = std::fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
+            let state_dir = locate::state_dir(&real)?;
+            if !state_dir.join(SOCKET).exists() {
+                return Err(said(error));
+            }
+            Ok(Entry {
+                config: named,
+                socket: state_dir.join(SOCKET),
+                audit: state_dir.join(AUDIT),
+                state_dir,
+                pid: 0,
+                since: String::new(),
+                listen: Vec::new(),
+                ends_idle: false,
+            })
+        }
+    }
+}
+
+/// As `admin.socket` is by default.
+const SOCKET: &str = "admin.sock";
+/// As `audit.path` is by default.
+const AUDIT: &str = "audit.jsonl";
+
 /// The config and its warnings.
 pub(super) fn config_and_warnings(
     explicit: Option<&Path>,
 ) -> Result<(Config, Vec<Problem>), Failure> {
     load(explicit).map_err(said)
+}
+
+/// The config where it loads; whoever does without says nothing of what is wrong with it.
+pub(super) fn config_quietly(explicit: Option<&Path>) -> Option<Config> {
+    load(explicit).ok().map(|(config, _)| config)
 }
 
 /// The config for whoever reads its secrets or writes to its state: nothing but what was judged is used.

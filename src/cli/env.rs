@@ -2,19 +2,23 @@
 //! session of eight hours that survives the daemon; `--unset` takes them away again.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::admin_client::AdminClient;
+use super::admin_client::{AdminClient, AdminError};
 use super::args::{Env, Shell};
-use super::environment::{self, Environment};
-use super::failure::Failure;
+use super::environment::Environment;
+use super::failure::{Failure, chain};
+use super::given::{Given, SessionOfShell};
 use super::join::Stay;
 use super::session::{self, Kind};
 use super::{context, printer, shell};
-use crate::config::Config;
+use crate::daemon;
+
+/// What a daemon says of a session that is gone.
+const UNKNOWN_SESSION: &str = "unknown-session";
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -25,14 +29,21 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Env, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
     let runtime = context::runtime()?;
     if args.unset {
-        return runtime.block_on(unset(args, &config));
+        return runtime.block_on(unset(args));
     }
+    let config = context::config(explicit)?;
     runtime.block_on(async {
-        let open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
+        let mut open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
         open.say_warnings();
+        let session = SessionOfShell {
+            name: open.name.clone(),
+            config: config.named.clone(),
+            state_dir: config.state_dir.clone(),
+            socket: config.admin.socket.clone(),
+        };
+        Given::read(&inherited).and(session, &mut open.environment.set, &inherited);
         warn_of_secrets(&open.environment);
         if args.json {
             return printer::json(&Report {
@@ -71,57 +82,68 @@ fn warn_of_secrets(environment: &Environment) {
     }
 }
 
-async fn unset(args: &Env, config: &Config) -> Result<(), Failure> {
-    end_session(config).await;
-    let routes = config.routes.iter().flat_map(|route| route.value.env.keys());
-    let names = environment::names(routes.map(String::as_str));
+/// Ends every session that this shell was given, and gives it back what its variables were before.
+async fn unset(args: &Env) -> Result<(), Failure> {
+    let given = Given::read(&inherited);
+    let mut left = Vec::new();
+    for session in &given.sessions {
+        if let Err(failure) = end_session(session).await {
+            left.push((session, failure));
+        }
+    }
+    let before = given.restored();
     if args.json {
-        let unset = names.into_iter().collect();
-        return printer::json(&Report { set: BTreeMap::new(), unset, until: None });
+        let set = before
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?.to_string_lossy())));
+        let unset =
+            before.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str());
+        printer::json(&Report { set: set.collect(), unset: unset.collect(), until: None })?;
+    } else {
+        let shell = dialect(args);
+        let names = before.iter().filter(|(name, _)| shell::is_name(name));
+        let script = names.flat_map(|(name, value)| match value {
+            Some(value) => shell.export(name, value),
+            None => shell.unset(name),
+        });
+        printer::bytes(&script.collect::<Vec<u8>>())?;
     }
-    let shell = dialect(args);
-    let script: Vec<u8> = names
-        .into_iter()
-        .filter(|name| shell::is_name(name))
-        .flat_map(|name| shell.unset(name))
-        .collect();
-    printer::bytes(&script)
+    match left.as_slice() {
+        [] if given.sessions.is_empty() => Err(Failure::failed(
+            "env-not-set",
+            "this shell has no variables of `valetkey env`",
+            "nothing to do; `valetkey session list` shows what is open",
+        )),
+        [] => {
+            printer::note(&format!("ended: {}", given.names()));
+            Ok(())
+        }
+        [(session, failure), ..] => Err(Failure::failed(
+            "session-still-open",
+            format!("the session {} could not be ended: {}", session.name, failure.message),
+            format!("valetkey session end {} --config {}", session.name, session.config.display()),
+        )),
+    }
 }
 
-/// Ends the session that this shell's proxy variable names, if it is one of ours and lives.
-async fn end_session(config: &Config) {
-    let Some(name) = std::env::var("HTTPS_PROXY").ok().and_then(|url| session_in(&url)) else {
-        return;
-    };
-    if let Ok(mut daemon) = AdminClient::connect(&config.admin.socket).await {
-        // Gone already is as good.
-        let _ = daemon.close(&name).await;
+/// By the daemon, or where none runs in what the next one finds. One that is gone already is as good.
+async fn end_session(session: &SessionOfShell) -> Result<(), Failure> {
+    match AdminClient::connect(&session.socket).await {
+        Ok(mut daemon) => match daemon.close(&session.name).await {
+            Err(AdminError::Refused { code, .. }) if code == UNKNOWN_SESSION => Ok(()),
+            other => Ok(other?),
+        },
+        Err(AdminError::Absent { .. }) => daemon::end_at_rest(&session.state_dir, &session.name)
+            .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint())),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// The session's name in a proxy URL of `env`.
-fn session_in(url: &str) -> Option<String> {
-    let (userinfo, _) = url.strip_prefix("http://")?.split_once('@')?;
-    let name = userinfo.split(':').next()?;
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    (plain && name.starts_with("env-")).then(|| name.to_owned())
+fn inherited(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 fn dialect(args: &Env) -> Shell {
     let users = std::env::var_os("SHELL");
     args.shell.unwrap_or_else(|| Shell::of_user(users.as_deref().map(OsStr::new)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_its_own_session_only() {
-        let name = session_in("http://env-01ab:secret@127.0.0.1:8383");
-        assert_eq!(name.as_deref(), Some("env-01ab"));
-        for url in ["http://127.0.0.1:8383", "http://ci:x@h:1", "http://env-/x:y@h:1", ""] {
-            assert_eq!(session_in(url), None, "{url}");
-        }
-    }
 }

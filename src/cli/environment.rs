@@ -112,13 +112,6 @@ pub(super) fn compute(inputs: &Inputs<'_>) -> Environment {
     env
 }
 
-/// All names that [`compute`] sets for routes with these variables, for `env --unset`.
-pub(super) fn names<'a>(placeholders: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
-    let fixed = [GIT_PROXY_AUTH, JAVA, NODE_USE_ENV_PROXY, WGETRC];
-    let lists = PROXY.into_iter().chain(NO_PROXY).chain(REPLACING).chain(ADDING).chain(fixed);
-    lists.chain(placeholders).collect()
-}
-
 /// Variables that may name CA files of the user's own.
 pub(super) fn ca_variables() -> impl Iterator<Item = &'static str> {
     REPLACING.into_iter().chain(ADDING)
@@ -393,12 +386,5 @@ mod tests {
         let env = with(&[("no_proxy", "orders.example,keep.example")]);
         assert_eq!(value(&env, "NO_PROXY"), "keep.example,localhost,127.0.0.1,::1");
         assert_eq!(env.warnings[0].code, "no-proxy-covers-route");
-    }
-
-    #[test]
-    fn names_hold_all_that_is_set() {
-        let env = with(&[]);
-        let names = names(["ORDERS_API_KEY"].into_iter());
-        assert!(env.set.keys().all(|name| names.contains(name.as_str())));
     }
 }

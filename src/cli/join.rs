@@ -14,8 +14,9 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep};
 
-use super::admin_client::{AdminClient, AdminError};
+use super::admin_client::{AdminClient, AdminError, BROKE_OFF};
 use super::failure::{Failure, chain};
+use crate::admin::STOPPING;
 use crate::config::locate::{self, StateError};
 use crate::config::{Config, env};
 use crate::local::place;
@@ -57,6 +58,38 @@ async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
     let log = Log { path: log_path(&config.state_dir), start };
     wait_for(&config.admin.socket, &mut || daemon.try_wait(), &log).await
 }
+
+/// Whether a daemon was there that ends, so that another can be had in a moment.
+pub(super) fn is_ending(failure: &Failure) -> bool {
+    [BROKE_OFF, STOPPING, RUNNING].contains(&&*failure.code)
+}
+
+/// What a daemon says that finds another one's lock on its state.
+const RUNNING: &str = "daemon-running";
+
+/// Asks a daemon to end and waits until nobody listens any more; whether one was there.
+pub(super) async fn stop(socket: &Path) -> Result<bool, Failure> {
+    match AdminClient::connect(socket).await {
+        Err(AdminError::Absent { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+        Ok(mut daemon) => daemon.stop().await?,
+    }
+    let deadline = Instant::now() + DRAIN;
+    while Instant::now() < deadline {
+        if let Err(AdminError::Absent { .. } | AdminError::Broken(_)) = answering(socket).await {
+            return Ok(true);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Err(Failure::failed(
+        "daemon-not-stopped",
+        "the daemon is still busy with what was under way",
+        "say it again: then it cuts that",
+    ))
+}
+
+/// A daemon that drains has ended after this long.
+const DRAIN: Duration = Duration::from_secs(40);
 
 /// A daemon's log, and where its own part begins.
 pub(super) struct Log {
@@ -175,7 +208,7 @@ fn unsafe_state(error: StateError) -> Failure {
 }
 
 fn lost_the_lock(log: &Log) -> bool {
-    log.text().contains("error[daemon-running]")
+    log.text().contains(&format!("error[{RUNNING}]"))
 }
 
 /// The daemon's own words, as its `serve` wrote them.

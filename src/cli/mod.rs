@@ -24,8 +24,10 @@ mod env;
 mod environment;
 mod explain;
 mod failure;
+mod given;
 mod init;
 mod join;
+mod life;
 mod login;
 mod logout;
 mod no_proxy;
@@ -85,6 +87,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
         Command::Placeholder(args) => placeholder::run(&args),
+        Command::Logs(args) => life::logs(&args, config),
+        Command::Ps(args) => life::ps(&args),
+        Command::Restart => life::restart(config),
+        Command::Stop => life::stop(config),
         Command::Login(args) => login::run(&args, config),
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),

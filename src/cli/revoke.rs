@@ -1,16 +1,21 @@
 //! `revoke`: ends what a session, a credential, a user or everybody has, and keeps it ended.
 //!
-//! The daemon does it; where none runs, one is started, so that what is revoked is written down.
+//! The daemon does it. Where none runs, what is revoked is written down for the next one, whatever became of the
+//! config meanwhile.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::admin_client::{AdminClient, AdminError};
 use super::args::{Revoke, RevokeWhat};
-use super::failure::Failure;
+use super::failure::{Failure, chain};
 use super::join::{self, Stay};
 use super::session::user;
 use super::{context, printer};
+use crate::client::revoked::Subject;
+use crate::config::index::Entry;
+use crate::model::id::CredentialName;
 
 /// As the daemon reads it.
 #[derive(Serialize)]
@@ -38,17 +43,48 @@ struct Ended {
 }
 
 pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
+    let place = context::daemon(explicit)?;
     let what = what(&args.what)?;
     let order = Order { what: what.clone(), undo: args.undo, by: user() };
-    let ended: Ended = context::runtime()?.block_on(async {
-        let mut daemon = join::join(&config, Stay::WhileUsed).await?;
-        Ok::<_, Failure>(daemon.send("/v1/revoke", &order).await?)
+    let ended = context::runtime()?.block_on(async {
+        match AdminClient::connect(&place.socket).await {
+            Ok(mut daemon) => Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?)),
+            // It can end what is held, tell issuers and say it in the audit: better than a list, where it can be had.
+            Err(AdminError::Absent { .. }) => match context::config_quietly(explicit) {
+                Some(config) => {
+                    let mut daemon = join::join(&config, Stay::WhileUsed).await?;
+                    Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?))
+                }
+                None => write_down(&place, &what, args.undo).map(|()| None),
+            },
+            Err(error) => Err(Failure::from(error)),
+        }
     })?;
+    let Some(ended) = ended else {
+        printer::note(
+            "no daemon runs, and the config does not load: it is written down for the next one",
+        );
+        return Ok(());
+    };
     if args.json {
         return printer::json(&ended);
     }
     printer::line(text(&what, args.undo, &ended))
+}
+
+fn write_down(place: &Entry, what: &What, undo: bool) -> Result<(), Failure> {
+    let subject = match what {
+        What::All => Subject::All,
+        What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
+        What::User(name) => Subject::User(name.as_str().into()),
+        // Of the config, so that it takes one to know it; or of `run` and `env`, which are no daemon's now.
+        What::Session(name) => {
+            return crate::daemon::end_at_rest(&place.state_dir, name)
+                .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()));
+        }
+    };
+    crate::daemon::revoke_at_rest(&place.state_dir, &subject, undo)
+        .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))
 }
 
 /// The command line lets through exactly one.

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::process;
 use std::time::Duration;
 
-use super::admin_client::{AdminClient, BROKE_OFF, OpenSession, Session};
+use tokio::time::{Instant, sleep};
+
+use super::admin_client::{AdminClient, OpenSession, Session};
 use super::args::Purpose;
 use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
@@ -15,6 +17,11 @@ use crate::config::Config;
 
 /// The life of a session that no process bounds.
 const ENV_LIFE: Duration = Duration::from_secs(8 * 3600);
+
+/// A daemon that drains has ended after this long.
+const DRAIN: Duration = Duration::from_secs(40);
+/// Between two looks at one that drains.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A directory whose path is longer than the daemon takes is left out, in bytes.
 const MAX_PROJECT: usize = 1024;
@@ -85,8 +92,7 @@ pub(super) struct Open {
     pub(super) environment: Environment,
 }
 
-/// Joins the daemon and opens a session in it. One that was just about to end when we came, idle
-/// or told to, is no reason to fail: another is started.
+/// Joins the daemon and opens a session in it. One that is about to end is waited for: then the next is started.
 pub(super) async fn begin(
     config: &Config,
     stay: Stay,
@@ -94,13 +100,18 @@ pub(super) async fn begin(
     purpose: &Purpose,
 ) -> Result<Open, Failure> {
     let asked = Asked::new(purpose);
-    let daemon = join::join_to_share(config, stay).await?;
-    match open(config, daemon, kind, &asked, &inherited).await {
-        Err(failure) if failure.code == BROKE_OFF => {
-            let daemon = join::join_to_share(config, stay).await?;
-            open(config, daemon, kind, &asked, &inherited).await
+    let deadline = Instant::now() + DRAIN;
+    loop {
+        let opened = match join::join_to_share(config, stay).await {
+            Ok(daemon) => open(config, daemon, kind, &asked, &inherited).await,
+            Err(failure) => Err(failure),
+        };
+        match opened {
+            Err(failure) if join::is_ending(&failure) && Instant::now() < deadline => {
+                sleep(LOOK_EVERY).await;
+            }
+            other => return other,
         }
-        other => other,
     }
 }
 
@@ -147,7 +158,7 @@ pub(super) async fn open(
                 session.pid,
                 session.missing_env.join(", ")
             ),
-            hint: "set it, end the daemon (kill PID), and run this again: a daemon reads its own environment",
+            hint: "set it here, then `valetkey restart`: a daemon reads its own environment",
         });
     }
     let Session { name, proxy, until, .. } = session;

@@ -14,6 +14,7 @@ use super::session::{Asked, user};
 use super::status::{cell, list, table};
 use super::{context, printer};
 use crate::config::Config;
+use crate::config::index::Entry;
 
 /// What `session open --json` prints: for whoever opened it, once.
 #[derive(Serialize)]
@@ -27,18 +28,16 @@ struct Opened<'a> {
 }
 
 pub(super) fn run(args: &Session, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
-    context::runtime()?.block_on(async {
-        match args {
-            Session::End(args) => end(args, &config).await,
-            Session::List(args) => show(args, &config).await,
-            Session::Open(args) => open(args, &config).await,
-        }
-    })
+    let runtime = context::runtime()?;
+    match args {
+        Session::End(args) => runtime.block_on(end(args, &context::daemon(explicit)?)),
+        Session::List(args) => runtime.block_on(show(args, &context::daemon(explicit)?)),
+        Session::Open(args) => runtime.block_on(open(args, &context::config(explicit)?)),
+    }
 }
 
-async fn show(args: &Json, config: &Config) -> Result<(), Failure> {
-    let mut daemon = AdminClient::connect(&config.admin.socket).await?;
+async fn show(args: &Json, place: &Entry) -> Result<(), Failure> {
+    let mut daemon = AdminClient::connect(&place.socket).await?;
     let sessions: Value = daemon.get("/v1/sessions").await?;
     if args.json { printer::json(&sessions) } else { printer::line(human(&sessions)) }
 }
@@ -85,7 +84,7 @@ async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn end(args: &SessionEnd, config: &Config) -> Result<(), Failure> {
+async fn end(args: &SessionEnd, place: &Entry) -> Result<(), Failure> {
     let plain = args.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !plain {
         return Err(Failure::failed(
@@ -94,7 +93,7 @@ async fn end(args: &SessionEnd, config: &Config) -> Result<(), Failure> {
             "`valetkey session list` shows them",
         ));
     }
-    AdminClient::connect(&config.admin.socket).await?.close(&args.name).await?;
+    AdminClient::connect(&place.socket).await?.close(&args.name).await?;
     printer::note(&format!("session {} has ended", args.name));
     Ok(())
 }

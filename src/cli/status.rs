@@ -13,15 +13,16 @@ use crate::config::Config;
 use crate::daemon;
 
 pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
-    let config = context::config(explicit)?;
+    let place = context::daemon(explicit)?;
     let status = context::runtime()?.block_on(async {
-        let mut daemon = AdminClient::connect(&config.admin.socket).await?;
+        let mut daemon = AdminClient::connect(&place.socket).await?;
         Ok::<Map<String, Value>, Failure>(daemon.get("/v1/status").await?)
     });
     let status = match status {
         // The failure is said after it, and the exit code is the failure's: probes ask this.
         Err(failure) if failure.code == ABSENT => {
-            without_daemon(&config, args.json)?;
+            // What it could say of logins takes a config that loads.
+            without_daemon(&context::config(explicit)?, args.json)?;
             return Err(failure);
         }
         status => status?,

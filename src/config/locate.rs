@@ -117,6 +117,19 @@ pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
     read(&home.ok_or(LocateError::Missing)?)
 }
 
+/// The name of the config that [`find`] would use, be it there or not, readable or not; absolute.
+pub fn name(explicit: Option<&Path>) -> Result<PathBuf, LocateError> {
+    let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
+    let project =
+        || Some(PathBuf::from(PROJECT_FILE)).filter(|path| path.symlink_metadata().is_ok());
+    let home = || env::config_home().map(|dir| dir.join(PROJECT_FILE));
+    let path = named.or_else(project).or_else(home).ok_or(LocateError::Missing)?;
+    std::path::absolute(&path).map_err(|source| LocateError::Unreadable {
+        path: path.clone(),
+        source: PlaceError::Io { path, source },
+    })
+}
+
 fn read(path: &Path) -> Result<Found, LocateError> {
     let unreadable = |source| LocateError::Unreadable { path: path.to_owned(), source };
     let named = std::path::absolute(path)

@@ -12,6 +12,7 @@ pub mod file;
 mod grant;
 mod held;
 mod http;
+pub mod index;
 mod json;
 mod load;
 pub mod locate;

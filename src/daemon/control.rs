@@ -19,7 +19,9 @@ use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::Config;
-use crate::proxy::{Proxy, World};
+use crate::config::index::Entry;
+use crate::model::clock::rfc3339_seconds;
+use crate::proxy::{Proxy, Stop, World};
 
 /// The admin socket's way to the daemon.
 pub(super) struct Handle(pub(super) Arc<Daemon>);
@@ -49,6 +51,8 @@ pub(super) struct Daemon {
     started: Instant,
     /// Somebody has logged in or out.
     pub(super) logins_changed: Notify,
+    /// Somebody wants it to end.
+    pub(super) stop_asked: Notify,
 }
 
 impl Daemon {
@@ -74,6 +78,7 @@ impl Daemon {
             last_mints,
             started,
             logins_changed: Notify::new(),
+            stop_asked: Notify::new(),
         }
     }
 
@@ -89,6 +94,26 @@ impl Daemon {
     /// Its unix sockets, as in config.
     pub(super) fn sockets(&self) -> impl Iterator<Item = String> {
         self.sockets.iter().map(|path| format!("unix:{}", path.display()))
+    }
+
+    /// Writes down where it is, for whoever manages it without its config.
+    pub(super) fn enter(&self, ends_idle: bool) {
+        let listeners = self.listeners().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let entry = Entry {
+            pid: std::process::id(),
+            since: rfc3339_seconds(self.proxy.clock.now().wall),
+            listen: listeners.into_iter().chain(self.sockets()).collect(),
+            ends_idle,
+            ..Entry::of(&self.config())
+        };
+        if let Err(error) = entry.write() {
+            tracing::warn!(%error, "the index of daemons cannot be written: `ps` does not show this one");
+        }
+    }
+
+    /// Whether it takes no new connections any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.proxy.stop.borrow() != Stop::No
     }
 
     /// Where scrapers are answered.
@@ -193,6 +218,12 @@ impl Control for Handle {
 
     fn revoke(&self, revoke: Revoke) -> Result<Value, AdminError> {
         Daemon::revoke(self, &revoke)
+    }
+
+    fn stop(&self) {
+        tracing::info!("somebody asked it to stop");
+        // Kept for whoever is not waiting yet.
+        self.stop_asked.notify_one();
     }
 
     fn login(&self, login: Login) {

@@ -5,6 +5,7 @@
 //! has the measurement that decided this).
 
 mod announce;
+mod at_rest;
 mod changes;
 mod control;
 mod doors;
@@ -35,6 +36,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+pub use at_rest::{end_at_rest, revoke_at_rest};
 pub use error::Error;
 pub use logins::stored as stored_logins;
 pub use world::issuers;
@@ -158,6 +160,7 @@ async fn run(options: Options) -> Result<(), Error> {
     observer.running(&proxy, pulse);
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
     doors.announce(started.elapsed())?;
+    daemon.enter(options.idle_exit.is_some());
     let watching = watch(&daemon);
     let publishing = shared.map(|shared| tokio::spawn(shared.keep_up(Arc::clone(&proxy))));
     until_stopped(&daemon, &mut signals, options.idle_exit).await;
@@ -249,6 +252,7 @@ async fn until_stopped(daemon: &Arc<Daemon>, signals: &mut Signals, idle_exit: O
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
+            () = daemon.stop_asked.notified() => return,
             _ = signals.hangup.recv() => drop(daemon.reload(None)),
             () = ticks.as_mut() => {
                 tracing::info!("idle for long enough");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::control::Daemon;
-use crate::admin::{AdminError, Caller, Hold, OpenSession, OpenedSession, SessionKind};
+use crate::admin::{AdminError, Caller, Hold, OpenSession, OpenedSession, STOPPING, SessionKind};
 use crate::audit::Event;
 use crate::client::session::{Binding, Kind, MAX_SESSIONS, NewSession, Session};
 use crate::config::Config;
@@ -31,6 +31,14 @@ impl Daemon {
         mut open: OpenSession,
         caller: Caller,
     ) -> Result<OpenedSession, AdminError> {
+        if self.is_stopping() {
+            return Err(AdminError {
+                status: 503,
+                code: STOPPING,
+                detail: "the daemon is stopping, and takes no new connections".into(),
+                hint: "try again: the next one starts when it has ended".into(),
+            });
+        }
         // The process that it ends with, and that its own processes are told by, is the one that asks: no other's
         // number is taken on its word.
         open.pid = open.pid.map(|said| caller.pid.unwrap_or(said));

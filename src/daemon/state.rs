@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -22,7 +22,11 @@ pub(super) struct StateDir {
 impl StateDir {
     /// Makes it, judges it, locks it. Nothing in it is touched before the lock is held.
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
-        let path = config.state_dir.as_path();
+        Self::open_at(&config.state_dir)
+    }
+
+    /// The same where no config says more.
+    pub(super) fn open_at(path: &Path) -> Result<Self, Error> {
         let private = locate::open_state(path)?;
         if let Some(exposure) = private.exposure() {
             tracing::warn!(

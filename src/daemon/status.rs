@@ -33,6 +33,7 @@ impl Daemon {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
+            "state": if self.is_stopping() { "stopping" } else { "running" },
             "config": config.path,
             "listen": own,
             "metrics": metrics.map(|address| address.to_string()),

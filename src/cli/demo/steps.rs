@@ -16,6 +16,7 @@ use super::world::World;
 use crate::audit::tail::Tail;
 use crate::cli::failure::Failure;
 use crate::cli::{audit, audit_line};
+use crate::config::index::Entry;
 
 const ORDERS: &str = "/v1/orders";
 const COMMAND: &str =
@@ -118,7 +119,7 @@ pub(super) fn audited(world: &World) -> Result<Step, Failure> {
             step.line(&audit_line::of_json(line), "");
         }
     }
-    let report = audit::report(&world.config)?;
+    let report = audit::report(&Entry::of(&world.config))?;
     step.line("verify", audit::human(&report));
     let secrets = world.issuer.minted().into_iter().chain([world.client_secret.clone()]);
     let secrets: Vec<String> = secrets.collect();

@@ -7,5 +7,6 @@ mod config_problems;
 mod daemon;
 mod demo;
 mod run;
+mod second_day;
 mod sessions;
 mod snapshots;
