@@ -6,6 +6,7 @@ use http::{HeaderName, Method, Uri};
 
 use super::SecretSource;
 use super::json::Pointer;
+use crate::model::ask::Variable;
 
 /// `grant = "http"`
 #[derive(Clone, Debug, PartialEq)]
@@ -74,12 +75,39 @@ pub enum Part {
     ClientId,
     /// `{secret.NAME}`
     Secret(String),
-    /// `{session}`: the session's name, or nothing.
+    /// `{session}`: the session's name. A client without one is refused.
     Session,
     /// Text as it is.
     Text(String),
-    /// `{uid}`: the user's number, where the client is known by it, or nothing.
+    /// `{uid}`: the user's number. A client without one is refused.
     Uid,
+}
+
+impl HttpCall {
+    /// What its templates name of the client.
+    pub fn variables(&self) -> Vec<Variable> {
+        let mut named = Vec::new();
+        self.headers.iter().for_each(|(_, text)| named.extend(text.variables()));
+        match &self.body {
+            HttpBody::Form(pairs) => {
+                pairs.iter().for_each(|(_, text)| named.extend(text.variables()));
+            }
+            HttpBody::Json(template) => template.variables(&mut named),
+            HttpBody::None => {}
+        }
+        named
+    }
+}
+
+impl JsonTemplate {
+    fn variables(&self, named: &mut Vec<Variable>) {
+        match self {
+            Self::Array(list) => list.iter().for_each(|item| item.variables(named)),
+            Self::Object(map) => map.iter().for_each(|(_, item)| item.variables(named)),
+            Self::Plain(_) => {}
+            Self::Text(text) => named.extend(text.variables()),
+        }
+    }
 }
 
 impl HttpTemplate {
@@ -122,6 +150,14 @@ impl HttpTemplate {
                 _ => Err("a template names something unknown".to_owned()),
             },
         }
+    }
+
+    fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Session => Some(Variable::Session),
+            Part::Uid => Some(Variable::Uid),
+            Part::ClientId | Part::Secret(_) | Part::Text(_) => None,
+        })
     }
 
     /// The secrets that it names.

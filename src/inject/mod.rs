@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-pub use mask::mask_word;
+pub use mask::{mask_text, mask_word};
 pub use shape::{Standing, standing_key};
 
 pub use redact::{

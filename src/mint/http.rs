@@ -8,7 +8,7 @@ use super::endpoint::{failure, is_json};
 use super::template::Values;
 use super::{AnswerError, DEFAULT_LIFE, MintError, MintRequest, Minter, Minting};
 use crate::config;
-use crate::model::client::ClientKey;
+use crate::model::ask::{Ask, Who};
 use crate::model::clock::{Clock, Deadline};
 use crate::model::token::Token;
 use crate::net::client::{Answer, Call, Client};
@@ -31,12 +31,13 @@ impl Http {
         Self { grant, ttl, client, clock }
     }
 
-    async fn ask(&self, client: &ClientKey) -> Result<Token, MintError> {
+    async fn ask(&self, ask: &Ask) -> Result<Token, MintError> {
         let mut secrets = BTreeMap::new();
         for (name, source) in &self.grant.secrets {
             secrets.insert(name.as_str(), store::read_soon(source).await?);
         }
-        let values = Values { secrets, client_id: &self.grant.client_id, client };
+        let nobody = Who::default();
+        let values = Values::new(&self.grant, secrets, ask.who.as_ref().unwrap_or(&nobody))?;
         // As in `endpoint`: a token never ends later here than at the issuer.
         let asked = self.clock.now();
         let answer = self.send(&self.grant.call, &values).await?;
@@ -47,7 +48,7 @@ impl Http {
             _ => return Err(failure(&answer, now)),
         };
         if self.grant.error.as_ref().is_some_and(|at| document.says(at)) {
-            return Err(MintError::Refused { error: None, retry_after: None });
+            return Err(MintError::Refused { error: None, said: None, retry_after: None });
         }
         let named = document.life(&self.grant.expires, asked.wall)?;
         let life = match (named, self.ttl) {
@@ -80,6 +81,6 @@ impl Http {
 
 impl Minter for Http {
     fn mint(&self, request: MintRequest) -> Minting<'_> {
-        Box::pin(async move { self.ask(&request.client).await })
+        Box::pin(async move { self.ask(&request.ask).await })
     }
 }

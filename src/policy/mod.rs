@@ -282,6 +282,10 @@ impl Policy {
             let route = Some(route.name.clone());
             return Err(Refusal { reason: Reason::PlaceholderRefused, route });
         }
+        if !route.can_name(facts.client) {
+            let route = Some(route.name.clone());
+            return Err(Refusal { reason: Reason::TemplateUnfilled, route });
+        }
         Ok(Permit {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),

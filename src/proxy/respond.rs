@@ -59,6 +59,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::CredentialRevoked
         | R::ForeignPlaceholder
         | R::LoginRequired
+        | R::LoginScopeMissing
         | R::MethodRefused
         | R::NoLongerPermitted
         | R::NoRoute
@@ -71,6 +72,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::StaticKeyRefused
         | R::RouteNotForClient
         | R::SessionEnded
+        | R::TemplateUnfilled
         | R::TlsRequired
         | R::UpgradeRefused => StatusCode::FORBIDDEN,
         R::ProxyAuthFailed | R::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
@@ -97,6 +99,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::IssuerUnreachable
         | R::SecretUnavailable
         | R::ShuttingDown
+        | R::StaticKeyOutdated
         | R::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         R::ParentTimeout | R::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -123,6 +126,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | R::InternalError
         | R::SecretUnavailable
         | R::ShuttingDown
+        | R::StaticKeyOutdated
         | R::TooManyConnections => "proxy_internal_error",
         R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable | R::ParentAuthFailed => {
             "proxy_configuration_error"
