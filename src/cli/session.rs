@@ -34,6 +34,8 @@ pub(super) struct Asked<'a> {
     reason: Option<&'a str>,
     only: Option<&'a [String]>,
     project: Option<String>,
+    /// Who asks.
+    by: Option<String>,
 }
 
 impl<'a> Asked<'a> {
@@ -46,6 +48,7 @@ impl<'a> Asked<'a> {
             project: here
                 .map(|path| path.to_string_lossy().into_owned())
                 .filter(|path| path.len() <= MAX_PROJECT),
+            by: Some(user()),
         }
     }
 
@@ -67,6 +70,7 @@ impl<'a> Asked<'a> {
             reason: self.reason,
             project: self.project.as_deref(),
             only: self.only,
+            by: self.by.as_deref(),
         }
     }
 }

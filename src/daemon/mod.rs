@@ -291,7 +291,7 @@ fn on_mint(
                 Event::mint_failed(credential, error.reason()).with("detail", error.code())
             }
         };
-        let event = event.with("ms", report.took.as_millis() as u64);
+        let event = event.of(&report.key.client).with("ms", report.took.as_millis() as u64);
         // A full disk stops injection at the decision; the mint itself harms nobody.
         audit.event(event).ok();
     })
@@ -309,6 +309,6 @@ fn on_revoke(audit: &Arc<Audit>) -> OnRevoke {
                 Event::revoked(credential, token, Some(error.reason())).with("detail", error.code())
             }
         };
-        audit.event(event.with("attempts", report.attempts)).ok();
+        audit.event(event.of(&report.key.client).with("attempts", report.attempts)).ok();
     })
 }

@@ -22,6 +22,7 @@ use crate::inject::{self, Cleared, LastRedactor};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
+use crate::model::target::Target;
 use crate::model::token::Token;
 use crate::net::guard::Reach;
 use crate::policy::Permit;
@@ -329,14 +330,21 @@ fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
     respond::response(reason.into(), request, closes(reason))
 }
 
-/// Refused before it could be parsed: nothing of it is written down but that.
+/// Refused before it could be parsed: nothing of it is written down but that, and the tunnel that it came in.
 pub(super) fn malformed(
     proxy: &Proxy,
     client: &Client,
     id: RequestId,
     reason: Reason,
+    tunnel: Option<&Target>,
 ) -> Response<Body> {
-    proxy.audit.event(Event::malformed(id, client, reason)).ok();
+    let world = proxy.world.load();
+    let event = Event::malformed(id, client, reason);
+    let event = match tunnel {
+        Some(tunnel) => event.within(tunnel, world.policy.hash()),
+        None => event,
+    };
+    proxy.audit.event(event).ok();
     respond::response(reason.into(), id, true)
 }
 

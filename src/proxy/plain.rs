@@ -59,7 +59,7 @@ impl Service for Plain {
     }
 
     fn refuse(&self, reason: Reason) -> Response<Body> {
-        exchange::malformed(&self.worker.proxy, &self.nobody(), RequestId::new(), reason)
+        exchange::malformed(&self.worker.proxy, &self.nobody(), RequestId::new(), reason, None)
     }
 
     fn failed(&self) -> Response<Body> {
@@ -83,7 +83,9 @@ impl Plain {
         let (mut parts, body) = arrived.request.into_parts();
         let target = match target(&parts) {
             Ok(target) => target,
-            Err(reason) => return exchange::malformed(&worker.proxy, &self.nobody(), id, reason),
+            Err(reason) => {
+                return exchange::malformed(&worker.proxy, &self.nobody(), id, reason, None);
+            }
         };
         let admitted = admit(worker, &world, &parts, &self.peer);
         let client = match &admitted {

@@ -70,7 +70,8 @@ impl Service for Connection {
     }
 
     fn refuse(&self, reason: Reason) -> Response<Body> {
-        malformed(&self.worker.proxy, &self.admitted.client, RequestId::new(), reason)
+        let (proxy, client) = (&self.worker.proxy, &self.admitted.client);
+        malformed(proxy, client, RequestId::new(), reason, Some(&self.target))
     }
 
     fn failed(&self) -> Response<Body> {
