@@ -13,6 +13,8 @@ use crate::model::ask::Variable;
 pub struct Http {
     /// What is sent.
     pub call: HttpCall,
+    /// What is sent to end a token.
+    pub revoke: Option<HttpCall>,
     /// By the names that templates use.
     pub secrets: BTreeMap<String, SecretSource>,
     /// `{client_id}`
@@ -79,6 +81,8 @@ pub enum Part {
     Session,
     /// Text as it is.
     Text(String),
+    /// `{token}`: the one that is to end; in `revoke` alone.
+    Token,
     /// `{uid}`: the user's number. A client without one is refused.
     Uid,
 }
@@ -86,26 +90,37 @@ pub enum Part {
 impl HttpCall {
     /// What its templates name of the client.
     pub fn variables(&self) -> Vec<Variable> {
-        let mut named = Vec::new();
-        self.headers.iter().for_each(|(_, text)| named.extend(text.variables()));
+        let named = self.parts().into_iter().filter_map(|part| match part {
+            Part::Session => Some(Variable::Session),
+            Part::Uid => Some(Variable::Uid),
+            Part::ClientId | Part::Secret(_) | Part::Text(_) | Part::Token => None,
+        });
+        named.collect()
+    }
+
+    /// Whether it names the token that is to end.
+    pub fn names_token(&self) -> bool {
+        self.parts().contains(&&Part::Token)
+    }
+
+    fn parts(&self) -> Vec<&Part> {
+        let mut parts: Vec<_> = self.headers.iter().flat_map(|(_, text)| &text.0).collect();
         match &self.body {
-            HttpBody::Form(pairs) => {
-                pairs.iter().for_each(|(_, text)| named.extend(text.variables()));
-            }
-            HttpBody::Json(template) => template.variables(&mut named),
+            HttpBody::Form(pairs) => parts.extend(pairs.iter().flat_map(|(_, text)| &text.0)),
+            HttpBody::Json(template) => template.parts(&mut parts),
             HttpBody::None => {}
         }
-        named
+        parts
     }
 }
 
 impl JsonTemplate {
-    fn variables(&self, named: &mut Vec<Variable>) {
+    fn parts<'a>(&'a self, parts: &mut Vec<&'a Part>) {
         match self {
-            Self::Array(list) => list.iter().for_each(|item| item.variables(named)),
-            Self::Object(map) => map.iter().for_each(|(_, item)| item.variables(named)),
+            Self::Array(list) => list.iter().for_each(|item| item.parts(parts)),
+            Self::Object(map) => map.iter().for_each(|(_, item)| item.parts(parts)),
             Self::Plain(_) => {}
-            Self::Text(text) => named.extend(text.variables()),
+            Self::Text(text) => parts.extend(&text.0),
         }
     }
 }
@@ -143,6 +158,7 @@ impl HttpTemplate {
         match name {
             "client_id" => Ok(Part::ClientId),
             "session" => Ok(Part::Session),
+            "token" => Ok(Part::Token),
             "uid" => Ok(Part::Uid),
             _ => match name.strip_prefix("secret.") {
                 Some(secret) if !secret.is_empty() => Ok(Part::Secret(secret.to_owned())),
@@ -150,14 +166,6 @@ impl HttpTemplate {
                 _ => Err("a template names something unknown".to_owned()),
             },
         }
-    }
-
-    fn variables(&self) -> impl Iterator<Item = Variable> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Session => Some(Variable::Session),
-            Part::Uid => Some(Variable::Uid),
-            Part::ClientId | Part::Secret(_) | Part::Text(_) => None,
-        })
     }
 
     /// The secrets that it names.

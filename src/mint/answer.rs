@@ -42,6 +42,9 @@ pub enum AnswerError {
     /// The access token is empty, too long, or holds bytes that may not stand in a header.
     #[error("the access_token may not stand in a header")]
     AccessTokenBytes,
+    /// Not what AWS's `credential_process` prints, or keys that do not end.
+    #[error("it is no version 1 of AWS's credential_process with a session token")]
+    AwsCredential,
     /// A client certificate where a token is needed.
     #[error("it holds a client certificate, which takes the place of no token")]
     ClientCertificate,
@@ -88,6 +91,7 @@ impl AnswerError {
     pub fn code(self) -> &'static str {
         match self {
             Self::AccessToken | Self::AccessTokenBytes => "issuer-access-token-invalid",
+            Self::AwsCredential => "helper-aws-credential-invalid",
             Self::ClientCertificate => "helper-client-certificate",
             Self::ContentType => "issuer-content-type-invalid",
             Self::ExecCredential => "helper-exec-credential-invalid",

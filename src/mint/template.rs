@@ -20,6 +20,8 @@ pub(super) struct Values<'a> {
     pub(super) client_id: &'a str,
     session: String,
     uid: String,
+    /// The token that is to end.
+    token: Option<&'a Secret>,
 }
 
 impl<'a> Values<'a> {
@@ -36,7 +38,17 @@ impl<'a> Values<'a> {
         }
         let value = |name| who.value(name).unwrap_or_default();
         let (session, uid) = (value(Variable::Session), value(Variable::Uid));
-        Ok(Self { secrets, client_id: &grant.client_id, session, uid })
+        Ok(Self { secrets, client_id: &grant.client_id, session, uid, token: None })
+    }
+
+    /// To end a token, whoever it was for: config has checked that nothing names the client.
+    pub(super) fn ending(
+        grant: &'a config::Http,
+        secrets: BTreeMap<&'a str, Secret>,
+        token: &'a Secret,
+    ) -> Self {
+        let (session, uid) = (String::new(), String::new());
+        Self { secrets, client_id: &grant.client_id, session, uid, token: Some(token) }
     }
 }
 
@@ -52,6 +64,7 @@ impl Values<'_> {
                 }
                 Part::Session => self.session.as_bytes(),
                 Part::Text(text) => text.as_bytes(),
+                Part::Token => self.token.map_or(&[][..], Secret::expose),
                 Part::Uid => self.uid.as_bytes(),
             })
             .collect();
@@ -126,7 +139,7 @@ mod tests {
     fn filled(secret: &str, body: &HttpBody) -> String {
         let secrets = BTreeMap::from([("k", Secret::new(secret))]);
         let (session, uid) = ("ci".to_owned(), "7".to_owned());
-        let values = Values { secrets, client_id: "{secret.k}", session, uid };
+        let values = Values { secrets, client_id: "{secret.k}", session, uid, token: None };
         String::from_utf8(values.body(body).unwrap().1.expose().to_vec()).unwrap()
     }
 

@@ -74,6 +74,10 @@ reasons! {
     AuthorityMismatch = "authority-mismatch", Client,
         "the request names another host than its tunnel",
         "open a tunnel for each host";
+    /// More body than the config allows.
+    BodyTooLarge = "body-too-large", Client,
+        "the request's body is larger than the config allows",
+        "send it in parts, or raise `body` of [limits] in the config";
     /// Whoever asks was revoked, or everybody was.
     ClientRevoked = "client-revoked", Client,
         "this user, or everybody, was revoked",

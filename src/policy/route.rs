@@ -35,6 +35,8 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Whether answers are searched for the token, bodies included.
     pub redacts: bool,
+    /// Whether cookies that answers to requests with its token set stay behind.
+    pub strips_cookies: bool,
     /// What each client may have of it.
     pub rate: Option<Rate>,
     /// Whether a standing key from the client is a refusal.
@@ -115,6 +117,7 @@ impl Route {
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
             redacts: route.redact,
+            strips_cookies: route.strips_cookies,
             rate: route.rate_limit,
             refuses_keys: route.on_static_key == OnStaticKey::Deny,
             slot,

@@ -65,7 +65,12 @@ impl Exchange<'_> {
         body: RequestBody,
     ) -> Response<Body> {
         let mut token = token;
+        let most = self.world.rates.body();
         let upgrade = match self.upgrade(&permit, &parts, &body) {
+            // As far as it says beforehand how long it is.
+            Ok(_) if body.size_hint().lower() > most => {
+                return refuse(recorder, Reason::BodyTooLarge.into(), true);
+            }
             Ok(upgrade) => upgrade,
             Err(reason) => return refuse(recorder, reason.into(), false),
         };
@@ -83,7 +88,7 @@ impl Exchange<'_> {
             Ok(cleared) => cleared,
             Err(_) => return fail(recorder, Reason::MalformedRequest),
         };
-        let upload = Upload::new(body, live.watch());
+        let upload = Upload::new(body, live.watch(), most);
         let sent = Arc::clone(upload.sent());
         recorder.sent();
         let attempt =
@@ -95,6 +100,7 @@ impl Exchange<'_> {
         };
         let answered = match answered {
             Ok(Ok(answered)) => answered,
+            Ok(Err(_)) if sent.exceeded() => return fail(recorder, Reason::BodyTooLarge),
             // The upstream saw a body break off because the client's did.
             Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
@@ -354,6 +360,7 @@ pub(super) fn closes(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::AuthorityMismatch
+            | Reason::BodyTooLarge
             | Reason::ClientRevoked
             | Reason::ConnectInTunnel
             | Reason::MalformedRequest

@@ -77,6 +77,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::UpgradeRefused => StatusCode::FORBIDDEN,
         R::ProxyAuthFailed | R::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         R::ClientGone | R::ClientTimeout | R::ClientTlsFailed => StatusCode::REQUEST_TIMEOUT,
+        R::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         R::UriTooLong => StatusCode::URI_TOO_LONG,
         R::AddressMismatch | R::AuthorityMismatch | R::SniMismatch => {
             StatusCode::MISDIRECTED_REQUEST

@@ -90,3 +90,30 @@ async fn what_a_template_names_must_be_there() {
     assert!(explained.stdout.contains("deny (template-unfilled)"), "{}", explained.stdout);
     assert!(rig.everything().await.contains("\"code\":\"template-unfilled\""));
 }
+
+#[tokio::test]
+async fn a_described_call_ends_a_token() {
+    for (status, action) in [(204, "revoked"), (404, "revoked"), (403, "revocation-failed")] {
+        let (token, issuer, ends) = (canary("token"), Issuer::start().await, Issuer::start().await);
+        issuer.reply(Reply::json(200, &format!("{{\"access_token\":\"{token}\"}}")));
+        ends.reply(Reply::json(status, "{}"));
+        let keys = format!(
+            "form = {{ key = \"{{secret.api}}\" }}\nrevoke = {{ url = {:?}, method = \"DELETE\", \
+             headers = {{ authorization = \"Bearer {{token}}\" }}, json = {{ t = [\"x{{token}}\"] }} }}",
+            ends.token_url()
+        );
+        let mut rig = rig(&issuer, &keys).await;
+        assert_eq!(rig.get("/v1/x", "").await.status(), 200);
+        rig.running.sigterm();
+        let call = ends.call(0).await;
+        assert!(call.first_line.starts_with("DELETE "), "{}", call.everything());
+        assert_eq!(call.all("authorization"), [format!("Bearer {token}")]);
+        assert_eq!(call.body, format!("{{\"t\":[\"x{token}\"]}}").as_bytes());
+        rig.running.ended().await;
+        let audit = rig.running.audit();
+        let ended = audit.iter().find(|record| record["context"]["action"] == action);
+        let ended = ended.unwrap_or_else(|| panic!("{status}: {audit:#?}"));
+        assert_eq!(ended["client"]["uid"], rustix::process::getuid().as_raw(), "{ended}");
+        assert!(!rig.running.output().contains(&token));
+    }
+}
