@@ -196,8 +196,10 @@ pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
         300..=399 => AnswerError::Redirect.into(),
         status @ (408 | 425 | 429 | 500..=599) => MintError::Busy { status, retry_after },
         400..=499 => {
-            let json = is_json(&answer.headers);
-            let refusal = json.then(|| answer::refusal(answer.body.expose())).unwrap_or_default();
+            let refusal = match is_json(&answer.headers) {
+                true => answer::refusal(answer.body.expose()),
+                false => answer::Refusal::default(),
+            };
             MintError::Refused { error: refusal.error, said: refusal.said, retry_after }
         }
         _ => AnswerError::Status.into(),
