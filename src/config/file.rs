@@ -369,7 +369,8 @@ pub struct Route {
     /// credential; "pass" lets the tool have them.
     #[serde(default)]
     pub cookies: Cookies,
-    /// What looks like a real key is taken out and audited ("report", the default), or refused ("deny").
+    /// What looks like a real key is audited, and taken out of the places that the route owns ("report", the default); or the request is
+    /// refused ("deny").
     #[serde(default)]
     pub on_static_key: OnStaticKey,
     /// Lets the route match endpoints that give out tokens: whoever reaches one with a token may leave with a stronger one.

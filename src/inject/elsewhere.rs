@@ -125,6 +125,9 @@ mod tests {
             github("ghp").replace("abc", "xyz"),
             format!("x{}", github("ghp")),
             format!("task-{long}"),
+            "q=sk-nejaky-dlhy-nazov-clanku-1".to_owned(),
+            "npm_config_some_long_name_of_a_setting_here".to_owned(),
+            "hf_some_long_name_of_a_model_in_two_words".to_owned(),
             // Random, or a token: it may be anything here.
             long.to_owned(),
             "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln".to_owned(),

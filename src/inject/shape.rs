@@ -134,7 +134,8 @@ fn in_query(owned: &[&str], query: &str) -> Option<Standing> {
 
 /// Of a provider's own shape, and one that stands until somebody revokes it: what else has such a shape ends by itself.
 pub(super) fn standing_for_long(word: &[u8]) -> Option<Standing> {
-    if SHORT_LIVED.iter().any(|prefix| word.starts_with(prefix)) {
+    let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| word.starts_with(prefix));
+    if begins(SHORT_LIVED) || (begins(VAGUE) && !std::str::from_utf8(word).is_ok_and(is_random)) {
         return None;
     }
     standing(word).filter(|found| found.kind != OPAQUE && found.kind != JWT)
@@ -266,6 +267,8 @@ const OPAQUE: &str = "opaque";
 const JWT: &str = "jwt";
 /// Session keys of AWS, installation tokens of GitHub, rotating ones of Slack.
 const SHORT_LIVED: &[&[u8]] = &[b"ASIA", b"ghs_", b"xoxe."];
+/// What plain words may begin with as well, as names in another language.
+const VAGUE: &[&[u8]] = &[b"hf_", b"npm_", b"sk-"];
 /// Nothing shorter is a key.
 pub(super) const SHORTEST: usize = 16;
 
