@@ -55,9 +55,10 @@ pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Va
 /// What config asks for and the login has not. A refresh and an ID token speak for themselves, and some issuers don't
 /// name them.
 fn not_granted<'a>(asked: &'a [String], login: &Login) -> Vec<&'a str> {
-    let Some(scope) = &login.scope else { return Vec::new() };
+    let live = login.refresh.is_some();
+    let Some(scope) = login.scope.as_ref().filter(|_| live) else { return Vec::new() };
     let shown = |word: &str| match word {
-        "offline_access" => login.refresh.is_some(),
+        "offline_access" => true,
         "openid" => login.user.is_some(),
         _ => scope.split(' ').any(|granted| granted == word),
     };

@@ -192,15 +192,18 @@ impl Answer {
 /// What a status other than 200 means.
 pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
     let retry_after = retry_after::parse(&answer.headers, now.wall);
+    let refusal = || match is_json(&answer.headers) {
+        true => answer::refusal(answer.body.expose()),
+        false => answer::Refusal::default(),
+    };
     match answer.status.as_u16() {
         300..=399 => AnswerError::Redirect.into(),
-        status @ (408 | 425 | 429 | 500..=599) => MintError::Busy { status, retry_after },
+        status @ (408 | 425 | 429 | 500..=599) => {
+            MintError::Busy { status, said: refusal().said, retry_after }
+        }
         400..=499 => {
-            let refusal = match is_json(&answer.headers) {
-                true => answer::refusal(answer.body.expose()),
-                false => answer::Refusal::default(),
-            };
-            MintError::Refused { error: refusal.error, said: refusal.said, retry_after }
+            let answer::Refusal { error, said } = refusal();
+            MintError::Refused { error, said, retry_after }
         }
         _ => AnswerError::Status.into(),
     }

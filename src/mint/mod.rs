@@ -109,6 +109,8 @@ pub enum MintError {
     Busy {
         /// The status it answered with.
         status: u16,
+        /// What else it said, for the owner's eyes.
+        said: Option<Said>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
@@ -204,7 +206,7 @@ impl MintError {
     /// What the issuer said, for log and `status`: foreign text, in which whoever shows it masks what could be a key.
     pub fn said(&self) -> Option<&str> {
         match self {
-            Self::Refused { said, .. } => said.as_ref().map(Said::text),
+            Self::Busy { said, .. } | Self::Refused { said, .. } => said.as_ref().map(Said::text),
             _ => None,
         }
     }

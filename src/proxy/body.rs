@@ -286,7 +286,8 @@ impl Body {
 impl Streamed {
     fn end(&mut self, code: Option<Reason>) {
         self.outcome.bytes_in = self.sent.bytes();
-        self.outcome.code = code;
+        // An upstream may have answered before its upload was cut off.
+        self.outcome.code = code.or(self.sent.exceeded().then_some(Reason::BodyTooLarge));
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(self.outcome);
         }
