@@ -35,16 +35,30 @@ fn within(text: &[u8]) -> Option<Standing> {
         .find_map(|start| shape::standing_for_long(word(&text[start..])))
 }
 
-/// Where a shape would begin that has this byte in it.
+/// Where a shape would begin that has this byte in it. Dates, names and numbers are full of dashes: the letter before
+/// says which one it could be.
 fn start(text: &[u8], at: usize) -> Option<usize> {
     let (before, rest) = (&text[..at], &text[at + 1..]);
-    let beginnings: &[&[u8]] = match text[at] {
-        b'_' => &[b"ghp", b"gho", b"ghu", b"github", b"sk", b"rk", b"npm", b"hf"],
-        b'-' => &[b"glpat", b"sk", b"xoxb", b"xoxp", b"xoxa", b"pypi"],
-        _ => return (rest.starts_with(b"KIA") || rest.starts_with(b"Iza")).then_some(at),
+    if text[at] == b'A' {
+        return (rest.starts_with(b"KIA") || rest.starts_with(b"Iza")).then_some(at);
+    }
+    let own: &[u8] = match (before.last()?, text[at]) {
+        (b'a', b'-') => b"xoxa",
+        (b'b', b'-') => b"xoxb",
+        (b'b', b'_') => b"github",
+        (b'f', b'_') => b"hf",
+        (b'i', b'-') => b"pypi",
+        (b'k', b'_') if before.ends_with(b"rk") => b"rk",
+        (b'k', _) => b"sk",
+        (b'm', b'_') => b"npm",
+        (b'o', b'_') => b"gho",
+        (b'p', b'-') => b"xoxp",
+        (b'p', b'_') => b"ghp",
+        (b't', b'-') => b"glpat",
+        (b'u', b'_') => b"ghu",
+        _ => return None,
     };
-    let own = beginnings.iter().find(|own| before.ends_with(own))?;
-    Some(at - own.len())
+    before.ends_with(own).then(|| at - own.len())
 }
 
 /// As in `task-1` or `xghp_`: the end of a longer word, and no key.
@@ -111,6 +125,11 @@ mod tests {
             (format!("k=hf_{}", &long[..34]), "hugging-face"),
             (format!("k=AIza{}", &long[..35]), "google"),
             (format!("k=github_pat_{long}"), "github"),
+            (github("gho"), "github"),
+            (github("ghu"), "github"),
+            (format!("k=rk_{}_{long}", "live"), "stripe"),
+            (format!("k=xoxa-{long}"), "slack"),
+            (format!("k=xoxp-{long}"), "slack"),
         ] {
             assert_eq!(kind("", &query), Some(found), "{query}");
         }
