@@ -47,6 +47,8 @@ pub trait Control: Send + Sync + 'static {
     fn stop(&self);
     /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was logged in before.
     fn login(&self, login: Login);
+    /// Records that a standing key is another now, and drops the old one.
+    fn rotated(&self, rotated: Rotated);
     /// Describes the CA.
     fn ca(&self) -> serde_json::Value;
     /// Rotates the CA, in good order or because someone may have its key, and describes it.
@@ -138,6 +140,25 @@ pub struct OpenSession {
     /// Routes it is limited to; absent: all.
     #[serde(default)]
     pub only: Option<Vec<String>>,
+    /// Who opens it, for the audit: for `user` somebody else may.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// `POST /v1/rotations`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Rotated {
+    /// Whose standing key is another now.
+    pub credential: CredentialName,
+    /// Who says so, for the audit.
+    pub by: String,
+}
+
+impl Rotated {
+    /// What the audit is to say of it.
+    pub fn event(&self) -> Event<'_> {
+        Event::rotated(&self.credential).with("by", self.by.as_str())
+    }
 }
 
 /// `POST /v1/logins`
@@ -321,6 +342,10 @@ async fn carry_out(
             control.stop();
             Ok(serde_json::Value::Null)
         }
+        (&Method::POST, "/v1/rotations") => read(body).await.map(|rotated| {
+            control.rotated(rotated);
+            serde_json::Value::Null
+        }),
         (&Method::POST, "/v1/logins") => read(body).await.map(|login| {
             control.login(login);
             serde_json::Value::Null

@@ -57,7 +57,6 @@ impl Line {
         self.maybe_number(r#""uid":"#, client.uid.map(u64::from));
         self.maybe_number(r#""pid":"#, client.pid.map(u64::from));
         self.maybe(r#""exe":"#, client.exe.as_deref());
-        self.maybe(r#""workload":"#, client.workload.as_deref());
         self.0.push(b'}');
     }
 
@@ -185,7 +184,7 @@ mod tests {
         ) -> Record<'static> {
             Record {
                 client: client.map(|(session, user, uid, pid, exe)| ClientFacts {
-                    session, user, uid, pid, workload: exe.clone(), exe,
+                    session, user, uid, pid, exe,
                 }),
                 target: target.map(|(method, host, port, path)| TargetFacts { method, host, port, path }),
                 token: token.map(|(fingerprint, expires, scope, standing)| TokenFacts {

@@ -9,14 +9,18 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::model::client::{Client, Process};
+pub use super::who::ClientFacts;
+use super::who::key_facts;
+pub(crate) use super::who::{client_facts, process_facts};
+use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_millis;
 pub use crate::model::decision::Decision;
 use crate::model::id::{CredentialName, PolicyHash, RequestId};
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
+use crate::model::target::Target;
 use crate::model::token::Token;
 
 /// One line of the audit.
@@ -115,33 +119,10 @@ impl EventKind {
     }
 }
 
-/// `client`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientFacts<'a> {
-    /// Session name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<Cow<'a, str>>,
-    /// Login name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<Cow<'a, str>>,
-    /// User id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    /// Process id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// Program.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<Cow<'a, str>>,
-    /// Workload identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub workload: Option<Cow<'a, str>>,
-}
-
 /// `target`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetFacts<'a> {
-    /// As sent; `CONNECT` for tunnels.
+    /// As sent; `CONNECT` for tunnels; `-` where the head of a request in one could not be read.
     pub method: Cow<'a, str>,
     /// Canonical.
     pub host: Cow<'a, str>,
@@ -256,6 +237,13 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// A standing key took the place of another.
+    pub fn rotated(credential: &'a CredentialName) -> Self {
+        let mut event = Self::new(EventKind::Config, "credential-rotated");
+        event.0.credential = Some(credential.as_str().into());
+        event
+    }
+
     /// `action`: `loaded`, `refused`. `policy`: the snapshot that holds from now on.
     pub fn config(action: &'a str, policy: Option<&'a PolicyHash>) -> Self {
         let mut event = Self::new(EventKind::Config, action);
@@ -300,6 +288,26 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn code(mut self, code: &'a str) -> Self {
         self.0.code = Some(code.into());
+        self
+    }
+
+    /// Whose token it is.
+    #[must_use]
+    pub fn of(mut self, client: &'a ClientKey) -> Self {
+        self.0.client = key_facts(client);
+        self
+    }
+
+    /// In which tunnel it was, and what would have judged it.
+    #[must_use]
+    pub fn within(mut self, tunnel: &Target, policy: &'a PolicyHash) -> Self {
+        self.0.target = Some(TargetFacts {
+            method: "-".into(),
+            host: tunnel.host.to_string().into(),
+            port: tunnel.port,
+            path: None,
+        });
+        self.0.policy = Some(policy.as_str().into());
         self
     }
 
@@ -357,34 +365,6 @@ impl Record<'_> {
         }
     }
 }
-
-/// `client`, or nothing where nothing is known.
-pub(crate) fn client_facts(client: &Client) -> Option<ClientFacts<'_>> {
-    let facts = ClientFacts {
-        session: client.session.as_ref().map(|s| s.as_str().into()),
-        user: client.user.as_deref().map(Into::into),
-        uid: client.uid,
-        pid: client.process.get().map(|process| process.pid),
-        exe: client.process.get().and_then(|process| process.exe.as_deref()).map(Into::into),
-        ..ClientFacts::default()
-    };
-    (facts != ClientFacts::default()).then_some(facts)
-}
-
-/// The rest of what is known of a process: said once for each connection, in `context`.
-pub(crate) fn process_facts(process: &Process) -> Map<String, Value> {
-    let mut facts = Map::new();
-    let mut command = process.command.join(" ");
-    command.truncate(command.floor_char_boundary(MAX_COMMAND));
-    facts.insert("command".into(), command.into());
-    if let Some(parent) = &process.parent {
-        facts.insert("parent".into(), json!({ "pid": parent.pid, "exe": parent.exe }));
-    }
-    facts
-}
-
-/// Of a command line, in bytes.
-const MAX_COMMAND: usize = 1024;
 
 impl<'a> StaticKeyFacts<'a> {
     /// Of what `inject` found. `kind`: what the key looks like.

@@ -19,6 +19,7 @@ mod refusals;
 mod sink;
 pub mod tail;
 pub mod verify;
+mod who;
 mod writer;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

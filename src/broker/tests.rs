@@ -95,7 +95,7 @@ impl Fake {
             Do::Panic => panic!("told to"),
             Do::Refuse(seconds) => {
                 let retry_after = seconds.map(Duration::from_secs);
-                return Err(MintError::Busy { status: 503, retry_after });
+                return Err(MintError::Busy { status: 503, said: None, retry_after });
             }
         };
         let end = Deadline::after(now, Duration::from_secs(life));

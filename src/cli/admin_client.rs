@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
-use crate::admin::Login;
+use crate::admin::{Login, Rotated};
 use crate::local::peer::{self, PeerError};
 use crate::model::reason::Reason;
 
@@ -109,6 +109,9 @@ pub(super) struct OpenSession<'a> {
     /// Routes it is limited to; none: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) only: Option<&'a [String]>,
+    /// Who opens it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<&'a str>,
 }
 
 /// An open session, as the daemon hands it out. No `Debug`: it holds the session's secret.
@@ -201,6 +204,13 @@ impl AdminClient {
     pub(super) async fn login(&mut self, login: &Login) -> Result<(), AdminError> {
         let body = serde_json::to_vec(login)?;
         self.exchange(Method::POST, "/v1/logins", body.into()).await?;
+        Ok(())
+    }
+
+    /// A standing key is another now.
+    pub(super) async fn rotated(&mut self, rotated: &Rotated) -> Result<(), AdminError> {
+        let body = serde_json::to_vec(rotated)?;
+        self.exchange(Method::POST, "/v1/rotations", body.into()).await?;
         Ok(())
     }
 

@@ -6,10 +6,12 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::admin_client::AdminClient;
 use super::args::Credential;
 use super::failure::Failure;
-use super::{context, printer};
-use crate::config::SecretSource;
+use super::{context, logout, printer, session};
+use crate::admin::Rotated;
+use crate::config::{Config, SecretSource};
 use crate::model::id::CredentialName;
 use crate::store;
 
@@ -48,9 +50,23 @@ pub(super) fn run(args: &Credential, explicit: Option<&Path>) -> Result<(), Fail
     store::replace(path, bytes).map_err(|error| {
         Failure::failed(error.code(), super::failure::chain(&error), error.hint())
     })?;
+    let rotated = Rotated { credential: name, by: session::user() };
+    context::runtime()?.block_on(tell(&config, &rotated));
     printer::note(&format!(
-        "stored: {}\na running proxy takes it up within `ttl` (5m unless config says otherwise); then revoke the old key at its provider",
+        "stored: {}; requests get it from now on. Now revoke the old key at its provider",
         path.display()
     ));
     Ok(())
+}
+
+/// Tells the daemon, which drops the old key and records it; where none runs, it is recorded here.
+async fn tell(config: &Config, rotated: &Rotated) {
+    let Ok(mut daemon) = AdminClient::connect(&config.admin.socket).await else {
+        return logout::record(config, rotated.event());
+    };
+    if let Err(error) = daemon.rotated(rotated).await {
+        let hint = "it takes the new key within `ttl` (5m unless config says otherwise)";
+        let message = format!("the daemon keeps the old key, and has not recorded this: {error}");
+        printer::warn("tokens-not-dropped", &message, hint);
+    }
 }

@@ -19,7 +19,7 @@ pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure
         printer::problems(&problems);
         Failure::usage("config-invalid", "the config has errors", "`valetkey check` lists them")
     })?;
-    // As the tool that `run` would start: ours by uid, with a session that has no name yet.
+    // As a tool of ours by uid, without a session: what needs one says so.
     let client = Client {
         uid: Some(rustix::process::getuid().as_raw()),
         user: Some(session::user().into()),

@@ -8,7 +8,7 @@ use super::args::Logout;
 use super::failure::Failure;
 use super::{context, login, printer};
 use crate::admin::Login;
-use crate::audit::Audit;
+use crate::audit::{Audit, Event};
 use crate::config::Config;
 use crate::mint::Revoked;
 use crate::mint::door::FlowError;
@@ -67,9 +67,14 @@ pub(super) async fn tell(
         }
         return;
     }
+    record(config, login.event());
+}
+
+/// Writes a record where no daemon does.
+pub(super) fn record(config: &Config, event: Event<'_>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let recorded = Audit::open(&config.audit, &config.state_dir, clock).and_then(|(audit, _)| {
-        audit.event(login.event())?;
+        audit.event(event)?;
         audit.flush()
     });
     if let Err(error) = recorded {

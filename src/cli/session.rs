@@ -41,6 +41,8 @@ pub(super) struct Asked<'a> {
     reason: Option<&'a str>,
     only: Option<&'a [String]>,
     project: Option<String>,
+    /// Who asks.
+    by: Option<String>,
 }
 
 impl<'a> Asked<'a> {
@@ -53,6 +55,7 @@ impl<'a> Asked<'a> {
             project: here
                 .map(|path| path.to_string_lossy().into_owned())
                 .filter(|path| path.len() <= MAX_PROJECT),
+            by: Some(user()),
         }
     }
 
@@ -75,6 +78,7 @@ impl<'a> Asked<'a> {
             reason: self.reason,
             project: self.project.as_deref(),
             only: self.only,
+            by: self.by.as_deref(),
         }
     }
 }

@@ -86,6 +86,10 @@ fn human(status: &Value) -> String {
             ]
         },
     ));
+    rows.extend(list(&status["credentials"]).iter().filter_map(|credential| {
+        let said = credential["last_error"]["issuer"].as_str()?;
+        Some(format!("the issuer of `{}` says: {said}", cell(&credential["name"])))
+    }));
     if !list(&status["logins"]).is_empty() {
         rows.push(logins(list(&status["logins"])));
     }
@@ -128,6 +132,13 @@ fn logins(all: &[Value]) -> String {
     for login in all {
         if let Some(hint) = login["hint"].as_str() {
             text.push_str(&format!("\nlogin for `{}`: {hint}", cell(&login["credential"])));
+        }
+        let missing: Vec<_> = list(&login["not_granted"]).iter().map(cell).collect();
+        if !missing.is_empty() {
+            let (name, missing) = (cell(&login["credential"]), missing.join(" "));
+            text.push_str(&format!(
+                "\nlogin for `{name}`: not granted: {missing}; type: valetkey login {name}"
+            ));
         }
     }
     text

@@ -30,6 +30,8 @@ pub struct Exec {
 /// How a helper's output is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecFormat {
+    /// What `credential_process` of AWS's tools prints; the session token is the token.
+    Aws,
     /// What `git credential get` speaks, asked about these.
     Git {
         /// `https`

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use exec::{Exec, ExecFormat, Helper};
-pub use http::Http;
-pub use inject::{Inject, InjectBasic};
+pub use http::{Http, HttpRevoke};
+pub use inject::{Cookies, Inject, InjectBasic, OnStaticKey};
 pub use limits::Limits;
 pub use login::{LoginProtection, Logins};
 pub use secret::{LITERAL_SECRET, SecretSource};
@@ -368,23 +368,17 @@ pub struct Route {
     /// (gzip, br, zstd, deflate) and passed on decoded. For large stored files set false: their bytes pass as they are; header fields are masked all the same.
     #[serde(default)]
     pub redact: Option<bool>,
-    /// What looks like a real key is taken out and audited ("report", the default), or refused ("deny").
+    /// Cookies that an answer sets are bought with the token, so they are taken out ("strip", the default) where the route has a
+    /// credential; "pass" lets the tool have them.
+    #[serde(default)]
+    pub cookies: Cookies,
+    /// What looks like a real key is audited, and taken out of the places that the route owns ("report", the default); or the request is
+    /// refused ("deny").
     #[serde(default)]
     pub on_static_key: OnStaticKey,
     /// Lets the route match endpoints that give out tokens: whoever reaches one with a token may leave with a stronger one.
     #[serde(default)]
     pub allow_token_endpoint: bool,
-}
-
-/// `on_static_key`
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnStaticKey {
-    /// Refused.
-    Deny,
-    /// Audited.
-    #[default]
-    Report,
 }
 
 /// The JSON schema of the config, as in `config/schema.json`.

@@ -7,7 +7,7 @@ use super::{
     AuthorizationCode, Device, Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken,
     TokenExchange,
 };
-use crate::model::ask::{Ask, Wants};
+use crate::model::ask::{Ask, Variable, Wants};
 
 /// `[credentials.NAME]`
 #[derive(Clone, Debug)]
@@ -56,8 +56,8 @@ pub struct OwnAsk<'a> {
     pub resource: &'a [String],
     /// Names of claims that it sets.
     pub claims: Vec<&'a String>,
-    /// Whether a template of its own names the client.
-    pub personal: bool,
+    /// What its templates name of the client.
+    pub variables: Vec<Variable>,
 }
 
 impl<'a> From<&'a Oauth> for OwnAsk<'a> {
@@ -123,14 +123,15 @@ impl Grant {
             Self::Jwt(jwt) => OwnAsk {
                 audience: &jwt.signed.aud,
                 claims: jwt.signed.claims.keys().collect(),
-                personal: jwt.signed.is_personal(),
+                variables: jwt.signed.variables(),
                 ..OwnAsk::default()
             },
             Self::JwtBearer(grant) => {
-                OwnAsk { personal: grant.assertion.is_personal(), ..OwnAsk::from(&grant.oauth) }
+                OwnAsk { variables: grant.assertion.variables(), ..OwnAsk::from(&grant.oauth) }
             }
             Self::RefreshToken(grant) => OwnAsk::from(&grant.oauth),
-            Self::Exec(_) | Self::Http(_) | Self::StaticKey(_) => OwnAsk::default(),
+            Self::Exec(_) | Self::StaticKey(_) => OwnAsk::default(),
+            Self::Http(grant) => OwnAsk { variables: grant.call.variables(), ..OwnAsk::default() },
             Self::TokenExchange(grant) => OwnAsk::from(&grant.oauth),
         }
     }

@@ -6,12 +6,15 @@ use http::{HeaderName, Method, Uri};
 
 use super::SecretSource;
 use super::json::Pointer;
+use crate::model::ask::Variable;
 
 /// `grant = "http"`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     /// What is sent.
     pub call: HttpCall,
+    /// What is sent to end a token.
+    pub revoke: Option<HttpCall>,
     /// By the names that templates use.
     pub secrets: BTreeMap<String, SecretSource>,
     /// `{client_id}`
@@ -74,12 +77,52 @@ pub enum Part {
     ClientId,
     /// `{secret.NAME}`
     Secret(String),
-    /// `{session}`: the session's name, or nothing.
+    /// `{session}`: the session's name. A client without one is refused.
     Session,
     /// Text as it is.
     Text(String),
-    /// `{uid}`: the user's number, where the client is known by it, or nothing.
+    /// `{token}`: the one that is to end; in `revoke` alone.
+    Token,
+    /// `{uid}`: the user's number. A client without one is refused.
     Uid,
+}
+
+impl HttpCall {
+    /// What its templates name of the client.
+    pub fn variables(&self) -> Vec<Variable> {
+        let named = self.parts().into_iter().filter_map(|part| match part {
+            Part::Session => Some(Variable::Session),
+            Part::Uid => Some(Variable::Uid),
+            Part::ClientId | Part::Secret(_) | Part::Text(_) | Part::Token => None,
+        });
+        named.collect()
+    }
+
+    /// Whether it names the token that is to end.
+    pub fn names_token(&self) -> bool {
+        self.parts().contains(&&Part::Token)
+    }
+
+    fn parts(&self) -> Vec<&Part> {
+        let mut parts: Vec<_> = self.headers.iter().flat_map(|(_, text)| &text.0).collect();
+        match &self.body {
+            HttpBody::Form(pairs) => parts.extend(pairs.iter().flat_map(|(_, text)| &text.0)),
+            HttpBody::Json(template) => template.parts(&mut parts),
+            HttpBody::None => {}
+        }
+        parts
+    }
+}
+
+impl JsonTemplate {
+    fn parts<'a>(&'a self, parts: &mut Vec<&'a Part>) {
+        match self {
+            Self::Array(list) => list.iter().for_each(|item| item.parts(parts)),
+            Self::Object(map) => map.iter().for_each(|(_, item)| item.parts(parts)),
+            Self::Plain(_) => {}
+            Self::Text(text) => parts.extend(&text.0),
+        }
+    }
 }
 
 impl HttpTemplate {
@@ -115,6 +158,7 @@ impl HttpTemplate {
         match name {
             "client_id" => Ok(Part::ClientId),
             "session" => Ok(Part::Session),
+            "token" => Ok(Part::Token),
             "uid" => Ok(Part::Uid),
             _ => match name.strip_prefix("secret.") {
                 Some(secret) if !secret.is_empty() => Ok(Part::Secret(secret.to_owned())),

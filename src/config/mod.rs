@@ -300,6 +300,8 @@ pub struct Limits {
     pub sessions: BTreeMap<SessionName, Rate>,
     /// Of credentials by name, all clients together.
     pub credentials: BTreeMap<CredentialName, Rate>,
+    /// Of a request's body, in bytes; `None`: no limit.
+    pub body: Option<u64>,
 }
 
 /// `[[routes]]`, patterns as text.
@@ -335,6 +337,8 @@ pub struct Route {
     pub deny: bool,
     /// Whether answers to requests with a token are searched for it, bodies included.
     pub redact: bool,
+    /// Whether cookies that were bought with a token stay behind.
+    pub strips_cookies: bool,
     /// What to do where the tool sends what looks like a real key.
     pub on_static_key: OnStaticKey,
     /// Whether endpoints that give out tokens may be reached with this route's own.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::SecretSource;
-use crate::model::ask::Template;
+use crate::model::ask::{Template, Variable};
 use crate::model::target::{Origin, Scheme, Target};
 
 /// How one issuer is spoken to.
@@ -167,21 +167,23 @@ pub enum Claim {
 }
 
 impl Claim {
-    fn is_personal(&self) -> bool {
+    fn variables(&self, named: &mut Vec<Variable>) {
         match self {
-            Self::Bool(_) | Self::Number(_) => false,
-            Self::List(list) => list.iter().any(Self::is_personal),
-            Self::Object(object) => object.values().any(Self::is_personal),
-            Self::Text(text) => text.is_personal(),
+            Self::Bool(_) | Self::Number(_) => {}
+            Self::List(list) => list.iter().for_each(|claim| claim.variables(named)),
+            Self::Object(object) => object.values().for_each(|claim| claim.variables(named)),
+            Self::Text(text) => named.extend(text.variables()),
         }
     }
 }
 
 impl Signed {
-    /// Whether it names the client it is made for.
-    pub fn is_personal(&self) -> bool {
+    /// What it names of the client it is made for.
+    pub fn variables(&self) -> Vec<Variable> {
         let texts = self.header.values().chain(&self.iss).chain(&self.sub);
-        texts.into_iter().any(Template::is_personal) || self.claims.values().any(Claim::is_personal)
+        let mut named: Vec<_> = texts.flat_map(Template::variables).collect();
+        self.claims.values().for_each(|claim| claim.variables(&mut named));
+        named
     }
 }
 

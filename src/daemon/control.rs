@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
-use crate::admin::{AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke};
+use crate::admin::{
+    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated,
+};
 use crate::audit::Event;
 use crate::broker::SlotKey;
 use crate::ca::{Opened, Rotation};
@@ -232,6 +234,12 @@ impl Control for Handle {
         // A full disk stops injection at the decision; that somebody logs in harms nobody.
         self.proxy.audit.event(login.event()).ok();
         self.logins_changed.notify_one();
+    }
+
+    fn rotated(&self, rotated: Rotated) {
+        self.proxy.broker.revoke(&rotated.credential);
+        // As for a login.
+        self.proxy.audit.event(rotated.event()).ok();
     }
 
     fn ca(&self) -> Value {

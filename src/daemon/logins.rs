@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::model::clock::rfc3339_seconds;
-use crate::store::logins::{Logins, Whose};
+use crate::store::logins::{Login, Logins, Whose};
 
 /// As [`facts`], for whoever asks while no daemon runs.
 pub fn stored(config: &Config) -> Vec<Value> {
@@ -16,10 +16,10 @@ pub fn stored(config: &Config) -> Vec<Value> {
 /// One fact for each credential that a person logs in for.
 pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Value> {
     let with_login = config.credentials.iter().filter_map(|(name, credential)| {
-        credential.grant.login().map(|oauth| (name, Whose::of(oauth, name)))
+        credential.grant.login().map(|oauth| (name, oauth, Whose::of(oauth, name)))
     });
     with_login
-        .map(|(name, whose)| {
+        .map(|(name, oauth, whose)| {
             let issuer = whose.issuer.clone();
             let (login, protection) = match logins.entry(whose).look() {
                 Ok(Some(found)) => found,
@@ -41,6 +41,7 @@ pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Va
                 "code": login.ended,
                 "user": login.user,
                 "scope": login.scope,
+                "not_granted": not_granted(&oauth.scope, &login),
                 "since": rfc3339_seconds(login.since),
                 "renewed": rfc3339_seconds(login.renewed),
                 "until": login.until.map(rfc3339_seconds),
@@ -49,4 +50,17 @@ pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Va
             })
         })
         .collect()
+}
+
+/// What config asks for and the login has not. A refresh and an ID token speak for themselves, and some issuers don't
+/// name them.
+fn not_granted<'a>(asked: &'a [String], login: &Login) -> Vec<&'a str> {
+    let live = login.refresh.is_some();
+    let Some(scope) = login.scope.as_ref().filter(|_| live) else { return Vec::new() };
+    let shown = |word: &str| match word {
+        "offline_access" => true,
+        "openid" => login.user.is_some(),
+        _ => scope.split(' ').any(|granted| granted == word),
+    };
+    asked.iter().map(String::as_str).filter(|word| !shown(word)).collect()
 }

@@ -283,17 +283,19 @@ fn on_mint(
 ) -> Arc<dyn Fn(&MintReport<'_>) + Send + Sync> {
     let (audit, last_mints) = (Arc::clone(audit), Arc::clone(last_mints));
     Arc::new(move |report| {
-        last_mints.note(report);
+        let said = report.result.err().and_then(MintError::said).map(inject::mask_text);
+        last_mints.note(report, said.as_deref());
         audit.metrics().minted(&report.key.credential, report.result.err().map(MintError::code));
         let credential = &report.key.credential;
         let event = match report.result {
             Ok(token) => Event::minted(credential, token),
             Err(error) => {
-                tracing::warn!(%credential, code = error.code(), hint = error.hint(), "minting failed: {error}");
+                let (code, hint) = (error.code(), error.hint());
+                tracing::warn!(%credential, code, hint, issuer = said, "minting failed: {error}");
                 Event::mint_failed(credential, error.reason()).with("detail", error.code())
             }
         };
-        let event = event.with("ms", report.took.as_millis() as u64);
+        let event = event.of(&report.key.client).with("ms", report.took.as_millis() as u64);
         // A full disk stops injection at the decision; the mint itself harms nobody.
         audit.event(event).ok();
     })
@@ -311,6 +313,6 @@ fn on_revoke(audit: &Arc<Audit>) -> OnRevoke {
                 Event::revoked(credential, token, Some(error.reason())).with("detail", error.code())
             }
         };
-        audit.event(event.with("attempts", report.attempts)).ok();
+        audit.event(event.of(&report.key.client).with("attempts", report.attempts)).ok();
     })
 }

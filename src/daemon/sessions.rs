@@ -77,7 +77,13 @@ impl Daemon {
         if session.kind().outlives_the_daemon() {
             self.save_sessions().ok();
         }
-        self.proxy.audit.event(opened(&session, &client(&session))).ok();
+        let client = client(&session);
+        let event = opened(&session, &client);
+        let event = match &open.by {
+            Some(by) => event.with("by", by.as_str()),
+            None => event,
+        };
+        self.proxy.audit.event(event).ok();
         let config = self.config();
         let secrets = config.secret_variables();
         let world = self.proxy.world.load();
@@ -117,7 +123,7 @@ impl Daemon {
     /// What is asked for, checked.
     fn wanted(&self, open: OpenSession) -> Result<NewSession, AdminError> {
         self.admits_user(open.user.as_deref())?;
-        for text in [&open.user, &open.reason, &open.project].into_iter().flatten() {
+        for text in [&open.user, &open.by, &open.reason, &open.project].into_iter().flatten() {
             if text.len() > MAX_TEXT {
                 return Err(AdminError {
                     status: 400,

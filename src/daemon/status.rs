@@ -63,7 +63,8 @@ impl Daemon {
         let remaining = observe::remaining(&self.proxy().broker, &*self.proxy().clock);
         let describe = |(name, credential): (_, &crate::config::Credential)| {
             let last = self.last_mints().of(name);
-            let error = last.and_then(|mint| mint.error.map(|code| (code, mint.at)));
+            let last = last.as_ref();
+            let error = last.and_then(|mint| mint.error.map(|code| (code, mint)));
             json!({
                 "name": name,
                 "grant": credential.grant.name(),
@@ -73,7 +74,9 @@ impl Daemon {
                     "time": rfc3339_seconds(mint.at),
                 })),
                 "last_error": error
-                    .map(|(code, at)| json!({ "code": code, "time": rfc3339_seconds(at) })),
+                    .map(|(code, mint)| json!({
+                        "code": code, "time": rfc3339_seconds(mint.at), "issuer": mint.said,
+                    })),
                 "remaining_s": remaining.get(name).map(Duration::as_secs),
             })
         };

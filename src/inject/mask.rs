@@ -10,6 +10,11 @@ const SUSPICIOUS: usize = 16;
 /// A word is cut here, in bytes.
 const MAX_WORD: usize = 512;
 
+/// Each word of a text.
+pub fn mask_text(text: &str) -> String {
+    text.split(' ').map(mask_word).collect::<Vec<_>>().join(" ")
+}
+
 /// One word of a command line.
 pub fn mask_word(word: &str) -> String {
     let word = &word[..word.floor_char_boundary(MAX_WORD)];

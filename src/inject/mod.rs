@@ -4,6 +4,7 @@
 //! [`clear`]: a [`Permit`], the proof that the audit record is written, and the request go in; a
 //! [`Cleared`] comes out, and `upstream.send` takes nothing else.
 
+mod elsewhere;
 mod mask;
 mod place;
 mod redact;
@@ -14,8 +15,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-pub use mask::mask_word;
-pub use shape::{Standing, standing_key};
+pub use mask::{mask_text, mask_word};
+pub use shape::{Standing, refused_key, standing_key};
 
 pub use redact::{
     BodyRedactor, DecodeError, LastRedactor, PATIENCE, Redactor, Redactors, SwitchedRedactor,
@@ -65,21 +66,50 @@ pub fn holds_placeholder(parts: &Parts) -> bool {
     strip::any_placeholder(&parts.headers, parts.uri.query())
 }
 
-/// What the bound placeholder in a header field, the query or the path is told by, if there is one. `Err`:
-/// there are two, and they differ.
-pub fn placeholder_mark(parts: &Parts) -> Result<Option<Mark>, InjectError> {
+/// What the bound placeholders in a request are told by, each once.
+#[derive(Debug, Default)]
+pub struct Marks {
+    first: Option<Mark>,
+    /// Rarely any: then nothing is allocated.
+    others: Vec<Mark>,
+}
+
+impl Marks {
+    /// The first, where there is one.
+    pub fn first(&self) -> Option<&Mark> {
+        self.first.as_ref()
+    }
+
+    /// Those that differ from it.
+    pub fn others(&self) -> &[Mark] {
+        &self.others
+    }
+
+    /// `Err`: more than any tool has variables for.
+    fn add(&mut self, mark: Mark) -> Result<(), InjectError> {
+        let first = *self.first.get_or_insert(mark);
+        if first == mark || self.others.contains(&mark) {
+            return Ok(());
+        }
+        if self.others.len() + 1 >= MAX_MARKS {
+            return Err(InjectError::Mismatch);
+        }
+        self.others.push(mark);
+        Ok(())
+    }
+}
+
+/// Different placeholders in one request.
+const MAX_MARKS: usize = 16;
+
+/// What the bound placeholders in the header fields, the query and the path are told by.
+pub fn placeholder_marks(parts: &Parts) -> Result<Marks, InjectError> {
     let (path, query) = (parts.uri.path().as_bytes(), parts.uri.query().map(str::as_bytes));
     let fields = parts.headers.values().map(http::HeaderValue::as_bytes);
-    let mut found = None;
+    let mut found = Marks::default();
     for value in fields.chain([path]).chain(query) {
         strip::each_form(value, |form| {
-            for mark in Placeholder::marks_in(form) {
-                let one = *found.get_or_insert(mark);
-                if one != mark {
-                    return Err(InjectError::Mismatch);
-                }
-            }
-            Ok(())
+            Placeholder::marks_in(form).try_for_each(|mark| found.add(mark))
         })?;
     }
     Ok(found)

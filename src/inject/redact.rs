@@ -192,13 +192,13 @@ const MIN_BASE64: usize = 4;
 /// What an answer to a request with a token must not carry: a cookie bought with it.
 static BOUGHT: [HeaderName; 2] = [SET_COOKIE, HeaderName::from_static("set-cookie2")];
 
-/// Cleans the header (or trailer) of an answer. `injected`: its request carried a token. `redactor`: all
-/// tokens that must not be in it.
-pub fn clean_answer(injected: bool, redactor: Option<&Redactor>, headers: &mut HeaderMap) {
+/// Cleans the header (or trailer) of an answer. `bought`: whether its cookies were bought with a token and are to stay
+/// behind. `redactor`: all tokens that must not be in it.
+pub fn clean_answer(bought: bool, redactor: Option<&Redactor>, headers: &mut HeaderMap) {
     super::strip::hop_by_hop_answer(headers);
     // An invitation to go round the proxy (RFC 7838).
     headers.remove(ALT_SVC);
-    if injected {
+    if bought {
         for name in &BOUGHT {
             headers.remove(name);
         }

@@ -1,14 +1,14 @@
 //! What a tool sends in a slot that is about to be emptied: is it a real key, and whose?
 //!
-//! By prefix, length and, where the provider documents one, checksum. Only slots that a route owns
-//! are looked at, and a request that carries one of our placeholders there costs one search.
+//! By prefix, length and, where the provider documents one, checksum. In the slots that a route owns randomness alone
+//! tells as well; what stands anywhere else is told by `elsewhere`.
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
-use super::strip;
+use super::{elsewhere, strip};
 use crate::config::{Inject, Placement};
 use crate::model::placeholder;
 use crate::model::secret::Secret;
@@ -23,8 +23,17 @@ pub struct Standing {
     pub key: Secret,
 }
 
-/// The first real key in the slots that the permit empties or fills.
+/// The first real key in the slots that the permit empties or fills, else anywhere in the fields and parameters.
 pub fn standing_key(permit: &Permit, parts: &Parts) -> Option<Standing> {
+    in_slots(permit, parts).or_else(|| elsewhere::key(parts))
+}
+
+/// The first real key in a request that goes nowhere.
+pub fn refused_key(parts: &Parts) -> Option<Standing> {
+    elsewhere::key(parts)
+}
+
+fn in_slots(permit: &Permit, parts: &Parts) -> Option<Standing> {
     let inject = match permit.route().map(|route| &route.action) {
         Some(Action::Inject(_, inject)) => Some(inject),
         _ => None,
@@ -123,6 +132,15 @@ fn in_query(owned: &[&str], query: &str) -> Option<Standing> {
     })
 }
 
+/// Of a provider's own shape, and one that stands until somebody revokes it: what else has such a shape ends by itself.
+pub(super) fn standing_for_long(word: &[u8]) -> Option<Standing> {
+    let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| word.starts_with(prefix));
+    if begins(SHORT_LIVED) || (begins(VAGUE) && !std::str::from_utf8(word).is_ok_and(is_random)) {
+        return None;
+    }
+    standing(word).filter(|found| found.kind != OPAQUE && found.kind != JWT)
+}
+
 fn standing(value: &[u8]) -> Option<Standing> {
     if value.len() < SHORTEST || strip::holds_placeholder(value) {
         return None;
@@ -140,7 +158,7 @@ fn kind(value: &[u8]) -> Option<&'static str> {
         }
     }
     if is_jwt(text) {
-        return Some("jwt");
+        return Some(JWT);
     }
     is_random(text).then_some(OPAQUE)
 }
@@ -193,7 +211,7 @@ const SHAPES: &[Shape] = &[
     shape("AIza", "google", 35),
 ];
 
-fn is_word(byte: u8) -> bool {
+pub(super) fn is_word(byte: u8) -> bool {
     WORD[usize::from(byte)]
 }
 
@@ -246,8 +264,13 @@ fn is_random(text: &str) -> bool {
 
 /// Told by its randomness alone.
 const OPAQUE: &str = "opaque";
+const JWT: &str = "jwt";
+/// Session keys of AWS, installation tokens of GitHub, rotating ones of Slack.
+const SHORT_LIVED: &[&[u8]] = &[b"ASIA", b"ghs_", b"xoxe."];
+/// What plain words may begin with as well, as names in another language.
+const VAGUE: &[&[u8]] = &[b"hf_", b"npm_", b"sk-"];
 /// Nothing shorter is a key.
-const SHORTEST: usize = 16;
+pub(super) const SHORTEST: usize = 16;
 
 #[cfg(test)]
 mod tests {

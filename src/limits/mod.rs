@@ -26,6 +26,14 @@ pub struct Rates {
     per_client: Option<Rate>,
     sessions: HashMap<SessionName, Rate>,
     credentials: HashMap<CredentialName, Rate>,
+    body: Option<u64>,
+}
+
+impl Rates {
+    /// So much a request's body may have, in bytes.
+    pub fn body(&self) -> u64 {
+        self.body.unwrap_or(u64::MAX)
+    }
 }
 
 impl From<&Limits> for Rates {
@@ -36,6 +44,7 @@ impl From<&Limits> for Rates {
             credentials: (limits.credentials.iter())
                 .map(|(name, rate)| (name.clone(), *rate))
                 .collect(),
+            body: limits.body,
         }
     }
 }

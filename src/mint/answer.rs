@@ -1,12 +1,13 @@
 //! Reading what a token endpoint says (RFC 6749 sections 5.1 and 5.2), strictly.
 //!
 //! What has two readings is refused: a member that comes twice (in any spelling of its escapes),
-//! a byte order mark, another charset. Of foreign text nothing is kept but the token, its scope
-//! and registered error words.
+//! a byte order mark, another charset. Of foreign text nothing is kept but the token, its scope,
+//! registered error words, and for the owner's eyes [`Said`].
 
+use std::fmt;
 use std::time::Duration;
 
-use super::members::{Members, Seconds};
+use super::members::{Members, Remark, Seconds};
 use crate::model::secret::Secret;
 
 /// A successful answer, before it is made a token.
@@ -41,6 +42,9 @@ pub enum AnswerError {
     /// The access token is empty, too long, or holds bytes that may not stand in a header.
     #[error("the access_token may not stand in a header")]
     AccessTokenBytes,
+    /// Not what AWS's `credential_process` prints, or keys that do not end.
+    #[error("it is no version 1 of AWS's credential_process with a session token")]
+    AwsCredential,
     /// A client certificate where a token is needed.
     #[error("it holds a client certificate, which takes the place of no token")]
     ClientCertificate,
@@ -87,6 +91,7 @@ impl AnswerError {
     pub fn code(self) -> &'static str {
         match self {
             Self::AccessToken | Self::AccessTokenBytes => "issuer-access-token-invalid",
+            Self::AwsCredential => "helper-aws-credential-invalid",
             Self::ClientCertificate => "helper-client-certificate",
             Self::ContentType => "issuer-content-type-invalid",
             Self::ExecCredential => "helper-exec-credential-invalid",
@@ -223,9 +228,55 @@ pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
     })
 }
 
-/// The registered word in an error body, if there is one.
-pub(super) fn refusal(body: &[u8]) -> Option<OauthError> {
-    OauthError::parse(&Members::read(body).ok()?.error?)
+/// What an issuer says of why it refuses.
+#[derive(Debug, Default)]
+pub(super) struct Refusal {
+    /// The registered word, if it is one.
+    pub error: Option<OauthError>,
+    /// Its own words.
+    pub said: Option<Said>,
+}
+
+/// Reads an error body.
+pub(super) fn refusal(body: &[u8]) -> Refusal {
+    let Ok(members) = Members::read(body) else { return Refusal::default() };
+    let error = members.error.as_deref().and_then(OauthError::parse);
+    let description = match members.error_description {
+        Some(Remark::Text(text)) => Some(text),
+        Some(Remark::Other(_)) | None => None,
+    };
+    let words: Vec<_> = [members.error, description].into_iter().flatten().collect();
+    Refusal { error, said: Said::of(&words.join(": ")) }
+}
+
+/// An issuer's own `error` and `error_description`: for its log and `status`, and never for a client. An issuer may
+/// repeat what it was sent, so it is silent in `Debug`, and whoever shows it masks what could be a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Said(Box<str>);
+
+impl Said {
+    /// Printable ASCII, with one space for whatever else there is; cut at [`MAX_SAID`].
+    fn of(text: &str) -> Option<Self> {
+        let mut clean = String::with_capacity(text.len().min(MAX_SAID));
+        for byte in text.bytes().map(|b| if b.is_ascii_graphic() { b } else { b' ' }) {
+            if clean.len() < MAX_SAID && !(byte == b' ' && clean.ends_with(' ')) {
+                clean.push(char::from(byte));
+            }
+        }
+        let clean = clean.trim();
+        (!clean.is_empty()).then(|| Self(clean.into()))
+    }
+
+    /// The words.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said(****)")
+    }
 }
 
 /// RFC 6749 says a number; a whole number as a string is common (Azure AD v1) and has no second
@@ -255,6 +306,8 @@ fn scope_words(text: String) -> Result<String, AnswerError> {
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// Of foreign text in a log line, in bytes.
+const MAX_SAID: usize = 200;
 /// Far more than any real list of scopes, and little enough for an audit record.
 const MAX_SCOPE: usize = 4096;
 
@@ -389,11 +442,35 @@ mod tests {
 
     #[test]
     fn only_registered_words_are_kept() {
-        assert_eq!(refusal(br#"{"error":"invalid_grant"}"#), Some(OauthError::InvalidGrant));
+        let word = |body: &str| refusal(body.as_bytes()).error;
+        assert_eq!(word(r#"{"error":"invalid_grant"}"#), Some(OauthError::InvalidGrant));
         for body in [r#"{"error":"canary"}"#, "{}", "<html>", r#"{"error":1}"#] {
-            assert_eq!(refusal(body.as_bytes()), None);
+            assert_eq!(word(body), None);
+        }
+        for remark in ["1", "null", "{}", r#"["x"]"#] {
+            let body = format!(r#"{{"error":"invalid_grant","error_description":{remark}}}"#);
+            assert_eq!(word(&body), Some(OauthError::InvalidGrant), "{remark}");
         }
         assert_eq!(with(r#","scope":"a\"b""#).unwrap_err(), AnswerError::Scope);
+    }
+
+    #[test]
+    fn what_an_issuer_says_is_cleaned_and_bounded() {
+        let said = |body: &str| refusal(body.as_bytes()).said.map(|said| said.text().to_owned());
+        for (body, text) in [
+            (r#"{"error":"invalid_scope","error_description":"no  x"}"#, "invalid_scope: no x"),
+            (r#"{"error":"odd_word"}"#, "odd_word"),
+            (r#"{"error_description":"\u001b[2J\u0007a\r\nb\u202e\u00e9 "}"#, "[2J a b"),
+        ] {
+            assert_eq!(said(body).as_deref(), Some(text), "{body}");
+        }
+        for body in ["{}", "", r#"{"error_description":"\u001b"}"#, r#"{"error_description":7}"#] {
+            assert_eq!(said(body), None, "{body}");
+        }
+        let long = said(&format!(r#"{{"error_description":"{}"}}"#, "é x".repeat(900))).unwrap();
+        assert!(long.len() <= MAX_SAID && long.starts_with("x"), "{long}");
+        let hidden = format!("{:?}", refusal(br#"{"error_description":"canary"}"#));
+        assert!(!hidden.contains("canary"), "{hidden}");
     }
 
     proptest! {

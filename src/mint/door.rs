@@ -117,6 +117,8 @@ pub struct LoggedIn {
     pub user: Option<String>,
     /// What was granted.
     pub scope: Option<String>,
+    /// What was asked for and is not among that.
+    pub not_granted: Vec<String>,
     /// When it ends, where the issuer says so.
     pub until: Option<SystemTime>,
     /// What protects it.
@@ -206,7 +208,10 @@ impl Door {
         .await?;
         let protection = protection.map_err(MintError::from)?;
         let Login { user, scope, until, .. } = login;
-        Ok(LoggedIn { user, scope, until, protection })
+        let has = |word: &&String| scope.iter().flat_map(|s| s.split(' ')).any(|one| one == *word);
+        let not_granted = self.issuer.scope().iter().filter(|word| !has(word)).cloned().collect();
+        let not_granted = if scope.is_some() { not_granted } else { Vec::new() };
+        Ok(LoggedIn { user, scope, not_granted, until, protection })
     }
 
     /// Whether a person may be sent to a page that an issuer names: https, and on the issuer's own origin, on

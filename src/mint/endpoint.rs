@@ -36,14 +36,30 @@ pub struct Call<'a> {
     pub authorization: Option<Secret>,
     /// The body.
     pub form: Form,
-    /// The scope asked for, which the answer may not exceed; empty: the issuer's default.
-    pub scope: &'a [String],
+    /// The scope.
+    pub scopes: Scopes<'a>,
     /// The upper bound of the token's life.
     pub ttl: Option<Duration>,
     /// What kind of token is asked for.
     pub(super) expect: Expect<'a>,
     /// What the token is to be bound to.
     pub(super) dpop: Option<&'a Arc<ProofKey>>,
+}
+
+/// What is asked for, and what may come of it; empty: the issuer's default.
+#[derive(Clone, Copy, Debug)]
+pub struct Scopes<'a> {
+    /// What is asked for.
+    pub asked: &'a [String],
+    /// What config asks for, which the answer may not exceed: more than `asked` where a login was granted less.
+    pub most: &'a [String],
+}
+
+impl<'a> Scopes<'a> {
+    /// All that config asks for.
+    pub fn all(most: &'a [String]) -> Self {
+        Self { asked: most, most }
+    }
 }
 
 impl Endpoint {
@@ -69,7 +85,7 @@ impl Endpoint {
         };
         let granted =
             answer::granted(body, ask.expect, ask.dpop.is_some()).map_err(MintError::from);
-        let token = granted.and_then(|granted| token(granted, ask.scope, ask.ttl, asked, now));
+        let token = granted.and_then(|granted| token(granted, ask.scopes, ask.ttl, asked, now));
         let token = match ask.dpop {
             Some(key) => token.map(|token| token.bound_to(Arc::clone(key))),
             None => token,
@@ -139,7 +155,7 @@ pub(super) struct Given {
 
 fn token(
     granted: Granted,
-    scope: &[String],
+    scopes: Scopes<'_>,
     ttl: Option<Duration>,
     asked: Moment,
     now: Moment,
@@ -153,7 +169,7 @@ fn token(
     if end.passed(now) {
         return Err(AnswerError::ExpiresIn.into());
     }
-    let scope = granted_scope(scope, granted.scope)?;
+    let scope = granted_scope(scopes, granted.scope)?;
     let token = Token::new(granted.value, asked, end, scope.map(Arc::from));
     token.map_err(|_| AnswerError::AccessTokenBytes.into())
 }
@@ -176,12 +192,18 @@ impl Answer {
 /// What a status other than 200 means.
 pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
     let retry_after = retry_after::parse(&answer.headers, now.wall);
+    let refusal = || match is_json(&answer.headers) {
+        true => answer::refusal(answer.body.expose()),
+        false => answer::Refusal::default(),
+    };
     match answer.status.as_u16() {
         300..=399 => AnswerError::Redirect.into(),
-        status @ (408 | 425 | 429 | 500..=599) => MintError::Busy { status, retry_after },
+        status @ (408 | 425 | 429 | 500..=599) => {
+            MintError::Busy { status, said: refusal().said, retry_after }
+        }
         400..=499 => {
-            let error = is_json(&answer.headers).then(|| answer::refusal(answer.body.expose()));
-            MintError::Refused { error: error.flatten(), retry_after }
+            let answer::Refusal { error, said } = refusal();
+            MintError::Refused { error, said, retry_after }
         }
         _ => AnswerError::Status.into(),
     }
@@ -203,13 +225,16 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The scope of the token: what the issuer says, else what was asked (RFC 6749 section 5.1).
-/// More than was asked is refused: somebody reviewed what was asked.
-fn granted_scope(asked: &[String], granted: Option<String>) -> Result<Option<String>, AnswerError> {
+/// More than config asks for is refused: somebody reviewed that.
+fn granted_scope(
+    Scopes { asked, most }: Scopes<'_>,
+    granted: Option<String>,
+) -> Result<Option<String>, AnswerError> {
     let Some(granted) = granted else {
         return Ok((!asked.is_empty()).then(|| asked.join(" ")));
     };
-    let within = |word: &str| asked.iter().any(|asked| asked == word);
-    if !asked.is_empty() && !granted.split(' ').filter(|word| !word.is_empty()).all(within) {
+    let within = |word: &str| most.iter().any(|most| most == word);
+    if !most.is_empty() && !granted.split(' ').filter(|word| !word.is_empty()).all(within) {
         return Err(AnswerError::ScopeWidened);
     }
     Ok(Some(granted))

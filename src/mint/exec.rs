@@ -61,7 +61,7 @@ fn question(format: &ExecFormat) -> (String, Vec<(&'static str, OsString)>) {
             (format!("protocol={protocol}\nhost={host}\n{path}\n"), vec![])
         }
         ExecFormat::Kubectl => (String::new(), vec![("KUBERNETES_EXEC_INFO", EXEC_INFO.into())]),
-        ExecFormat::Json { .. } | ExecFormat::Plain => (String::new(), vec![]),
+        ExecFormat::Aws | ExecFormat::Json { .. } | ExecFormat::Plain => (String::new(), vec![]),
     }
 }
 
@@ -72,6 +72,7 @@ pub(super) fn read(
     now: SystemTime,
 ) -> Result<(Secret, Option<Duration>), AnswerError> {
     match format {
+        ExecFormat::Aws => aws(&Document::read(&printed)?, now),
         ExecFormat::Git { .. } => git(&printed, now),
         ExecFormat::Json { token, expires } => {
             let document = Document::read(&printed)?;
@@ -80,6 +81,18 @@ pub(super) fn read(
         ExecFormat::Kubectl => kubectl(&Document::read(&printed)?, now),
         ExecFormat::Plain => Ok((Secret::new(&**without_newline(printed)), None)),
     }
+}
+
+/// What `credential_process` prints, version 1. Keys without a session token stand until somebody revokes them: such a
+/// key is a `static-key`, and is not taken for something that ends.
+fn aws(document: &Document, now: SystemTime) -> Result<(Secret, Option<Duration>), AnswerError> {
+    let of = |at| document.token(&Pointer::known(at)).map_err(|_| AnswerError::AwsCredential);
+    if !document.counts("/Version", 1) {
+        return Err(AnswerError::AwsCredential);
+    }
+    of("/AccessKeyId")?;
+    of("/SecretAccessKey")?;
+    Ok((of("/SessionToken")?, document.life(&Pointer::known("/Expiration"), now)?))
 }
 
 /// An `ExecCredential` (client.authentication.k8s.io/v1). A client certificate would have to speak
@@ -151,6 +164,11 @@ mod tests {
         };
         for (format, printed, life) in [
             (&ExecFormat::Plain, "canary\n", None),
+            (
+                &ExecFormat::Aws,
+                r#"{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","SessionToken":"canary","Expiration":"2023-11-14T22:14:20Z"}"#,
+                Some(60),
+            ),
             (&json, r#"{"access_token":"canary","expires_in":60}"#, Some(60)),
             (&json, r#"{"access_token":"canary"}"#, None),
             (
@@ -185,6 +203,16 @@ mod tests {
         assert_eq!(kubectl("v1", certificate), AnswerError::ClientCertificate);
         let ended = r#"{"token":"a","expirationTimestamp":"2020-01-01T00:00:00Z"}"#;
         assert_eq!(kubectl("v1", ended), AnswerError::ExpiresIn);
+        let aws = |version: &str, rest: &str| {
+            let text =
+                format!(r#"{{"Version":{version},"AccessKeyId":"a","SecretAccessKey":"b"{rest}}}"#);
+            of(&ExecFormat::Aws, &text).unwrap_err()
+        };
+        assert_eq!(aws("2", r#","SessionToken":"c""#), AnswerError::AwsCredential);
+        assert_eq!(aws("\"1\"", r#","SessionToken":"c""#), AnswerError::AwsCredential);
+        assert_eq!(aws("1", ""), AnswerError::AwsCredential, "a standing key");
+        let ended = r#","SessionToken":"c","Expiration":"2020-01-01T00:00:00Z""#;
+        assert_eq!(aws("1", ended), AnswerError::ExpiresIn);
         for (printed, error) in [
             ("password=a\npassword=b\n", AnswerError::GitCredential),
             ("canary\n", AnswerError::GitCredential),

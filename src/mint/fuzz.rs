@@ -49,7 +49,7 @@ pub fn output(printed: &[u8]) {
     }
     let git = ExecFormat::Git { protocol: "https".into(), host: "a".into(), path: "".into() };
     let json = ExecFormat::Json { token, expires };
-    for format in [git, json, ExecFormat::Kubectl, ExecFormat::Plain] {
+    for format in [ExecFormat::Aws, git, json, ExecFormat::Kubectl, ExecFormat::Plain] {
         let read = exec::read(&format, printed.to_vec().into(), now());
         let Ok((_, life)) = read else { continue };
         assert!(life.is_none_or(|life| !life.is_zero()), "a token that has ended");

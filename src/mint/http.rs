@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use super::endpoint::{failure, is_json};
 use super::template::Values;
-use super::{AnswerError, DEFAULT_LIFE, MintError, MintRequest, Minter, Minting};
+use super::{
+    AnswerError, DEFAULT_LIFE, MintError, MintRequest, Minter, Minting, Revoked, Revoking,
+};
 use crate::config;
-use crate::model::client::ClientKey;
+use crate::model::ask::{Ask, Who};
 use crate::model::clock::{Clock, Deadline};
+use crate::model::secret::Secret;
 use crate::model::token::Token;
 use crate::net::client::{Answer, Call, Client};
 use crate::store;
@@ -31,12 +34,10 @@ impl Http {
         Self { grant, ttl, client, clock }
     }
 
-    async fn ask(&self, client: &ClientKey) -> Result<Token, MintError> {
-        let mut secrets = BTreeMap::new();
-        for (name, source) in &self.grant.secrets {
-            secrets.insert(name.as_str(), store::read_soon(source).await?);
-        }
-        let values = Values { secrets, client_id: &self.grant.client_id, client };
+    async fn ask(&self, ask: &Ask) -> Result<Token, MintError> {
+        let secrets = self.secrets().await?;
+        let nobody = Who::default();
+        let values = Values::new(&self.grant, secrets, ask.who.as_ref().unwrap_or(&nobody))?;
         // As in `endpoint`: a token never ends later here than at the issuer.
         let asked = self.clock.now();
         let answer = self.send(&self.grant.call, &values).await?;
@@ -47,7 +48,7 @@ impl Http {
             _ => return Err(failure(&answer, now)),
         };
         if self.grant.error.as_ref().is_some_and(|at| document.says(at)) {
-            return Err(MintError::Refused { error: None, retry_after: None });
+            return Err(MintError::Refused { error: None, said: None, retry_after: None });
         }
         let named = document.life(&self.grant.expires, asked.wall)?;
         let life = match (named, self.ttl) {
@@ -58,6 +59,25 @@ impl Http {
         let token = document.token(&self.grant.token)?;
         let token = Token::new(token, asked, Deadline::after(asked, life), None);
         token.map_err(|_| AnswerError::AccessTokenBytes.into())
+    }
+
+    async fn end(&self, token: &Token) -> Result<Revoked, MintError> {
+        let Some(call) = &self.grant.revoke else { return Ok(Revoked::Unsupported) };
+        let values = Values::ending(&self.grant, self.secrets().await?, token.value());
+        let answer = self.send(call, &values).await?;
+        match answer.status.as_u16() {
+            // Gone is as good.
+            200..=299 | 404 | 410 => Ok(Revoked::Done),
+            _ => Err(failure(&answer, self.clock.now())),
+        }
+    }
+
+    async fn secrets(&self) -> Result<BTreeMap<&str, Secret>, MintError> {
+        let mut secrets = BTreeMap::new();
+        for (name, source) in &self.grant.secrets {
+            secrets.insert(name.as_str(), store::read_soon(source).await?);
+        }
+        Ok(secrets)
     }
 
     async fn send(
@@ -80,6 +100,10 @@ impl Http {
 
 impl Minter for Http {
     fn mint(&self, request: MintRequest) -> Minting<'_> {
-        Box::pin(async move { self.ask(&request.client).await })
+        Box::pin(async move { self.ask(&request.ask).await })
+    }
+
+    fn revoke<'a>(&'a self, token: &'a Token) -> Revoking<'a> {
+        Box::pin(self.end(token))
     }
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use super::answer::Expect;
 use super::beside::DeviceAnswer;
 use super::discovery::Discovery;
-use super::endpoint::{Call, Endpoint, Form, Given, basic, failure};
+use super::endpoint::{Call, Endpoint, Form, Given, Scopes, basic, failure};
 use super::{DiscoveryError, MintError, OauthError, Revoked, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
 use crate::model::ask::Ask;
@@ -170,10 +170,30 @@ impl Issuer {
         wanted: &Ask,
         expect: Expect<'_>,
     ) -> Result<Given, MintError> {
-        let scope = either(&wanted.scope, &self.oauth.scope);
+        self.ask_within(form, wanted, Scopes::all(self.scope_of(wanted)), expect).await
+    }
+
+    /// As [`Self::ask_all`], with less scope than config asks for, or as much.
+    pub(super) async fn ask_within(
+        &self,
+        form: Form,
+        wanted: &Ask,
+        scopes: Scopes<'_>,
+        expect: Expect<'_>,
+    ) -> Result<Given, MintError> {
         let audience = either(&wanted.audience, &self.oauth.audience);
         let resource = either(&wanted.resource, &self.oauth.resource);
-        self.send(form.asking(scope, audience, resource), scope, expect).await
+        self.send(form.asking(scopes.asked, audience, resource), scopes, expect).await
+    }
+
+    /// The scope that a route's token is to have.
+    pub(super) fn scope_of<'a>(&'a self, wanted: &'a Ask) -> &'a [String] {
+        either(&wanted.scope, &self.oauth.scope)
+    }
+
+    /// The scope of a login.
+    pub(super) fn scope(&self) -> &[String] {
+        &self.oauth.scope
     }
 
     /// Trades in what a login brought. What is granted was asked for before, and may not exceed that.
@@ -182,13 +202,13 @@ impl Issuer {
         form: Form,
         expect: Expect<'_>,
     ) -> Result<Given, MintError> {
-        self.send(form, &self.oauth.scope, expect).await
+        self.send(form, Scopes::all(&self.oauth.scope), expect).await
     }
 
     async fn send(
         &self,
         form: Form,
-        scope: &[String],
+        scopes: Scopes<'_>,
         expect: Expect<'_>,
     ) -> Result<Given, MintError> {
         let found = self.endpoints().await?;
@@ -206,7 +226,7 @@ impl Issuer {
             // Signed anew where it is asked for twice: an assertion is good once.
             let (authorization, form) = self.authenticate(form.again()).await?;
             let ttl = self.ttl;
-            let call = Call { authorization, form, scope, ttl, expect, dpop };
+            let call = Call { authorization, form, scopes, ttl, expect, dpop };
             let result = endpoint.ask_all(call).await;
             // RFC 9449 section 8: nothing was spent, and by now we know the nonce.
             let nonce = matches!(

@@ -54,6 +54,11 @@ impl Document {
         }
     }
 
+    /// Whether this number stands there.
+    pub(super) fn counts(&self, at: &'static str, number: u64) -> bool {
+        self.0.pointer(at).and_then(Value::as_u64) == Some(number)
+    }
+
     /// Whether this text stands there.
     pub(super) fn is(&self, at: &'static str, text: &str) -> bool {
         self.0.pointer(at).and_then(Value::as_str) == Some(text)

@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Expect;
 use super::beside::Beside;
-use super::endpoint::Form;
+use super::endpoint::{Form, Scopes};
 use super::issuer::Issuer;
 use super::{MintError, MintRequest, Minter, Minting, OauthError};
 use crate::config::SecretSource;
 use crate::model::ask::Ask;
 use crate::model::dpop::ProofKey;
 use crate::model::id::CredentialName;
+use crate::model::reason::Reason;
 use crate::model::token::Token;
 use crate::net::client::ClientError;
 use crate::store;
@@ -34,6 +35,9 @@ pub enum LoginError {
     /// Nobody has logged in.
     #[error("nobody has logged in")]
     Required,
+    /// Nothing of the scope that a route asks for was granted to it.
+    #[error("the login was granted nothing of the scope that the route asks for")]
+    ScopeMissing,
     /// It cannot be read or written.
     #[error(transparent)]
     Store(#[from] LoginsError),
@@ -84,6 +88,7 @@ impl LoginError {
         match self {
             Self::Ended(end) => end.code(),
             Self::Required => "login-required",
+            Self::ScopeMissing => "login-scope-missing",
             Self::Store(error) => error.code(),
         }
     }
@@ -94,6 +99,7 @@ impl LoginError {
             Self::Ended(_) | Self::Required => {
                 "`valetkey login CREDENTIAL`; of the grant `refresh-token`: put a new one where `refresh_token` points"
             }
+            Self::ScopeMissing => Reason::LoginScopeMissing.hint(),
             Self::Store(error) => error.hint(),
         }
     }
@@ -168,6 +174,7 @@ impl Inner {
         let (locked, mut login) = self.current(locked, &mut unsaved).await?;
         let Some(refresh) = &login.refresh else { return Err(ended(&login).into()) };
         self.bind(login.bound_to.as_deref()).await?;
+        let asked = self.granted(&login, ask)?;
         let form = Form::new("refresh_token").secret("refresh_token", refresh);
         let before = login.unanswered;
         login.unanswered += 1;
@@ -178,7 +185,8 @@ impl Inner {
             return Err(error.into());
         }
         let now = self.issuer.clock().now().wall;
-        let result = match self.issuer.ask_all(form, ask, Expect::Bearer).await {
+        let scopes = Scopes { asked: &asked, most: self.issuer.scope_of(ask) };
+        let result = match self.issuer.ask_within(form, ask, scopes, Expect::Bearer).await {
             Ok(given) => {
                 renew(&mut login, given.beside, now);
                 given.token
@@ -204,6 +212,17 @@ impl Inner {
             *unsaved = Some(login);
         }
         result
+    }
+
+    /// What may be asked for of the scope that a token is to have: only what the login was granted (RFC 6749 section 6).
+    /// Nothing at all would mean all of that, which is not what a route asks that names some.
+    fn granted(&self, login: &Login, ask: &Ask) -> Result<Vec<String>, LoginError> {
+        let wanted = self.issuer.scope_of(ask);
+        let Some(granted) = &login.scope else { return Ok(wanted.to_vec()) };
+        let has = |word: &&String| granted.split(' ').any(|granted| granted == word.as_str());
+        let asked: Vec<_> = wanted.iter().filter(has).cloned().collect();
+        let nothing = asked.is_empty() && !ask.scope.is_empty();
+        if nothing { Err(LoginError::ScopeMissing) } else { Ok(asked) }
     }
 
     /// Takes the key that the refresh token is bound to, where it is bound to one: that of the login, not one of ours.

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::AnswerError;
 
@@ -16,6 +18,14 @@ pub(super) enum Seconds {
     Whole(u64),
     Float(f64),
     Text(String),
+}
+
+/// Text for people. Anything else in its place says nothing, and is no reason to doubt the rest.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Remark {
+    Text(String),
+    Other(IgnoredAny),
 }
 
 macro_rules! members {
@@ -56,6 +66,7 @@ members! {
     device_authorization_endpoint: String,
     device_code: String,
     error: String,
+    error_description: Remark,
     expires_in: Seconds,
     id_token: String,
     interval: Seconds,

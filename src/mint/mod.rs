@@ -50,7 +50,7 @@ use crate::store::logins::Logins;
 use issuer::Issuer;
 use login::{LoginError, Refresher};
 
-pub use answer::{AnswerError, OauthError};
+pub use answer::{AnswerError, OauthError, Said};
 pub use discovery::DiscoveryError;
 
 /// A token's life where neither the issuer nor `ttl` names one.
@@ -109,6 +109,8 @@ pub enum MintError {
     Busy {
         /// The status it answered with.
         status: u16,
+        /// What else it said, for the owner's eyes.
+        said: Option<Said>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
@@ -136,11 +138,13 @@ pub enum MintError {
     /// A bug in a minter.
     #[error("the minter panicked")]
     Panicked,
-    /// The issuer said no: 4xx. Only registered error words are kept of what it said.
+    /// The issuer said no: 4xx. Of what it said only registered error words go to clients.
     #[error("the issuer refused: {}", .error.map_or("no registered error word", OauthError::as_str))]
     Refused {
         /// The `error` member, where it is a registered word.
         error: Option<OauthError>,
+        /// What else it said, for the owner's eyes.
+        said: Option<Said>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
@@ -166,8 +170,9 @@ impl MintError {
             | Self::Deadline
             | Self::Helper(HelperError::TimedOut(_))
             | Self::Unreachable(_) => Reason::IssuerUnreachable,
-            Self::Client(_) => Reason::RouteNotForClient,
+            Self::Client(_) => Reason::TemplateUnfilled,
             Self::Login(LoginError::Ended(_) | LoginError::Required) => Reason::LoginRequired,
+            Self::Login(LoginError::ScopeMissing) => Reason::LoginScopeMissing,
             Self::Login(LoginError::Store(_)) => Reason::SecretUnavailable,
             Self::Panicked => Reason::InternalError,
             Self::Refused {
@@ -175,7 +180,8 @@ impl MintError {
                 ..
             } => Reason::IssuerUnreachable,
             Self::Refused { .. } => Reason::IssuerRefused,
-            Self::Helper(_) | Self::Key(_) | Self::Outdated | Self::Secret(_) | Self::Token(_) => {
+            Self::Outdated => Reason::StaticKeyOutdated,
+            Self::Helper(_) | Self::Key(_) | Self::Secret(_) | Self::Token(_) => {
                 Reason::SecretUnavailable
             }
         }
@@ -183,13 +189,24 @@ impl MintError {
 
     /// Whether nobody was asked: then there is nobody to be spared, and a login ends it at once.
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Login(LoginError::Ended(_) | LoginError::Required))
+        matches!(
+            self,
+            Self::Login(LoginError::Ended(_) | LoginError::Required | LoginError::ScopeMissing)
+        )
     }
 
     /// How long the issuer asked us to stay away; at most an hour.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. } | Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What the issuer said, for log and `status`: foreign text, in which whoever shows it masks what could be a key.
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::Busy { said, .. } | Self::Refused { said, .. } => said.as_ref().map(Said::text),
             _ => None,
         }
     }
@@ -219,12 +236,6 @@ impl MintError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Helper(error) => error.hint(),
-            Self::Outdated => {
-                "make a new key at its provider, then `valetkey credential rotate NAME`; where `since` is set, set it anew"
-            }
-            Self::Client(_) => {
-                "every client has {client}; for the others, `clients` of the route can ask for a session or user"
-            }
             Self::Discovery(error) => error.hint(),
             Self::Key(error) => error.hint(),
             Self::Login(error) => error.hint(),

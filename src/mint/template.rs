@@ -8,25 +8,53 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::MintError;
 use super::endpoint::Form;
-use crate::config::{HttpBody, HttpTemplate, JsonTemplate, Part};
-use crate::model::client::ClientKey;
+use crate::config::{self, HttpBody, HttpTemplate, JsonTemplate, Part};
+use crate::model::ask::{Variable, Who};
 use crate::model::secret::Secret;
 
 /// What templates may name, at one mint.
 pub(super) struct Values<'a> {
     pub(super) secrets: BTreeMap<&'a str, Secret>,
     pub(super) client_id: &'a str,
-    pub(super) client: &'a ClientKey,
+    session: String,
+    uid: String,
+    /// The token that is to end.
+    token: Option<&'a Secret>,
+}
+
+impl<'a> Values<'a> {
+    /// For one client, who has all that the grant's templates name. Without a route that asked policy first it may lack
+    /// something, and nothing is left out or made up in its place.
+    pub(super) fn new(
+        grant: &'a config::Http,
+        secrets: BTreeMap<&'a str, Secret>,
+        who: &Who,
+    ) -> Result<Self, MintError> {
+        let lacks = |name: &Variable| who.value(*name).is_none();
+        if let Some(name) = grant.call.variables().into_iter().find(lacks) {
+            return Err(MintError::Client(name));
+        }
+        let value = |name| who.value(name).unwrap_or_default();
+        let (session, uid) = (value(Variable::Session), value(Variable::Uid));
+        Ok(Self { secrets, client_id: &grant.client_id, session, uid, token: None })
+    }
+
+    /// To end a token, whoever it was for: config has checked that nothing names the client.
+    pub(super) fn ending(
+        grant: &'a config::Http,
+        secrets: BTreeMap<&'a str, Secret>,
+        token: &'a Secret,
+    ) -> Self {
+        let (session, uid) = (String::new(), String::new());
+        Self { secrets, client_id: &grant.client_id, session, uid, token: Some(token) }
+    }
 }
 
 impl Values<'_> {
     /// The text with everything filled in.
     pub(super) fn fill(&self, template: &HttpTemplate) -> Secret {
-        let uid = match self.client {
-            ClientKey::Uid(uid) => uid.to_string(),
-            ClientKey::Anyone | ClientKey::Session(_) => String::new(),
-        };
         let pieces: Vec<&[u8]> = (template.0.iter())
             .map(|part| match part {
                 Part::ClientId => self.client_id.as_bytes(),
@@ -34,12 +62,10 @@ impl Values<'_> {
                 Part::Secret(name) => {
                     self.secrets.get(name.as_str()).map_or(&[][..], Secret::expose)
                 }
-                Part::Session => match self.client {
-                    ClientKey::Session(name) => name.as_str().as_bytes(),
-                    ClientKey::Anyone | ClientKey::Uid(_) => b"",
-                },
+                Part::Session => self.session.as_bytes(),
                 Part::Text(text) => text.as_bytes(),
-                Part::Uid => uid.as_bytes(),
+                Part::Token => self.token.map_or(&[][..], Secret::expose),
+                Part::Uid => self.uid.as_bytes(),
             })
             .collect();
         // Into a buffer of just this size: one that grows leaves copies behind that nobody wipes.
@@ -108,13 +134,12 @@ pub(super) fn wipe(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::id::SessionName;
     use proptest::prelude::*;
 
     fn filled(secret: &str, body: &HttpBody) -> String {
-        let client = ClientKey::Session(SessionName::new("ci"));
         let secrets = BTreeMap::from([("k", Secret::new(secret))]);
-        let values = Values { secrets, client_id: "{secret.k}", client: &client };
+        let (session, uid) = ("ci".to_owned(), "7".to_owned());
+        let values = Values { secrets, client_id: "{secret.k}", session, uid, token: None };
         String::from_utf8(values.body(body).unwrap().1.expose().to_vec()).unwrap()
     }
 
@@ -133,7 +158,7 @@ mod tests {
         let back: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(back.as_object().unwrap().len(), 3, "{body}");
         assert_eq!(back["key"], "a\",\"admin\":true,\"x\":\"{uid}\\b");
-        assert_eq!(back["id"], "{secret.k}ci", "what is filled in is no template");
+        assert_eq!(back["id"], "{secret.k}ci7", "what is filled in is no template");
         let form = HttpBody::Form(vec![("key".into(), HttpTemplate::parse("{secret.k}").unwrap())]);
         assert_eq!(filled("a&b=c d", &form), "key=a%26b%3Dc+d");
     }

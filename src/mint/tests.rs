@@ -321,3 +321,15 @@ async fn a_static_key_beyond_its_age_is_refused() {
     trial.credential.grant = Grant::StaticKey(key);
     assert_eq!(trial.code().await, "static-key-outdated", "from the future");
 }
+
+/// Whichever way it says no; and nobody sees it by accident.
+#[tokio::test]
+async fn an_issuers_words_are_kept_for_the_owner() {
+    let body = r#"{"error":"too_many_requests","error_description":"canary of a limit"}"#;
+    for status in ["400 Bad Request", "429 Too Many Requests", "503 Service Unavailable"] {
+        let trial = Trial::against(http(status, "Content-Type: application/json\r\n", body)).await;
+        let error = trial.mint().await.unwrap_err();
+        assert_eq!(error.said(), Some("too_many_requests: canary of a limit"), "{status}");
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+    }
+}

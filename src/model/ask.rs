@@ -126,6 +126,16 @@ impl Variable {
         }
     }
 
+    /// Whether there is anything to write for this client.
+    pub fn is_known_of(self, client: &Client) -> bool {
+        match self {
+            Self::Client => true,
+            Self::Session => client.session.is_some(),
+            Self::User => client.user.is_some(),
+            Self::Uid => client.uid.is_some(),
+        }
+    }
+
     fn parse(name: &str) -> Option<Self> {
         [Self::Client, Self::Session, Self::User, Self::Uid]
             .into_iter()
@@ -175,9 +185,12 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Whether it names the client at all.
-    pub fn is_personal(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Name(_)))
+    /// What it names of the client.
+    pub fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Name(name) => Some(*name),
+            Part::Text(_) => None,
+        })
     }
 
     /// The text for this client. `Err`: the name that the client has nothing for. Nothing is left out or made
@@ -195,7 +208,8 @@ impl Template {
 }
 
 impl Who {
-    fn value(&self, name: Variable) -> Option<String> {
+    /// What a template gets for a name.
+    pub fn value(&self, name: Variable) -> Option<String> {
         match name {
             Variable::Client => Some(match (&self.session, self.uid) {
                 (Some(session), _) => format!("session:{session}"),
@@ -230,6 +244,14 @@ mod tests {
             Err(Variable::User),
             "nothing is made up"
         );
+        for text in ["{client}", "{session}", "{user}", "{uid}"] {
+            let template = Template::parse(text).unwrap();
+            let name = template.variables().next().unwrap();
+            for client in [Client::default(), Client { uid: Some(7), ..Client::default() }] {
+                let filled = template.fill(&Who::from(&client));
+                assert_eq!(filled.is_ok(), name.is_known_of(&client), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -74,6 +74,10 @@ reasons! {
     AuthorityMismatch = "authority-mismatch", Client,
         "the request names another host than its tunnel",
         "open a tunnel for each host";
+    /// More body than the config allows.
+    BodyTooLarge = "body-too-large", Client,
+        "the request's body is larger than the config allows",
+        "send it in parts, or raise `body` of [limits] in the config";
     /// Whoever asks was revoked, or everybody was.
     ClientRevoked = "client-revoked", Client,
         "this user, or everybody, was revoked",
@@ -130,6 +134,10 @@ reasons! {
     LoginRequired = "login-required", Client,
         "this needs a person's login, and there is none, or it has ended",
         "type: valetkey login CREDENTIAL";
+    /// The login was granted less than the route asks for.
+    LoginScopeMissing = "login-scope-missing", Client,
+        "the login was granted nothing of the scope that this route asks for",
+        "type: valetkey login CREDENTIAL, and allow all that is asked for; or ask for less in `scope` of the route";
     /// Malformed or ambiguous bytes.
     MalformedRequest = "malformed-request", Client,
         "the request is malformed or has more than one reading",
@@ -178,9 +186,9 @@ reasons! {
     PlaceholderMissing = "placeholder-missing", Client,
         "several routes match, the tool's placeholder decides among them, and none was sent",
         "start the tool by `valetkey run`, which sets the variables of these routes, and make it use one of them";
-    /// A bound placeholder of another session or route, or of none.
+    /// A bound placeholder of another session or route, or of none; or several of different routes.
     PlaceholderRefused = "placeholder-refused", Client,
-        "the placeholder is not one of this session and route",
+        "the placeholder is not one of this session and route, or there are several and no route takes all of them",
         "a placeholder that the tool kept from an earlier session is worthless: give it the variable that `valetkey run` sets";
     /// A routed host on a port without a route.
     PortNotRouted = "port-not-routed", Client,
@@ -218,6 +226,10 @@ reasons! {
     StaticKeyRefused = "static-key-refused", Client,
         "the tool sent what looks like a real API key, and the route refuses those",
         "take the key out of the tool's settings: `valetkey run` gives it a placeholder; and revoke the key, it has been at large";
+    /// A static key beyond its `max_age`.
+    StaticKeyOutdated = "static-key-outdated", Valetkey,
+        "the static key of this route is older than its max_age, or its age cannot be told",
+        "make a new key at its provider, then `valetkey credential rotate CREDENTIAL`; where `since` is set, set it anew";
     /// The credential's secret cannot be had.
     SecretUnavailable = "secret-unavailable", Valetkey,
         "the credential's secret could not be read",
@@ -238,6 +250,10 @@ reasons! {
     SniMismatch = "sni-mismatch", Client,
         "the TLS server name is not the host of the tunnel",
         "open a tunnel for each host";
+    /// A template of the route or its credential names what the client has not.
+    TemplateUnfilled = "template-unfilled", Client,
+        "the token for this request names its session, user or uid, and this client has none",
+        "`{session}` needs a session: start the tool by `valetkey run`, or in a shell with the variables of `valetkey env`; every client has `{client}`";
     /// A tunnel to a routed host that does not speak TLS.
     TlsRequired = "tls-required", Client,
         "a tunnel to a routed host must speak TLS",

@@ -180,6 +180,7 @@ impl Policy {
                     upgrades: Vec::new(),
                     refuses_keys: false,
                     redacts: false,
+                    strips_cookies: false,
                 })
             }
         }
@@ -250,7 +251,8 @@ impl Policy {
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
-        let (mut withheld, mut refuses_keys, mut redacts) = (false, false, false);
+        let (mut withheld, mut refuses_keys) = (false, false);
+        let (mut redacts, mut strips_cookies) = (false, false);
         for route in fitting() {
             if !serves(route) {
                 withheld = true;
@@ -268,6 +270,7 @@ impl Policy {
             }
             refuses_keys |= route.refuses_keys;
             redacts |= route.redacts;
+            strips_cookies |= route.strips_cookies;
             for placement in route.strip.iter() {
                 if !strip.contains(placement) {
                     strip.push(placement.clone());
@@ -282,6 +285,10 @@ impl Policy {
             let route = Some(route.name.clone());
             return Err(Refusal { reason: Reason::PlaceholderRefused, route });
         }
+        if !route.can_name(facts.client) {
+            let route = Some(route.name.clone());
+            return Err(Refusal { reason: Reason::TemplateUnfilled, route });
+        }
         Ok(Permit {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
@@ -289,6 +296,7 @@ impl Policy {
             upgrades,
             refuses_keys,
             redacts,
+            strips_cookies,
         })
     }
 
@@ -314,6 +322,7 @@ impl Policy {
                 upgrades: Vec::new(),
                 refuses_keys: false,
                 redacts: false,
+                strips_cookies: false,
             }),
         }
     }

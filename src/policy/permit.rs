@@ -18,6 +18,7 @@ pub struct Permit {
     pub(super) upgrades: Vec<Box<str>>,
     pub(super) refuses_keys: bool,
     pub(super) redacts: bool,
+    pub(super) strips_cookies: bool,
 }
 
 impl Permit {
@@ -34,6 +35,11 @@ impl Permit {
     /// Whether the answer's body is searched for the token: unless every matched route says no.
     pub fn redacts(&self) -> bool {
         self.redacts
+    }
+
+    /// Whether the answer loses its cookies, which were bought with the token: unless every matched route says no.
+    pub fn strips_cookies(&self) -> bool {
+        self.strips_cookies
     }
 
     /// Where the request may go, and nowhere else.
@@ -67,7 +73,8 @@ impl Permit {
     /// Whether both come to the same, whichever routes they are of.
     pub(super) fn does_as(&self, other: &Self) -> bool {
         // By name, so that what is added to a permit is thought of here.
-        let Self { origin, route: _, strip, upgrades, refuses_keys, redacts } = self;
+        let Self { origin, route: _, strip, upgrades, refuses_keys, redacts, strips_cookies } =
+            self;
         let allows_no_more = |a: &[Box<str>], b: &[Box<str>]| a.iter().all(|one| b.contains(one));
         action(self) == action(other)
             && *origin == other.origin
@@ -76,6 +83,7 @@ impl Permit {
             && allows_no_more(&other.upgrades, upgrades)
             && *refuses_keys == other.refuses_keys
             && *redacts == other.redacts
+            && *strips_cookies == other.strips_cookies
     }
 
     /// Whether a token belongs into the request.

@@ -10,7 +10,7 @@ use super::pattern::{HostPattern, PathPattern};
 use crate::config::{
     self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement, Rate,
 };
-use crate::model::ask::{Ask, Wants};
+use crate::model::ask::{Ask, Template, Variable, Wants};
 use crate::model::client::Client;
 use crate::model::id::{CredentialName, RouteName};
 
@@ -35,6 +35,8 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Whether answers are searched for the token, bodies included.
     pub redacts: bool,
+    /// Whether cookies that answers to requests with its token set stay behind.
+    pub strips_cookies: bool,
     /// What each client may have of it.
     pub rate: Option<Rate>,
     /// Whether a standing key from the client is a refusal.
@@ -42,6 +44,8 @@ pub struct Route {
     methods: Option<Vec<Method>>,
     paths: Vec<PathPattern>,
     clients: Option<Vec<ClientSelector>>,
+    /// What the templates of its token name of the client.
+    names: Vec<Variable>,
     /// Variables in which `run` gives a bound placeholder.
     variables: Vec<String>,
     /// The path that its token goes into, beside what `paths` ask.
@@ -98,6 +102,11 @@ impl Route {
         };
         let credential = route.credential.as_ref().and_then(|name| credentials.get(name));
         let wants = credential.map(|credential| credential.grant.wants(&route.ask));
+        let claims = route.ask.claims.values().flat_map(Template::variables);
+        let own = credential.map(|credential| credential.grant.ask().variables);
+        let mut names: Vec<_> = claims.chain(own.unwrap_or_default()).collect();
+        names.sort();
+        names.dedup();
         Some(Self {
             name: route.name.clone(),
             host: host.ok()?,
@@ -108,9 +117,11 @@ impl Route {
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
             redacts: route.redact,
+            strips_cookies: route.strips_cookies,
             rate: route.rate_limit,
             refuses_keys: route.on_static_key == OnStaticKey::Deny,
             slot,
+            names,
             methods: (!methods.is_empty()).then_some(methods),
             paths,
             clients: route.clients.clone(),
@@ -162,6 +173,11 @@ impl Route {
                 ClientSelector::User(name) => client.user.as_deref() == Some(name),
             })
         })
+    }
+
+    /// Whether the templates of its token can be filled for this client.
+    pub(super) fn can_name(&self, client: &Client) -> bool {
+        self.names.iter().all(|name| name.is_known_of(client))
     }
 
     /// Whether tools are given a placeholder that only this route, or one with the same variable, takes.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{AtConnect, Policy, RequestFacts};
 use crate::config;
+use crate::model::ask::Who;
 use crate::model::client::Client;
 use crate::model::id::{RouteName, SessionName};
 use crate::model::reason::Reason;
@@ -425,4 +426,125 @@ fn a_placeholder_is_for_its_own_routes() {
     assert_eq!((decide(api, "/pass"), decide(api, "/none")), (Ok(false), Ok(false)));
     assert_eq!(decide(api, "/b"), Err(Reason::PlaceholderRefused));
     assert_eq!(decide(far, "/"), Err(Reason::PlaceholderRefused));
+}
+
+const SIGNED: &str = r#"
+[credentials.signed]
+grant = "jwt"
+key = { env = "S3" }
+algorithm = "HS256"
+aud = "api"
+"#;
+
+#[test]
+fn a_token_that_names_its_session_needs_one() {
+    let policy = compile(
+        &(SIGNED.to_owned()
+            + &route(
+                "a",
+                "api.example.com",
+                "credential = \"signed\"\nclaims = { who = \"{session}\" }",
+            )),
+    )
+    .unwrap();
+    let uid = Client { uid: Some(7), ..Client::default() };
+    assert_eq!(decide_as(&policy, &uid, Method::GET, "/x"), Err(Reason::TemplateUnfilled));
+    let explained =
+        policy.explain(&uid, &Method::GET, &"https://api.example.com/x".parse().unwrap());
+    let explained = explained.unwrap();
+    assert_eq!((explained.decision, explained.code), ("deny", Some("template-unfilled")));
+    assert_eq!(explained.route.as_deref(), Some("a"));
+    let session = Client { session: Some(SessionName::new("ci")), ..uid };
+    assert_eq!(decide_as(&policy, &session, Method::GET, "/x"), Ok(Some("a".into())));
+}
+
+fn arbitrary_route() -> impl Strategy<Value = String> {
+    let line = |key: &'static str, values: &'static [&'static str]| {
+        proptest::option::of(prop::sample::select(values)).prop_map(move |value| {
+            value.map(|value| format!("{key} = {value}\n")).unwrap_or_default()
+        })
+    };
+    let host = prop::sample::select(&["api.example.com", "*.example.com"][..]);
+    let action = prop::sample::select(
+        &[
+            "",
+            "deny = true\n",
+            "credential = \"one\"\n",
+            "credential = \"one\"\ninject = { query = \"k\" }\n",
+            "credential = \"signed\"\n",
+            "credential = \"signed\"\nclaims = { a = \"{session}\" }\n",
+            "credential = \"signed\"\nclaims = { a = \"{user} {client}\" }\n",
+            "credential = \"signed\"\nclaims = { a = \"{uid}\" }\n",
+        ][..],
+    );
+    let more = (
+        line("methods", &["[\"GET\"]", "[\"GET\", \"POST\"]"]),
+        line("path", &["[\"/v1/**\"]", "[\"/v1/*\", \"/x\"]", "[\"/**\"]"]),
+        line("clients", &["[\"session:ci\"]", "[\"uid:7\"]", "[\"user:ada\"]"]),
+        line("strip", &["[\"header:x-api-key\"]"]),
+        line("env", &["{ A_KEY = \"placeholder:opaque\" }", "{ B_KEY = \"placeholder:github\" }"]),
+    );
+    (host, action, more).prop_map(|(host, action, (a, b, c, d, e))| {
+        format!("host = \"{host}\"\n{action}{a}{b}{c}{d}{e}")
+    })
+}
+
+fn arbitrary_client() -> impl Strategy<Value = Client> {
+    let some = |text: &'static str| proptest::option::of(Just(text));
+    (some("ci"), proptest::option::of(6..8u32), some("ada")).prop_map(|(session, uid, user)| {
+        Client {
+            session: session.map(SessionName::new),
+            uid,
+            user: user.map(Into::into),
+            ..Client::default()
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What `explain` says is what the request gets; and what it gets a token for can be minted for whoever asks.
+    #[test]
+    fn explain_and_the_request_say_the_same(
+        routes in prop::collection::vec(arbitrary_route(), 1..4),
+        client in arbitrary_client(),
+        method in prop::sample::select(&["GET", "POST", "OPTIONS", "TRACE"][..]),
+        path in prop::sample::select(&["/x", "/v1/x", "/v1/x/y", "/v1//x", "/v1/x;a=b", "/v1/%2e%2e/x", "/"][..]),
+        unmatched in prop::sample::select(&["tunnel", "deny"][..]),
+    ) {
+        let routes: String = (routes.iter().enumerate())
+            .map(|(n, rest)| format!("[[routes]]\nname = \"r{n}\"\n{rest}"))
+            .collect();
+        let text = format!("{HEAD}{SIGNED}[proxy]\nunmatched = \"{unmatched}\"\n{routes}");
+        let parsed = config::parse(Path::new("/v.toml"), text.as_bytes(), PathBuf::from("/s"));
+        let Ok(Ok((policy, _))) = parsed.map(|(config, _)| Policy::compile(&config)) else {
+            return Ok(());
+        };
+        let (method, target) = (method.parse::<Method>().unwrap(), target("api.example.com:443"));
+        let url = format!("https://api.example.com{path}").parse().unwrap();
+        let said = policy.explain(&client, &method, &url).unwrap();
+        let facts = RequestFacts {
+            client: &client, allowed: None, method: &method, target: &target, path, bound: None,
+        };
+        match policy.decide(facts) {
+            Ok(permit) => {
+                prop_assert_eq!(said.decision, if permit.injects() { "inject" } else { "pass" });
+                prop_assert_eq!(said.code, None);
+                prop_assert_eq!(said.route, permit.route().map(|route| route.name.to_string()));
+                if permit.injects() {
+                    let who = Who::from(&client);
+                    for claim in permit.route().unwrap().ask.claims.values() {
+                        prop_assert!(claim.fill(&who).is_ok(), "{:?}", claim);
+                    }
+                }
+            }
+            Err(refusal) => {
+                prop_assert_eq!(said.decision, "deny");
+                prop_assert_eq!(said.code, Some(refusal.reason.code()));
+                prop_assert_eq!(said.hint, Some(refusal.reason.hint()));
+                prop_assert_eq!(said.route, refusal.route.map(|name| name.to_string()));
+            }
+        }
+    }
 }

@@ -71,12 +71,18 @@ impl http_body::Body for RequestBody {
 pub(super) struct Sent {
     bytes: AtomicU64,
     broke: AtomicBool,
+    exceeded: AtomicBool,
 }
 
 impl Sent {
     /// Bytes so far: while they grow, nobody waits for an answer yet.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Whether the client sent more than it may: what came before is gone.
+    pub(super) fn exceeded(&self) -> bool {
+        self.exceeded.load(Relaxed)
     }
 
     /// Whether the client's body ended in an error.
@@ -90,16 +96,19 @@ pub(super) struct Upload {
     inner: RequestBody,
     sent: Arc<Sent>,
     watch: Option<Watch>,
+    /// In bytes, of all of it.
+    most: u64,
 }
 
 impl Upload {
-    pub(super) fn new(inner: RequestBody, watch: Watch) -> Self {
-        Self { inner, sent: Arc::default(), watch: Some(watch) }
+    /// `most`: after so many bytes it is cut off.
+    pub(super) fn new(inner: RequestBody, watch: Watch, most: u64) -> Self {
+        Self { inner, sent: Arc::default(), watch: Some(watch), most }
     }
 
     /// Nothing, for a request that is sent again; counted with the first.
     pub(super) fn empty(sent: Arc<Sent>) -> Self {
-        Self { inner: RequestBody::Empty, sent, watch: None }
+        Self { inner: RequestBody::Empty, sent, watch: None, most: 0 }
     }
 
     /// What became of it so far.
@@ -129,7 +138,12 @@ impl http_body::Body for Upload {
                 }
             };
             if let Some(data) = frame.data_ref() {
-                self.sent.bytes.fetch_add(data.len() as u64, Relaxed);
+                let length = data.len() as u64;
+                let before = self.sent.bytes.fetch_add(length, Relaxed);
+                if before.saturating_add(length) > self.most {
+                    self.sent.exceeded.store(true, Relaxed);
+                    return Poll::Ready(Some(Err(BodyError::Cut)));
+                }
                 return Poll::Ready(Some(Ok(frame)));
             }
         }
@@ -202,7 +216,8 @@ pub(super) enum Body {
 
 /// What an answer's trailers are cleaned of, as its header was, and its body.
 pub(super) struct Clean {
-    pub(super) injected: bool,
+    /// Whether cookies stay behind.
+    pub(super) bought: bool,
     pub(super) redactor: Option<Arc<Redactor>>,
     pub(super) body: Option<Box<BodyRedactor>>,
     /// Nothing is said of the body's length: there is none, and the upstream speaks of another.
@@ -271,7 +286,8 @@ impl Body {
 impl Streamed {
     fn end(&mut self, code: Option<Reason>) {
         self.outcome.bytes_in = self.sent.bytes();
-        self.outcome.code = code;
+        // An upstream may have answered before its upload was cut off.
+        self.outcome.code = code.or(self.sent.exceeded().then_some(Reason::BodyTooLarge));
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(self.outcome);
         }
@@ -309,7 +325,7 @@ impl Streamed {
         };
         let frame = match frame.into_trailers() {
             Ok(mut trailers) => {
-                clean_answer(self.clean.injected, self.clean.redactor.as_deref(), &mut trailers);
+                clean_answer(self.clean.bought, self.clean.redactor.as_deref(), &mut trailers);
                 Frame::trailers(trailers)
             }
             Err(frame) => {

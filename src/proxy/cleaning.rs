@@ -27,7 +27,8 @@ impl Exchange<'_> {
     ) -> Result<Clean, Reason> {
         let redactor = self.redactor(permit, token, rejected);
         let injected = token.is_some();
-        inject::clean_answer(injected, redactor.as_deref(), headers);
+        let bought = injected && permit.strips_cookies();
+        inject::clean_answer(bought, redactor.as_deref(), headers);
         if status == StatusCode::NO_CONTENT {
             // RFC 9110 section 8.6; some clients would wait for so much.
             headers.remove(CONTENT_LENGTH);
@@ -46,7 +47,7 @@ impl Exchange<'_> {
             }
             _ => None,
         };
-        Ok(Clean { injected, redactor, body, unsaid })
+        Ok(Clean { bought, redactor, body, unsaid })
     }
 
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives what cleans the
@@ -58,7 +59,8 @@ impl Exchange<'_> {
         headers: &mut HeaderMap,
     ) -> Option<Arc<Redactor>> {
         let redactor = self.redactor(permit, token, None);
-        inject::clean_answer(token.is_some(), redactor.as_deref(), headers);
+        let bought = token.is_some() && permit.strips_cookies();
+        inject::clean_answer(bought, redactor.as_deref(), headers);
         redactor.filter(|_| token.is_some() && permit.redacts())
     }
 

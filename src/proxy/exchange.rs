@@ -22,6 +22,7 @@ use crate::inject::{self, Cleared, LastRedactor};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
+use crate::model::target::Target;
 use crate::model::token::Token;
 use crate::net::guard::Reach;
 use crate::policy::Permit;
@@ -64,7 +65,12 @@ impl Exchange<'_> {
         body: RequestBody,
     ) -> Response<Body> {
         let mut token = token;
+        let most = self.world.rates.body();
         let upgrade = match self.upgrade(&permit, &parts, &body) {
+            // As far as it says beforehand how long it is.
+            Ok(_) if body.size_hint().lower() > most => {
+                return refuse(recorder, Reason::BodyTooLarge.into(), true);
+            }
             Ok(upgrade) => upgrade,
             Err(reason) => return refuse(recorder, reason.into(), false),
         };
@@ -82,7 +88,7 @@ impl Exchange<'_> {
             Ok(cleared) => cleared,
             Err(_) => return fail(recorder, Reason::MalformedRequest),
         };
-        let upload = Upload::new(body, live.watch());
+        let upload = Upload::new(body, live.watch(), most);
         let sent = Arc::clone(upload.sent());
         recorder.sent();
         let attempt =
@@ -94,6 +100,7 @@ impl Exchange<'_> {
         };
         let answered = match answered {
             Ok(Ok(answered)) => answered,
+            Ok(Err(_)) if sent.exceeded() => return fail(recorder, Reason::BodyTooLarge),
             // The upstream saw a body break off because the client's did.
             Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
@@ -329,14 +336,21 @@ fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
     respond::response(reason.into(), request, closes(reason))
 }
 
-/// Refused before it could be parsed: nothing of it is written down but that.
+/// Refused before it could be parsed: nothing of it is written down but that, and the tunnel that it came in.
 pub(super) fn malformed(
     proxy: &Proxy,
     client: &Client,
     id: RequestId,
     reason: Reason,
+    tunnel: Option<&Target>,
 ) -> Response<Body> {
-    proxy.audit.event(Event::malformed(id, client, reason)).ok();
+    let world = proxy.world.load();
+    let event = Event::malformed(id, client, reason);
+    let event = match tunnel {
+        Some(tunnel) => event.within(tunnel, world.policy.hash()),
+        None => event,
+    };
+    proxy.audit.event(event).ok();
     respond::response(reason.into(), id, true)
 }
 
@@ -346,6 +360,7 @@ pub(super) fn closes(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::AuthorityMismatch
+            | Reason::BodyTooLarge
             | Reason::ClientRevoked
             | Reason::ConnectInTunnel
             | Reason::MalformedRequest

@@ -16,6 +16,7 @@ use super::live::{Facts, Kind, LiveConnection};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::share::{self, Holder};
+use super::standing_key;
 use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::{Admitted, Peer};
@@ -58,7 +59,7 @@ impl Service for Plain {
     }
 
     fn refuse(&self, reason: Reason) -> Response<Body> {
-        exchange::malformed(&self.worker.proxy, &self.nobody(), RequestId::new(), reason)
+        exchange::malformed(&self.worker.proxy, &self.nobody(), RequestId::new(), reason, None)
     }
 
     fn failed(&self) -> Response<Body> {
@@ -82,7 +83,9 @@ impl Plain {
         let (mut parts, body) = arrived.request.into_parts();
         let target = match target(&parts) {
             Ok(target) => target,
-            Err(reason) => return exchange::malformed(&worker.proxy, &self.nobody(), id, reason),
+            Err(reason) => {
+                return exchange::malformed(&worker.proxy, &self.nobody(), id, reason, None);
+            }
         };
         let admitted = admit(worker, &world, &parts, &self.peer);
         let client = match &admitted {
@@ -101,7 +104,7 @@ impl Plain {
             target.port,
             Some(&world.policy.recorded_path(&target, parts.uri.path())),
         );
-        let recorder = Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone());
+        let mut recorder = Recorder::start(&worker.proxy.audit, facts, world.policy.hash().clone());
         let refuse = |recorder, reason| exchange::refuse(recorder, Refused::from(reason), false);
         let admitted = match admitted {
             Ok(admitted) => admitted,
@@ -121,6 +124,9 @@ impl Plain {
         parts.headers.remove(header::PROXY_AUTHORIZATION);
         if inject::holds_placeholder(&parts) {
             return refuse(recorder, Reason::ForeignPlaceholder);
+        }
+        if let Err(reason) = standing_key::note(&worker.proxy, &permit, &parts, &mut recorder) {
+            return refuse(recorder, reason);
         }
         let live = self.live.enter(Facts {
             admitted: admitted.clone(),

@@ -59,6 +59,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::CredentialRevoked
         | R::ForeignPlaceholder
         | R::LoginRequired
+        | R::LoginScopeMissing
         | R::MethodRefused
         | R::NoLongerPermitted
         | R::NoRoute
@@ -71,12 +72,14 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::StaticKeyRefused
         | R::RouteNotForClient
         | R::SessionEnded
+        | R::TemplateUnfilled
         | R::TlsRequired
         | R::UpgradeRefused => StatusCode::FORBIDDEN,
         R::ProxyAuthFailed | R::ProxyAuthRequired | R::SessionOfAnotherUser => {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED
         }
         R::ClientGone | R::ClientTimeout | R::ClientTlsFailed => StatusCode::REQUEST_TIMEOUT,
+        R::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         R::UriTooLong => StatusCode::URI_TOO_LONG,
         R::AddressMismatch | R::AuthorityMismatch | R::SniMismatch => {
             StatusCode::MISDIRECTED_REQUEST
@@ -99,6 +102,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::IssuerUnreachable
         | R::SecretUnavailable
         | R::ShuttingDown
+        | R::StaticKeyOutdated
         | R::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         R::ParentTimeout | R::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -125,6 +129,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | R::InternalError
         | R::SecretUnavailable
         | R::ShuttingDown
+        | R::StaticKeyOutdated
         | R::TooManyConnections => "proxy_internal_error",
         R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable | R::ParentAuthFailed => {
             "proxy_configuration_error"

@@ -70,7 +70,8 @@ impl Service for Connection {
     }
 
     fn refuse(&self, reason: Reason) -> Response<Body> {
-        malformed(&self.worker.proxy, &self.admitted.client, RequestId::new(), reason)
+        let (proxy, client) = (&self.worker.proxy, &self.admitted.client);
+        malformed(proxy, client, RequestId::new(), reason, Some(&self.target))
     }
 
     fn failed(&self) -> Response<Body> {
@@ -126,7 +127,10 @@ impl Connection {
         let (permit, token, live) = loop {
             let permit = match self.judge(&world, &asking, &parts, &mut recorder) {
                 Ok(permit) => permit,
-                Err(reason) => return refuse(recorder, reason.into(), closes(reason)),
+                Err(reason) => {
+                    standing_key::note_refused(proxy, &parts, &mut recorder);
+                    return refuse(recorder, reason.into(), closes(reason));
+                }
             };
             if let Err(reason) = standing_key::note(proxy, &permit, &parts, &mut recorder) {
                 return refuse(recorder, reason.into(), false);
@@ -161,12 +165,21 @@ impl Connection {
 
     /// The connection's client, or the session whose placeholder came.
     fn asking(&self, world: &World, parts: &Parts) -> Result<Asking<'_>, Reason> {
-        let mark = inject::placeholder_mark(parts).map_err(|_| Reason::PlaceholderRefused)?;
-        let Some(mark) = mark else { return Ok(Asking::unbound(&self.admitted)) };
+        let marks = inject::placeholder_marks(parts).map_err(|_| Reason::PlaceholderRefused)?;
+        let Some(mark) = marks.first() else { return Ok(Asking::unbound(&self.admitted)) };
         let proxy = &self.worker.proxy;
         let now = proxy.clock.now();
-        let found = proxy.gate.by_placeholder(&world.rules, &self.admitted, &mark, now)?;
-        Ok(Asking { admitted: Cow::Owned(found.0), bound: Some(found.1) })
+        let found = |mark| proxy.gate.by_placeholder(&world.rules, &self.admitted, mark, now);
+        let (admitted, mut routes) = found(mark)?;
+        // Several are as good as one where one route takes them all: a tool may read two of its variables.
+        for mark in marks.others() {
+            let (other, theirs) = found(mark)?;
+            routes = routes.iter().filter(|name| theirs.contains(name)).cloned().collect();
+            if routes.is_empty() || other.client.session != admitted.client.session {
+                return Err(Reason::PlaceholderRefused);
+            }
+        }
+        Ok(Asking { admitted: Cow::Owned(admitted), bound: Some(routes) })
     }
 
     fn facts(

@@ -1,5 +1,5 @@
-//! A real key where a placeholder should be: audited by kind and keyed fingerprint, and refused
-//! where the route says so. It is taken out in any case; its value goes nowhere.
+//! A real key where a placeholder should be, or anywhere else in the head: audited by kind and keyed fingerprint, and
+//! refused where the route says so. From the route's own slots it is taken out in any case; its value goes into no record.
 
 use http::request::Parts;
 
@@ -9,7 +9,14 @@ use crate::inject;
 use crate::model::reason::Reason;
 use crate::policy::Permit;
 
-/// Notes the key that the client sent in a slot of the route, if it did.
+/// Notes the key that stands in a request which goes nowhere: it was sent all the same.
+pub(super) fn note_refused(proxy: &Proxy, parts: &Parts, recorder: &mut Recorder) {
+    if let Some(found) = inject::refused_key(parts) {
+        recorder.static_key(proxy.audit.keyed_fingerprint(&found.key), found.kind);
+    }
+}
+
+/// Notes the key that the client sent, if it did.
 pub(super) fn note(
     proxy: &Proxy,
     permit: &Permit,

@@ -52,6 +52,8 @@ struct Pending {
     host: Host,
     /// Whether the answer's body is searched.
     redacts: bool,
+    /// Whether its cookies stay behind.
+    bought: bool,
 }
 
 /// Why a request goes no further, and what is answered.
@@ -157,7 +159,8 @@ impl Handler {
         recorder.sent();
         let (client, host) = (Arc::clone(&admitted.client), target.host);
         let redacts = token.is_some() && permit.redacts();
-        self.pending = Some(Pending { recorder, token, client, host, redacts });
+        let bought = token.is_some() && permit.strips_cookies();
+        self.pending = Some(Pending { recorder, token, client, host, redacts, bought });
         Ok(outgoing)
     }
 
@@ -311,8 +314,8 @@ impl HttpHandler for Handler {
         let Some(mut pending) = self.pending.take() else { return response };
         pending.recorder.answered();
         let redactor = self.redactor(&pending).map(Arc::new);
-        let Pending { recorder, token, redacts, .. } = pending;
-        inject::clean_answer(token.is_some(), redactor.as_deref(), response.headers_mut());
+        let Pending { recorder, redacts, bought, .. } = pending;
+        inject::clean_answer(bought, redactor.as_deref(), response.headers_mut());
         recorded::pass(response, redactor.filter(|_| redacts), recorder)
     }
 

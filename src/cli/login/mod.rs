@@ -152,10 +152,18 @@ async fn said(
     as_json: bool,
 ) -> Result<(), Failure> {
     super::logout::tell(config, name, logged_in.user.as_deref(), true).await;
-    let LoggedIn { user, scope, until, protection } = logged_in;
+    let LoggedIn { user, scope, not_granted, until, protection } = logged_in;
+    if !not_granted.is_empty() {
+        let missing = not_granted.join(" ");
+        printer::warn(
+            "login-narrower",
+            &format!("the issuer granted less than `scope` asks for, without: {missing}"),
+            narrower_hint(not_granted),
+        );
+    }
     if as_json {
         return printer::json(&json!({
-            "credential": name, "user": user, "scope": scope,
+            "credential": name, "user": user, "scope": scope, "not_granted": not_granted,
             "until": until.map(rfc3339_seconds), "protected_by": protection.as_str(),
         }));
     }
@@ -171,6 +179,18 @@ async fn said(
     };
     printer::note(&format!("logged in for `{name}`{whom}, {until}; {}", protection.kept()));
     Ok(())
+}
+
+/// Some issuers don't name `offline_access` when they grant it.
+fn narrower_hint(not_granted: &[String]) -> &'static str {
+    match not_granted {
+        [one] if one == "offline_access" => {
+            "a refresh token came all the same; if the login ends early, allow it at that issuer"
+        }
+        _ => {
+            "tokens will have what was granted: log in again and allow all of it, or ask for less in `scope`"
+        }
+    }
 }
 
 impl From<FlowError> for Failure {

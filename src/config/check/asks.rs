@@ -40,7 +40,7 @@ impl Check<'_> {
                 Err(error) => problems.error(line, "bad-template", error.to_string(), TEMPLATE),
             }
         }
-        let personal = claims.values().any(Template::is_personal);
+        let personal = claims.values().any(|text| text.variables().next().is_some());
         Ask { scope, audience, resource, claims, personal, who: None }
     }
 
@@ -151,7 +151,7 @@ pub(super) fn narrow(
             let message = format!("route and credential both set the claim `{claim}`");
             problems.error(*line, "claim-twice", message, "take it out of one of them");
         }
-        route.ask.personal |= own.personal;
+        route.ask.personal |= !own.variables.is_empty();
     }
 }
 

@@ -129,15 +129,11 @@ fn exec_format(table: &file::Exec, line: usize, problems: &mut Problems) -> Opti
     }
     Some(match table.format {
         file::ExecFormat::Aws => {
-            let message =
-                "`format = \"aws\"` gives keys that sign requests, and this version signs none";
-            problems.error(
-                line,
-                "not-supported",
-                message,
-                "use a bearer token where the service takes one",
-            );
-            return None;
+            let message = "`format = \"aws\"` gives the session token alone, and AWS's own services want a signature";
+            let hint =
+                "for those, let the tool sign with its own keys on a route without a credential";
+            problems.warn(line, "aws-session-token", message, hint);
+            ExecFormat::Aws
         }
         file::ExecFormat::Git => git(table.url.as_deref().unwrap_or_default(), line, problems)?,
         file::ExecFormat::Json => ExecFormat::Json {
@@ -208,7 +204,6 @@ mod tests {
             ("command = [\"/bin/x\"]\nenv = [\"A=hunter2\"]", "bad-helper"),
             ("command = [\"/bin/x\"]\ntimeout = \"11s\"", "bad-duration"),
             ("command = [\"/bin/x\"]\ntimeout = \"0s\"", "bad-duration"),
-            ("command = [\"/bin/x\"]\nformat = \"aws\"", "not-supported"),
             ("command = [\"/bin/x\"]\nformat = \"git\"", "bad-format"),
             ("command = [\"/bin/x\"]\ntoken = \"/a\"", "bad-format"),
             ("command = [\"/bin/x\"]\nformat = \"json\"\ntoken = \"a\"", "bad-pointer"),

@@ -47,10 +47,16 @@ impl Check<'_> {
             (table.json, table.form),
             &mut used,
         );
-        let call = call.map_err(|(code, message)| {
-            let hint = "`{secret.NAME}`, `{client_id}`, `{session}`, `{uid}`; `{{` is a brace. config/recipes/http.toml";
-            problems.error(line, code, message, hint);
+        let call = call.and_then(|call| match call.names_token() {
+            true => Err(("bad-template", "`{token}` is there in `revoke` alone".to_owned())),
+            false => Ok(call),
         });
+        let revoke = table.revoke.map(|revoke| self::revoke(revoke, &mut used)).transpose();
+        let mut tell = |(code, message): Wrong| {
+            let hint = "`{secret.NAME}`, `{client_id}`, `{session}`, `{uid}`; in `revoke` `{token}`; `{{` is a brace. config/recipes/http.toml";
+            problems.error(line, code, message, hint);
+        };
+        let (call, revoke) = (call.map_err(&mut tell), revoke.map_err(tell));
         // The name is not shown: it may be a secret that was written there.
         if !used.iter().all(|name| secrets.contains_key(name)) {
             let message = "a template names a secret that is not in `secrets`";
@@ -67,6 +73,7 @@ impl Check<'_> {
         };
         Some(Http {
             call: call.ok()?,
+            revoke: revoke.ok()?,
             secrets,
             client_id: table.client_id.unwrap_or_default(),
             token: pointer("token", table.token.as_deref(), "/access_token", line, problems)?,
@@ -77,6 +84,21 @@ impl Check<'_> {
 }
 
 type Wrong = (&'static str, String);
+
+/// Who asked for a token may be gone when it is to end.
+fn revoke(table: file::HttpRevoke, used: &mut BTreeSet<String>) -> Result<HttpCall, Wrong> {
+    let file::HttpRevoke { url, method, headers, json, form } = table;
+    let call = call(&url, method.as_deref(), headers, (json, form), used)?;
+    if !call.variables().is_empty() {
+        return Err(("bad-template", "`revoke` cannot name the client".to_owned()));
+    }
+    match call.names_token() {
+        true => Ok(call),
+        false => {
+            Err(("bad-template", "`revoke` does not say which `{token}` is to end".to_owned()))
+        }
+    }
+}
 
 fn call(
     url: &str,
@@ -166,6 +188,13 @@ mod tests {
             (format!("{url}\nform = {{ a = \"{{secret.hunter2}}\" }}"), "unknown-secret"),
             (format!("{url}\nform = {{ a = \"b\" }}\njson = {{ a = 1 }}"), "bad-body"),
             (format!("{url}\nmethod = \"GET\"\nform = {{ a = \"b\" }}"), "bad-body"),
+            (format!("{url}\nform = {{ a = \"{{token}}\" }}"), "bad-template"),
+            (format!("{url}\nrevoke = {{ {url}, form = {{ a = \"b\" }} }}"), "bad-template"),
+            (
+                format!("{url}\nrevoke = {{ {url}, form = {{ a = \"{{token}}{{uid}}\" }} }}"),
+                "bad-template",
+            ),
+            (format!("{url}\nrevoke = {{ url = \"http://idp.example/r\" }}"), "bad-endpoint"),
             (format!("{url}\ntoken = \"a\""), "bad-pointer"),
             (format!("{url}\nsecrets = {{ a = \"hunter2\" }}"), "literal-secret"),
         ] {
@@ -178,7 +207,8 @@ mod tests {
             assert!(!format!("{:?}", load(&text).unwrap_err()).contains("hunter2"), "{keys}");
         }
         let good = format!(
-            "{url}\nsecrets = {{ k = {{ env = \"K\" }} }}\njson = {{ a = [1, true, \"{{secret.k}}\"] }}"
+            "{url}\nrevoke = {{ {url}, method = \"DELETE\", headers = {{ authorization = \"Bearer {{token}}\" }} }}\n\
+             secrets = {{ k = {{ env = \"K\" }} }}\njson = {{ a = [1, true, \"{{secret.k}}\"] }}"
         );
         assert_eq!(load(&config(&good)).unwrap().secret_variables(), ["K"]);
     }

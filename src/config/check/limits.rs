@@ -23,7 +23,17 @@ impl Check<'_> {
         let known = |name: &str| credentials.keys().any(|credential| credential.as_str() == name);
         let credentials =
             self.rates(table.credentials, "credential", known, CredentialName::new, problems);
-        Limits { per_client, sessions, credentials }
+        let body = table.body.and_then(|value| self.size(&value, problems));
+        Limits { per_client, sessions, credentials, body }
+    }
+
+    fn size(&self, value: &Spanned<String>, problems: &mut Problems) -> Option<u64> {
+        let size = value.get_ref().parse::<bytesize::ByteSize>().ok();
+        if size.is_none() {
+            let hint = "a number of bytes: \"512KiB\", \"64MiB\", \"2GiB\"";
+            problems.error(self.line(value), "bad-size", "this is not a size", hint);
+        }
+        size.map(|size| size.as_u64())
     }
 
     fn rates<T: Ord>(

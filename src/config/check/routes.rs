@@ -158,6 +158,10 @@ impl Check<'_> {
             rate_limit: route.rate_limit.and_then(|value| self.rate(&value, problems)),
             deny: route.deny,
             redact: route.redact.unwrap_or(true),
+            strips_cookies: match route.cookies {
+                file::Cookies::Pass => false,
+                file::Cookies::Strip => true,
+            },
             on_static_key: match route.on_static_key {
                 file::OnStaticKey::Deny => OnStaticKey::Deny,
                 file::OnStaticKey::Report => OnStaticKey::Report,

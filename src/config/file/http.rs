@@ -41,7 +41,30 @@ pub struct Http {
     /// Where something stands in an answer that is a refusal in spite of its status 200.
     #[serde(default)]
     pub error: Option<String>,
+    /// The call that ends a token, made when its session ends: 2xx, 404 and 410 are done. Absent: tokens end by themselves.
+    #[serde(default)]
+    pub revoke: Option<HttpRevoke>,
     /// Upper bound of a token's life, and its life where the answer names none. Default of the latter: "5m".
     #[serde(default)]
     pub ttl: Option<String>,
+}
+
+/// `revoke` of `http`. Its templates name `{token}`, `{secret.NAME}` and `{client_id}`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpRevoke {
+    /// The endpoint: https, or http to a loopback address.
+    pub url: String,
+    /// Default: "POST".
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Header fields, as templates.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A JSON body: every text in it is a template.
+    #[serde(default)]
+    pub json: Option<Value>,
+    /// A form body, in place of `json`: every value is a template.
+    #[serde(default)]
+    pub form: Option<BTreeMap<String, String>>,
 }

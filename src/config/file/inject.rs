@@ -1,4 +1,4 @@
-//! `inject` of a route, as it is written.
+//! `inject`, `cookies` and `on_static_key` of a route, as they are written.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,4 +30,26 @@ pub struct Inject {
 pub struct InjectBasic {
     /// The user; many git hosts take any.
     pub user: String,
+}
+
+/// `cookies`
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cookies {
+    /// They reach the tool.
+    Pass,
+    /// Taken out.
+    #[default]
+    Strip,
+}
+
+/// `on_static_key`
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnStaticKey {
+    /// Refused.
+    Deny,
+    /// Audited.
+    #[default]
+    Report,
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// `[limits]`: each "COUNT/s", "COUNT/m" or "COUNT/h". So many may come at once; they are made up for evenly over that time.
+/// `[limits]`: rates, each "COUNT/s", "COUNT/m" or "COUNT/h" (so many may come at once; they are made up for evenly over that time), and sizes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -19,4 +19,7 @@ pub struct Limits {
     /// What all clients together may have of a credential, by name.
     #[schemars(with = "BTreeMap<String, String>")]
     pub credentials: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// How long the body of a request may be, as "64MiB"; beyond it 413. Absent: no limit, for nothing of a body is kept.
+    #[schemars(with = "Option<String>")]
+    pub body: Option<Spanned<String>>,
 }

@@ -137,3 +137,18 @@ async fn a_session_opened_by_hand() {
         assert!(done.stderr.contains("error[unknown-session]"), "{done:?}");
     }
 }
+
+/// Whoever opens one for somebody else is named beside them.
+#[tokio::test]
+async fn who_opened_it_is_in_the_audit() {
+    let stage = stage().await;
+    let done = valetkey(&stage, &["session", "open", "--user", "ann"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let record = opened(&stage);
+    assert_eq!(record["client"]["user"], "ann");
+    let done = valetkey(&stage, &["session", "open"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let me = opened(&stage)["client"]["user"].clone();
+    assert!(me.is_string() && me != "ann");
+    assert_eq!(record["context"]["by"], me);
+}

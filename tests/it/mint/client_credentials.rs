@@ -1,7 +1,7 @@
 //! `client-credentials`: how the client shows who it is, what each route asks for, and revocation.
 
-use crate::harness::issuer::Issuer;
-use crate::harness::stage::EVIL;
+use crate::harness::issuer::{Issuer, Reply};
+use crate::harness::stage::{EVIL, own_answer};
 use crate::harness::valetkey::Valetkey;
 use crate::harness::{canary, stage::Stage};
 
@@ -84,4 +84,38 @@ async fn the_end_revokes_tokens() {
     let revoked = audit.iter().find(|record| record["context"]["action"] == "revoked");
     assert_eq!(revoked.unwrap()["credential"], "mine");
     assert!(!stage.running().unwrap().output().contains(&secret));
+}
+
+/// Its own words help whoever keeps the config, and are foreign to everybody else. It may repeat what it was sent.
+#[tokio::test]
+async fn what_an_issuer_says_is_for_the_owner() {
+    let issuer = Issuer::start().await;
+    let secret = canary("client-secret");
+    let credential = format!(
+        "grant = \"client-credentials\"\ntoken_url = {:?}\nclient_id = \"orders\"\n\
+         client_secret = {{ file = \"secret\" }}",
+        issuer.token_url()
+    );
+    let stage = staged(&credential, "", &[("secret", &secret)]).await;
+    let body = serde_json::json!({
+        "error": "tenant_suspended",
+        "error_description": format!("tenant is asleep\u{1b}[2J\r\nfoo={secret} {}", "long ".repeat(99)),
+    });
+    issuer.reply(Reply::json(400, &body.to_string()));
+    let answer = stage.get(EVIL, "/x", "").await.unwrap();
+    own_answer(&answer, &[502], &["issuer-refused"]).unwrap();
+    assert!(!answer.everything().contains("asleep"), "{}", answer.everything());
+    let running = stage.running().unwrap();
+    let status = running.home.run(&["status", "--json"]).await.stdout;
+    let json: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let mine = json["credentials"].as_array().unwrap().iter().find(|one| one["name"] == "mine");
+    let said = mine.unwrap()["last_error"]["issuer"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("tenant_suspended: tenant is asleep [2J ****"), "{said}");
+    assert!(said.len() <= 200, "{said}");
+    let text = running.home.run(&["status"]).await.stdout;
+    assert!(text.contains("the issuer of `mine` says: tenant_suspended"), "{text}");
+    assert!(running.output().contains("tenant is asleep"), "the log has it too");
+    let audit = std::fs::read_to_string(running.home.state.join("audit.jsonl")).unwrap();
+    assert!(!audit.contains("asleep") && !running.output().contains('\u{1b}'));
+    silent(&stage, &[secret]).await;
 }

@@ -198,3 +198,54 @@ async fn what_does_not_last_is_no_login() {
     let told = terminal.says("error[login-without-refresh-token]").await;
     assert!(told.is_some(), "{}", terminal.output());
 }
+
+/// RFC 6749 section 6: a refresh asks for no more than the login was granted, and whoever logs in is told.
+#[tokio::test]
+async fn a_refresh_asks_for_what_was_granted() {
+    let idp = Idp::start().await;
+    idp.with(|idp| idp.token_answer = json!({ "scope": "openid orders:read" }));
+    let scope = "scope = [\"openid\", \"offline_access\", \"orders:read\", \"orders:write\"]";
+    let credential = credential(&idp, "").replace("scope = [\"openid\", \"orders\"]", scope);
+    let route = |name: &str, more: &str| {
+        format!(
+            "name = {name:?}\nhost = {EVIL:?}\npath = [\"/{name}\"]\ncredential = \"mine\"\n{more}"
+        )
+    };
+    let stage = Stage::valetkey_with(|builder| {
+        builder
+            .toml(&credential)
+            .route(&route("all", ""))
+            .route(&route("read", "scope = [\"orders:read\"]"))
+            .route(&route("some", "scope = [\"orders:read\", \"orders:write\"]"))
+            .route(&route("write", "scope = [\"orders:write\"]"))
+    })
+    .await;
+    let home = stage.running().unwrap().home().clone();
+    let mut terminal = login(&home);
+    terminal.says("WDJB-MJHT").await.unwrap();
+    idp.approve();
+    assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+    let told = terminal.says("warning[login-narrower]").await.expect("it is told");
+    assert!(told.contains("offline_access orders:write"), "{told}");
+    // That it is not named is no reason to refuse it when it comes.
+    idp.with(|idp| idp.token_answer = json!({ "scope": "openid offline_access orders:read" }));
+    bearer(&stage, "/all").await;
+    idp.with(|idp| idp.token_answer = json!({}));
+    bearer(&stage, "/read").await;
+    bearer(&stage, "/some").await;
+    let calls = idp.calls_of("/token");
+    let refreshes = calls.iter().filter(|call| call.one("grant_type") == "refresh_token");
+    let asked: Vec<_> = refreshes.map(|call| call.one("scope").to_owned()).collect();
+    assert_eq!(asked, ["openid orders:read", "orders:read", "orders:read"]);
+    // Nothing of what the route wants: asked for nothing, the issuer would give all there is.
+    let before = idp.count();
+    let answer = stage.get(EVIL, "/write", "").await.unwrap();
+    own_answer(&answer, &[403], &["login-scope-missing"]).unwrap();
+    assert!(answer.text().contains("type: valetkey login mine"), "{}", answer.text());
+    assert_eq!(idp.count(), before, "nobody is asked, and no refresh token spent");
+    let status = home.run(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["logins"][0]["not_granted"], json!(["orders:write"]));
+    let text = home.run(&["status"]).await.stdout;
+    assert!(text.contains("not granted: orders:write"), "{text}");
+}

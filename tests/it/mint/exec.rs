@@ -32,6 +32,12 @@ async fn every_format_arrives_in_its_slot() {
         ),
         (kubectl, "format = \"kubectl\""),
         (git, "format = \"git\"\nurl = \"https://git.example\""),
+        (
+            format!(
+                r#"echo '{{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b","SessionToken":"{token}"}}'"#
+            ),
+            "format = \"aws\"",
+        ),
     ] {
         let rig = rig(&script, keys).await;
         let answer = rig.get("/v1/x", "Authorization: Bearer mine\r\n").await;

@@ -125,7 +125,7 @@ async fn a_standing_key_is_rotated() {
     let (old, new) = (canary("old"), canary("new"));
     let rig = Rig::with("", |valetkey| {
         valetkey.file("minted.key", &old).toml(
-            "[credentials.minted]\ngrant = \"static-key\"\nttl = \"1s\"\nmax_age = \"90d\"\nsecret = { file = \"minted.key\" }",
+            "[credentials.minted]\ngrant = \"static-key\"\nttl = \"1h\"\nmax_age = \"90d\"\nsecret = { file = \"minted.key\" }",
         )
     })
     .await;
@@ -138,14 +138,32 @@ async fn a_standing_key_is_rotated() {
     let done = child.wait_with_output().await.unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success() && !said.contains(&new), "{said}");
-    crate::harness::soon("the new key", async {
-        loop {
-            let at = rig.api.requests().len();
-            assert_eq!(rig.get("/v1/x", "").await.status(), 200);
-            if rig.api.request(at).await.one("authorization") == format!("Bearer {new}") {
-                break;
-            }
-        }
-    })
-    .await;
+    // At once, whatever `ttl` says, and written down.
+    assert_eq!(rig.get("/v1/x", "").await.status(), 200);
+    assert_eq!(rig.api.request(1).await.one("authorization"), format!("Bearer {new}"));
+    let audit = rig.running.audit();
+    let rotated = audit.iter().find(|r| r["context"]["action"] == "credential-rotated");
+    let rotated = rotated.unwrap_or_else(|| panic!("no record: {audit:#?}"));
+    assert_eq!(rotated["credential"], "minted");
+    assert!(rotated["context"]["by"].is_string(), "{rotated}");
+}
+
+/// A cookie is bought with the token: it stays behind, unless the route says that it may pass; never with a token in it.
+#[tokio::test]
+async fn cookies_stay_behind_unless_the_route_says_so() {
+    for (keys, passes) in
+        [("", false), ("cookies = \"strip\"", false), ("cookies = \"pass\"", true)]
+    {
+        let key = canary("key");
+        let rig = Rig::with(keys, key_file(&key)).await;
+        let echo = format!("b={key}; Path=/");
+        rig.api.answer(move |_| {
+            Answer::ok("{}").header("Set-Cookie", "a=1").header("Set-Cookie", echo.clone())
+        });
+        let answer = rig.get("/v1/x", "").await;
+        assert_eq!(answer.status(), 200, "{}", answer.everything());
+        let cookies = answer.all("set-cookie");
+        assert_eq!(cookies.len(), if passes { 2 } else { 0 }, "{keys}: {cookies:?}");
+        assert!(!answer.everything().contains(&key), "{}", answer.everything());
+    }
 }

@@ -180,6 +180,12 @@ async fn what_cannot_be_parsed_is_answered_and_recorded() {
     let answer = timeout(HEAD_TIMEOUT / 2, at_once).await.expect(&connect).unwrap();
     own_answer(&answer, &[400], &["malformed-request"]).unwrap();
     stage.audited("malformed-request", 5).await;
+    let audit = stage.running().unwrap().audit();
+    let refused: Vec<_> = audit.iter().filter(|r| r["code"] == "malformed-request").collect();
+    let in_tunnel = refused.iter().filter(|r| {
+        r["target"]["host"] == ORDERS && r["target"]["port"] == 443 && r["policy"].is_string()
+    });
+    assert_eq!(in_tunnel.count(), 4, "what the tunnel was to is known: {refused:#?}");
     assert!(stage.orders.requests().is_empty());
     stage.control().await.unwrap();
 }

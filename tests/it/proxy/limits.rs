@@ -120,10 +120,53 @@ async fn whoever_does_not_wait_is_made_to() {
 async fn what_is_no_limit_is_said() {
     let home = crate::harness::valetkey::Valetkey::new()
         .route("name = \"a\"\nhost = \"a.example\"\nrate_limit = \"lots\"")
-        .toml("[limits]\nper_client = \"0/s\"\nsessions = { nobody = \"1/s\" }\ncredentials = { none = \"1/d\" }")
+        .toml("[limits]\nbody = \"much\"\nper_client = \"0/s\"\nsessions = { nobody = \"1/s\" }\ncredentials = { none = \"1/d\" }")
         .written();
     let done = home.run(&["check"]).await;
     assert_eq!(done.code, Some(2), "{done:?}");
     assert_eq!(done.stdout.matches("error[bad-rate]").count(), 3, "{done:?}");
+    assert_eq!(done.stdout.matches("error[bad-size]").count(), 1, "{done:?}");
     assert_eq!(done.stdout.matches("error[unknown-limit]").count(), 2, "{done:?}");
+}
+
+/// What says beforehand that it is too long is refused before anything goes upstream; the rest is cut off.
+#[tokio::test]
+async fn a_body_has_a_limit() {
+    let stage = Stage::valetkey_with(|v| v.toml("[limits]\nbody = \"1KiB\"")).await;
+    let post = |framing: &str, body: &str| {
+        format!("POST /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\n{framing}\r\n\r\n{body}")
+    };
+    let (fits, long) = ("x".repeat(1024), "x".repeat(1025));
+    let answer = stage.send(ORDERS, &post("Content-Length: 1025", &long)).await.unwrap();
+    own_answer(&answer, &[413], &["body-too-large"]).unwrap();
+    // Nobody has to send it to learn that.
+    let expects = "Content-Length: 4000000000\r\nExpect: 100-continue";
+    let answer = stage.send(ORDERS, &post(expects, "")).await.unwrap();
+    own_answer(&answer, &[413], &["body-too-large"]).unwrap();
+    assert!(stage.orders.requests().is_empty(), "{:#?}", stage.orders.requests());
+    let chunked = |body: &str| format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let answer = stage.send(ORDERS, &post("Transfer-Encoding: chunked", &chunked(&long))).await;
+    own_answer(&answer.unwrap(), &[413], &["body-too-large"]).unwrap();
+    assert!(stage.orders.requests().iter().all(|seen| seen.body.len() <= 1024));
+    stage.audited("body-too-large", 2).await;
+    // Outcomes are written together.
+    crate::harness::soon("the outcome of what was cut off", async {
+        let cut = |r: &serde_json::Value| {
+            r["event"] == "outcome"
+                && r["code"] == "body-too-large"
+                && r["outcome"]["status"] == 413
+        };
+        while !stage.running().unwrap().audit().iter().any(cut) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for (framing, body) in
+        [("Content-Length: 1024", fits.clone()), ("Transfer-Encoding: chunked", chunked(&fits))]
+    {
+        let answer = stage.send(ORDERS, &post(framing, &body)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.everything());
+        assert_eq!(stage.orders.requests().pop().unwrap().body, fits.as_bytes());
+    }
+    stage.control().await.unwrap();
 }

@@ -150,6 +150,44 @@ async fn a_static_key_is_stripped_and_never_forwarded() {
     stage.injected(&seen, &stage.orders_issuer.token()).unwrap();
 }
 
+/// Outside the slots of a route it passes as it came, and is written down: the inventory has it.
+#[tokio::test]
+async fn a_real_key_is_seen_wherever_it_stands() {
+    let stage = Stage::valetkey().await;
+    // Made here, so that no scanner finds a key in this file.
+    let random = "abcdefghijklmnopqrstuvwxyz0123";
+    let key = format!("gh{}_{random}{}", "p", valetkey::model::placeholder::checksum(random));
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("x:{key}"));
+    let cases = [
+        ("/v1/x", format!("X-Other: {key}\r\n")),
+        ("/v1/x", format!("Cookie: a=b; t={key}\r\n")),
+        (&format!("/v1/x?other={key}"), String::new()),
+        ("/v2/unrouted", format!("Authorization: Bearer {key}\r\n")),
+        ("/v2/unrouted", format!("Authorization: Basic {basic}\r\n")),
+        // Refused, and sent all the same.
+        ("/v1/../x", format!("X-Other: {key}\r\n")),
+    ];
+    for (target, lines) in &cases {
+        stage.get(ORDERS, target, lines).await.unwrap();
+    }
+    let none = format!("POST /v1/x HTTP/1.1\r\nHost: {ORDERS}\r\nContent-Length: 40\r\n\r\n{key}");
+    stage.send(ORDERS, &none).await.unwrap();
+    let audit = stage.running().unwrap().audit();
+    let decisions: Vec<_> = audit
+        .iter()
+        .filter(|r| r["decision"].is_string() && r["target"]["method"] != "CONNECT")
+        .collect();
+    assert_eq!(decisions.len(), cases.len() + 1);
+    for (decision, case) in decisions.iter().zip(&cases) {
+        assert_eq!(decision["static_key"]["kind"], "github", "{case:?}: {decision}");
+    }
+    assert!(decisions[cases.len()]["static_key"].is_null(), "a body is nobody's business");
+    let home = &stage.running().unwrap().home;
+    assert!(!std::fs::read_to_string(home.state.join("audit.jsonl")).unwrap().contains(&key));
+    let inventory = home.run(&["audit", "inventory", "--json"]).await;
+    assert!(inventory.stdout.contains("github"), "{}", inventory.stdout);
+}
+
 #[tokio::test]
 async fn the_issuer_is_asked_as_configured() {
     let stage = Stage::valetkey().await;

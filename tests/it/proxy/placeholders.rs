@@ -235,3 +235,51 @@ async fn a_placeholder_of_each_kind() {
     let done = home.run(&["placeholder", "what"]).await;
     assert_eq!(done.code, Some(2), "{done:?}");
 }
+
+/// Two variables of one route, or one variable twice: whichever a tool sends, there is one credential.
+#[tokio::test]
+async fn several_of_one_route_are_as_good_as_one() {
+    let (issuer, other) = (Issuer::start().await, Issuer::start().await);
+    let stage = Stage::valetkey_with(|v| {
+        let route = |name: &str, env: &str| {
+            format!(
+                "name = {name:?}\nhost = {EVIL:?}\ncredential = {name:?}\n\
+                 strip = [\"header:x-api-key\", \"query:key\"]\nenv = {{ {env} }}"
+            )
+        };
+        let mine = "A_USER = \"placeholder:opaque\", A_KEY = \"placeholder:github\", A_MORE = \"placeholder:jwt\"";
+        v.minting("mine", &issuer)
+            .minting("other", &other)
+            .route(&route("mine", mine))
+            .route(&route("other", "B_KEY = \"placeholder:opaque\""))
+    })
+    .await;
+    let home = &stage.running().unwrap().home;
+    let opened = home.run(&["session", "open", "--json"]).await;
+    let opened: serde_json::Value = serde_json::from_str(&opened.stdout).unwrap();
+    let of = |name: &str| opened["placeholders"][name].as_str().unwrap().to_owned();
+    let (user, key, more, foreign) = (of("A_USER"), of("A_KEY"), of("A_MORE"), of("B_KEY"));
+    let basic = STANDARD.encode(format!("{user}:{key}"));
+    let good = [
+        ("/x", format!("Authorization: Basic {basic}\r\n")),
+        ("/x", format!("X-Api-Key: {user}\r\nX-Other: {key}\r\nX-Third: {more}\r\n")),
+        ("/x", format!("X-Api-Key: {user} {key}\r\n")),
+        (&format!("/x?key={user}"), format!("Authorization: Bearer {key}\r\n")),
+    ];
+    for (target, lines) in &good {
+        let answer = stage.get(EVIL, target, lines).await.unwrap();
+        assert_eq!(answer.status(), 200, "{target} {lines}: {}", answer.everything());
+        let seen = stage.evil.requests().pop().unwrap();
+        assert_eq!(seen.count("laceholder"), 0, "{seen:#?}");
+        assert_eq!(seen.one("authorization"), format!("Bearer {}", issuer.token()));
+    }
+    for lines in [
+        format!("X-Api-Key: {user}\r\nX-Other: {key}\r\nX-Third: {foreign}\r\n"),
+        format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{foreign}:{key}"))),
+    ] {
+        let answer = stage.get(EVIL, "/x", &lines).await.unwrap();
+        own_answer(&answer, &[403], &["placeholder-refused"]).unwrap();
+    }
+    assert_eq!(stage.evil.requests().len(), good.len());
+    assert!(other.minted().is_empty());
+}
