@@ -6,7 +6,7 @@ use super::args::Json;
 use super::audit::unreadable_record;
 use super::failure::Failure;
 use super::printer;
-use super::status::{cell, list, table};
+use super::table::{cell, list, table};
 use crate::audit::inventory::{Seen, inventory};
 use crate::config::Config;
 

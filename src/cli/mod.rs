@@ -6,8 +6,10 @@
 mod admin_client;
 mod args;
 mod audit;
+mod audit_brief;
 mod audit_inventory;
 mod audit_line;
+mod audit_search;
 mod bench;
 mod bundles;
 mod ca;
@@ -24,6 +26,7 @@ mod explain;
 mod failure;
 mod init;
 mod join;
+mod local_time;
 mod login;
 mod logout;
 mod no_proxy;
@@ -32,11 +35,14 @@ mod platform;
 mod printer;
 mod revoke;
 mod run;
+mod schema;
 mod serve;
 mod session;
 mod sessions;
 mod shell;
 mod status;
+mod table;
+mod terminal;
 mod trust;
 
 use std::ffi::OsString;
@@ -70,6 +76,7 @@ fn finish(result: Result<Exit, Failure>) -> Exit {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
+    terminal::choose(cli.color);
     let config = cli.config.as_deref();
     match cli.command {
         Command::Audit(args) => audit::run(&args, config),
@@ -87,6 +94,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
         Command::Run(args) => return run::run(&args, config),
+        Command::Schema => schema::run(),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),
         Command::Status(args) => status::run(&args, config),
