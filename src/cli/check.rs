@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::failure::{Exit, Failure};
+use super::terminal::{BAD, GOOD, ODD, paint};
 use super::{check_secrets, printer};
 use crate::config::Config;
 use crate::config::problem::{Problem, Severity};
@@ -42,13 +43,23 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         printer::json(&Report { ok, problems: &problems })?;
     } else {
         for problem in &problems {
-            printer::line(problem.to_string())?;
+            printer::line(shown(problem))?;
         }
         if let Some(config) = config.filter(|_| ok) {
             printer::line(summary(&config))?;
         }
     }
     if ok { Ok(()) } else { Err(Failure::silent(Exit::Usage)) }
+}
+
+/// As it displays itself, its severity in colour.
+fn shown(problem: &Problem) -> String {
+    let (word, style) = match problem.severity {
+        Severity::Error => ("error", BAD),
+        Severity::Warning => ("warning", ODD),
+    };
+    let mark = format!("{word}[{}]", problem.code);
+    problem.to_string().replacen(&mark, &paint(style, &mark), 1)
 }
 
 /// What only the compiled policy can know.
@@ -62,7 +73,8 @@ fn policy_problems(config: &Config) -> Vec<Problem> {
 fn summary(config: &Config) -> String {
     let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     format!(
-        "fine: {}: {}, {}",
+        "{}: {}: {}, {}",
+        paint(GOOD, "fine"),
         config.path.display(),
         count(config.routes.len(), "route"),
         count(config.credentials.len(), "credential")

@@ -162,7 +162,8 @@ fn ambiguity_is_found_at_load() {
 fn what_depends_on_the_client_is_found_at_the_request() {
     let policy = compile(
         &(route("a", "api.example.com", "credential = \"one\"\nclients = [\"uid:1\"]")
-            + &route("b", "api.example.com", "credential = \"two\"\nclients = [\"session:s\"]")),
+            + &route("b", "api.example.com", "credential = \"two\"\nclients = [\"session:s\"]")
+            + "[[sessions]]\nname = \"s\"\nsecret = { env = \"S\" }\n"),
     )
     .unwrap();
     let client = |uid, session: Option<&str>| Client {
