@@ -6,6 +6,7 @@
 mod admin_client;
 mod args;
 mod audit;
+mod audit_advice;
 mod audit_brief;
 mod audit_inventory;
 mod audit_line;

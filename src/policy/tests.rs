@@ -222,7 +222,10 @@ fn explains() {
         ("inject", Some("authorization: Bearer TOKEN"))
     );
     assert!(!yes.to_string().contains("key=1"));
-    assert_eq!(explain(Method::POST, "https://api.example.com/x").considered, ["a: other methods"]);
+    assert_eq!(
+        explain(Method::POST, "https://api.example.com/x").considered,
+        ["a: other methods (GET)"]
+    );
     assert_eq!(explain(Method::GET, "https://api.example.com:8443/").code, Some("port-not-routed"));
     assert_eq!(explain(Method::GET, "http://api.example.com/").code, Some("port-not-routed"));
     assert_eq!(explain(Method::GET, "http://api.example.com:443/").code, Some("tls-required"));
