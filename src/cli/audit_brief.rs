@@ -243,8 +243,8 @@ const TOOK: usize = 6;
 const NAME: usize = 12;
 /// Of a route or code.
 const END: usize = 40;
-/// Less of a request says nothing.
-const LEAST_ASKED: usize = 24;
+/// Less of a request says nothing; what is left beside it is room for the longest code.
+const LEAST_ASKED: usize = 20;
 
 impl Layout {
     /// For lines of at most so many columns. `dated`: the first day is named, though it be today.

@@ -33,6 +33,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 "make a new one at its provider, then `valetkey credential rotate NAME`",
             );
         }
+        if let Some(path) = credential.grant.certificate()
+            && let Err(error) = File::open(path)
+        {
+            let message = format!("`client_cert`: cannot read {}: {error}", path.display());
+            let hint = "check the path, which is relative to the config, and its permissions";
+            problems.error(credential.line, "client-cert-unreadable", message, hint);
+        }
         for source in credential.grant.secrets() {
             check(&whose, source, credential.line, &mut problems);
         }

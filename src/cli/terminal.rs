@@ -95,7 +95,8 @@ pub(super) fn pad(text: &str, to: usize) -> String {
     format!("{text}{:1$}", "", to.saturating_sub(columns(text)))
 }
 
-/// A text in lines of at most so many columns, broken between words, or inside one that is longer than a line.
+/// A text in lines of at most so many columns, broken between words, or inside one that is longer than a line: there
+/// behind a mark, where one is near.
 pub(super) fn wrap(text: &str, most: usize) -> Vec<String> {
     let most = most.max(1);
     let mut lines = vec![String::new()];
@@ -113,7 +114,11 @@ pub(super) fn wrap(text: &str, most: usize) -> Vec<String> {
             }
             if line.is_empty() {
                 let head = take(word.chars(), most.max(2));
-                word = word[head.len()..].to_owned();
+                let mark =
+                    head.rfind(['-', '.', '/', '_', ':', '@', ',', '=', '&']).map(|at| at + 1);
+                let at = mark.filter(|at| *at > head.len() / 2).unwrap_or(head.len());
+                let head = head[..at].to_owned();
+                word = word[at..].to_owned();
                 lines.pop();
                 lines.push(head);
             } else {
@@ -149,6 +154,7 @@ mod tests {
         assert_eq!(wrap("", 7), [""]);
         assert_eq!(wrap("sha256:0011223344", 7), ["sha256:", "0011223", "344"]);
         assert_eq!(wrap("a sha256:00", 7), ["a", "sha256:", "00"]);
+        assert_eq!(wrap("positions-of-orders-write", 24), ["positions-of-orders-", "write"]);
         for most in 2..12 {
             let lines = wrap("an orders-read of 日本 and more", most);
             assert!(lines.iter().all(|line| columns(line) <= most), "{most}: {lines:?}");

@@ -30,8 +30,7 @@ struct Entry {
 impl Places {
     /// Of a whole file. `line`: of an offset.
     pub(super) fn of(root: &DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Self {
-        let mut places = Self::default();
-        places.root = entries(root, line);
+        let mut places = Self { tables: BTreeMap::new(), root: entries(root, line) };
         for (_, value) in root {
             places.tables_in(value, line);
         }
@@ -73,12 +72,11 @@ impl Places {
         }
         let mut found = line;
         for name in names {
-            let hit = entries.iter().find(|entry| entry.name == name);
-            let Some(hit) =
-                hit.or_else(|| entries.iter().find(|e| e.text.as_deref() == Some(name)))
-            else {
-                continue;
-            };
+            let key = entries.iter().find(|entry| entry.name == name);
+            // Values count only behind their key: a credential may be named as something else is.
+            let value = || entries.iter().find(|entry| entry.text.as_deref() == Some(name));
+            let hit = key.or_else(|| (found != line).then(value).flatten());
+            let Some(hit) = hit else { continue };
             found = hit.line;
             if hit.within.is_empty() {
                 break;
@@ -121,4 +119,56 @@ fn entry(
         _ => {}
     }
     Entry { name: name.to_owned(), text, line: at, within }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"config_version = 1
+[ca]
+scope = "any"
+[credentials.name]
+name = "x"
+scope = [
+  "a",
+  "b",
+]
+inject = { header = "h" }
+[[routes]]
+name = "a"
+path = ["/a"]
+[[routes]]
+name = "b"
+path = [
+  "/b",
+  "/c",
+]
+[routes.env]
+KEY = "v"
+"#;
+
+    #[test]
+    fn a_problem_is_where_what_it_names_is() {
+        let (root, errors) = DeTable::parse_recoverable(TEXT);
+        assert!(errors.is_empty(), "{errors:?}");
+        let line = |offset: usize| 1 + TEXT[..offset].matches('\n').count();
+        let places = Places::of(root.get_ref(), &line);
+        for (table, message, wanted) in [
+            (0, "`ca.scope` is wide", 3),
+            (0, "`nothing` is there", 0),
+            (4, "`scope` has no `b`", 8),
+            (4, "`scope` has no `z`", 6),
+            (4, "`inject` cannot `header`", 10),
+            (4, "credential `x`: `scope` is wrong", 6),
+            (4, "credential `x` is wrong", 4),
+            (11, "`path` is wrong: `/a`", 13),
+            (14, "`path` is wrong: `/c` (route `b`)", 18),
+            (14, "`env` cannot set `KEY`", 21),
+            (14, "`host` is missing", 14),
+            (99, "`path` is wrong", 99),
+        ] {
+            assert_eq!(places.line(table, message), wanted, "{table} {message}");
+        }
+    }
 }

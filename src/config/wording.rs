@@ -83,7 +83,7 @@ pub(super) fn unknown_key(key: &str, keys: &[&str]) -> Said {
         }
         _ => "`valetkey schema` lists every key".to_owned(),
     };
-    said("unknown-key", format!("unknown key `{key}`"), &format!("{meant}{rest}"))
+    said("unknown-key", format!("unknown key `{key}`"), format!("{meant}{rest}"))
 }
 
 /// `did you mean \`orders\`? ` where one of them is near, else nothing.

@@ -15,6 +15,7 @@ mod proxy;
 mod routes;
 mod static_key;
 mod tables;
+mod together;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,10 +30,10 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::load::LoadError;
 use super::locate::MAX_BYTES;
 use super::places::Places;
-use super::problem::{Located, Problem, Problems};
+use super::problem::{Problem, Problems};
 pub use static_key::left;
 
-use super::{ClientSelector, Config, PresharedSession, Route, file, wording};
+use super::{Config, file, wording};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
@@ -146,8 +147,7 @@ impl<'a> Check<'a> {
         let mut routes = self.check_routes(routes, &known, problems);
         asks::narrow(&mut routes, &credentials, problems);
         let sessions = self.check_sessions(sessions, &routes, problems);
-        check_clients(&routes, &sessions, problems);
-        Some(Config {
+        let config = Config {
             path: self.path.to_owned(),
             named: self.path.to_owned(),
             digest: String::new(),
@@ -163,7 +163,9 @@ impl<'a> Check<'a> {
             routes,
             state_dir: self.state_dir,
             places: self.places,
-        })
+        };
+        together::check(&config, problems);
+        Some(config)
     }
 
     fn version(&mut self, problems: &mut Problems) {
@@ -274,30 +276,6 @@ fn overlaps(a: &std::ops::Range<usize>, b: &std::ops::Range<usize>) -> bool {
 
 fn one_line(message: &str) -> String {
     message.lines().collect::<Vec<_>>().join(" ")
-}
-
-/// Sessions that routes serve. Those of `run`, `env` and `session open` have names that nobody knows before.
-fn check_clients(
-    routes: &[Located<Route>],
-    sessions: &[PresharedSession],
-    problems: &mut Problems,
-) {
-    let named = |name: &str| sessions.iter().any(|session| session.name.as_str() == name);
-    for Located { value: route, line } in routes {
-        for selector in route.clients.iter().flatten() {
-            let ClientSelector::Session(name) = selector else { continue };
-            if !named(name.as_str()) {
-                let message =
-                    format!("`clients` names a session that there is not: `session:{name}`");
-                let all = sessions.iter().map(|session| session.name.as_str());
-                let hint = format!(
-                    "{}add it to [[sessions]] or correct the name",
-                    wording::meant(name.as_str(), all)
-                );
-                problems.error(*line, "unknown-session", message, hint);
-            }
-        }
-    }
 }
 
 /// What a place in a table is.

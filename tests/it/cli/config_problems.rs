@@ -214,6 +214,27 @@ const CASES: &[Case] = &[
         "extra-root-invalid",
         15,
     ),
+    case(
+        "a parent that is us",
+        "listen = \"127.0.0.1:0\"\n",
+        "listen = \"127.0.0.1:8383\"\n[upstream]\nparent = { url = \"http://localhost:8383\" }\n",
+        "parent-is-valetkey",
+        5,
+    ),
+    case(
+        "metrics where the proxy listens",
+        "listen = \"127.0.0.1:0\"\n",
+        "listen = \"127.0.0.1:8383\"\n[admin]\nmetrics = \"127.0.0.1:8383\"\n",
+        "address-twice",
+        5,
+    ),
+    case(
+        "a certificate that is not there",
+        "client_secret = { env = \"ORDERS_CLIENT_SECRET\" }",
+        "auth = \"tls-client-auth\"\nclient_key = { env = \"ORDERS_CLIENT_SECRET\" }\nclient_cert = \"none.pem\"",
+        "client-cert-unreadable",
+        10,
+    ),
     case("bad ttl", "[[routes]]", "ttl = \"soon\"\n[[routes]]", "bad-duration", 9),
     case("bad network", "", "[upstream]\nallow_private = [\"10.0.0.0/99\"]\n", "bad-network", 15),
     case(
