@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::failure::{Exit, Failure};
-use super::terminal::{BAD, GOOD, ODD, paint};
+use super::terminal::{BAD, GOOD, ODD, flow, paint};
 use super::{check_secrets, printer};
 use crate::config::Config;
 use crate::config::problem::{Problem, Severity};
@@ -59,7 +59,7 @@ fn shown(problem: &Problem) -> String {
         Severity::Warning => ("warning", ODD),
     };
     let mark = format!("{word}[{}]", problem.code);
-    problem.to_string().replacen(&mark, &paint(style, &mark), 1)
+    flow(&problem.to_string()).replacen(&mark, &paint(style, &mark), 1)
 }
 
 /// What only the compiled policy can know.

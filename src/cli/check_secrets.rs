@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::failure::chain;
 use crate::ca;
-use crate::config::check::left;
+use crate::config::check::{left, parent_is_us};
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, Grant, SecretSource};
 use crate::net::roots::Roots;
@@ -48,6 +48,10 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let whose = format!("session `{}`", session.name);
         check(&whose, &session.secret, session.line, &mut problems);
         check_length(&whose, &session.secret, session.line, &mut problems);
+    }
+    if parent_is_us(config) {
+        let message = "`upstream.parent` points to Valetkey's own listener";
+        problems.error(0, "parent-is-valetkey", message, "name the proxy above, or take it out");
     }
     for path in &config.upstream.extra_roots {
         if let Err(error) = Roots::check(path, &ca::is_ours) {

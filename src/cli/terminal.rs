@@ -58,6 +58,25 @@ pub(super) fn width() -> usize {
     terminal().or_else(said).unwrap_or(WIDTH).max(LEAST)
 }
 
+/// Lines that are too long for a terminal, broken between words. A pipe gets each as one, for `grep` and editors.
+pub(super) fn flow(text: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    let broken = |line: &str| {
+        let rest = line.trim_start();
+        let (indent, room) = (line.len() - rest.len(), width());
+        let mut lines = wrap(rest, room.saturating_sub(indent + CONTINUED)).into_iter();
+        let first = format!("{:indent$}{}", "", lines.next().unwrap_or_default());
+        let next = lines.map(|line| format!("\n{:1$}{line}", "", indent + CONTINUED));
+        first + &next.collect::<String>()
+    };
+    text.lines().map(broken).collect::<Vec<_>>().join("\n")
+}
+
+/// Columns before the rest of a line that was broken.
+const CONTINUED: usize = 2;
+
 /// Columns that a text takes. What is beyond the alphabets of Europe counts as two: some of it is as wide, and a
 /// column that stays empty does no harm.
 pub(super) fn columns(text: &str) -> usize {

@@ -32,6 +32,7 @@ use super::locate::MAX_BYTES;
 use super::places::Places;
 use super::problem::{Problem, Problems};
 pub use static_key::left;
+pub use together::parent_is_us;
 
 use super::{Config, file, wording};
 use crate::model::hex::hex;

@@ -12,12 +12,13 @@ use crate::model::target::Target;
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     clients(config, problems);
     addresses(config, problems);
-    if let Some(parent) = &config.upstream.parent
-        && is_us(&parent.origin.target, &config.proxy)
-    {
-        let message = "`upstream.parent` points to Valetkey's own listener";
-        problems.error(0, "parent-is-valetkey", message, "name the proxy above, or take it out");
-    }
+}
+
+/// Whether the parent proxy is this one, as far as that shows without a resolver and before a port is taken: the
+/// daemon, which knows its listeners, looks again.
+pub fn parent_is_us(config: &Config) -> bool {
+    let parent = config.upstream.parent.as_ref();
+    parent.is_some_and(|parent| is_us(&parent.origin.target, &config.proxy))
 }
 
 /// Sessions of `run`, `env` and `session open` have names that nobody knows before.
@@ -52,7 +53,6 @@ fn addresses(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// As far as that shows without a resolver, and before a port is taken; the daemon looks again.
 fn is_us(parent: &Target, proxy: &Proxy) -> bool {
     let here = |listen: &SocketAddr| match &parent.host {
         Host::Ip(ip) => listen.ip() == *ip || (listen.ip().is_unspecified() && ip.is_loopback()),
