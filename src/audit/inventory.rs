@@ -1,11 +1,11 @@
 //! Static keys that tools still send: each once, by kind and keyed fingerprint, with where and by whom.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::event::{EventKind, Record};
+use super::event::{Decision, EventKind, Record, StaticKeyFacts};
 use super::read::{RecordError, Records};
 
 /// One key.
@@ -31,6 +31,10 @@ pub struct Seen {
     pub first: String,
     /// RFC 3339.
     pub last: String,
+    /// Probably no static key: the API itself gave it to the tool. Nothing but its randomness tells that it is a key,
+    /// it was first sent after a request with a token to the same host, and in one session only: a key that stands
+    /// is sent again in the next.
+    pub given: bool,
 }
 
 /// All that the trail holds, the last seen first.
@@ -38,6 +42,7 @@ pub fn inventory(path: &Path) -> Result<Vec<Seen>, RecordError> {
     let mut keys = BTreeMap::<String, Seen>::new();
     // Outcomes name processes that were found after the decision.
     let mut requests = HashMap::<String, String>::new();
+    let mut origins = Origins::default();
     for read in Records::open(path)? {
         let (_, record) = read?;
         let request = record.request.as_deref().unwrap_or_default();
@@ -45,7 +50,9 @@ pub fn inventory(path: &Path) -> Result<Vec<Seen>, RecordError> {
             (EventKind::Decision, Some(key)) => {
                 requests.insert(request.to_owned(), key.fingerprint.clone().into_owned());
                 let seen = keys.entry(key.fingerprint.clone().into_owned());
-                note(seen.or_insert_with(|| first(&record, &key.kind, &key.fingerprint)), &record);
+                let seen = seen.or_insert_with(|| first(&record, &key.kind, &key.fingerprint));
+                note(seen, &record);
+                seen.given = origins.may_have_given(key, &record);
             }
             (EventKind::Outcome, _) => {
                 if let Some(key) = requests.remove(request)
@@ -56,6 +63,7 @@ pub fn inventory(path: &Path) -> Result<Vec<Seen>, RecordError> {
             }
             _ => {}
         }
+        origins.note(&record);
     }
     let mut all: Vec<_> = keys.into_values().collect();
     all.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.fingerprint.cmp(&b.fingerprint)));
@@ -74,7 +82,43 @@ fn first(record: &Record<'_>, kind: &str, fingerprint: &str) -> Seen {
         refused: 0,
         first: record.time.clone().into_owned(),
         last: String::new(),
+        given: false,
     }
+}
+
+/// Where sessions have been with tokens, and which keys came after.
+#[derive(Default)]
+struct Origins {
+    /// Session and host.
+    with_token: HashSet<(String, String)>,
+    /// By fingerprint: the one session that it came in; `None` once it is known to stand.
+    keys: HashMap<String, Option<String>>,
+}
+
+impl Origins {
+    fn note(&mut self, record: &Record<'_>) {
+        if record.decision == Some(Decision::Inject) {
+            self.with_token.extend(place(record));
+        }
+    }
+
+    fn may_have_given(&mut self, key: &StaticKeyFacts<'_>, record: &Record<'_>) -> bool {
+        let place = place(record);
+        let after = place.as_ref().is_some_and(|place| self.with_token.contains(place));
+        let session = place.map(|(session, _)| session);
+        let shapeless = matches!(&*key.kind, "jwt" | "opaque");
+        let known = self.keys.entry(key.fingerprint.clone().into_owned());
+        let only = known.or_insert_with(|| session.clone().filter(|_| shapeless && after));
+        if *only != session {
+            *only = None;
+        }
+        only.is_some()
+    }
+}
+
+fn place(record: &Record<'_>) -> Option<(String, String)> {
+    let session = record.client.as_ref()?.session.clone()?.into_owned();
+    Some((session, record.target.as_ref()?.host.clone().into_owned()))
 }
 
 fn note(seen: &mut Seen, record: &Record<'_>) {
@@ -90,4 +134,58 @@ fn note(seen: &mut Seen, record: &Record<'_>) {
 
 fn tool(record: &Record<'_>) -> Option<String> {
     record.client.as_ref()?.exe.clone().map(|exe| exe.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The inventory of requests, each as session, host, kind and key; an empty kind is none.
+    fn listed(requests: &[(&str, &str, &str, &str)]) -> Vec<(String, bool)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let line = |(number, (session, host, kind, key)): (usize, &(&str, &str, &str, &str))| {
+            let mut record = serde_json::json!({
+                "v": 1, "seq": number + 1, "time": format!("2026-01-01T00:00:0{number}.000Z"), "event": "decision",
+                "request": number.to_string(), "client": { "session": session }, "decision": "inject",
+                "target": { "method": "GET", "host": host, "port": 443, "path": "/" },
+            });
+            if !kind.is_empty() {
+                record["static_key"] = serde_json::json!({ "fingerprint": key, "kind": kind });
+            }
+            format!("{record}\n")
+        };
+        std::fs::write(&path, requests.iter().enumerate().map(line).collect::<String>()).unwrap();
+        let mut all: Vec<_> = inventory(&path)
+            .unwrap()
+            .into_iter()
+            .map(|seen| (seen.fingerprint, seen.given))
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn what_the_api_gave_to_a_tool_is_told_from_a_key_that_stands() {
+        let is = |requests: &[(&str, &str, &str, &str)], given: bool| {
+            assert_eq!(listed(requests), [("k".to_owned(), given)], "{requests:?}");
+        };
+        // A login, and then the token that it gave, again and again.
+        is(&[("a", "h", "", ""), ("a", "h", "jwt", "k"), ("a", "h", "jwt", "k")], true);
+        is(&[("a", "h", "", ""), ("a", "h", "opaque", "k")], true);
+        // With the first request; at another host; in a second session; of a provider's own shape.
+        is(&[("a", "h", "opaque", "k"), ("a", "h", "opaque", "k")], false);
+        is(&[("a", "h", "", ""), ("a", "other", "opaque", "k")], false);
+        is(&[("a", "h", "", ""), ("a", "h", "opaque", "k"), ("b", "h", "opaque", "k")], false);
+        is(
+            &[
+                ("a", "h", "", ""),
+                ("a", "h", "opaque", "k"),
+                ("b", "h", "opaque", "k"),
+                ("a", "h", "opaque", "k"),
+            ],
+            false,
+        );
+        is(&[("a", "h", "", ""), ("a", "h", "github", "k")], false);
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::placeholder::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use audit::{Audit, AuditQuery, AuditTail};
+pub(super) use audit::{Audit, AuditQuery, AuditTail, Filter as AuditFilter, Form as AuditForm};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]
@@ -28,8 +28,20 @@ pub(super) struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 
+    /// Whether stdout has colours; auto: a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto)]
+    pub(super) color: Colour,
+
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Colour {
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +91,8 @@ pub(super) enum Command {
     Placeholder(PlaceholderKind),
     /// Measure what the proxy adds to a request: direct against proxied
     Bench(Bench),
+    /// Print the JSON schema of the config: every key, its values, its default
+    Schema,
     /// Print a completion script for a shell
     Completions(Completions),
     /// Replace the key of a credential

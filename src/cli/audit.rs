@@ -1,137 +1,26 @@
 //! `audit tail`, `query`, `inventory` and `verify`: all read the files and need no daemon.
 
-use std::io::Read as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
-use zeroize::Zeroizing;
-
-use super::args::{Audit, AuditQuery, AuditTail, Json};
+use super::args::{Audit, Json};
 use super::failure::{Exit, Failure};
-use super::{audit_inventory, audit_line};
-use super::{context, printer};
-use crate::audit::query::Query;
+use super::terminal::{BAD, GOOD, ODD, paint};
+use super::{audit_inventory, audit_search, context, printer};
 use crate::audit::read::RecordError;
-use crate::audit::tail::Tail;
 use crate::audit::{AuditError, Key, VerifyReport, verify};
-use crate::config::index::Entry;
-use crate::model::clock::rfc3339_millis;
-use crate::model::secret::Secret;
-
-/// Read of a token on stdin, in bytes.
-const MAX_TOKEN: u64 = 64 * 1024;
-
-/// Between two looks at the file, with `--follow`.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+use crate::config::index::Whereabouts;
 
 pub(super) fn run(args: &Audit, explicit: Option<&Path>) -> Result<(), Failure> {
     let place = context::daemon(explicit)?;
     match args {
         Audit::Inventory(args) => audit_inventory::run(args, &context::config(explicit)?),
-        Audit::Query(args) => query(args, &place),
-        Audit::Tail(args) => tail(args, &place),
+        Audit::Query(args) => audit_search::query(args, &place),
+        Audit::Tail(args) => audit_search::tail(args, &place),
         Audit::Verify(args) => verify_all(args, &place),
     }
 }
 
-fn tail(args: &AuditTail, place: &Entry) -> Result<(), Failure> {
-    let path = &place.audit;
-    let unreadable = |error| unreadable(path, &error);
-    let mut tail = Tail::open(path, args.lines).map_err(unreadable)?;
-    print(&tail.poll().map_err(unreadable)?, args.json)?;
-    if !args.follow {
-        return Ok(());
-    }
-    context::runtime()?.block_on(async {
-        // Until Ctrl-C, or until the reader of stdout goes away.
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            print(&tail.poll().map_err(unreadable)?, args.json)?;
-        }
-    })
-}
-
-fn query(args: &AuditQuery, place: &Entry) -> Result<(), Failure> {
-    let path = &place.audit;
-    let query = wanted(args, SystemTime::now())?;
-    let (mut failed, mut found) = (None, false);
-    let result = query.run(path, |line, record| {
-        found = true;
-        let printed = if args.json {
-            printer::json_line(&line.bytes)
-        } else {
-            printer::line(audit_line::of_record(record))
-        };
-        failed = printed.err();
-        failed.is_none()
-    });
-    result.map_err(|error| unreadable_record(path, &error))?;
-    match failed {
-        Some(failure) => Err(failure),
-        None if !found && !args.json => {
-            printer::note("nothing in the audit answers to that");
-            Ok(())
-        }
-        None => Ok(()),
-    }
-}
-
-/// The question, times as records write them. A token itself comes on stdin, never as an argument.
-fn wanted(args: &AuditQuery, now: SystemTime) -> Result<Query, Failure> {
-    let token = match args.token.as_deref() {
-        Some("-") => {
-            let mut text = Zeroizing::new(String::new());
-            std::io::stdin().take(MAX_TOKEN).read_to_string(&mut text).map_err(|error| {
-                Failure::failed(
-                    "stdin-unreadable",
-                    error,
-                    "pipe the token in: … | valetkey audit query --token -",
-                )
-            })?;
-            Some(Secret::new(text.trim()).fingerprint().to_string())
-        }
-        other => other.map(str::to_owned),
-    };
-    let time = |text: &Option<String>| match text {
-        Some(text) => moment(text, now).map(Some),
-        None => Ok(None),
-    };
-    Ok(Query {
-        user: args.user.clone(),
-        session: args.session.clone(),
-        process: args.process.clone(),
-        host: args.host.as_ref().map(|host| host.to_ascii_lowercase()),
-        route: args.route.clone(),
-        credential: args.credential.clone(),
-        token,
-        code: args.code.clone(),
-        since: time(&args.since)?,
-        until: time(&args.until)?,
-    })
-}
-
-/// `2026-01-31T12:00:00Z`, or so long ago: `2h`.
-fn moment(text: &str, now: SystemTime) -> Result<String, Failure> {
-    let ago = || humantime::parse_duration(text).ok().and_then(|ago| now.checked_sub(ago));
-    let time = humantime::parse_rfc3339_weak(text).ok().or_else(ago);
-    time.map(rfc3339_millis).ok_or_else(|| {
-        let hint = "\"2026-01-31T12:00:00Z\" (UTC), or so long ago: \"2h\"";
-        Failure::usage("bad-time", format!("this is no time: {text}"), hint)
-    })
-}
-
-fn print(lines: &[String], json: bool) -> Result<(), Failure> {
-    for line in lines {
-        if json {
-            printer::json_line(line.as_bytes())?;
-        } else {
-            printer::line(audit_line::of_json(line))?;
-        }
-    }
-    Ok(())
-}
-
-fn verify_all(args: &Json, place: &Entry) -> Result<(), Failure> {
+fn verify_all(args: &Json, place: &Whereabouts) -> Result<(), Failure> {
     let report = report(place)?;
     if args.json {
         printer::json(&report)?;
@@ -142,7 +31,7 @@ fn verify_all(args: &Json, place: &Entry) -> Result<(), Failure> {
 }
 
 /// Checks the whole trail of this config.
-pub(super) fn report(place: &Entry) -> Result<VerifyReport, Failure> {
+pub(super) fn report(place: &Whereabouts) -> Result<VerifyReport, Failure> {
     let key = Key::read(&place.state_dir)?;
     let path = &place.audit;
     if key.is_none() && !path.exists() {
@@ -155,19 +44,21 @@ pub(super) fn report(place: &Entry) -> Result<VerifyReport, Failure> {
 /// A few lines for a person.
 pub(super) fn human(report: &VerifyReport) -> String {
     let mut text = String::new();
-    for (kind, list) in [("error", &report.problems), ("remark", &report.remarks)] {
+    for (kind, style, list) in [("error", BAD, &report.problems), ("remark", ODD, &report.remarks)]
+    {
         for found in list {
             text.push_str(&format!(
-                "{}:{}: {kind}[{}]: {}\n  hint: {}\n",
+                "{}:{}: {}: {}\n  hint: {}\n",
                 found.file.display(),
                 found.line,
-                found.code,
+                paint(style, &format!("{kind}[{}]", found.code)),
                 found.message,
                 found.hint
             ));
         }
     }
-    let verdict = if report.is_intact() { "intact" } else { "NOT intact" };
+    let (style, verdict) = if report.is_intact() { (GOOD, "intact") } else { (BAD, "NOT intact") };
+    let verdict = paint(style, verdict);
     text.push_str(&match report.records {
         0 => format!("{verdict}: nothing is recorded"),
         n => format!("{verdict}: {n} records, {} to {}", report.first, report.last),
@@ -178,7 +69,7 @@ pub(super) fn human(report: &VerifyReport) -> String {
     text
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(
         "audit-unreadable",
         format!("cannot read the audit: {}: {error}", path.display()),

@@ -1,12 +1,15 @@
-//! `audit inventory`: static keys that tools still send, and the config that takes each one's place.
+//! `audit inventory`: static keys that tools still send, and what to do about each.
 
 use serde::Serialize;
 
 use super::args::Json;
 use super::audit::unreadable_record;
+use super::audit_advice;
 use super::failure::Failure;
+use super::local_time::Here;
 use super::printer;
-use super::status::{cell, list, table};
+use super::table::{cell, list, table};
+use super::terminal::{width, wrap};
 use crate::audit::inventory::{Seen, inventory};
 use crate::config::Config;
 
@@ -15,34 +18,41 @@ use crate::config::Config;
 struct Row {
     #[serde(flatten)]
     seen: Seen,
-    /// TOML.
-    replace: String,
+    /// What to do.
+    advice: String,
+    /// The recipe that has it whole.
+    recipe: Option<&'static str>,
+    /// TOML; nothing where a route takes its place already.
+    replace: Option<String>,
 }
 
 pub(super) fn run(args: &Json, config: &Config) -> Result<(), Failure> {
     let path = &config.audit.path;
     let seen = inventory(path).map_err(|error| unreadable_record(path, &error))?;
-    let rows: Vec<_> =
-        seen.into_iter().map(|seen| Row { replace: replacement(&seen, config), seen }).collect();
+    let row = |seen: Seen| {
+        let advice = audit_advice::of(&seen, config);
+        Row { advice: advice.text, recipe: advice.recipe, replace: advice.replace, seen }
+    };
+    let rows: Vec<_> = seen.into_iter().map(row).collect();
     if args.json {
         return printer::json(&rows);
     }
-    printer::line(human(&rows))
+    printer::line(human(&rows, &Here::new(false)))
 }
 
-fn human(rows: &[Row]) -> String {
+fn human(rows: &[Row], here: &Here) -> String {
     let value = serde_json::to_value(rows).unwrap_or_default();
     let head = ["KIND", "KEY", "HOST", "TOOL", "USER", "FIRST", "LAST", "REQUESTS", "REFUSED"];
     let text = table(head, list(&value), |row| {
-        let many = |key: &str| list(&row[key]).iter().map(cell).collect::<Vec<_>>().join(",");
+        let many = |key: &str| list(&row[key]).iter().map(cell).collect::<Vec<_>>().join(", ");
         [
             cell(&row["kind"]),
             cell(&row["fingerprint"]),
             many("hosts"),
             many("tools"),
             many("users"),
-            cell(&row["first"]),
-            cell(&row["last"]),
+            here.short(&cell(&row["first"])),
+            here.short(&cell(&row["last"])),
             cell(&row["requests"]),
             cell(&row["refused"]),
         ]
@@ -50,48 +60,18 @@ fn human(rows: &[Row]) -> String {
     });
     let mut text = text.trim_start().to_owned();
     for row in rows {
-        text.push_str("\n\n");
-        text.push_str(row.replace.trim_end());
+        text.push('\n');
+        let advice = printer::plain(&format!("{} {}", row.seen.fingerprint, row.advice));
+        for line in wrap(&advice, width().saturating_sub(COMMENT.len())) {
+            text.push_str(&format!("\n{COMMENT}{line}"));
+        }
+        if let Some(replace) = &row.replace {
+            text.push('\n');
+            text.push_str(replace.trim_end());
+        }
     }
     text
 }
 
-/// What to write, and where a complete example is.
-fn replacement(seen: &Seen, config: &Config) -> String {
-    let name = &seen.kind;
-    let variable =
-        config.routes.iter().filter(|route| seen.routes.contains(route.value.name.as_str()));
-    let variable = variable.flat_map(|route| route.value.env.keys()).next().cloned();
-    let variable = variable
-        .unwrap_or_else(|| format!("{}_API_KEY", name.replace('-', "_").to_ascii_uppercase()));
-    let placeholder = match name.as_str() {
-        "google" => "opaque",
-        other => other,
-    };
-    let (mint, recipe) = match name.as_str() {
-        "aws" => ("grant = \"exec\"             # a program that prints a session's keys", "exec"),
-        "gitlab" => ("grant = \"client-credentials\"", "gitlab"),
-        "jwt" => ("grant = \"token-exchange\"", "token-exchange"),
-        "npm" | "pypi" => {
-            ("grant = \"token-exchange\"   # trusted publishing", "trusted-publishing")
-        }
-        _ => (
-            "grant  = \"static-key\"     # no short-lived token there: at least the tool has the key no more\n\
-             secret = { file = \"KEY\" }  # a new one: the old one has been at large",
-            "static-key",
-        ),
-    };
-    let routes: Vec<_> = seen.routes.iter().map(String::as_str).collect();
-    let hosts: Vec<_> = seen.hosts.iter().map(String::as_str).collect();
-    format!(
-        "# {} sent to {}; config/recipes/{recipe}.toml has it whole\n\
-         [credentials.{name}]\n{mint}\n\n\
-         [[routes]]                    # {}\n\
-         credential    = \"{name}\"\n\
-         env           = {{ {variable} = \"placeholder:{placeholder}\" }}\n\
-         on_static_key = \"deny\"\n",
-        seen.fingerprint,
-        hosts.join(", "),
-        if routes.is_empty() { "new".to_owned() } else { format!("in {}", routes.join(", ")) },
-    )
-}
+/// So that all below the table can be pasted into a config.
+const COMMENT: &str = "# ";

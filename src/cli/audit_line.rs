@@ -1,4 +1,4 @@
-//! One audit record as one line for a person. Pure.
+//! One audit record as one line for a person, with all that it holds: the long form. Pure.
 
 use super::printer;
 use crate::audit::{EventKind, Record};
@@ -56,7 +56,7 @@ pub(super) fn of_record(record: &Record<'_>) -> String {
 }
 
 /// As it is spelled in the file.
-fn word(value: impl serde::Serialize) -> String {
+pub(super) fn word(value: impl serde::Serialize) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::failure::{Exit, Failure};
+use super::terminal::{BAD, GOOD, ODD, flow, paint};
 use super::{check_places, check_secrets, printer};
 use crate::config::Config;
 use crate::config::problem::{Problem, Severity};
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         printer::json(&Report { ok, problems: &problems })?;
     } else {
         for problem in &problems {
-            printer::line(printer::cleaned(problem).to_string())?;
+            printer::line(shown(problem))?;
         }
         if let Some(config) = config.filter(|_| ok) {
             printer::line(summary(&config))?;
@@ -55,6 +56,16 @@ fn look_further(config: &Config, problems: &mut Vec<Problem>) {
     problems.sort_by_key(|problem| (problem.severity, problem.line));
 }
 
+/// As it displays itself, its severity in colour.
+fn shown(problem: &Problem) -> String {
+    let (word, style) = match problem.severity {
+        Severity::Error => ("error", BAD),
+        Severity::Warning => ("warning", ODD),
+    };
+    let mark = format!("{word}[{}]", problem.code);
+    flow(&printer::cleaned(problem).to_string()).replacen(&mark, &paint(style, &mark), 1)
+}
+
 /// What only the compiled policy can know.
 fn policy_problems(config: &Config) -> Vec<Problem> {
     match Policy::compile(config) {
@@ -66,7 +77,8 @@ fn policy_problems(config: &Config) -> Vec<Problem> {
 fn summary(config: &Config) -> String {
     let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
     format!(
-        "fine: {}: {}, {}",
+        "{}: {}: {}, {}",
+        paint(GOOD, "fine"),
         config.path.display(),
         count(config.routes.len(), "route"),
         count(config.credentials.len(), "credential")

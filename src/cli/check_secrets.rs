@@ -1,19 +1,24 @@
-//! Whether the secrets that a config names can be had, as far as that shows without reading one.
+//! Whether the secrets and files that a config names can be had, as far as that shows without reading a secret.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::check::left;
+use super::failure::chain;
+use crate::ca;
+use crate::config::check::{left, parent_is_us};
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, Grant, SecretSource};
 use crate::local::place;
+use crate::net::roots::Roots;
 use crate::store;
 
 /// What is wrong with the sources of credentials and sessions.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Problems::of(&config.path);
+    problems.place(Arc::clone(&config.places));
     for (name, credential) in &config.credentials {
         let whose = format!("credential `{name}`");
         if let Grant::Exec(exec) = &credential.grant {
@@ -29,6 +34,14 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
                 "make a new one at its provider, then `valetkey credential rotate NAME`",
             );
         }
+        if let Some(path) = credential.grant.certificate()
+            && let Err(error) = place::open(path)
+        {
+            let error = std::io::Error::from(error);
+            let message = format!("`client_cert`: cannot read {}: {error}", path.display());
+            let hint = "check the path, which is relative to the config, and its permissions";
+            problems.error(credential.line, "client-cert-unreadable", message, hint);
+        }
         for source in credential.grant.secrets() {
             check(&whose, source, credential.line, &mut problems);
         }
@@ -36,6 +49,17 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     for session in &config.sessions {
         let whose = format!("session `{}`", session.name);
         check(&whose, &session.secret, session.line, &mut problems);
+        check_length(&whose, &session.secret, session.line, &mut problems);
+    }
+    if parent_is_us(config) {
+        let message = "`upstream.parent` points to Valetkey's own listener";
+        problems.error(0, "parent-is-valetkey", message, "name the proxy above, or take it out");
+    }
+    for path in &config.upstream.extra_roots {
+        if let Err(error) = Roots::check(path, &ca::is_ours) {
+            let message = format!("`upstream.extra_roots`: {}", chain(&error));
+            problems.error(0, error.code(), message, error.hint());
+        }
     }
     if let Some(login) = config.upstream.parent.as_ref().and_then(|parent| parent.login.as_ref()) {
         check("`upstream.parent`", &login.password, 0, &mut problems);
@@ -72,6 +96,28 @@ fn check(whose: &str, source: &SecretSource, line: usize, problems: &mut Problem
         }
     }
 }
+
+/// `serve` takes no secret of a session that could be guessed.
+fn check_length(whose: &str, source: &SecretSource, line: usize, problems: &mut Problems) {
+    let length = match source {
+        SecretSource::Env(name) => {
+            std::env::var_os(name).map(|value| value.len() as u64).filter(|length| *length > 0)
+        }
+        SecretSource::File(path) => {
+            let meta = fs::metadata(path).ok().filter(|meta| meta.is_file());
+            meta.map(|meta| meta.len()).filter(|length| *length > 0)
+        }
+        _ => None,
+    };
+    if length.is_some_and(|length| length < LEAST_SECRET) {
+        let message = format!("{whose}: its secret is shorter than {LEAST_SECRET} bytes");
+        let hint = "`openssl rand -hex 32` makes one that also fits into a URL";
+        problems.error(line, "session-secret-unusable", message, hint);
+    }
+}
+
+/// Of a session's secret, in bytes.
+const LEAST_SECRET: u64 = 16;
 
 fn check_helper(whose: &str, program: &Path, line: usize, problems: &mut Problems) {
     let runnable = fs::metadata(program).is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0);

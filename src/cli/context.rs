@@ -5,7 +5,7 @@ use std::path::Path;
 use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
-use crate::config::index::Entry;
+use crate::config::index::Whereabouts;
 use crate::config::problem::Problem;
 use crate::config::{LoadError, load, load_to_use};
 use crate::config::{env, locate};
@@ -17,16 +17,16 @@ pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
 
 /// Where the daemon of a config is, and what it wrote: for what manages one that runs, or reads its trail. No config
 /// needs to load for that, nor to be trusted: an off-switch works whatever else is broken.
-pub(super) fn daemon(explicit: Option<&Path>) -> Result<Entry, Failure> {
+pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
     let named = locate::name(explicit)?;
     // A state directory that is named says more than what is known of a config.
-    let elsewhere = |entry: &Entry| {
+    let elsewhere = |entry: &Whereabouts| {
         env::path(env::STATE_DIR)
             .is_some_and(|dir| std::path::absolute(dir).is_ok_and(|dir| dir != entry.state_dir))
     };
-    match (Entry::find(&named).filter(|entry| !elsewhere(entry)), load(explicit)) {
+    match (Whereabouts::find(&named).filter(|entry| !elsewhere(entry)), load(explicit)) {
         (Some(entry), _) => Ok(entry),
-        (None, Ok((config, _))) => Ok(Entry::of(&config)),
+        (None, Ok((config, _))) => Ok(Whereabouts::of(&config)),
         // Where it would be, if the config said nothing of that.
         (None, Err(error)) => {
             let real = std::fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
@@ -34,7 +34,7 @@ pub(super) fn daemon(explicit: Option<&Path>) -> Result<Entry, Failure> {
             if !state_dir.join(SOCKET).exists() {
                 return Err(said(error));
             }
-            Ok(Entry {
+            Ok(Whereabouts {
                 config: named,
                 socket: state_dir.join(SOCKET),
                 audit: state_dir.join(AUDIT),

@@ -316,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn no_route_can_give_what_we_set() {
+        let set = with(&[]).set;
+        let own = |name: &&str| *name != "ORDERS_API_KEY";
+        let all = set.keys().map(String::as_str).filter(own).chain(PROXY_IF_SET);
+        let free: Vec<_> =
+            all.filter(|name| crate::config::env::reserved(name).is_none()).collect();
+        assert!(free.is_empty(), "{free:?}");
+    }
+
+    #[test]
     fn proxy_in_both_cases_with_the_session() {
         let env = with(&[]);
         for name in ["HTTPS_PROXY", "https_proxy", "grpc_proxy", "npm_config_https_proxy"] {

@@ -7,9 +7,10 @@ use http::{Method, Uri};
 
 use super::args::Explain;
 use super::failure::{Exit, Failure};
+use super::terminal::{BAD, GOOD, ODD, paint};
 use super::{context, printer, session};
 use crate::model::client::Client;
-use crate::policy::Policy;
+use crate::policy::{Explanation, Policy};
 
 pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure> {
     let method = method(&args.method)?;
@@ -29,9 +30,21 @@ pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure
     if args.json.json {
         printer::json(&explanation)?;
     } else {
-        printer::line(explanation.to_string())?;
+        printer::line(shown(&explanation))?;
     }
     if explanation.decision == "deny" { Err(Failure::silent(Exit::Refused)) } else { Ok(()) }
+}
+
+/// As it displays itself, its decision in colour.
+fn shown(explanation: &Explanation) -> String {
+    let style = match explanation.decision {
+        "deny" => BAD,
+        "inject" => GOOD,
+        _ => ODD,
+    };
+    let line = |decision: &str| format!("decision    {decision}");
+    let (plain, painted) = (explanation.decision, paint(style, explanation.decision));
+    explanation.to_string().replacen(&line(plain), &line(&painted), 1)
 }
 
 fn method(text: &str) -> Result<Method, Failure> {

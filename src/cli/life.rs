@@ -11,9 +11,9 @@ use super::admin_client::AdminClient;
 use super::args::{Json, Logs};
 use super::failure::Failure;
 use super::join::{self, Stay, log_path};
-use super::status::table;
+use super::table::table;
 use super::{context, printer};
-use crate::config::index::Entry;
+use crate::config::index::Whereabouts;
 use crate::local::place;
 
 /// Between two looks at a log, with `--follow`.
@@ -90,7 +90,7 @@ pub(super) fn logs(args: &Logs, explicit: Option<&Path>) -> Result<(), Failure> 
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
-    entry: Entry,
+    entry: Whereabouts,
     state: String,
 }
 
@@ -98,7 +98,7 @@ struct Shown {
 pub(super) fn ps(args: &Json) -> Result<(), Failure> {
     let runtime = context::runtime()?;
     let mut shown = Vec::new();
-    for entry in Entry::all() {
+    for entry in Whereabouts::all() {
         let state = runtime.block_on(async {
             let mut daemon = AdminClient::connect(&entry.socket).await.ok()?;
             let status: Value = daemon.get("/v1/status").await.ok()?;

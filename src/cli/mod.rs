@@ -6,8 +6,11 @@
 mod admin_client;
 mod args;
 mod audit;
+mod audit_advice;
+mod audit_brief;
 mod audit_inventory;
 mod audit_line;
+mod audit_search;
 mod believed;
 mod bench;
 mod bundles;
@@ -28,6 +31,7 @@ mod given;
 mod init;
 mod join;
 mod life;
+mod local_time;
 mod login;
 mod logout;
 mod no_proxy;
@@ -36,11 +40,14 @@ mod platform;
 mod printer;
 mod revoke;
 mod run;
+mod schema;
 mod serve;
 mod session;
 mod sessions;
 mod shell;
 mod status;
+mod table;
+mod terminal;
 mod trust;
 
 use std::ffi::OsString;
@@ -74,6 +81,7 @@ fn finish(result: Result<Exit, Failure>) -> Exit {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
+    terminal::choose(cli.color);
     let config = cli.config.as_deref();
     match cli.command {
         Command::Audit(args) => audit::run(&args, config),
@@ -95,6 +103,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
         Command::Run(args) => return run::run(&args, config),
+        Command::Schema => schema::run(),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),
         Command::Status(args) => status::run(&args, config),

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::terminal;
 use crate::config::problem::Problem;
 use crate::model::plain;
 
 /// Lines of text for a person.
 pub(super) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
-    bytes(format!("{}\n", plain::lines(text.as_ref())).as_bytes())
+    bytes(format!("{}\n", terminal::shown(text.as_ref())).as_bytes())
 }
 
 /// A word or a cell that others chose.

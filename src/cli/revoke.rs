@@ -14,7 +14,7 @@ use super::join::{self, Stay};
 use super::session::user;
 use super::{context, printer};
 use crate::client::revoked::Subject;
-use crate::config::index::Entry;
+use crate::config::index::Whereabouts;
 use crate::model::id::CredentialName;
 
 /// As the daemon reads it.
@@ -72,7 +72,7 @@ pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure>
     printer::line(text(&what, args.undo, &ended))
 }
 
-fn write_down(place: &Entry, what: &What, undo: bool) -> Result<(), Failure> {
+fn write_down(place: &Whereabouts, what: &What, undo: bool) -> Result<(), Failure> {
     let subject = match what {
         What::All => Subject::All,
         What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),

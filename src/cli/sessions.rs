@@ -10,11 +10,12 @@ use super::args::{Json, Session, SessionEnd, SessionOpen};
 use super::environment::proxy_url;
 use super::failure::Failure;
 use super::join::{self, Stay};
+use super::local_time::Here;
 use super::session::{Asked, user};
-use super::status::{cell, list, table};
+use super::table::{cell, list, table};
 use super::{context, printer};
 use crate::config::Config;
-use crate::config::index::Entry;
+use crate::config::index::Whereabouts;
 
 /// What `session open --json` prints: for whoever opened it, once.
 #[derive(Serialize)]
@@ -36,23 +37,28 @@ pub(super) fn run(args: &Session, explicit: Option<&Path>) -> Result<(), Failure
     }
 }
 
-async fn show(args: &Json, place: &Entry) -> Result<(), Failure> {
+async fn show(args: &Json, place: &Whereabouts) -> Result<(), Failure> {
     let mut daemon = AdminClient::connect(&place.socket).await?;
     let sessions: Value = daemon.get("/v1/sessions").await?;
-    if args.json { printer::json(&sessions) } else { printer::line(human(&sessions)) }
+    if args.json {
+        printer::json(&sessions)
+    } else {
+        printer::line(human(&sessions, &Here::new(false)))
+    }
 }
 
 /// One row for a session.
-fn human(sessions: &Value) -> String {
+fn human(sessions: &Value, here: &Here) -> String {
     let head = ["SESSION", "KIND", "USER", "UNTIL", "ROUTES", "REASON", "PROJECT"];
     let text = table(head, list(sessions), |session| {
         let routes = match &session["routes"] {
-            Value::Array(names) => names.iter().map(cell).collect::<Vec<_>>().join(","),
+            Value::Array(names) => names.iter().map(cell).collect::<Vec<_>>().join(", "),
             _ => "all".to_owned(),
         };
         let [name, kind, user, until, reason, project] =
             ["name", "kind", "user", "until", "reason", "project"].map(|key| cell(&session[key]));
-        [name, kind, user, until, routes, reason, project].map(|cell| printer::plain(&cell))
+        [name, kind, user, here.short(&until), routes, reason, project]
+            .map(|cell| printer::plain(&cell))
     });
     text.trim_start().to_owned()
 }
@@ -84,7 +90,7 @@ async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn end(args: &SessionEnd, place: &Entry) -> Result<(), Failure> {
+async fn end(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
     let plain = args.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !plain {
         return Err(Failure::failed(
@@ -109,11 +115,11 @@ mod tests {
             "name": "run-1", "kind": "run", "user": "ann", "reason": "a\u{1b}b", "project": "/p",
             "routes": ["orders", "billing"], "until": null,
         }]);
-        let text = human(&sessions);
+        let text = human(&sessions, &Here::new(true));
         assert_eq!(
             text,
-            "SESSION  KIND  USER  UNTIL  ROUTES          REASON  PROJECT\n\
-             run-1    run   ann          orders,billing  a?b     /p"
+            "SESSION  KIND  USER  UNTIL  ROUTES           REASON  PROJECT\n\
+             run-1    run   ann          orders, billing  a?b     /p"
         );
     }
 }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::admin_client::{ABSENT, AdminClient};
 use super::args::Json;
 use super::failure::Failure;
+use super::local_time::Here;
+use super::table::{cell, list, table};
+use super::terminal::{BAD, paint};
 use super::{context, printer};
 use crate::config::Config;
 use crate::daemon;
@@ -27,7 +30,11 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         }
         status => status?,
     };
-    if args.json { printer::json(&status) } else { printer::line(human(&Value::Object(status))) }
+    if args.json {
+        printer::json(&status)
+    } else {
+        printer::line(human(&Value::Object(status), &Here::new(false)))
+    }
 }
 
 /// Logins outlive the daemon.
@@ -39,11 +46,12 @@ fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
     if logins.is_empty() {
         return Ok(());
     }
-    printer::line(self::logins(&logins).trim_start())
+    printer::line(self::logins(&logins, &Here::new(false)).trim_start())
 }
 
 /// One row for a fact, one table for each list.
-fn human(status: &Value) -> String {
+fn human(status: &Value, here: &Here) -> String {
+    let when = |time: &Value| here.short(&cell(time));
     let mut rows = vec![
         row("valetkey", &[&status["version"]], &format!("pid {}", cell(&status["pid"]))),
         row("up", &[], &span(&status["uptime_s"])),
@@ -54,8 +62,8 @@ fn human(status: &Value) -> String {
         row("unmatched", &[&status["unmatched"]], ""),
         row("connections", &[&status["connections"]], ""),
         row("requests", &[&status["requests"]], ""),
-        row("audit", &[&status["audit"]["path"]], &audit(&status["audit"])),
-        row("ca ends", &[&status["ca_ends"]], ""),
+        row("audit", &[&status["audit"]["path"]], &audit(&status["audit"], here)),
+        row("ca ends", &[], &when(&status["ca_ends"])),
     ];
     rows.extend(revoked(&status["revoked"]));
     rows.push(table(
@@ -81,7 +89,7 @@ fn human(status: &Value) -> String {
                 cell(&credential["name"]),
                 cell(&credential["grant"]),
                 cell(&last["code"]),
-                cell(&last["time"]),
+                when(&last["time"]),
                 span(&credential["remaining_s"]),
             ]
         },
@@ -91,7 +99,7 @@ fn human(status: &Value) -> String {
         Some(format!("the issuer of `{}` says: {said}", cell(&credential["name"])))
     }));
     if !list(&status["logins"]).is_empty() {
-        rows.push(logins(list(&status["logins"])));
+        rows.push(logins(list(&status["logins"]), here));
     }
     rows.extend(list(&status["logins"]).iter().filter_map(|login| {
         let hint = login["step_up"].as_str()?;
@@ -118,7 +126,7 @@ fn human(status: &Value) -> String {
                 cell(&session["name"]),
                 cell(&session["kind"]),
                 cell(&session["user"]),
-                cell(&session["until"]),
+                when(&session["until"]),
                 String::new(),
             ]
         },
@@ -127,8 +135,8 @@ fn human(status: &Value) -> String {
 }
 
 /// Who is logged in for which credential, and until when; below, what to do about those that cannot be read.
-fn logins(all: &[Value]) -> String {
-    let mut text = login_table(all);
+fn logins(all: &[Value], here: &Here) -> String {
+    let mut text = login_table(all, here);
     for login in all {
         if let Some(hint) = login["hint"].as_str() {
             text.push_str(&format!("\nlogin for `{}`: {hint}", cell(&login["credential"])));
@@ -144,7 +152,7 @@ fn logins(all: &[Value]) -> String {
     text
 }
 
-fn login_table(all: &[Value]) -> String {
+fn login_table(all: &[Value], here: &Here) -> String {
     table(["LOGIN FOR", "STATE", "USER", "SCOPE", "SINCE", "ENDS IN"], all, |login| {
         let state = [cell(&login["state"]), cell(&login["code"])].join(" ");
         [
@@ -152,7 +160,7 @@ fn login_table(all: &[Value]) -> String {
             state.trim_end().to_owned(),
             cell(&login["user"]),
             cell(&login["scope"]),
-            cell(&login["since"]),
+            here.short(&cell(&login["since"])),
             match (&login["until"], &login["state"]) {
                 (Value::Null, Value::String(state)) if state == "logged-in" => {
                     "not said".to_owned()
@@ -178,49 +186,17 @@ fn revoked(lists: &Value) -> Option<String> {
         names.map(move |name| format!("{one} {name}"))
     });
     let all: Vec<_> = all.into_iter().chain(named).collect();
-    (!all.is_empty()).then(|| row("REVOKED", &[], &all.join(", ")))
+    (!all.is_empty()).then(|| row("REVOKED", &[], &paint(BAD, &all.join(", "))))
 }
 
-/// Columns as wide as their widest cell, an empty line before.
-pub(super) fn table<const N: usize>(
-    head: [&str; N],
-    list: &[Value],
-    cells: impl Fn(&Value) -> [String; N],
-) -> String {
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(list.iter().map(cells));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push('\n');
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    if list.is_empty() {
-        text.push_str("\nnone");
-    }
-    text
-}
-
-fn audit(audit: &Value) -> String {
+fn audit(audit: &Value, here: &Here) -> String {
     match (&audit["failing"], &audit["lost"]) {
         (Value::String(why), lost) => {
-            format!("FAILING since {}: {why}; {} lost", cell(&audit["since"]), cell(lost))
+            let since = here.short(&cell(&audit["since"]));
+            let failing = paint(BAD, &format!("FAILING since {since}"));
+            format!("{failing}: {why}; {} lost", cell(lost))
         }
         (_, lost) => format!("{} lost", cell(lost)),
-    }
-}
-
-pub(super) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-pub(super) fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
     }
 }
 
@@ -254,18 +230,18 @@ mod tests {
             "tokens": [], "sessions": [],
             "revoked": { "all": null, "credentials": { "o": "t" }, "sessions": {}, "users": { "ann": "t" } },
         });
-        let text = human(&status);
+        let text = human(&status, &Here::new(true));
         for line in [
             "valetkey    1  pid 7",
             "up          1h 1m 1s",
             "metrics     off",
             "policy      sha256:00  generation 2",
-            "audit       /a.jsonl  FAILING since 2026-11-01T00:00:00Z: no space; 3 lost",
+            "audit       /a.jsonl  FAILING since 2026-11-01 00:00: no space; 3 lost",
             "ROUTE   HOST         PORT  CREDENTIAL",
             "orders  api.example  443   o",
-            "o           client-credentials  issuer-refused  2026-11-01T00:00:00Z  1m 30s",
+            "o           client-credentials  issuer-refused  2026-11-01 00:00  1m 30s",
             "REVOKED     credential o, user ann",
-            "o          ended login-reuse-detected  ada@example  a b    2026-11-01T00:00:00Z",
+            "o          ended login-reuse-detected  ada@example  a b    2026-11-01 00:00",
             "SESSION  KIND  USER  UNTIL",
         ] {
             assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");

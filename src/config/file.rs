@@ -156,7 +156,7 @@ pub struct Session {
 pub struct Ca {
     /// "routes" (the default): critical name constraints on the hosts of routes and `permit`; "any" lifts them.
     pub scope: Option<CaScope>,
-    /// Further DNS subtrees that the CA may sign for, so that a new route needs no new trust.
+    /// Further DNS subtrees that the CA may sign for, so that a new route needs no new trust; no public suffix ("com", "co.uk").
     #[schemars(with = "Vec<String>")]
     pub permit: Vec<Spanned<String>>,
     /// Life of the CA. Default: "30d"; a successor is made at two thirds of it.
@@ -345,11 +345,12 @@ pub struct Route {
     pub inject: Option<Spanned<Inject>>,
     /// Variables that `run` gives the tool, as "placeholder:KIND": anthropic, aws, aws-secret, github, gitlab, hugging-face, jwt, npm, opaque,
     /// openai, pypi, slack or stripe. Each placeholder is good for its session and for routes with this variable; where several routes match,
-    /// the one that was sent decides.
+    /// the one that was sent decides. Names that `run` sets itself, or that loaders, shells and interpreters obey (PATH, LD_PRELOAD,
+    /// BASH_ENV, NODE_OPTIONS, …), are refused.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub env: BTreeMap<String, Spanned<String>>,
-    /// Whom it serves: "session:NAME", "uid:N", "user:NAME"; absent: everyone.
+    /// Whom it serves: "session:NAME" (one of [[sessions]]), "uid:N", "user:NAME"; absent: everyone.
     #[serde(default)]
     #[schemars(with = "Option<Vec<String>>")]
     pub clients: Option<Spanned<Vec<String>>>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    AuthorizationCode, Device, Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken,
+    AuthorizationCode, ClientAuth, Device, Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken,
     TokenExchange,
 };
 use crate::model::ask::{Ask, Variable, Wants};
@@ -179,6 +179,20 @@ impl Grant {
             Self::JwtBearer(grant) => grant.oauth.dpop,
             Self::TokenExchange(grant) => grant.oauth.dpop,
             _ => self.login().is_some_and(|oauth| oauth.dpop),
+        }
+    }
+
+    /// The file of the client's certificate, where it shows one (RFC 8705).
+    pub fn certificate(&self) -> Option<&PathBuf> {
+        let oauth = match self {
+            Self::ClientCredentials(oauth) => Some(oauth),
+            Self::JwtBearer(grant) => Some(&grant.oauth),
+            Self::TokenExchange(grant) => Some(&grant.oauth),
+            _ => self.login(),
+        };
+        match &oauth?.auth {
+            ClientAuth::TlsClientAuth(identity) => Some(&identity.chain),
+            _ => None,
         }
     }
 

@@ -21,7 +21,7 @@ const MAX_ENTRY: u64 = 64 * 1024;
 
 /// The daemon that a config has, or had last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct Whereabouts {
     /// The config, as it was named.
     pub config: PathBuf,
     /// Where its state is.
@@ -40,7 +40,7 @@ pub struct Entry {
     pub ends_idle: bool,
 }
 
-impl Entry {
+impl Whereabouts {
     /// Writes it, in the place of what was known of this config. Nothing is written where there is no home.
     pub fn write(&self) -> std::io::Result<()> {
         let Some((dir, path)) = place_of(&self.config) else { return Ok(()) };
@@ -88,7 +88,7 @@ impl Entry {
     }
 }
 
-fn read(path: &Path) -> Option<Entry> {
+fn read(path: &Path) -> Option<Whereabouts> {
     serde_json::from_slice(&place::open(path).ok()?.read(MAX_ENTRY).ok()?).ok()
 }
 

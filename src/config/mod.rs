@@ -20,9 +20,11 @@ mod login;
 pub mod no_proxy;
 pub mod oauth;
 pub mod parent;
+mod places;
 pub mod problem;
 mod slot;
 pub mod trust;
+pub mod wording;
 
 pub use self::http::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, Part};
 pub use check::parse;
@@ -36,6 +38,7 @@ pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
     TokenExchange, TypedToken,
 };
+pub use places::Places;
 pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
@@ -89,6 +92,8 @@ pub struct Config {
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.
     pub routes: Vec<Located<Route>>,
+    /// Where it all stands in the file.
+    pub places: Arc<Places>,
 }
 
 impl Config {

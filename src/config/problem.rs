@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::places::Places;
 
 /// One thing wrong (or, as a warning, risky) in a config file. Many are reported at once.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -43,13 +46,19 @@ pub struct Located<T> {
 #[derive(Debug)]
 pub struct Problems {
     file: PathBuf,
+    places: Arc<Places>,
     list: Vec<Problem>,
 }
 
 impl Problems {
     /// For the file at `path`.
     pub fn of(path: &Path) -> Self {
-        Self { file: path.to_owned(), list: Vec::new() }
+        Self { file: path.to_owned(), places: Arc::default(), list: Vec::new() }
+    }
+
+    /// From now on, a problem of a table is said where the key stands that it names.
+    pub fn place(&mut self, places: Arc<Places>) {
+        self.places = places;
     }
 
     /// Notes an error.
@@ -82,6 +91,7 @@ impl Problems {
         hint: String,
         severity: Severity,
     ) {
+        let line = self.places.line(line, &message);
         self.list.push(Problem { file: self.file.clone(), line, code, message, hint, severity });
     }
 

@@ -21,7 +21,7 @@ use crate::ca::{Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::Config;
-use crate::config::index::Entry;
+use crate::config::index::Whereabouts;
 use crate::model::clock::rfc3339_seconds;
 use crate::proxy::{Proxy, Stop, World};
 
@@ -101,12 +101,12 @@ impl Daemon {
     /// Writes down where it is, for whoever manages it without its config.
     pub(super) fn enter(&self, ends_idle: bool) {
         let listeners = self.listeners().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let entry = Entry {
+        let entry = Whereabouts {
             pid: std::process::id(),
             since: rfc3339_seconds(self.proxy.clock.now().wall),
             listen: listeners.into_iter().chain(self.sockets()).collect(),
             ends_idle,
-            ..Entry::of(&self.config())
+            ..Whereabouts::of(&self.config())
         };
         if let Err(error) = entry.write() {
             tracing::warn!(%error, "the index of daemons cannot be written: `ps` does not show this one");

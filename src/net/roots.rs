@@ -88,6 +88,11 @@ impl Roots {
         Self::build(store)
     }
 
+    /// Whether one file of `extra_roots` can be used.
+    pub fn check(path: &Path, is_own: &dyn Fn(&[u8]) -> bool) -> Result<(), RootsError> {
+        store(Vec::new(), &[path.to_owned()], is_own).map(drop)
+    }
+
     fn build(store: RootCertStore) -> Result<Self, RootsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let template = ClientConfig::builder_with_provider(provider)

@@ -16,7 +16,7 @@ pub(super) fn check(route: &Route, config: &Config, allowed: bool, problems: &mu
         && let Some((rule, section)) = shared(suffix)
     {
         let message = format!(
-            "`*.{suffix}` names hosts of many owners: public suffix rule `{rule}` ({section}) (route `{}`)",
+            "`host`: `*.{suffix}` names hosts of many owners: public suffix rule `{rule}` ({section}) (route `{}`)",
             route.name
         );
         problems.error(

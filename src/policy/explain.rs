@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::path::RequestPath;
 use super::{Action, AtConnect, Policy, RequestFacts};
+use crate::config::wording::nearest;
 use crate::config::{Inject, Placement};
 use crate::model::client::Client;
 use crate::model::reason::Reason;
@@ -42,6 +43,9 @@ pub struct Explanation {
     pub strip: Vec<String>,
     /// The routes of the host, and why each does or doesn't match.
     pub considered: Vec<String>,
+    /// Where none matched: the one that nearly did, and what would have to be otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
     /// The policy's hash.
     pub policy: String,
 }
@@ -77,6 +81,7 @@ impl Policy {
             placement: None,
             strip: Vec::new(),
             considered: self.considered(client, method, &target, url.path()),
+            nearest: None,
             policy: self.hash().to_string(),
         };
         if scheme == Scheme::Http {
@@ -86,6 +91,8 @@ impl Policy {
             }
             return Ok(explanation);
         }
+        let seen =
+            Seen { client, method, target: &target, path: RequestPath::parse(url.path()).ok() };
         match self.at_connect(&target) {
             AtConnect::Refuse(reason) => explanation.refuse(reason),
             AtConnect::Tunnel => explanation.decision = "tunnel",
@@ -107,7 +114,32 @@ impl Policy {
                 }
             }
         }
+        if explanation.route.is_none() && seen.path.is_some() {
+            explanation.nearest = self.nearest(&seen);
+        }
         Ok(explanation)
+    }
+
+    /// The route that nearly matched, and what keeps it from it.
+    fn nearest(&self, seen: &Seen<'_>) -> Option<String> {
+        let of_host = self.of_host(&seen.target.host).map(|route| (route, seen.lacks(route)));
+        let near = of_host.filter(|(_, lacks)| !lacks.is_empty()).min_by_key(|(route, lacks)| {
+            // Nobody looks for the one that refuses.
+            (lacks.len(), route.action == Action::Deny, &route.name)
+        });
+        if let Some((route, lacks)) = near {
+            return Some(format!("{} would match if {}", route.name, lacks.join(", and if ")));
+        }
+        if self.of_host(&seen.target.host).next().is_some() {
+            return None;
+        }
+        let host = seen.target.host.name()?;
+        let mut routes: Vec<_> = self.routes().collect();
+        routes.sort_by(|a, b| a.name.cmp(&b.name));
+        let patterns: Vec<_> = routes.iter().map(|route| route.host.to_string()).collect();
+        let near = nearest(host, patterns.iter().map(String::as_str))?;
+        let route = routes.into_iter().zip(&patterns).find(|(_, host)| *host == near)?.0;
+        Some(format!("{} would match if the host were {near}", route.name))
     }
 
     fn considered(
@@ -128,13 +160,39 @@ impl Policy {
                 route.matches_path(path.segments()),
                 route.serves(client),
             ) {
-                (false, ..) => "other methods".to_owned(),
-                (_, false, _) => "other paths".to_owned(),
-                (.., false) => "other clients".to_owned(),
+                (false, ..) => format!("other methods ({})", route.methods_text()),
+                (_, false, _) => format!("other paths ({})", route.paths_text()),
+                (.., false) => format!("other clients ({})", route.clients_text()),
                 _ => "matches".to_owned(),
             }
         };
         self.of_host(&target.host).map(|route| format!("{}: {}", route.name, why(route))).collect()
+    }
+}
+
+/// A request, as far as a route can look at it.
+struct Seen<'a> {
+    client: &'a Client,
+    method: &'a Method,
+    target: &'a Target,
+    path: Option<RequestPath<'a>>,
+}
+
+impl Seen<'_> {
+    /// What would have to be otherwise for this route of its host.
+    fn lacks(&self, route: &super::Route) -> Vec<String> {
+        let path = self.path.as_ref();
+        let fits = path.is_some_and(|path| route.matches_path(path.segments()));
+        let lacks = [
+            (route.port == self.target.port, format!("the port were {}", route.port)),
+            (
+                route.matches_method(self.method),
+                format!("the method were {}", route.methods_text().replace(", ", " or ")),
+            ),
+            (fits, format!("the path were {}", route.paths_text().replace(", ", " or "))),
+            (route.serves(self.client), format!("it were sent by {}", route.clients_text())),
+        ];
+        lacks.into_iter().filter(|(is_so, _)| !is_so).map(|(_, text)| text).collect()
     }
 }
 
@@ -192,6 +250,9 @@ impl fmt::Display for Explanation {
         }
         for (i, line) in self.considered.iter().enumerate() {
             write!(f, "\n{:<12}{line}", if i == 0 { "considered" } else { "" })?;
+        }
+        if let Some(nearest) = &self.nearest {
+            write!(f, "\n{:<12}{nearest}", "nearest")?;
         }
         write!(f, "\n{:<12}{}", "policy", self.policy)?;
         if let Some(hint) = self.hint {

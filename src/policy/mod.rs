@@ -52,17 +52,16 @@ impl Policy {
     /// Compiles the routes of a config. All problems come at once; with warnings only there is a policy too.
     pub fn compile(config: &Config) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Problems::of(&config.path);
+        problems.place(Arc::clone(&config.places));
         let mut routes = Vec::with_capacity(config.routes.len());
         for located in &config.routes {
             let (route, credentials) = (&located.value, &config.credentials);
             let compiled = Route::compile(route, credentials, located.line, |code, message| {
-                let message = format!("{message} (route `{}`)", located.value.name);
-                problems.error(
-                    located.line,
-                    code,
-                    message,
-                    "`*` is one segment, `**` any number; a host may start with `*.`",
-                );
+                let name = &located.value.name;
+                let bare = (code == "bad-host").then(|| pattern::bare(&route.host)).flatten();
+                let usual = "`*` is one segment, `**` any number; a host may start with `*.`";
+                let hint = bare.unwrap_or_else(|| usual.to_owned());
+                problems.error(located.line, code, format!("{message} (route `{name}`)"), hint);
             });
             if let Some(route) = &compiled {
                 care::check(route, config, located.value.allow_token_endpoint, &mut problems);

@@ -4,6 +4,7 @@
 //! thing; that is what ambiguity rests on.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::path::RequestPath;
 use crate::model::host::Host;
@@ -68,6 +69,47 @@ impl HostPattern {
             }
         }
     }
+}
+
+/// As it was written, in canonical form.
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::OneLabel(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+/// As it was written, decoded.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                Part::Any => f.write_str("/**")?,
+                Part::Literal(text) => write!(f, "/{text}")?,
+                Part::One => f.write_str("/*")?,
+            }
+        }
+        if self.0.is_empty() { f.write_str("/") } else { Ok(()) }
+    }
+}
+
+/// What to write in place of a URL, or of a name with more behind it.
+pub(super) fn bare(text: &str) -> Option<String> {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    HostPattern::parse(host).ok().filter(|_| host != text)?;
+    let mut hint = format!("a host has neither scheme, port nor path: host = \"{host}\"");
+    if !matches!(port, "" | "443") && port.parse::<u16>().is_ok() {
+        hint.push_str(&format!(", port = {port}"));
+    }
+    let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    if !path.is_empty() && PathPattern::parse(&format!("{path}/**")).is_ok() {
+        hint.push_str(&format!(", path = [\"{path}/**\"]"));
+    }
+    Some(hint)
 }
 
 /// One segment of a path pattern.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::pattern::{HostPattern, PathPattern};
+use crate::config::wording::named;
 use crate::config::{
     self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement, Rate,
 };
@@ -71,14 +72,16 @@ impl Route {
         route: &config::Route,
         credentials: &BTreeMap<CredentialName, Credential>,
         line: usize,
-        mut report: impl FnMut(&'static str, &'static str),
+        mut report: impl FnMut(&'static str, String),
     ) -> Option<Self> {
-        let host = HostPattern::parse(&route.host).map_err(|message| report("bad-host", message));
+        let host = HostPattern::parse(&route.host).map_err(|message| {
+            report("bad-host", format!("`host`: {message}{}", named(&route.host)))
+        });
         let mut paths = Vec::with_capacity(route.path.len());
         for text in &route.path {
             match PathPattern::parse(text) {
                 Ok(pattern) => paths.push(pattern),
-                Err(message) => report("bad-path", message),
+                Err(message) => report("bad-path", format!("`path`: {message}{}", named(text))),
             }
         }
         let methods = route
@@ -95,7 +98,10 @@ impl Route {
         let slot = match &action {
             Action::Inject(_, Inject::Path(slot)) => {
                 let pattern = PathPattern::parse(slot.pattern());
-                let pattern = pattern.map_err(|message| report("bad-path", message)).ok()?;
+                let pattern = pattern.map_err(|message| {
+                    report("bad-path", format!("`inject`: {message}{}", named(slot.pattern())));
+                });
+                let pattern = pattern.ok()?;
                 Some((pattern, slot.clone()))
             }
             _ => None,
@@ -145,6 +151,26 @@ impl Route {
                 .slot
                 .as_ref()
                 .is_none_or(|(pattern, slot)| slot.fits(segments) && pattern.matches(segments))
+    }
+
+    /// The methods that it lists, for people.
+    pub(super) fn methods_text(&self) -> String {
+        listed(self.methods.iter().flatten())
+    }
+
+    /// Its path patterns, for people.
+    pub(super) fn paths_text(&self) -> String {
+        listed(self.paths.iter().chain(self.slot.iter().map(|(pattern, _)| pattern)))
+    }
+
+    /// Whom it serves, for people.
+    pub(super) fn clients_text(&self) -> String {
+        let word = |selector: &ClientSelector| match selector {
+            ClientSelector::Session(name) => format!("session:{name}"),
+            ClientSelector::Uid(uid) => format!("uid:{uid}"),
+            ClientSelector::User(name) => format!("user:{name}"),
+        };
+        listed(self.clients.iter().flatten().map(word))
     }
 
     /// The slot of its token, where that is in the path.
@@ -232,4 +258,8 @@ impl Route {
         let mixed = a.iter().any(|x| b.iter().any(|y| kind(x) != kind(y)));
         if mixed { None } else { Some(false) }
     }
+}
+
+fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

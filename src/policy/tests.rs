@@ -163,7 +163,8 @@ fn ambiguity_is_found_at_load() {
 fn what_depends_on_the_client_is_found_at_the_request() {
     let policy = compile(
         &(route("a", "api.example.com", "credential = \"one\"\nclients = [\"uid:1\"]")
-            + &route("b", "api.example.com", "credential = \"two\"\nclients = [\"session:s\"]")),
+            + &route("b", "api.example.com", "credential = \"two\"\nclients = [\"session:s\"]")
+            + "[[sessions]]\nname = \"s\"\nsecret = { env = \"S\" }\n"),
     )
     .unwrap();
     let client = |uid, session: Option<&str>| Client {
@@ -222,7 +223,10 @@ fn explains() {
         ("inject", Some("authorization: Bearer TOKEN"))
     );
     assert!(!yes.to_string().contains("key=1"));
-    assert_eq!(explain(Method::POST, "https://api.example.com/x").considered, ["a: other methods"]);
+    assert_eq!(
+        explain(Method::POST, "https://api.example.com/x").considered,
+        ["a: other methods (GET)"]
+    );
     assert_eq!(explain(Method::GET, "https://api.example.com:8443/").code, Some("port-not-routed"));
     assert_eq!(explain(Method::GET, "http://api.example.com/").code, Some("port-not-routed"));
     assert_eq!(explain(Method::GET, "http://api.example.com:443/").code, Some("tls-required"));

@@ -411,6 +411,8 @@ mod tests {
         (Policy::compile(&config).unwrap().0, Rules::from(&config.proxy))
     }
 
+    const SESSION: &str = "[[sessions]]\nname = \"x\"\nsecret = { env = \"X\" }\n";
+
     fn route(more: &str) -> String {
         format!("[[routes]]\nname = \"r\"\nhost = \"api.example\"\n{more}\n")
     }
@@ -483,7 +485,7 @@ mod tests {
             (route(""), 1),
             (route("credential = \"a\"\npath = [\"/v2/**\"]"), 1),
             (route("credential = \"a\"\nmethods = [\"POST\"]"), 1),
-            (route("credential = \"a\"\nclients = [\"session:x\"]"), 1),
+            (route("credential = \"a\"\nclients = [\"session:x\"]") + SESSION, 1),
             (route("credential = \"a\"\nport = 8443"), 1),
         ] {
             let bench = Bench::new();

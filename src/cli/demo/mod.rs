@@ -72,8 +72,8 @@ async fn tell(json: bool) -> Result<(), Failure> {
 
 fn introduce(story: &Story, world: &World, tool: &Tool) -> Result<(), Failure> {
     story.say(&format!(
-        "   issuer       {}: OAuth client credentials, JWTs that live {LIFE_S} s\n   \
-            API          https://{HOST}: wants such a JWT, verifies signature, audience, end\n   \
+        "   issuer       {}: client credentials, JWTs of {LIFE_S} s\n   \
+            API          https://{HOST}: verifies such a JWT\n   \
             proxy        {}: valetkey serve\n   \
             tool         {}; all it has is {KEY_VARIABLE}",
         world.issuer.url(),
@@ -87,5 +87,5 @@ async fn play(story: &mut Story, world: &World, tool: &Tool) -> Result<(), Failu
     story.tell(steps::through(world, tool).await?)?;
     story.tell(steps::refused(world, tool).await?)?;
     story.tell(steps::renewed(world, tool).await?)?;
-    story.tell(steps::audited(world)?)
+    story.tell(steps::audited(world).await?)
 }

@@ -10,14 +10,19 @@ use serde_json::Value;
 use super::api::Seen;
 use super::issuer::LIFE_S;
 use super::net::broken;
-use super::story::Step;
+use super::story::{INDENT, Step};
 use super::tool::{Answer, Road, Tool};
 use super::world::World;
 use crate::audit::tail::Tail;
+use crate::audit::{Decision, EventKind, Record};
+use crate::cli::audit_brief::{Entry, Joiner, Layout};
 use crate::cli::failure::Failure;
-use crate::cli::{audit, audit_line};
-use crate::config::index::Entry;
+use crate::cli::local_time::Here;
+use crate::cli::{audit, terminal};
+use crate::config::index::Whereabouts;
 
+/// At the audit, for outcomes that are still to come: 2 s in all.
+const MOST_LOOKS: usize = 40;
 const ORDERS: &str = "/v1/orders";
 const COMMAND: &str =
     r#"$ curl -H "x-api-key: $ORDERS_API_KEY" https://api.orders.example/v1/orders"#;
@@ -104,22 +109,24 @@ pub(super) async fn renewed(world: &World, tool: &Tool) -> Result<Step, Failure>
 }
 
 /// Who did what with which token, and nothing that opens anything.
-pub(super) fn audited(world: &World) -> Result<Step, Failure> {
+pub(super) async fn audited(world: &World) -> Result<Step, Failure> {
     let mut step = Step::new("audited", "The audit trail of all this");
-    let lines = Tail::open(&world.config.audit.path, 200)
-        .and_then(|mut tail| tail.poll())
-        .map_err(|error| broken("read its audit", &error))?;
-    let mut decisions = Vec::new();
-    for line in &lines {
-        let record: Value = serde_json::from_str(line).unwrap_or_default();
-        if record["event"] == "decision" {
-            decisions.push(record["decision"].as_str().unwrap_or_default().to_owned());
+    let here = Here::new(false);
+    let (mut entries, mut decisions) = (Vec::new(), Vec::new());
+    // Outcomes are written a moment after the tool has its answer.
+    for _ in 0..MOST_LOOKS {
+        let open;
+        (entries, decisions, open) = told(world, &here)?;
+        if open == 0 {
+            break;
         }
-        if record["event"] == "decision" || record["event"] == "mint" {
-            step.line(&audit_line::of_json(line), "");
-        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let report = audit::report(&Entry::of(&world.config))?;
+    let width = terminal::width() - INDENT;
+    for line in Layout::new(here, width, false).lines(&entries) {
+        step.ready(&line);
+    }
+    let report = audit::report(&Whereabouts::of(&world.config))?;
     step.line("verify", audit::human(&report));
     let secrets = world.issuer.minted().into_iter().chain([world.client_secret.clone()]);
     let secrets: Vec<String> = secrets.collect();
@@ -132,11 +139,33 @@ pub(super) fn audited(world: &World) -> Result<Step, Failure> {
     step.fact("records", report.records);
     step.fact("intact", report.is_intact());
     step.fact("decisions", decisions.clone());
-    let count = |wanted: &str| decisions.iter().filter(|decision| *decision == wanted).count();
+    let count = |wanted: &str| decisions.iter().filter(|decision| **decision == wanted).count();
     step.expect(count("inject") == 2 && count("deny") == 1, "two injections and one denial");
     step.expect(report.is_intact(), "an intact chain");
     step.expect(!held, "no token and no secret in any file");
     Ok(step)
+}
+
+/// The entries of the audit, what was decided, and how many requests have no outcome yet.
+fn told(world: &World, here: &Here) -> Result<(Vec<Entry>, Vec<&'static str>, usize), Failure> {
+    let lines = Tail::open(&world.config.audit.path, 200)
+        .and_then(|mut tail| tail.poll())
+        .map_err(|error| broken("read its audit", &error))?;
+    let (mut joiner, mut entries, mut decisions) = (Joiner::default(), Vec::new(), Vec::new());
+    for line in &lines {
+        let Ok(record) = serde_json::from_str::<Record<'_>>(line) else { continue };
+        if record.event == EventKind::Decision {
+            decisions.extend(record.decision.map(Decision::as_str));
+        }
+        if record.request.is_some() || record.event == EventKind::Mint {
+            entries.extend(joiner.take(&record, here));
+        }
+    }
+    let open = joiner.all_open();
+    let count = open.len();
+    entries.extend(open);
+    entries.sort_by_key(|entry| entry.seq);
+    Ok((entries, decisions, count))
 }
 
 fn tell_answer(step: &mut Step, answer: &Answer) -> Option<u16> {

@@ -4,7 +4,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::failure::Failure;
-use crate::cli::printer;
+use crate::cli::{printer, terminal};
+
+/// Columns before each line of a step.
+pub(super) const INDENT: usize = 3;
+/// Columns of a label.
+const LABEL: usize = 13;
+/// Before the rest of a line without a label.
+const CONTINUED: &str = "  ";
 
 /// One step: what was done, what came of it, and whether that is what was to come.
 #[derive(Debug, Serialize)]
@@ -27,9 +34,26 @@ impl Step {
         Self { step, title, ok: true, facts, missing, lines }
     }
 
-    /// A line for people.
+    /// A line for people, or several where the terminal is narrow.
     pub(super) fn line(&mut self, label: &str, text: impl AsRef<str>) {
-        self.lines.push(format!("   {label:<13}{}", text.as_ref()).trim_end().to_owned());
+        let room = terminal::width() - INDENT;
+        let text = text.as_ref();
+        if text.is_empty() {
+            let mut lines = terminal::wrap(label, room - CONTINUED.len()).into_iter();
+            self.ready(&lines.next().unwrap_or_default());
+            lines.for_each(|line| self.ready(&format!("{CONTINUED}{line}")));
+            return;
+        }
+        let mut label = label;
+        for line in text.lines().flat_map(|line| terminal::wrap(line, room - LABEL)) {
+            self.ready(format!("{label:<LABEL$}{line}").trim_end());
+            label = "";
+        }
+    }
+
+    /// A line that fits.
+    pub(super) fn ready(&mut self, line: &str) {
+        self.lines.push(format!("{:INDENT$}{line}", ""));
     }
 
     /// A fact for machines.
@@ -67,13 +91,15 @@ impl Story {
     pub(super) fn tell(&mut self, step: Step) -> Result<(), Failure> {
         if !self.json {
             let number = self.steps.len() + 1;
-            let mut text = format!("\n{number}. {}", step.title);
+            let title = format!("{number}. {}", step.title);
+            let mut text = format!("\n{}", terminal::paint(terminal::HEAD, &title));
             for line in &step.lines {
                 text.push('\n');
                 text.push_str(line);
             }
             for missing in &step.missing {
-                text.push_str(&format!("\n   NOT AS TOLD  expected: {missing}"));
+                let mark = terminal::paint(terminal::BAD, "NOT AS TOLD");
+                text.push_str(&format!("\n   {mark}  expected: {missing}"));
             }
             printer::line(text)?;
         }

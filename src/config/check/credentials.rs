@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use super::tables::parse_duration;
 use super::{Check, Names, Table};
 use crate::config::problem::Problems;
+use crate::config::wording::{meant, named};
 use crate::config::{ClientAuth, Credential, Grant, file};
 use crate::model::host::Host;
 use crate::model::id::CredentialName;
@@ -77,7 +78,10 @@ impl<'a> Check<'a> {
                 self.read(value, problems).map(|(t, _)| file::Credential::TokenExchange(t))
             }
             _ => {
-                let message = "there is no such `grant`";
+                let word = grant.get_ref().as_str().unwrap_or_default();
+                let message = format!("there is no such `grant`{}", named(word));
+                let hint =
+                    format!("{}it is one of {hint}", meant(word, Grant::NAMES.iter().copied()));
                 problems.error(self.line(&grant), "unknown-value", message, hint);
                 None
             }
@@ -143,6 +147,7 @@ impl<'a> Check<'a> {
         let ttl = ttl.and_then(|text| {
             parse_duration(&text, 1)
                 .map_err(|message| {
+                    let message = format!("`ttl`: {message}{}", named(&text));
                     problems.error(line, "bad-duration", message, "for example ttl = \"5m\"")
                 })
                 .ok()

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{Check, Names};
 use crate::config::problem::Problems;
-use crate::config::{Limits, PresharedSession, Rate, file};
+use crate::config::{Limits, PresharedSession, Rate, file, wording};
 use crate::model::id::{CredentialName, SessionName};
 
 impl Check<'_> {
@@ -18,11 +18,11 @@ impl Check<'_> {
         problems: &mut Problems,
     ) -> Limits {
         let per_client = table.per_client.and_then(|value| self.rate(&value, problems));
-        let known = |name: &str| sessions.iter().any(|session| session.name.as_str() == name);
-        let sessions = self.rates(table.sessions, "session", known, SessionName::new, problems);
-        let known = |name: &str| credentials.keys().any(|credential| credential.as_str() == name);
+        let known: Vec<_> = sessions.iter().map(|session| session.name.as_str()).collect();
+        let sessions = self.rates(table.sessions, "session", &known, SessionName::new, problems);
+        let known: Vec<_> = credentials.keys().map(|credential| credential.as_str()).collect();
         let credentials =
-            self.rates(table.credentials, "credential", known, CredentialName::new, problems);
+            self.rates(table.credentials, "credential", &known, CredentialName::new, problems);
         let body = table.body.and_then(|value| self.size(&value, problems));
         Limits { per_client, sessions, credentials, body }
     }
@@ -40,16 +40,17 @@ impl Check<'_> {
         &self,
         table: BTreeMap<Spanned<String>, Spanned<String>>,
         what: &str,
-        known: impl Fn(&str) -> bool,
+        known: &[&str],
         named: impl Fn(String) -> T,
         problems: &mut Problems,
     ) -> BTreeMap<T, Rate> {
         let mut rates = BTreeMap::new();
         for (name, value) in table {
-            if !known(name.get_ref()) {
+            if !known.contains(&name.get_ref().as_str()) {
                 let message =
                     format!("a limit names a {what} that does not exist: `{}`", name.get_ref());
-                let hint = format!("add the {what} or correct the name");
+                let meant = wording::meant(name.get_ref(), known.iter().copied());
+                let hint = format!("{meant}add the {what} or correct the name");
                 problems.error(self.line(&name), "unknown-limit", message, hint);
             }
             if let Some(rate) = self.rate(&value, problems) {
@@ -63,7 +64,8 @@ impl Check<'_> {
         let rate = Rate::parse(value.get_ref());
         if rate.is_none() {
             let hint = "a number from 1 to 1000000 over a time: \"100/s\", \"60/m\", \"1000/h\"";
-            problems.error(self.line(value), "bad-rate", "this is not a rate", hint);
+            let message = format!("this is not a rate{}", wording::named(value.get_ref()));
+            problems.error(self.line(value), "bad-rate", message, hint);
         }
         rate
     }

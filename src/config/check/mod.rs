@@ -15,9 +15,12 @@ mod proxy;
 mod routes;
 mod static_key;
 mod tables;
+mod together;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use serde::de::DeserializeOwned;
@@ -26,10 +29,12 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::load::LoadError;
 use super::locate::MAX_BYTES;
+use super::places::Places;
 use super::problem::{Problem, Problems};
 pub use static_key::left;
+pub use together::parent_is_us;
 
-use super::{Config, file};
+use super::{Config, file, wording};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
@@ -79,6 +84,7 @@ struct Check<'a> {
     /// What is used in the place of files that it names.
     copies: &'a BTreeMap<PathBuf, PathBuf>,
     lines: Lines,
+    places: Arc<Places>,
     root: DeTable<'a>,
 }
 
@@ -130,7 +136,9 @@ impl<'a> Check<'a> {
         }
         let dir = path.parent().unwrap_or(Path::new("/"));
         let root = root.into_inner();
-        errors.is_empty().then_some(Self { path, dir, state_dir, copies, lines, root })
+        let places = Arc::new(Places::of(&root, &|offset| lines.at(offset)));
+        problems.place(Arc::clone(&places));
+        errors.is_empty().then_some(Self { path, dir, state_dir, copies, lines, places, root })
     }
 
     fn run(mut self, problems: &mut Problems) -> Option<Config> {
@@ -147,19 +155,14 @@ impl<'a> Check<'a> {
         let (credentials, known) = self.credentials(problems);
         for (key, _) in std::mem::take(&mut self.root) {
             let line = self.lines.at(key.span().start);
-            let message = format!("unknown key `{}`", key.get_ref());
-            problems.error(
-                line,
-                "unknown-key",
-                message,
-                "config/schema.json is the record of every key",
-            );
+            let said = wording::unknown_key(key.get_ref(), &TABLES);
+            problems.error(line, said.code, said.message, said.hint);
         }
 
         let mut routes = self.check_routes(routes, &known, problems);
         asks::narrow(&mut routes, &credentials, problems);
         let sessions = self.check_sessions(sessions, &routes, problems);
-        Some(Config {
+        let config = Config {
             path: self.path.to_owned(),
             named: self.path.to_owned(),
             digest: String::new(),
@@ -177,7 +180,10 @@ impl<'a> Check<'a> {
             credentials,
             routes,
             state_dir: self.state_dir,
-        })
+            places: self.places,
+        };
+        together::check(&config, problems);
+        Some(config)
     }
 
     fn version(&mut self, problems: &mut Problems) {
@@ -190,7 +196,7 @@ impl<'a> Check<'a> {
                 problems.error(
                     line,
                     "config-version",
-                    "this program knows `config_version = 1` only",
+                    "this program knows config_version = 1 only",
                     hint,
                 );
             }
@@ -238,7 +244,7 @@ impl<'a> Check<'a> {
             };
             // A key that was taken out must not be reported as missing.
             if !(seen && error.message().starts_with("missing field")) {
-                self.report(&error, line, problems);
+                self.report(&error, &value, problems);
             }
             seen = true;
             let at = error.span().unwrap_or_default();
@@ -254,34 +260,22 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn report(&self, error: &toml::de::Error, line: usize, problems: &mut Problems) {
-        let line =
-            error.span().filter(|s| !s.is_empty()).map_or(line, |span| self.lines.at(span.start));
-        let message = without_values(&one_line(error.message()));
-        let (code, hint) = if message.contains(file::LITERAL_SECRET) {
-            (
-                "literal-secret",
-                "name its source: { env = \"NAME\" } or { file = \"PATH\" }; and replace this one, it has been at rest",
-            )
-        } else if message.starts_with("unknown field") {
-            ("unknown-key", "config/schema.json is the record of every key")
-        } else if message.starts_with("missing field") {
-            ("missing-key", "config/example.toml shows every key")
-        } else if message.starts_with("unknown variant") {
-            ("unknown-value", "config/schema.json lists the values")
-        } else {
-            ("wrong-type", "config/example.toml shows every key with its type")
-        };
-        problems.error(line, code, message, hint);
+    fn report(&self, error: &toml::de::Error, table: &Table<'a>, problems: &mut Problems) {
+        let table_line = self.lines.at(table.span().start);
+        let span = error.span().filter(|span| !span.is_empty());
+        let line = span.as_ref().map_or(table_line, |span| self.lines.at(span.start));
+        let at = span.and_then(|span| within(table.get_ref(), &span));
+        let said = wording::of(&one_line(error.message()), at);
+        problems.error(line, said.code, said.message, said.hint);
     }
 
     /// Names stand in audit, URLs and environment: a small alphabet keeps all readers in agreement.
     fn name(&self, name: &str, line: usize, what: &str, problems: &mut Problems) {
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if !plain || name.is_empty() || name.len() > 64 {
-            let message =
-                format!("a {what}'s name must be 1 to 64 letters, digits, `.`, `_` or `-`");
-            problems.error(line, "bad-name", message, "rename it");
+            let message = format!("this cannot be a {what}'s name{}", wording::named(name));
+            let hint = "1 to 64 letters, digits, `.`, `_` or `-`";
+            problems.error(line, "bad-name", message, hint);
         }
     }
 
@@ -307,19 +301,36 @@ fn one_line(message: &str) -> String {
     message.lines().collect::<Vec<_>>().join(" ")
 }
 
-/// Serde's `invalid type: string "…", expected …` without the value: it may be a secret in the wrong place.
-fn without_values(message: &str) -> String {
-    if !message.starts_with("invalid ") {
-        return message.to_owned();
-    }
-    match (message.find([' ']).and_then(|_| message.find(['"', '`'])), message.rfind(", expected"))
-    {
-        (Some(from), Some(to)) if from < to => {
-            format!("{}{}", message[..from].trim_end(), &message[to..])
-        }
-        _ => message.to_owned(),
-    }
+/// What a place in a table is.
+fn within<'t>(value: &'t DeValue<'_>, span: &std::ops::Range<usize>) -> Option<wording::At<'t>> {
+    let DeValue::Table(table) = value else { return None };
+    let at = |(key, value): &(&Spanned<Cow<'_, str>>, &Table<'_>)| {
+        overlaps(&key.span(), span) || overlaps(&value.span(), span)
+    };
+    let (key, value) = table.iter().find(at)?;
+    let entry = match value.get_ref() {
+        DeValue::Array(list) => list.iter().find(|entry| entry.span() == *span),
+        _ => None,
+    };
+    let value = entry.unwrap_or(value).get_ref();
+    let here = wording::At { key: key.get_ref().as_ref(), value, is_entry: entry.is_some() };
+    Some(within(value, span).unwrap_or(here))
 }
+
+/// The keys of the file itself.
+const TABLES: [&str; 11] = [
+    "config_version",
+    "proxy",
+    "sessions",
+    "ca",
+    "upstream",
+    "audit",
+    "admin",
+    "logins",
+    "limits",
+    "credentials",
+    "routes",
+];
 
 #[cfg(test)]
 mod tests;

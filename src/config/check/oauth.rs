@@ -9,6 +9,7 @@ use super::tables::parse_duration;
 use crate::config::file::oauth::{self as table, TokenEndpointAuth};
 use crate::config::oauth::origin_of;
 use crate::config::problem::Problems;
+use crate::config::wording::{meant, named};
 use crate::config::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, SecretSource,
     Signed, TokenExchange, TypedToken, file,
@@ -74,7 +75,9 @@ impl<'a> Notes<'a> {
         let found = Algorithm::parse(word);
         if found.is_none() {
             let all: Vec<_> = Algorithm::ALL.iter().map(|a| a.as_str()).collect();
-            self.error("bad-algorithm", "there is no such signature algorithm", all.join(", "));
+            let message = format!("there is no such signature algorithm{}", named(word));
+            let meant = meant(word, all.iter().copied());
+            self.error("bad-algorithm", message, format!("{meant}{}", all.join(", ")));
         }
         found
     }
@@ -179,6 +182,7 @@ impl Check<'_> {
             .map_or(Ok(std::time::Duration::ZERO), |text| parse_duration(text, 0));
         let mut notes = Notes { line, problems };
         if let Err(message) = &backdate {
+            let message = format!("`backdate`: {message}");
             notes.error("bad-duration", message, "for example backdate = \"30s\"");
         }
         let aud = table.aud.into_vec();
@@ -249,7 +253,7 @@ pub(super) fn endpoint(text: &str, key: &str, notes: &mut Notes<'_>) -> Option<h
     parse_endpoint(text)
         .map_err(|message| {
             let hint = "an https URL without user or fragment, or http to 127.0.0.1 or [::1]";
-            notes.error("bad-endpoint", format!("`{key}` {message}"), hint);
+            notes.error("bad-endpoint", format!("`{key}` {message}{}", named(text)), hint);
         })
         .ok()
 }
@@ -272,7 +276,7 @@ fn endpoints(table: &table::Oauth, notes: &mut Notes<'_>) -> Option<Endpoints> {
             Some(origin) => origins.push(origin),
             None => notes.error(
                 "bad-endpoint",
-                "an entry of `endpoint_origins` is no origin",
+                format!("an entry of `endpoint_origins` is no origin{}", named(text)),
                 "\"https://host\" or \"https://host:port\"",
             ),
         }
@@ -376,7 +380,7 @@ fn token_type(text: &str, notes: &mut Notes<'_>) -> String {
     }
     if !is_resource(text) {
         let hint = "\"access_token\", \"id_token\", \"jwt\", \"saml1\", \"saml2\", or a URI";
-        notes.error("bad-token-type", "this is no token type", hint);
+        notes.error("bad-token-type", format!("this is no token type{}", named(text)), hint);
     }
     text.to_owned()
 }

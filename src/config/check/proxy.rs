@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::Check;
 use crate::config::problem::Problems;
+use crate::config::wording::named;
 use crate::config::{Proxy, Unmatched, file};
 
 /// `sun_path` holds 108 bytes with its final NUL (unix(7)).
@@ -92,7 +93,7 @@ impl Check<'_> {
                 problems.error(
                     line,
                     "bad-address",
-                    "`listen` takes IP:PORT or unix:PATH",
+                    format!("`listen` takes IP:PORT or unix:PATH{}", named(&text)),
                     "for example \"127.0.0.1:8383\"; port 0 takes a free one",
                 );
             }
@@ -114,7 +115,7 @@ fn check_transparent(
             Err(_) => problems.error(
                 line,
                 "bad-address",
-                "`transparent` takes IP:PORT",
+                format!("`transparent` takes IP:PORT{}", named(&text)),
                 "for example \"127.0.0.1:8385\", the port that the REDIRECT rule names",
             ),
         }

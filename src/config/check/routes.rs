@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use super::Check;
 use crate::config::problem::{Located, Problems};
-use crate::config::{ClientSelector, Inject, OnStaticKey, PathSlot, Placement, Route, file};
+use crate::config::wording::{meant, named};
+use crate::config::{ClientSelector, Inject, OnStaticKey, PathSlot, Placement, Route, env, file};
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::placeholder::Kind;
 
@@ -46,14 +47,10 @@ impl Check<'_> {
             if let Some(name) = &route.credential {
                 used.insert(name.clone());
                 if !credentials.contains_key(name) {
-                    let message =
-                        format!("the route names a credential that does not exist: `{name}`");
-                    problems.error(
-                        line,
-                        "unknown-credential",
-                        message,
-                        format!("add [credentials.{name}] or correct the name"),
-                    );
+                    let message = format!("`credential` names none that there is: `{name}`");
+                    let meant = meant(name.as_str(), credentials.keys().map(|name| name.as_str()));
+                    let hint = format!("{meant}add [credentials.{name}] or correct the name");
+                    problems.error(line, "unknown-credential", message, hint);
                 }
             }
             routes.push(Located { value: route, line });
@@ -87,7 +84,7 @@ impl Check<'_> {
                 problems.error(
                     self.line(&port),
                     "bad-port",
-                    "`port` must be from 1 to 65535",
+                    "`port` must be from 1 to 65535: `0`",
                     "absent means 443",
                 );
             }
@@ -114,12 +111,9 @@ impl Check<'_> {
             let line = self.line(&text);
             placement(text.get_ref())
                 .map_err(|message| {
-                    problems.error(
-                        line,
-                        "bad-placement",
-                        message,
-                        "\"header:NAME\" or \"query:NAME\"",
-                    )
+                    let message = format!("{message}{}", named(text.get_ref()));
+                    let hint = "\"header:NAME\" or \"query:NAME\"";
+                    problems.error(line, "bad-placement", message, hint)
                 })
                 .ok()
         });
@@ -178,7 +172,7 @@ impl Check<'_> {
                 None => problems.error(
                     self.line(text),
                     "bad-upgrade",
-                    "this protocol cannot be upgraded to",
+                    format!("this protocol cannot be upgraded to{}", named(text.get_ref())),
                     "one protocol name, as \"websocket\"; HTTP itself and TLS stay what they are",
                 ),
             }
@@ -199,17 +193,19 @@ impl Check<'_> {
             let plain =
                 !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
             if !plain {
-                problems.error(
-                    line,
-                    "bad-method",
-                    "a method is written in capital letters",
-                    "for example [\"GET\", \"HEAD\"]",
-                );
+                let capitals = method.to_ascii_uppercase();
+                let hint = match capitals.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+                    true if !method.is_empty() => format!("write \"{capitals}\""),
+                    _ => "for example [\"GET\", \"HEAD\"]".to_owned(),
+                };
+                let message =
+                    format!("a method of `methods` is one word in capitals{}", named(method));
+                problems.error(line, "bad-method", message, hint);
             } else if ["TRACE", "TRACK", "CONNECT"].contains(&method.as_str()) {
                 problems.error(
                     line,
                     "bad-method",
-                    format!("{method} never carries a token"),
+                    format!("a method of `methods` never carries a token: `{method}`"),
                     "take it out",
                 );
             }
@@ -230,15 +226,30 @@ impl Check<'_> {
             problems.error(
                 line,
                 "bad-variable",
-                "`env` takes names of environment variables",
+                format!("`env` takes names of environment variables{}", named(name)),
                 "letters, digits and `_`",
             );
+        }
+        if let Some(why) = env::reserved(name) {
+            let message = format!("`env` cannot set `{name}`: {why}");
+            let hint = "name the variable that the tool reads its API key from";
+            problems.error(line, "reserved-variable", message, hint);
         }
         let kind = value.get_ref().strip_prefix("placeholder:").and_then(Kind::parse);
         if kind.is_none() {
             let kinds = Kind::ALL.map(Kind::as_str).join(", ");
-            let hint = format!("write \"placeholder:KIND\", which is one of {kinds}");
-            problems.error(line, "bad-placeholder", "`env` gives placeholders only", hint);
+            // Only what says itself that it is none: a real key is what stands here by mistake.
+            let wrong = value.get_ref().strip_prefix("placeholder:");
+            let meant = wrong.map(|kind| meant(kind, Kind::ALL.into_iter().map(Kind::as_str)));
+            let hint = format!(
+                "{}write \"placeholder:KIND\", which is one of {kinds}",
+                meant.unwrap_or_default()
+            );
+            let message = match wrong {
+                Some(kind) => format!("there is no such kind of placeholder{}", named(kind)),
+                None => "`env` gives placeholders only".to_owned(),
+            };
+            problems.error(line, "bad-placeholder", message, hint);
         }
         kind
     }
@@ -351,7 +362,7 @@ fn clients(list: Vec<String>, line: usize, problems: &mut Problems) -> Vec<Clien
             _ => problems.error(
                 line,
                 "bad-client",
-                "this is no client",
+                format!("an entry of `clients` is no client{}", named(&text)),
                 "\"session:NAME\", \"uid:N\" or \"user:NAME\"",
             ),
         }

@@ -21,6 +21,7 @@ impl Check<'_> {
             None => None,
             Some(Ok(age)) => Some(age),
             Some(Err(message)) => {
+                let message = format!("`max_age`: {message}");
                 problems.error(line, "bad-duration", message, "for example max_age = \"90d\"");
                 return None;
             }

@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::Check;
 use super::proxy::check_socket_path;
 use crate::config::problem::{Located, Problems};
+use crate::config::wording::{meant, named};
 use crate::config::{
     Admin, Audit, Ca, Network, PresharedSession, Route, SecretSource, Upstream, file,
 };
@@ -37,14 +38,11 @@ impl Check<'_> {
                 let line = self.line(&names);
                 let names: Vec<_> = names.into_inner().into_iter().map(RouteName::new).collect();
                 for name in names.iter().filter(|n| !routes.iter().any(|r| r.value.name == **n)) {
-                    let message =
-                        format!("the session names a route that does not exist: `{name}`");
-                    problems.error(
-                        line,
-                        "unknown-route",
-                        message,
-                        "add the route or correct the name",
-                    );
+                    let message = format!("`routes` names one that there is not: `{name}`");
+                    let all = routes.iter().map(|route| route.value.name.as_str());
+                    let hint =
+                        format!("{}add the route or correct the name", meant(name.as_str(), all));
+                    problems.error(line, "unknown-route", message, hint);
                 }
                 names
             });
@@ -70,11 +68,16 @@ impl Check<'_> {
         for name in table.permit {
             let line = self.line(&name);
             match Host::parse(name.get_ref()) {
+                Ok(Host::Name(name)) if is_registry(&name) => {
+                    let message = format!("`permit` names a whole registry of names: `{name}`");
+                    let hint = "whoever gets the CA's key could be any site below it: name the domains that are meant";
+                    problems.error(line, "permit-public-suffix", message, hint);
+                }
                 Ok(Host::Name(name)) => permit.push(name.to_string()),
                 _ => problems.error(
                     line,
                     "bad-host",
-                    "`permit` takes DNS names",
+                    format!("`permit` takes DNS names{}", named(name.get_ref())),
                     "for example \"example.com\"",
                 ),
             }
@@ -87,7 +90,7 @@ impl Check<'_> {
             problems.warn(
                 0,
                 "ca-unconstrained",
-                "the CA may sign any name (`scope = \"any\"`)",
+                "`ca.scope` is \"any\": the CA may sign any name",
                 hint,
             );
         }
@@ -107,6 +110,7 @@ impl Check<'_> {
         let Some(value) = value else { return default };
         let line = self.line(&value);
         parse_duration(value.get_ref(), least).unwrap_or_else(|message| {
+            let message = format!("{message}{}", named(value.get_ref()));
             problems.error(line, "bad-duration", message, "for example \"5m\", \"24h\" or \"30d\"");
             default
         })
@@ -128,7 +132,7 @@ impl Check<'_> {
                 None => problems.error(
                     line,
                     "bad-network",
-                    "`allow_private` takes CIDR networks",
+                    format!("`allow_private` takes CIDR networks{}", named(text.get_ref())),
                     "for example \"10.20.0.0/16\"",
                 ),
             }
@@ -137,13 +141,14 @@ impl Check<'_> {
             let line = self.line(&name);
             let target =
                 Target::parse(name.get_ref(), None).ok().filter(|t| t.host.name().is_some());
+            let pair = format!("{} = {}", name.get_ref(), address.get_ref());
             let address = address.get_ref().parse::<SocketAddr>();
             let (Some(target), Ok(address)) = (target, address) else {
                 let hint = "for example \"api.orders.example:443\" = \"127.0.0.1:9443\"";
                 problems.error(
                     line,
                     "bad-resolve",
-                    "`resolve` takes \"NAME:PORT\" = \"IP:PORT\"",
+                    format!("`resolve` takes \"NAME:PORT\" = \"IP:PORT\"{}", named(&pair)),
                     hint,
                 );
                 continue;
@@ -172,7 +177,7 @@ impl Check<'_> {
                 _ => problems.error(
                     self.line(&text),
                     "bad-size",
-                    "`max_size` takes a size of at least 64KiB",
+                    format!("`max_size` takes a size of at least 64KiB{}", named(text.get_ref())),
                     "for example \"64MiB\"",
                 ),
             }
@@ -184,7 +189,7 @@ impl Check<'_> {
                 problems.error(
                     self.line(&value),
                     "bad-number",
-                    "`keep` must be from 1 to 10000",
+                    format!("`keep` must be from 1 to 10000: `{keep}`"),
                     "for example 16",
                 );
             }
@@ -211,7 +216,8 @@ impl Check<'_> {
         let line = self.line(value);
         let Ok(address) = value.get_ref().parse::<SocketAddr>() else {
             let hint = "for example \"127.0.0.1:9383\"; port 0 takes a free one";
-            problems.error(line, "bad-address", "`metrics` takes IP:PORT", hint);
+            let message = format!("`metrics` takes IP:PORT{}", named(value.get_ref()));
+            problems.error(line, "bad-address", message, hint);
             return None;
         };
         if !address.ip().is_loopback() {
@@ -221,6 +227,13 @@ impl Check<'_> {
         }
         Some(address)
     }
+}
+
+/// `com`, `co.uk`: a suffix below which anybody can have a name, by the public suffix list. A name of one label that
+/// the list does not know (`internal`, `localhost`) is somebody's own.
+fn is_registry(name: &str) -> bool {
+    let found = psl::suffix(name.as_bytes()).filter(|found| found.is_known());
+    found.is_some_and(|found| found.as_bytes() == name.as_bytes())
 }
 
 pub(super) fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {

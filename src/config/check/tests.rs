@@ -75,7 +75,7 @@ methods = "GET"
         (5, "unknown-key"),
         (6, "unknown-key"),
         (8, "bad-duration"),
-        (9, "unknown-credential"),
+        (12, "unknown-credential"),
         (14, "duplicate-name"),
         (16, "wrong-type"),
     ] {

@@ -58,23 +58,23 @@ const CASES: &[Case] = &[
         "credential = \"orders\"",
         "credential = \"other\"",
         "unknown-credential",
-        9,
+        13,
     ),
     case("unknown grant", "\"client-credentials\"", "\"magic\"", "unknown-value", 5),
     case("no grant", "grant = \"client-credentials\"\n", "", "missing-key", 0),
     case("no host", "host = \"api.orders.example\"\n", "", "missing-key", 0),
-    case("host is an address", "api.orders.example", "10.0.0.1", "bad-host", 9),
-    case("host with two stars", "api.orders.example", "*.*.example", "bad-host", 9),
-    case("host with a star inside", "api.orders.example", "a*.example", "bad-host", 9),
-    case("host with a U-label", "api.orders.example", "\u{e4}pi.example", "bad-host", 9),
-    case("host with a port", "api.orders.example", "api.orders.example:443", "bad-host", 9),
+    case("host is an address", "api.orders.example", "10.0.0.1", "bad-host", 11),
+    case("host with two stars", "api.orders.example", "*.*.example", "bad-host", 11),
+    case("host with a star inside", "api.orders.example", "a*.example", "bad-host", 11),
+    case("host with a U-label", "api.orders.example", "\u{e4}pi.example", "bad-host", 11),
+    case("host with a port", "api.orders.example", "api.orders.example:443", "bad-host", 11),
     case("port zero", "path =", "port = 0\npath =", "bad-port", 12),
     case("no paths", "[\"/v1/**\"]", "[]", "empty-list", 12),
     case("no methods", "path =", "methods = []\npath =", "empty-list", 12),
     case("method TRACE", "path =", "methods = [\"TRACE\"]\npath =", "bad-method", 12),
     case("method in lower case", "path =", "methods = [\"g t\"]\npath =", "bad-method", 12),
-    case("path without slash", "/v1/**", "v1/**", "bad-path", 9),
-    case("path with dots", "/v1/**", "/v1/../x", "bad-path", 9),
+    case("path without slash", "/v1/**", "v1/**", "bad-path", 12),
+    case("path with dots", "/v1/**", "/v1/../x", "bad-path", 12),
     case(
         "doubled route",
         "",
@@ -96,15 +96,15 @@ const CASES: &[Case] = &[
         "",
         8,
     ),
-    case("token_url in the clear", "https://idp", "http://idp", "bad-endpoint", 4),
+    case("token_url in the clear", "https://idp", "http://idp", "bad-endpoint", 6),
     case(
         "token_url with a password",
         "https://idp",
         "https://u:literal-secret-7d1f0c@idp",
         "bad-endpoint",
-        4,
+        6,
     ),
-    case("token_url no url", "https://idp.example/token", "nonsense", "bad-endpoint", 4),
+    case("token_url no url", "https://idp.example/token", "nonsense", "bad-endpoint", 6),
     case("strip of nothing", "path =", "strip = [\"cookie\"]\npath =", "bad-placement", 12),
     case("strip of framing", "path =", "strip = [\"header:host\"]\npath =", "bad-placement", 12),
     case(
@@ -130,7 +130,112 @@ const CASES: &[Case] = &[
     ),
     case("a later feature", "path =", "approval = \"per-request\"\npath =", "unknown-key", 12),
     case("bad client", "path =", "clients = [\"everyone\"]\npath =", "bad-client", 12),
-    case("bad ttl", "[[routes]]", "ttl = \"soon\"\n[[routes]]", "bad-duration", 4),
+    case(
+        "path on a line of its own",
+        "[\"/v1/**\"]",
+        "[\n  \"/v1/**\",\n  \"v2\",\n]",
+        "bad-path",
+        14,
+    ),
+    case(
+        "PATH as a placeholder",
+        "path =",
+        "env = { PATH = \"placeholder:opaque\" }\npath =",
+        "reserved-variable",
+        12,
+    ),
+    case(
+        "a proxy variable",
+        "path =",
+        "env = { https_proxy = \"placeholder:opaque\" }\npath =",
+        "reserved-variable",
+        12,
+    ),
+    case(
+        "a loader's variable",
+        "path =",
+        "env = { LD_PRELOAD = \"placeholder:opaque\" }\npath =",
+        "reserved-variable",
+        12,
+    ),
+    case(
+        "a shell's variable",
+        "path =",
+        "env = { BASH_ENV = \"placeholder:opaque\" }\npath =",
+        "reserved-variable",
+        12,
+    ),
+    case(
+        "an interpreter's variable",
+        "path =",
+        "env = { NODE_OPTIONS = \"placeholder:opaque\" }\npath =",
+        "reserved-variable",
+        12,
+    ),
+    case(
+        "permit of a top-level domain",
+        "",
+        "[ca]\npermit = [\"com\"]\n",
+        "permit-public-suffix",
+        15,
+    ),
+    case(
+        "permit of a registry",
+        "",
+        "[ca]\npermit = [\n\"example.com\",\n\"co.uk\"]\n",
+        "permit-public-suffix",
+        17,
+    ),
+    case(
+        "a client that is no session",
+        "path =",
+        "clients = [\"session:typo\"]\npath =",
+        "unknown-session",
+        12,
+    ),
+    case(
+        "roots that are not there",
+        "",
+        "[upstream]\nextra_roots = [\"none.pem\"]\n",
+        "extra-root-unreadable",
+        15,
+    ),
+    case(
+        "roots that are a directory",
+        "",
+        "[upstream]\nextra_roots = [\".\"]\n",
+        "extra-root-unreadable",
+        15,
+    ),
+    case(
+        "roots that are no PEM",
+        "",
+        "[upstream]\nextra_roots = [\"valetkey.toml\"]\n",
+        "extra-root-invalid",
+        15,
+    ),
+    case(
+        "a parent that is us",
+        "listen = \"127.0.0.1:0\"\n",
+        "listen = \"127.0.0.1:8383\"\n[upstream]\nparent = { url = \"http://localhost:8383\" }\n",
+        "parent-is-valetkey",
+        5,
+    ),
+    case(
+        "metrics where the proxy listens",
+        "listen = \"127.0.0.1:0\"\n",
+        "listen = \"127.0.0.1:8383\"\n[admin]\nmetrics = \"127.0.0.1:8383\"\n",
+        "address-twice",
+        5,
+    ),
+    case(
+        "a certificate that is not there",
+        "client_secret = { env = \"ORDERS_CLIENT_SECRET\" }",
+        "auth = \"tls-client-auth\"\nclient_key = { env = \"ORDERS_CLIENT_SECRET\" }\nclient_cert = \"none.pem\"",
+        "client-cert-unreadable",
+        10,
+    ),
+    case("bad ttl", "[[routes]]", "ttl = \"soon\"\n[[routes]]", "bad-duration", 9),
     case("bad network", "", "[upstream]\nallow_private = [\"10.0.0.0/99\"]\n", "bad-network", 15),
     case(
         "bad resolve",
@@ -154,6 +259,111 @@ const CASES: &[Case] = &[
         0,
     ),
 ];
+
+/// A mistake, and what has to be said of it.
+const MEANT: &[(&str, &str, &[&str])] = &[
+    ("path =", "pathh =", &["unknown key `pathh`", "did you mean `path`?", "valetkey schema"]),
+    ("[proxy]", "[proxi]", &["unknown key `proxi`", "did you mean `proxy`?"]),
+    ("client_id", "clientid", &["did you mean `client_id`?"]),
+    (
+        "\"client-credentials\"",
+        "\"client-credentals\"",
+        &["`client-credentals`", "did you mean `client-credentials`?"],
+    ),
+    ("credential = \"orders\"", "credential = \"ordrs\"", &["`ordrs`", "did you mean `orders`?"]),
+    (
+        "listen =",
+        "unmatched = \"tunel\"\nlisten =",
+        &["`unmatched`", "`tunel`", "did you mean `tunnel`?"],
+    ),
+    ("path =", "on_static_key = \"denny\"\npath =", &["`denny`", "did you mean `deny`?"]),
+    (
+        "path =",
+        "env = { KEY = \"placeholder:githup\" }\npath =",
+        &["`githup`", "did you mean `github`?"],
+    ),
+    ("127.0.0.1:0", "localhost:8383", &["`localhost:8383`", "127.0.0.1:8383"]),
+    (
+        "api.orders.example",
+        "https://api.orders.example/v1",
+        &[
+            "`https://api.orders.example/v1`",
+            "host = \"api.orders.example\"",
+            "path = [\"/v1/**\"]",
+        ],
+    ),
+    (
+        "api.orders.example",
+        "api.orders.example:8443",
+        &["host = \"api.orders.example\", port = 8443"],
+    ),
+    ("path = [\"/v1/**\"]", "path = \"/v1/**\"", &["`path` takes a list; a text stands there"]),
+    (
+        "path =",
+        "inject = \"authorization\"\npath =",
+        &["`inject` takes a table; a text stands there"],
+    ),
+    (
+        "path =",
+        "inject = { basic = \"x\" }\npath =",
+        &["`basic` takes a table; a text stands there"],
+    ),
+    (
+        "path =",
+        "port = \"443\"\npath =",
+        &["`port` takes a whole number from 0 to 65535; a text stands there"],
+    ),
+    ("path =", "port = 70000\npath =", &["`port`", "`70000`"]),
+    ("path =", "deny = \"yes\"\npath =", &["`deny` takes true or false; a text stands there"]),
+    ("path =", "methods = [\"get\"]\npath =", &["`get`", "write \"GET\""]),
+    ("host = \"api.orders.example\"\n", "", &["`host` is missing", "valetkey schema"]),
+    (
+        "listen =",
+        "allow_uids = [-1]\nlisten =",
+        &[
+            "an entry of `allow_uids` takes a whole number, not negative; a number stands there: `-1`",
+        ],
+    ),
+    (
+        "\"127.0.0.1:0\"",
+        "true",
+        &["`listen` takes a text or a list of texts; true or false stands there: `true`"],
+    ),
+];
+
+#[tokio::test]
+async fn a_mistake_is_named_with_what_was_meant() {
+    let mut wrong = Vec::new();
+    for (replace, with, wanted) in MEANT {
+        assert!(GOOD.contains(replace), "{replace}");
+        let done = home_with(&GOOD.replacen(replace, with, 1)).run(&["check"]).await;
+        let said = &done.stdout;
+        // Words of the program's own making help nobody who writes TOML.
+        let foreign = [
+            "struct ",
+            "enum ",
+            "expected",
+            "variant",
+            "field",
+            "sequence",
+            "schema.json",
+            "example.toml",
+        ];
+        let foreign = foreign.iter().filter(|word| said.contains(**word));
+        let missing: Vec<_> = wanted.iter().filter(|text| !said.contains(**text)).collect();
+        if done.code != Some(2) || foreign.count() > 0 || !missing.is_empty() {
+            wrong.push(format!("{with}: wanted {missing:?}:\n{said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn the_schema_is_printed() {
+    let done = home_with(GOOD).run(&["schema"]).await;
+    let schema: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert!(schema["properties"]["routes"].is_object(), "{schema}");
+}
 
 fn home_with(text: &str) -> Home {
     let home = Valetkey::new().env("ORDERS_CLIENT_SECRET", "from-the-environment-5e").written();

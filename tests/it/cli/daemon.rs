@@ -79,7 +79,9 @@ async fn audit_tail_prints_records() {
     let home = &stage.running().unwrap().home;
     let text = home.run(&["audit", "tail"]).await;
     assert_eq!(text.code, Some(0), "{text:?}");
-    assert!(text.stdout.contains(ORDERS) && text.stdout.contains("inject"), "{text:?}");
+    assert!(text.stdout.contains(&format!("GET {ORDERS}/v1/x")), "{text:?}");
+    let long = home.run(&["audit", "tail", "--long"]).await;
+    assert!(long.stdout.contains(ORDERS) && long.stdout.contains("inject"), "{long:?}");
     let json = home.run(&["audit", "tail", "--json", "-n", "3"]).await;
     for line in json.stdout.lines() {
         let record: serde_json::Value = serde_json::from_str(line).expect("a record");

@@ -45,6 +45,7 @@ async fn help() {
         "init",
         "run",
         "env",
+        "schema",
         "serve",
         "check",
         "explain",

@@ -86,8 +86,10 @@ async fn whoever_came_without_a_session() {
     assert!(context["command"].as_str().unwrap().contains("\u{1b}[2J"), "as it was: {context}");
     // And nothing that a terminal would act on, where a person reads it.
     let home = &stage.running().unwrap().home;
-    let tail = home.run(&["audit", "tail"]).await;
-    assert!(tail.stdout.contains("curl (") && !tail.stdout.contains('\u{1b}'), "{tail:?}");
+    for (form, shown) in [("--long", "curl ("), ("--utc", " curl ")] {
+        let tail = home.run(&["audit", "tail", form]).await;
+        assert!(tail.stdout.contains(shown) && !tail.stdout.contains('\u{1b}'), "{tail:?}");
+    }
     let verified = home.run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
