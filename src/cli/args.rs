@@ -348,13 +348,13 @@ pub(super) struct Trust {
 pub(super) enum Ca {
     /// Describe the authority: names it may sign, end, fingerprint
     Show(CaShow),
-    /// Make a new one; running tools need the new trust bundle
+    /// Make one more root, for what starts from now on; nothing that runs loses trust
     Rotate(CaRotate),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CaRotate {
-    /// Someone may have its key: trust nothing old any more, not even a successor in waiting
+    /// Someone may have the key: trust nothing old any more; running tools must be started anew
     #[arg(long)]
     pub(super) compromised: bool,
     #[command(flatten)]

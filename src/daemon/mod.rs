@@ -37,7 +37,7 @@ use tokio::task::JoinHandle;
 
 pub use error::Error;
 pub use logins::stored as stored_logins;
-pub use world::issuers;
+pub use world::{issuers, spare};
 
 use crate::admin;
 use crate::audit::{Audit, Event};
