@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::placeholder::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use audit::{Audit, AuditQuery, AuditTail};
+pub(super) use audit::{Audit, AuditQuery, AuditTail, AuditVerify};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! `audit tail`, `query`, `inventory` and `verify`: all read the files and need no daemon.
+//! `audit tail`, `query`, `inventory`, `verify` and `checkpoint`: all read the files and need no daemon.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::args::{Audit, AuditQuery, AuditTail, Json};
+use super::args::{Audit, AuditQuery, AuditTail, AuditVerify};
 use super::failure::{Exit, Failure};
 use super::{audit_inventory, audit_line};
 use super::{context, printer};
+use crate::audit::checkpoint::Checkpoint;
 use crate::audit::query::Query;
 use crate::audit::read::RecordError;
 use crate::audit::tail::Tail;
-use crate::audit::{AuditError, Key, VerifyReport, verify};
+use crate::audit::{AuditError, Key, VerifyReport, verify_against};
 use crate::config::Config;
 use crate::model::clock::rfc3339_millis;
 use crate::model::secret::Secret;
@@ -27,6 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &Audit, explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config(explicit)?;
     match args {
+        Audit::Checkpoint => checkpoint(&config),
         Audit::Inventory(args) => audit_inventory::run(args, &config),
         Audit::Query(args) => query(args, &config),
         Audit::Tail(args) => tail(args, &config),
@@ -131,9 +133,15 @@ fn print(lines: &[String], json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn verify_all(args: &Json, config: &Config) -> Result<(), Failure> {
-    let report = report(config)?;
-    if args.json {
+fn verify_all(args: &AuditVerify, config: &Config) -> Result<(), Failure> {
+    let parse = |line: &String| {
+        line.parse().map_err(|error| {
+            let hint = "give the line as `valetkey audit checkpoint` printed it, in quotes";
+            Failure::usage("bad-checkpoint", format!("{error}: {line}"), hint)
+        })
+    };
+    let report = check(config, args.checkpoint.as_ref().map(parse).transpose()?)?;
+    if args.json.json {
         printer::json(&report)?;
     } else {
         printer::line(human(&report))?;
@@ -141,15 +149,38 @@ fn verify_all(args: &Json, config: &Config) -> Result<(), Failure> {
     if report.is_intact() { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }
 }
 
+/// A line for a trail that is not intact would vouch for what somebody made of it.
+fn checkpoint(config: &Config) -> Result<(), Failure> {
+    let report = report(config)?;
+    match report.checkpoint {
+        Some(checkpoint) => printer::line(checkpoint.to_string()),
+        None if report.is_intact() => Err(Failure::failed(
+            "audit-empty",
+            "there is no record to name yet",
+            "start the daemon first: `valetkey run -- true`",
+        )),
+        None => Err(Failure::failed(
+            "audit-not-intact",
+            "the audit is not intact",
+            "`valetkey audit verify` says what is wrong with it",
+        )),
+    }
+}
+
 /// Checks the whole trail of this config.
 pub(super) fn report(config: &Config) -> Result<VerifyReport, Failure> {
+    check(config, None)
+}
+
+fn check(config: &Config, checkpoint: Option<Checkpoint>) -> Result<VerifyReport, Failure> {
     let key = Key::read(&config.state_dir)?;
     let path = &config.audit.path;
-    if key.is_none() && !path.exists() {
+    if key.is_none() && !path.exists() && checkpoint.is_none() {
         // Nothing was ever written: no key is needed for that.
         return Ok(VerifyReport::default());
     }
-    verify(path, key.as_ref()).map_err(|error| unreadable(path, &error))
+    verify_against(path, key.as_ref(), &config.state_dir, checkpoint)
+        .map_err(|error| unreadable(path, &error))
 }
 
 /// A few lines for a person.
