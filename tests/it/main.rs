@@ -31,3 +31,4 @@ mod proxy;
 mod soak;
 mod stream;
 mod torture;
+mod tree;
