@@ -131,7 +131,7 @@ pub(super) enum Session {
     List(Json),
     /// Open one and print its proxy URL, for a tool that `run` and `env` don't reach
     Open(SessionOpen),
-    /// End one: its tokens are revoked, what it has under way is cut
+    /// End some: their tokens are revoked, what they have under way is cut
     End(SessionEnd),
 }
 
@@ -151,10 +151,17 @@ pub(super) struct SessionOpen {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 pub(super) struct SessionEnd {
     /// As `session list` shows it
-    #[arg(value_name = "SESSION")]
-    pub(super) name: String,
+    #[arg(value_name = "SESSION", group = "which")]
+    pub(super) name: Option<String>,
+    /// All that `run`, `env` and `session open` began in your name
+    #[arg(long, group = "which")]
+    pub(super) mine: bool,
+    /// All that they began for anybody; those of the config stay
+    #[arg(long, group = "which")]
+    pub(super) all: bool,
 }
 
 /// What a session is for, in `run`, `env` and `session open`.
