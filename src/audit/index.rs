@@ -94,7 +94,12 @@ impl Index {
             Signed::Absent | Signed::Invalid => Shape { v: 1, ..Shape::default() },
         };
         let trail = shape.trails.entry(self.trail.clone()).or_default();
-        (trail.seq, trail.hash) = (link.seq, link.hash.hex());
+        let hash = link.hash.hex();
+        if found.is_empty() && trail.seq == link.seq && trail.hash == hash {
+            // As after every end in good order: a start waits for no disk.
+            return Ok(());
+        }
+        (trail.seq, trail.hash) = (link.seq, hash);
         let noted = |finding: &Finding| Noted {
             code: finding.code.to_owned(),
             time: time.to_owned(),

@@ -1,9 +1,9 @@
 //! Floor 3: the audit trail: who did what with which token, in a file that shows if it was changed.
 //!
 //! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals without
-//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing end, `index` and `checkpoint`
-//! a head that went with its records; `writer` is the one
-//! lock on a request's path and `sink` the file. `read`, `tail` and `verify` look at what was
+//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing
+//! end, `index` and `checkpoint` a head that went with its records; `writer` is the one lock on a request's path and
+//! `sink` the file. `read`, `tail` and `verify` look at what was
 //! written and need no running daemon. The audit sees fingerprints, never a secret.
 
 mod chain;
