@@ -3,6 +3,7 @@
 //! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon can do
 //! is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in [`observe`].
 
+mod hold;
 pub mod observe;
 mod socket;
 
@@ -21,9 +22,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Event;
-use crate::model::id::{CredentialName, SessionName};
+use crate::model::id::CredentialName;
 use tokio::net::{UnixListener, UnixStream};
 
+use hold::SESSION;
+pub use hold::{Caller, Hold, INSIDE_SESSION};
 pub use socket::{SocketError, bind};
 
 /// A request's body is at most this long, in bytes.
@@ -55,61 +58,8 @@ pub trait Control: Send + Sync + 'static {
     fn rotate_ca(&self, compromised: bool) -> Result<serde_json::Value, AdminError>;
 }
 
-/// A process of our own user at the other end of the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Its number when it connected; `None`: it lives where the kernel has none for us.
-    pub pid: Option<u32>,
-}
-
-/// Why a caller may look and end its own session, and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It comes from the process that this session was opened for.
-    Inside(SessionName),
-    /// There are such sessions, and it cannot be told whether it comes from one.
-    Unknown,
-}
-
-impl Hold {
-    fn allows(&self, method: &Method, path: &str) -> bool {
-        let own = match self {
-            Self::Inside(name) => path.strip_prefix(SESSION) == Some(name.as_str()),
-            Self::Unknown => false,
-        };
-        method == Method::GET || (method == Method::DELETE && own)
-    }
-}
-
-impl From<Hold> for AdminError {
-    fn from(hold: Hold) -> Self {
-        match hold {
-            Hold::Inside(name) => Self {
-                status: 403,
-                code: INSIDE_SESSION,
-                detail: format!("this process runs in the session {name}, and is held to it"),
-                hint: format!(
-                    "type it in a shell that `valetkey run` did not start; `valetkey session end {name}` may be said here"
-                ),
-            },
-            Hold::Unknown => Self {
-                status: 403,
-                code: "caller-unknown",
-                detail: "the process that asks has ended, or cannot be seen from the daemon".into(),
-                hint: "type it in a shell beside the daemon, in the same PID namespace".into(),
-            },
-        }
-    }
-}
-
-/// The code of what a session's own processes are refused.
-pub const INSIDE_SESSION: &str = "inside-session";
-
 /// The code of what a daemon that is about to end does not begin any more.
 pub const STOPPING: &str = "daemon-stopping";
-
-/// Before a session's name.
-const SESSION: &str = "/v1/sessions/";
 
 /// `POST /v1/sessions`
 #[derive(Clone, Debug, Deserialize)]

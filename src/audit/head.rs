@@ -4,16 +4,14 @@
 //! a whole after records were written, so it may be behind the file, never ahead of it. It also
 //! names the oldest record that rotation has kept, so that a missing first record shows too.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Hash, Link};
-use super::key::{Key, no_follow};
-use crate::local::place::{self, PlaceError};
+use super::key::Key;
+use super::signed::{self, Signed};
 
 /// The content of `audit.head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +23,7 @@ pub(crate) struct Head {
 }
 
 /// What stands in the place of the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeadFile {
-    /// Nothing.
-    Absent,
-    /// Something that our key did not sign.
-    Invalid,
-    /// A head.
-    Valid(Head),
-}
+pub(crate) type HeadFile = Signed<Head>;
 
 impl Head {
     /// Replaces the file at `path` atomically.
@@ -45,48 +35,23 @@ impl Head {
             time: time.into(),
             oldest: self.oldest,
         };
-        let mut text = serde_json::to_string(&shape)?;
-        text.pop();
-        let mac = key.mac(text.as_bytes());
-        text.push_str(&format!("{MAC}{mac}\"}}\n"));
-
-        // One writer at a time (the audit's lock), so that one fixed name does and leaves no litter.
-        let fresh = path.with_extension("head.new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(no_follow())
-            .open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&fresh, path)
+        signed::write(path, &shape, |text| key.mac(text))
     }
 }
 
 impl HeadFile {
     /// Reads and checks the file at `path`.
     pub(crate) fn read(path: &Path, key: &Key) -> io::Result<Self> {
-        let text = match place::open(path) {
-            Ok(opened) => opened.read(MAX_LEN)?,
-            Err(PlaceError::Absent { .. }) => return Ok(Self::Absent),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(parse(&text, key).map_or(Self::Invalid, Self::Valid))
+        let file = signed::read(path, |text| key.mac(text))?;
+        Ok(match file {
+            Signed::Valid(Shape { seq, hash, oldest, .. }) => match Hash::parse(hash.as_bytes()) {
+                Some(hash) => Self::Valid(Head { link: Link { seq, hash }, oldest }),
+                None => Self::Invalid,
+            },
+            Signed::Absent => Self::Absent,
+            Signed::Invalid => Self::Invalid,
+        })
     }
-}
-
-fn parse(text: &[u8], key: &Key) -> Option<Head> {
-    let text = std::str::from_utf8(text).ok()?.strip_suffix("\"}\n")?;
-    let (body, mac) = text.rsplit_once(MAC)?;
-    let expected = crate::model::secret::Secret::new(key.mac(body.as_bytes()));
-    if !expected.matches(mac.as_bytes()) {
-        return None;
-    }
-    let shape: Shape = serde_json::from_str(&format!("{body}}}")).ok()?;
-    let hash = Hash::parse(shape.hash.as_bytes())?;
-    Some(Head { link: Link { seq: shape.seq, hash }, oldest: shape.oldest })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,12 +63,10 @@ struct Shape {
     oldest: u64,
 }
 
-const MAC: &str = ",\"mac\":\"";
-/// Some 250 bytes are written.
-const MAX_LEN: u64 = 4096;
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! `audit.key`: 32 random bytes that only this user can read.
 //!
-//! It signs `audit.head` and keys the fingerprints of guessable values. Both uses get a key of
-//! their own, derived from the file's bytes, so that neither can be made to answer for the other.
+//! It signs `audit.head` and `audit.index` and keys the fingerprints of guessable values. Each use gets a key of
+//! its own, derived from the file's bytes, so that none can be made to answer for another.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,6 +21,7 @@ use crate::model::secret::Secret;
 /// The audit's key material.
 pub struct Key {
     head: hmac::Key,
+    index: hmac::Key,
     fingerprints: Secret,
 }
 
@@ -52,6 +53,11 @@ impl Key {
         hex(hmac::sign(&self.head, head).as_ref())
     }
 
+    /// The same over the index's bytes.
+    pub(crate) fn index_mac(&self, index: &[u8]) -> String {
+        hex(hmac::sign(&self.index, index).as_ref())
+    }
+
     /// What [`Secret::keyed_fingerprint`] takes for static keys.
     pub fn fingerprints(&self) -> &Secret {
         &self.fingerprints
@@ -60,9 +66,11 @@ impl Key {
     fn derive(bytes: &[u8]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, bytes);
         let head = hmac::sign(&root, b"valetkey audit head 1");
+        let index = hmac::sign(&root, b"valetkey audit index 1");
         let fingerprints = hmac::sign(&root, b"valetkey audit fingerprints 1");
         Self {
             head: hmac::Key::new(hmac::HMAC_SHA256, head.as_ref()),
+            index: hmac::Key::new(hmac::HMAC_SHA256, index.as_ref()),
             fingerprints: Secret::new(fingerprints.as_ref()),
         }
     }

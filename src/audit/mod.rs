@@ -1,14 +1,17 @@
 //! Floor 3: the audit trail: who did what with which token, in a file that shows if it was changed.
 //!
 //! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals without
-//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing end; `writer` is the one
-//! lock on a request's path and `sink` the file. `read`, `tail` and `verify` look at what was
+//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing
+//! end, `index` and `checkpoint` a head that went with its records; `writer` is the one lock on a request's path and
+//! `sink` the file. `read`, `tail` and `verify` look at what was
 //! written and need no running daemon. The audit sees fingerprints, never a secret.
 
 mod chain;
+pub mod checkpoint;
 mod encode;
 pub mod event;
 mod head;
+mod index;
 pub mod inventory;
 pub mod key;
 pub mod query;
@@ -16,6 +19,7 @@ pub mod read;
 pub mod recorder;
 mod recover;
 mod refusals;
+mod signed;
 mod sink;
 pub mod tail;
 pub mod verify;
@@ -37,10 +41,11 @@ pub use event::{Decision, Event, EventKind, Record};
 pub use key::Key;
 pub use recorder::{Outcome, Recorder, RequestFacts, Written};
 pub use recover::Finding;
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyReport, verify, verify_against};
 pub use writer::Health;
 
 use head::{Head, HeadFile};
+use index::Index;
 use refusals::Refusals;
 use sink::file::FileSink;
 use sink::places::Places;
@@ -52,6 +57,7 @@ pub struct Audit {
     /// The head as last written. Taken before `writer`, never after.
     head: Mutex<Option<Head>>,
     places: Places,
+    index: Index,
     refusals: Refusals,
     key: Key,
     clock: Arc<dyn Clock>,
@@ -160,11 +166,14 @@ impl Audit {
             HeadFile::Valid(head) => Some(head.oldest),
             HeadFile::Absent | HeadFile::Invalid => None,
         });
-        let found = recover::recover(&places, head).map_err(open)?;
+        let index = Index::of(state_dir, &config.path);
+        let known = index.read(&key).map_err(open)?;
+        let found = recover::recover(&places, &head, &known).map_err(open)?;
         let audit = Self {
             writer: Mutex::new(Writer::new(sink, found.last)),
             head: Mutex::new(None),
             places,
+            index,
             refusals: Refusals::within(config.max_size.saturating_mul(config.keep as u64 + 1)),
             key,
             clock,
@@ -178,8 +187,20 @@ impl Audit {
             // A disk that is full now is seen again at the first request, and in `health`.
             audit.event(event).ok();
         }
+        // After the head: a kill in between must not make us look for one that was never written.
         audit.flush().ok();
+        audit.note(&found.findings);
         Ok((audit, found.findings))
+    }
+
+    /// Has the index know the head as it is, and what was found.
+    fn note(&self, findings: &[Finding]) {
+        let Some(head) = *relock(&self.head) else { return };
+        let time = rfc3339_millis(self.clock.now().wall);
+        if let Err(error) = self.index.note(&self.key, head.link, findings, &time) {
+            let path = self.index.path.display();
+            tracing::error!(code = "audit-unflushed", %error, "the audit's index cannot be written: {path}");
+        }
     }
 
     /// Counts in `metrics` what it records.
@@ -294,6 +315,7 @@ impl Drop for Audit {
         self.count_refusals(true);
         // What fails here has been said: `health` and the log know of a disk that is full.
         self.flush().ok();
+        self.note(&[]);
     }
 }
 

@@ -8,6 +8,7 @@ use std::io;
 
 use super::chain::{self, GENESIS, Link, Sealed};
 use super::head::HeadFile;
+use super::index::Known;
 use super::read::{self, Backward};
 use super::sink::file::end_of_last_line;
 use super::sink::places::Places;
@@ -30,45 +31,44 @@ pub struct Finding {
     pub hint: &'static str,
 }
 
-/// Compares the tail of the files with the head.
-pub(crate) fn recover(places: &Places, head: HeadFile) -> io::Result<Recovered> {
-    let upto = match head {
-        HeadFile::Valid(head) => Some(head.link.seq),
-        HeadFile::Absent | HeadFile::Invalid => None,
+/// Compares the tail of the files with the head, and with what is known beside it.
+pub(crate) fn recover(places: &Places, head: &HeadFile, known: &Known) -> io::Result<Recovered> {
+    let named = match head {
+        HeadFile::Valid(head) => Some(head.link),
+        // Nobody says where to end but the index.
+        HeadFile::Absent | HeadFile::Invalid => known.link.filter(|link| link.seq > 0),
     };
-    let tail = walk(places, upto)?;
+    let tail = walk(places, named.map(|link| link.seq))?;
     let mut findings = Vec::new();
     if tail.damaged {
         findings.push(damaged());
     }
-    let last = match head {
-        HeadFile::Absent => {
-            if tail.last.is_some() {
-                findings.push(no_head("audit-head-missing", "the audit has records, but no head"));
-            }
-            tail.last.unwrap_or(Link::START)
+    if known.invalid {
+        findings.push(no_head("audit-index-invalid", "the audit's index is not signed by our key"));
+    }
+    match head {
+        HeadFile::Absent if tail.last.is_some() || known.link.is_some() => {
+            findings.push(no_head("audit-head-missing", "the audit had a head, and it is gone"));
         }
-        HeadFile::Invalid => {
-            findings
-                .push(no_head("audit-head-invalid", "the audit's head is not signed by our key"));
-            tail.last.unwrap_or(Link::START)
+        HeadFile::Invalid => findings
+            .push(no_head("audit-head-invalid", "the audit's head is not signed by our key")),
+        HeadFile::Absent | HeadFile::Valid(_) => {}
+    }
+    let mut last = tail.last.unwrap_or(Link::START);
+    if let Some(named) = named {
+        if last.seq < named.seq {
+            findings.push(missing(last.seq, named.seq));
+            last = named;
+        } else if tail.oldest_walked.is_some_and(|link| link.seq == named.seq && link != named) {
+            findings.push(rewritten(named.seq));
+            last = Link { seq: last.seq, hash: named.hash };
         }
-        HeadFile::Valid(head) => {
-            let last = tail.last.unwrap_or(Link::START);
-            if last.seq < head.link.seq {
-                findings.push(missing(last.seq, head.link.seq));
-                head.link
-            } else if tail
-                .oldest_walked
-                .is_some_and(|link| link.seq == head.link.seq && link != head.link)
-            {
-                findings.push(rewritten(head.link.seq));
-                Link { seq: last.seq, hash: head.link.hash }
-            } else {
-                last
-            }
-        }
-    };
+    }
+    if let Some(known) = known.link.filter(|known| known.seq > last.seq) {
+        // Head and file were put back together.
+        findings.push(missing(last.seq, known.seq));
+        last = known;
+    }
     Ok(Recovered { last, findings })
 }
 
@@ -129,7 +129,7 @@ fn missing(last: u64, head: u64) -> Finding {
     Finding {
         code: "audit-tail-missing",
         message: format!(
-            "records are missing at the end of the audit: the file ends at {last}, the head at {head}"
+            "records are missing at the end of the audit: the file ends at {last}, and there was a record {head}"
         ),
         hint: "the chain goes on behind the gap and `valetkey audit verify` will always show it; look for a backup of the file",
     }
@@ -138,9 +138,7 @@ fn missing(last: u64, head: u64) -> Finding {
 fn rewritten(seq: u64) -> Finding {
     Finding {
         code: "audit-rewritten",
-        message: format!(
-            "the audit was rewritten: record {seq} is not the one that the head names"
-        ),
+        message: format!("the audit was rewritten: record {seq} is not the one that was signed"),
         hint: "`valetkey audit verify` will always show it; look for a backup of the file",
     }
 }

@@ -78,7 +78,28 @@ impl Bench {
 
     fn verify(&self) -> VerifyReport {
         let key = Key::read(self.dir.path()).unwrap();
-        verify(&self.config.path, key.as_ref()).unwrap()
+        verify_against(&self.config.path, key.as_ref(), self.dir.path(), None).unwrap()
+    }
+
+    fn against(&self, checkpoint: &str) -> Vec<String> {
+        let key = Key::read(self.dir.path()).unwrap();
+        let checkpoint = Some(checkpoint.parse().unwrap());
+        let report =
+            verify_against(&self.config.path, key.as_ref(), self.dir.path(), checkpoint).unwrap();
+        report.problems.into_iter().map(|p| p.code).collect()
+    }
+
+    /// Writes the trail anew as somebody would who knows how: another user, each line sealed.
+    fn rewrite(&self) {
+        let (mut lines, mut prev) = (Vec::new(), chain::GENESIS);
+        for line in self.text().lines() {
+            let (body, _) = line.rsplit_once(",\"prev\":").unwrap();
+            let start = lines.len();
+            lines.extend_from_slice(body.replace("\"ada\"", "\"eve\"").as_bytes());
+            lines.push(b'}');
+            prev = chain::seal(&mut lines, start, &prev);
+        }
+        fs::write(&self.config.path, lines).unwrap();
     }
 
     fn problems(&self) -> Vec<String> {
@@ -350,7 +371,8 @@ fn pending_outcomes_are_bounded_while_the_disk_is_full() {
 fn a_kill_at_any_byte_costs_only_torn_bytes() {
     let bench = Bench::filled(3);
     let whole = fs::read(&bench.config.path).unwrap();
-    let head = fs::read(bench.place("audit.head")).unwrap();
+    let beside = ["audit.head", "audit.index"].map(|name| bench.place(name));
+    let before = beside.clone().map(|path| fs::read(path).unwrap());
     {
         let (audit, _) = bench.open();
         deny(&audit);
@@ -358,7 +380,9 @@ fn a_kill_at_any_byte_costs_only_torn_bytes() {
     let text = fs::read(&bench.config.path).unwrap();
     for cut in whole.len()..text.len() {
         fs::write(&bench.config.path, &text[..cut]).unwrap();
-        fs::write(bench.place("audit.head"), &head).unwrap();
+        for (path, content) in beside.iter().zip(&before) {
+            fs::write(path, content).unwrap();
+        }
         fs::remove_file(bench.place("audit.torn")).ok();
         assert!(bench.verify().is_intact(), "before the restart, cut at {cut}");
         let torn = cut - text[..cut].iter().rposition(|b| *b == b'\n').unwrap() - 1;
@@ -389,7 +413,7 @@ fn a_missing_tail_is_said_and_shows_for_ever() {
     assert_eq!(report.problems[0].code, "audit-record-missing");
     assert_eq!(report.problems[0].line, 5);
     assert_eq!(report.problems[0].message, "records 5 to 6 are missing before this line");
-    assert_eq!(report.remarks[0].code, "audit-tail-missing");
+    assert_eq!(report.problems[1].code, "audit-tail-missing");
     // The next start finds nothing new.
     assert!(bench.open().1.is_empty());
 }
@@ -399,18 +423,26 @@ fn a_deleted_trail_and_a_deleted_head_show() {
     let bench = Bench::filled(2);
     fs::remove_file(&bench.config.path).unwrap();
     assert_eq!(bench.open().1, ["audit-tail-missing"]);
-    assert_eq!(bench.problems(), ["audit-record-missing"]);
+    assert_eq!(bench.problems(), ["audit-record-missing", "audit-tail-missing"]);
 
     let bench = Bench::filled(2);
     fs::remove_file(bench.place("audit.head")).unwrap();
     assert_eq!(bench.problems(), ["audit-head-missing"]);
     assert_eq!(bench.open().1, ["audit-head-missing"]);
-    assert_eq!(bench.verify().remarks[0].code, "audit-head-missing");
+    assert_eq!(bench.problems(), ["audit-head-missing"], "still after a restart");
+
+    // Both at once, which leaves nothing but the index.
+    let bench = Bench::filled(2);
+    fs::remove_file(bench.place("audit.head")).unwrap();
+    fs::remove_file(&bench.config.path).unwrap();
+    assert_eq!(bench.open().1, ["audit-head-missing", "audit-tail-missing"]);
+    assert!(bench.problems().contains(&"audit-head-missing".to_owned()));
 
     let bench = Bench::filled(2);
     fs::remove_file(bench.place("audit.key")).unwrap();
     assert_eq!(bench.problems(), ["audit-key-missing"]);
-    assert_eq!(bench.open().1, ["audit-head-invalid"]);
+    assert_eq!(bench.open().1, ["audit-index-invalid", "audit-head-invalid"]);
+    assert_eq!(bench.problems(), ["audit-index-invalid", "audit-head-invalid"]);
 }
 
 #[test]
@@ -418,9 +450,111 @@ fn a_trail_written_anew_without_the_key_shows() {
     let bench = Bench::filled(3);
     let other = Bench::filled(4);
     fs::copy(&other.config.path, &bench.config.path).unwrap();
-    assert_eq!(bench.problems(), ["audit-rewritten"]);
+    assert!(bench.problems().contains(&"audit-rewritten".to_owned()));
     assert_eq!(bench.open().1, ["audit-rewritten"]);
     assert!(!bench.verify().is_intact(), "still after a restart");
+}
+
+/// Whoever cannot read the key, and removes what it has signed.
+#[test]
+fn a_trail_written_anew_without_its_head_shows_for_ever() {
+    for gone in [&["audit.head"][..], &["audit.head", "audit.index"], &["audit.index"]] {
+        let bench = Bench::filled(3);
+        let checkpoint = bench.verify().checkpoint.unwrap().to_string();
+        bench.rewrite();
+        gone.iter().for_each(|name| fs::remove_file(bench.place(name)).unwrap());
+        for start in 0..3 {
+            let (audit, _) = bench.open();
+            deny(&audit);
+            drop(audit);
+            let report = bench.verify();
+            assert!(!report.is_intact(), "{gone:?}, start {start}: {report:?}");
+            assert_eq!(report.checkpoint, None);
+            assert!(bench.against(&checkpoint).contains(&"audit-rewritten".to_owned()));
+        }
+    }
+}
+
+/// The note in the trail goes with rotation; the index keeps it.
+#[test]
+fn what_a_start_found_outlives_the_trail() {
+    let bench = Bench::with(4096, 1);
+    drop(bench.open());
+    fs::remove_file(bench.place("audit.head")).unwrap();
+    let (audit, _) = bench.open();
+    for _ in 0..40 {
+        deny(&audit);
+        audit.flush().unwrap();
+    }
+    let report = bench.verify();
+    assert!(report.first > 1, "{report:?}");
+    assert_eq!(bench.problems(), ["audit-head-missing"]);
+    assert_eq!(report.problems[0].file, bench.place("audit.index"));
+}
+
+#[test]
+fn a_checkpoint_holds_for_its_record_and_all_before() {
+    let bench = Bench::filled(1);
+    let early = bench.verify().checkpoint.unwrap().to_string();
+    let (audit, _) = bench.open();
+    (0..5).for_each(|_| deny(&audit));
+    drop(audit);
+    assert_eq!(bench.against(&early), [""; 0], "it has grown since");
+
+    // Whoever holds the key can do all this, but not undo what the line says.
+    let late = bench.verify().checkpoint.unwrap().to_string();
+    let whole = bench.text();
+    for name in ["audit.head", "audit.index", "audit.key"] {
+        fs::remove_file(bench.place(name)).unwrap();
+    }
+    let shortened: String = whole.lines().take(4).map(|line| format!("{line}\n")).collect();
+    for (text, code) in [(&shortened, "audit-record-missing"), (&whole, "audit-rewritten")] {
+        fs::write(&bench.config.path, text).unwrap();
+        bench.rewrite();
+        assert!(bench.against(&late).contains(&code.to_owned()), "{code}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_rotation_has_overtaken_is_no_proof() {
+    let bench = Bench::with(4096, 1);
+    let (audit, _) = bench.open();
+    deny(&audit);
+    audit.flush().unwrap();
+    let early = bench.verify().checkpoint.unwrap().to_string();
+    for _ in 0..60 {
+        deny(&audit);
+        audit.flush().unwrap();
+    }
+    assert_eq!(bench.against(&early), ["audit-checkpoint-too-old"]);
+}
+
+/// Restored from a backup, with all that was signed then: that is what the index is for.
+#[test]
+fn a_trail_that_was_put_back_is_known_by_the_index() {
+    let bench = Bench::filled(1);
+    let old =
+        ["audit.jsonl", "audit.head"].map(|name| (name, fs::read(bench.place(name)).unwrap()));
+    drop((0..3).fold(bench.open().0, |audit, _| {
+        deny(&audit);
+        audit
+    }));
+    for (name, content) in old {
+        fs::write(bench.place(name), content).unwrap();
+    }
+    assert_eq!(bench.problems(), ["audit-record-missing"]);
+    assert_eq!(bench.open().1, ["audit-tail-missing"]);
+    assert!(!bench.verify().is_intact());
+}
+
+/// A state directory of the release before has no index, and nothing is wrong with it.
+#[test]
+fn an_upgrade_begins_an_index() {
+    let bench = Bench::filled(2);
+    fs::remove_file(bench.place("audit.index")).unwrap();
+    assert!(bench.verify().is_intact());
+    assert!(bench.open().1.is_empty());
+    assert!(bench.place("audit.index").exists() && bench.verify().is_intact());
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! `audit verify`: is every record still there, unchanged and in its place?
 //!
 //! Reads all files in chain order and checks each line's hash, number and predecessor, then the end
-//! against the signed head. A live writer may be ahead of the head and in the middle of a line.
+//! against the signed head, and what is known outside the files: the index beside the key, and a checkpoint that
+//! somebody kept. A live writer may be ahead of the head and in the middle of a line.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize as _;
+
 use super::chain::{self, GENESIS, Link, Sealed};
+use super::checkpoint::Checkpoint;
 use super::event::{EventKind, Record};
 use super::head::HeadFile;
+use super::index::{Index, Known};
 use super::key::Key;
 use super::read::{Line, Lines};
 use super::sink::places::Places;
@@ -22,11 +27,14 @@ pub struct VerifyReport {
     pub first: u64,
     /// See `first`.
     pub last: u64,
+    /// Names the last of them, to be kept elsewhere. Nothing where it is not intact.
+    #[serde(serialize_with = "as_text")]
+    pub checkpoint: Option<Checkpoint>,
     /// Whether the last line is not complete: just being written, or its writer was killed. No problem.
     pub torn: bool,
     /// What is wrong, in the order of the files; at most [`MAX_PROBLEMS`].
     pub problems: Vec<VerifyProblem>,
-    /// What the audit said about itself: interruptions, and what was found at a start.
+    /// What the audit said about itself: interruptions, and ends that were torn off by a kill.
     pub remarks: Vec<VerifyProblem>,
 }
 
@@ -52,9 +60,52 @@ impl VerifyReport {
     }
 }
 
+fn as_text<S: serde::Serializer>(
+    checkpoint: &Option<Checkpoint>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    checkpoint.map(|checkpoint| checkpoint.to_string()).serialize(serializer)
+}
+
 /// Checks the audit whose current file is `path`. Without a key the head cannot be checked, and
 /// that is said as a problem where there are records.
 pub fn verify(path: &Path, key: Option<&Key>) -> io::Result<VerifyReport> {
+    walk(path, key, Known::default(), None)
+}
+
+/// The same, with what the index of a state directory knows, and a checkpoint.
+pub fn verify_against(
+    path: &Path,
+    key: Option<&Key>,
+    state_dir: &Path,
+    checkpoint: Option<Checkpoint>,
+) -> io::Result<VerifyReport> {
+    let index = Index::of(state_dir, path);
+    let known = key.map_or(Ok(Known::default()), |key| index.read(key))?;
+    let mut report = walk(path, key, known.clone(), checkpoint)?;
+    // What the trail does not say itself: rotation may have removed it, or somebody.
+    for noted in known.findings {
+        let said = |problem: &VerifyProblem| problem.code == noted.code;
+        if !report.problems.iter().any(said) {
+            report.problems.push(VerifyProblem {
+                message: format!("noted at {}: {}", noted.time, noted.message),
+                code: noted.code,
+                file: index.path.clone(),
+                line: 0,
+                hint: FOR_GOOD,
+            });
+        }
+    }
+    report.checkpoint = report.checkpoint.filter(|_| report.is_intact());
+    Ok(report)
+}
+
+fn walk(
+    path: &Path,
+    key: Option<&Key>,
+    known: Known,
+    checkpoint: Option<Checkpoint>,
+) -> io::Result<VerifyReport> {
     let places = Places::of(path);
     let read_head = || key.map_or(Ok(HeadFile::Invalid), |key| HeadFile::read(&places.head, key));
     // The head first: records that are written meanwhile make the file longer than it says. But
@@ -62,11 +113,11 @@ pub fn verify(path: &Path, key: Option<&Key>) -> io::Result<VerifyReport> {
     let before = read_head()?;
     let lines = Lines::open(path)?;
     let after = read_head()?;
-    let mut walk = Walk::new(path, &before, &after);
+    let mut walk = Walk::new(path, &before, &after, &known, checkpoint);
     for line in lines {
         walk.line(&line?);
     }
-    Ok(walk.end(&before, key.is_some()))
+    Ok(walk.end(&before, &known, key.is_some()))
 }
 
 struct Walk {
@@ -74,7 +125,8 @@ struct Walk {
     /// The end of what has been checked; `None` behind a damaged line.
     last: Option<Link>,
     begun: bool,
-    head: Option<Link>,
+    /// Records that must be there as they were, and who says so.
+    named: Vec<(&'static str, Link)>,
     oldest: Option<u64>,
     /// Where we are.
     file: PathBuf,
@@ -82,7 +134,13 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(path: &Path, before: &HeadFile, after: &HeadFile) -> Self {
+    fn new(
+        path: &Path,
+        before: &HeadFile,
+        after: &HeadFile,
+        known: &Known,
+        checkpoint: Option<Checkpoint>,
+    ) -> Self {
         let head = match before {
             HeadFile::Valid(head) => Some(head.link),
             HeadFile::Absent | HeadFile::Invalid => None,
@@ -91,8 +149,11 @@ impl Walk {
             HeadFile::Valid(head) => Some(head.oldest),
             HeadFile::Absent | HeadFile::Invalid => None,
         };
+        let checkpoint = checkpoint.map(|checkpoint| checkpoint.0);
+        let named = [("head", head), ("index", known.link), (CHECKPOINT, checkpoint)];
+        let named = named.into_iter().filter_map(|(who, link)| Some((who, link?))).collect();
         let report = VerifyReport::default();
-        Self { report, last: None, begun: false, head, oldest, file: path.to_owned(), number: 0 }
+        Self { report, last: None, begun: false, named, oldest, file: path.to_owned(), number: 0 }
     }
 
     fn line(&mut self, line: &Line) {
@@ -123,14 +184,7 @@ impl Walk {
             return;
         };
         self.place(&record);
-        if self.head.is_some_and(|head| head.seq == record.seq && head.hash != record.hash) {
-            let message = format!("record {} is not the one that the head names", record.seq);
-            self.problem(
-                "audit-rewritten",
-                message,
-                "the audit was written anew from here or from before; look for a backup",
-            );
-        }
+        self.compare(&record);
         self.last = Some(record.link());
         self.begun = true;
         self.report.records += 1;
@@ -139,6 +193,19 @@ impl Walk {
             self.report.first = record.seq;
         }
         self.remark(&line.bytes);
+    }
+
+    /// Whether it is the one that was named, once for each record.
+    fn compare(&mut self, record: &Sealed) {
+        let differs =
+            |(_, link): &&(&str, Link)| link.seq == record.seq && link.hash != record.hash;
+        let Some((who, _)) = self.named.iter().find(differs) else { return };
+        let message = format!("record {} is not the one that the {who} names", record.seq);
+        self.problem(
+            "audit-rewritten",
+            message,
+            "the audit was written anew from here or from before; look for a backup",
+        );
     }
 
     /// Whether the record stands where it should.
@@ -186,53 +253,81 @@ impl Walk {
         }
     }
 
-    fn end(mut self, head: &HeadFile, has_key: bool) -> VerifyReport {
+    fn end(mut self, head: &HeadFile, known: &Known, has_key: bool) -> VerifyReport {
         let last = self.report.last;
+        if let Some(end) =
+            self.named.iter().map(|(_, link)| link.seq).max().filter(|end| *end > last)
+        {
+            let message = format!("records {} to {end} are missing at the end", last + 1);
+            self.problem("audit-record-missing", message, MISSING);
+        }
+        let first = self.report.first;
+        let named = self.named.iter().find(|(who, _)| *who == CHECKPOINT);
+        if let Some((_, link)) = named.filter(|(_, link)| link.seq < first) {
+            let message = format!("record {} of the checkpoint is no longer kept", link.seq);
+            self.problem(
+                "audit-checkpoint-too-old",
+                message,
+                "give a newer one: `keep` and `max_size` of [audit] say how much is kept",
+            );
+        }
         match head {
-            HeadFile::Valid(head) if head.link.seq > last => {
-                let message =
-                    format!("records {} to {} are missing at the end", last + 1, head.link.seq);
-                self.problem("audit-record-missing", message, MISSING);
-            }
             HeadFile::Valid(_) => {}
             _ if !has_key => self.problem(
                 "audit-key-missing",
                 "without audit.key the end of the audit cannot be checked".into(),
                 "give the state directory that holds it",
             ),
-            HeadFile::Absent if self.report.records == 0 => {}
+            HeadFile::Absent if self.report.records == 0 && known.link.is_none() => {}
             HeadFile::Absent => self.problem(
                 "audit-head-missing",
                 "there is no head, so records may be missing at the end".into(),
-                "the next start of the daemon writes a head and notes this",
+                "the next start of the daemon writes a head and notes this for good",
             ),
             HeadFile::Invalid => self.problem(
                 "audit-head-invalid",
                 "the head is not signed by our key, so records may be missing at the end".into(),
-                "head or key were changed; the next start of the daemon notes this",
+                "head or key were changed; the next start of the daemon notes this for good",
             ),
         }
+        if known.invalid {
+            self.problem(
+                "audit-index-invalid",
+                "the index beside the key is not signed by it".into(),
+                "index or key were changed; the next start of the daemon notes this for good",
+            );
+        }
+        let intact = self.last.filter(|_| self.report.is_intact());
+        self.report.checkpoint = intact.map(Checkpoint);
         self.report
     }
 
     /// Notes of the audit about itself. Nearly no line is one, so the JSON is read only where
-    /// the bytes suggest it.
+    /// the bytes suggest it. What a start found wrong stays wrong.
     fn remark(&mut self, line: &[u8]) {
         if !line.windows(NOTICE.len()).any(|w| w == NOTICE) {
             return;
         }
         let Ok(record) = serde_json::from_slice::<Record<'static>>(line) else { return };
-        if record.event != EventKind::Config || self.report.remarks.len() >= MAX_PROBLEMS {
+        if record.event != EventKind::Config {
             return;
         }
+        let code = record.code.unwrap_or_default();
         let context = serde_json::Value::Object(record.context);
-        self.report.remarks.push(VerifyProblem {
-            code: record.code.unwrap_or_default().into_owned(),
-            file: self.file.clone(),
-            line: self.number,
-            message: format!("noted at {}: {context}", record.time),
-            hint: "the audit wrote this about itself",
-        });
+        let message = format!("noted at {}: {context}", record.time);
+        if FOUND.contains(&&*code) {
+            self.problem(&code, message, FOR_GOOD);
+        } else if self.report.remarks.len() < MAX_PROBLEMS {
+            let hint = "the audit wrote this about itself";
+            let (code, file) = (code.into_owned(), self.file.clone());
+            self.report.remarks.push(VerifyProblem {
+                code,
+                file,
+                line: self.number,
+                message,
+                hint,
+            });
+        }
     }
 
     fn problem(&mut self, code: &str, message: String, hint: &'static str) {
@@ -252,6 +347,17 @@ impl Walk {
 /// More are not collected: the first tells the story.
 pub const MAX_PROBLEMS: usize = 100;
 
+/// What [`super::recover`] finds: none of it comes from a kill or a full disk.
+const FOUND: [&str; 6] = [
+    "audit-damaged",
+    "audit-head-invalid",
+    "audit-head-missing",
+    "audit-index-invalid",
+    "audit-rewritten",
+    "audit-tail-missing",
+];
+const FOR_GOOD: &str = "a start found this. Once it is explained, move the files of the audit and audit.index aside: the next start begins anew";
+const CHECKPOINT: &str = "checkpoint";
 const NOTICE: &[u8] = b",\"code\":\"audit-";
 const CHANGED: &str = "somebody changed the file; compare it with a backup";
 const MISSING: &str = "somebody removed records, or a start found them gone; compare with a backup";

@@ -10,7 +10,7 @@ use super::disk::Disk;
 use super::error::CaError;
 use super::line::Line;
 use super::pem;
-use super::root::Root;
+use super::root::Generation;
 use super::scope::Scope;
 use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
@@ -20,11 +20,11 @@ use crate::model::hex::hex;
 pub struct Description {
     /// Where it lies.
     pub directory: PathBuf,
-    /// `None`: any name.
+    /// All that its roots may sign for together. `None`: any name.
     pub permitted: Option<Vec<Arc<str>>>,
-    /// The root to trust, those to come and those that were, the one that signs first.
+    /// The roots to trust, oldest first: each host is signed for by the first that may.
     pub roots: Vec<RootDescription>,
-    /// When a successor is made, or was.
+    /// When the youngest of them has a successor made.
     pub successor_due: String,
 }
 
@@ -33,6 +33,8 @@ pub struct Description {
 pub struct RootDescription {
     /// Its part.
     pub role: Role,
+    /// The names it may sign for. `None`: any name.
+    pub permitted: Option<Vec<Arc<str>>>,
     /// As in the certificate.
     pub subject: String,
     /// SHA-256 of the certificate, lower-case hex.
@@ -47,41 +49,61 @@ pub struct RootDescription {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Signs.
+    /// Signs, for some name at least.
     Current,
-    /// Trusted already, signs later.
+    /// Trusted already; older ones sign for all that it may.
     Successor,
-    /// Signs no more, its keys are gone, trusted until its end.
+    /// Near its end: younger ones sign.
     Retired,
 }
 
 impl Description {
     pub(super) fn of(directory: &Path, line: &Line, now: SystemTime) -> Self {
-        let active = line.active(now);
-        // Past the hand-over the successor signs, whether or not that is on disk yet.
-        let handed_over = active.id != line.current.id;
-        let (first, second) = match handed_over {
-            true => (Role::Retired, Role::Current),
-            false => (Role::Current, Role::Successor),
-        };
-        let mut roots = vec![RootDescription::of(first, &line.current.root)];
-        roots.extend(line.next.iter().map(|next| RootDescription::of(second, &next.root)));
-        roots.extend(line.retired.iter().map(|(_, r)| RootDescription::of(Role::Retired, r)));
-        roots.sort_by_key(|root| root.role != Role::Current);
-        let permitted = match &active.scope {
-            Scope::Any => None,
-            Scope::Names(names) => Some(names.clone()),
-        };
-        let successor_due = rfc3339_seconds(active.successor_due());
-        Self { directory: directory.to_owned(), permitted, roots, successor_due }
+        let generations = line.generations();
+        let roots = generations.iter().map(|g| RootDescription::of(role(line, g, now), g));
+        let youngest = generations.last().map(|g| g.successor_due());
+        Self {
+            directory: directory.to_owned(),
+            permitted: names(&Scope::all(generations.iter().map(|g| &g.scope))),
+            roots: roots.collect(),
+            successor_due: rfc3339_seconds(youngest.unwrap_or(now)),
+        }
+    }
+}
+
+fn role(line: &Line, generation: &Generation, now: SystemTime) -> Role {
+    let anybody = [Arc::from(ANYBODY)];
+    let names = match &generation.scope {
+        Scope::Any => &anybody[..],
+        Scope::Names(names) => names,
+    };
+    let is_signer = |host: &str| line.signer(host, now).is_ok_and(|g| g.id == generation.id);
+    if line.generations().len() == 1 || names.iter().any(|name| is_signer(name)) {
+        Role::Current
+    } else if generation.signs(now) {
+        Role::Successor
+    } else {
+        Role::Retired
+    }
+}
+
+/// A name that no route has (RFC 2606): who signs for it signs for any.
+const ANYBODY: &str = "anybody.invalid";
+
+fn names(scope: &Scope) -> Option<Vec<Arc<str>>> {
+    match scope {
+        Scope::Any => None,
+        Scope::Names(names) => Some(names.clone()),
     }
 }
 
 impl RootDescription {
-    fn of(role: Role, root: &Root) -> Self {
+    fn of(role: Role, generation: &Generation) -> Self {
+        let root = &generation.root;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &root.der);
         Self {
             role,
+            permitted: names(&generation.scope),
             subject: root.subject.clone(),
             sha256: hex(digest.as_ref()),
             not_before: rfc3339_seconds(root.not_before),

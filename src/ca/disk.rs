@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::error::CaError;
 use super::key::Key;
 use super::pem;
-use super::root::{Generation, GenerationId, Root};
+use super::root::{Generation, GenerationId};
 use crate::local::uid::is_ours;
 
 /// The CA's directory: ours alone, or it is refused.
@@ -40,29 +40,57 @@ pub(super) struct Lock {
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     version: u8,
+    /// Can sign and are trusted, oldest first.
+    pub(super) live: Vec<GenerationId>,
+    /// Signed once, by a manifest of version 1. Nobody needs their roots, but a daemon of that version may be running:
+    /// their files stay as long as its manifest does.
+    #[serde(skip)]
+    retired: Vec<GenerationId>,
+}
+
+/// What releases up to 0.1 wrote.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManifestV1 {
+    #[serde(rename = "version")]
+    _version: u8,
     /// Signs.
-    pub(super) current: GenerationId,
+    current: GenerationId,
     /// Will sign, is trusted already.
-    pub(super) next: Option<GenerationId>,
-    /// No longer sign, their keys are gone, are trusted until they end.
-    pub(super) retired: Vec<GenerationId>,
+    next: Option<GenerationId>,
+    /// No longer sign, their keys are gone.
+    retired: Vec<GenerationId>,
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u8,
 }
 
 impl Manifest {
-    pub(super) fn new(
-        current: GenerationId,
-        next: Option<GenerationId>,
-        retired: Vec<GenerationId>,
-    ) -> Self {
-        Self { version: 1, current, next, retired }
+    pub(super) fn new(live: Vec<GenerationId>) -> Self {
+        Self { version: 2, live, retired: Vec::new() }
+    }
+
+    /// Of this version or an older one; the error says what is wrong.
+    fn parse(text: &[u8]) -> Result<Self, &'static str> {
+        const UNREADABLE: &str = "the manifest cannot be read";
+        let Version { version } = serde_json::from_slice(text).map_err(|_| UNREADABLE)?;
+        let manifest = match version {
+            1 => {
+                let old: ManifestV1 = serde_json::from_slice(text).map_err(|_| UNREADABLE)?;
+                let live = [Some(old.current), old.next].into_iter().flatten().collect();
+                Self { retired: old.retired, ..Self::new(live) }
+            }
+            2 => serde_json::from_slice(text).map_err(|_| UNREADABLE)?,
+            _ => return Err("the manifest is of a newer version"),
+        };
+        if manifest.live.is_empty() { Err("the manifest names nothing") } else { Ok(manifest) }
     }
 
     fn names(&self, id: GenerationId) -> bool {
-        self.signing().any(|known| known == id) || self.retired.contains(&id)
-    }
-
-    fn signing(&self) -> impl Iterator<Item = GenerationId> {
-        [Some(self.current), self.next].into_iter().flatten()
+        self.live.contains(&id) || self.retired.contains(&id)
     }
 }
 
@@ -111,12 +139,8 @@ impl Disk {
             }
             Err(error) => return Err(error),
         };
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|_| CaError::corrupt(&path, "the manifest cannot be read"))?;
-        if manifest.version != 1 {
-            return Err(CaError::corrupt(&path, "the manifest is of a newer version"));
-        }
-        for id in manifest.signing() {
+        let manifest = Manifest::parse(&text).map_err(|what| CaError::corrupt(&path, what))?;
+        for &id in &manifest.live {
             let (begun, done) = (self.begun(id), self.generation(id));
             if begun.symlink_metadata().is_ok() && done.symlink_metadata().is_err() {
                 rename(&begun, &done)?;
@@ -183,12 +207,6 @@ impl Disk {
         let intermediate = read_certificate(&dir.join(INTERMEDIATE))?;
         Generation::assemble(id, root, intermediate, key)
             .map_err(|what| CaError::corrupt(&dir, what))
-    }
-
-    /// Reads the root of a generation, retired or not.
-    pub(super) fn read_root(&self, id: GenerationId) -> Result<Root, CaError> {
-        let path = self.generation(id).join(ROOT);
-        Root::parse(read_certificate(&path)?).map_err(|what| CaError::corrupt(&path, what))
     }
 
     fn begin(&self, generation: &Generation) -> Result<(), CaError> {

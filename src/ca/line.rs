@@ -1,9 +1,9 @@
-//! [`Line`]: the generation that signs, the one that will, and those that did; and the one
-//! function that decides what must change.
+//! [`Line`]: the generations that are alive, oldest first; which of them signs for a host, and the one function that
+//! decides what must change.
 //!
-//! A successor is made at two thirds of a CA's life and is trusted from then on; it signs when
-//! a tenth of the older one's life is left (or on `ca rotate`). So a bundle written in between holds both
-//! roots, and no client meets a root it has not been given days before.
+//! Each host is signed for by the oldest generation that may, and bundles hold the roots of all. So whoever read a
+//! bundle keeps what it had, to the end of the root that it had it from, and whoever reads now has everything: a new
+//! generation, made for a host that none may sign for yet, or because an older one nears its end, only ever adds.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,15 +12,14 @@ use super::Opened;
 use super::disk::{Disk, Lock, Manifest};
 use super::error::CaError;
 use super::leaf;
-use super::root::{Generation, GenerationId, Root};
+use super::root::{Generation, Root};
 use super::scope::Scope;
 
 /// All generations that matter at one time; immutable.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    pub(super) current: Arc<Generation>,
-    pub(super) next: Option<Arc<Generation>>,
-    pub(super) retired: Vec<(GenerationId, Root)>,
+    /// Oldest first, never empty.
+    live: Vec<Arc<Generation>>,
 }
 
 /// What config wants of the CA.
@@ -31,119 +30,122 @@ pub(super) struct Wanted {
 }
 
 impl Line {
-    /// The one that signs at this time.
-    pub(super) fn active(&self, now: SystemTime) -> &Arc<Generation> {
-        match &self.next {
-            Some(next) if now >= self.current.hands_over() => next,
-            _ => &self.current,
+    /// The one that signs for this canonical DNS name: the oldest that may. With none in the prime of its life the
+    /// last to end, whose life the caller checks.
+    pub(super) fn signer(&self, host: &str, now: SystemTime) -> Result<&Arc<Generation>, CaError> {
+        let mut lasting = None;
+        for generation in self.live.iter().filter(|generation| generation.scope.covers(host)) {
+            if generation.signs(now) {
+                return Ok(generation);
+            }
+            let ends = |other: &&Arc<Generation>| other.root.not_after > generation.root.not_after;
+            lasting = lasting.filter(ends).or(Some(generation));
         }
+        lasting.ok_or_else(|| CaError::OutOfScope { host: host.to_owned() })
     }
 
-    /// Every root to trust, the one that signs first.
+    /// All of them, oldest first.
+    pub(super) fn generations(&self) -> &[Arc<Generation>] {
+        &self.live
+    }
+
+    /// Every root to trust, oldest first.
     pub(super) fn roots(&self) -> impl Iterator<Item = &Root> {
-        let next = self.next.iter().map(|generation| &generation.root);
-        let retired = self.retired.iter().map(|(_, root)| root);
-        std::iter::once(&self.current.root).chain(next).chain(retired)
+        self.live.iter().map(|generation| &generation.root)
+    }
+
+    /// When nothing can be signed any more, if nothing is done.
+    pub(super) fn ends(&self) -> SystemTime {
+        self.roots().map(|root| root.not_after).max().unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// From disk, without changing anything.
     pub(super) fn read(disk: &Disk, manifest: &Manifest) -> Result<Self, CaError> {
-        let current = Arc::new(disk.read(manifest.current)?);
-        let next = manifest.next.map(|id| disk.read(id)).transpose()?.map(Arc::new);
-        let mut retired = Vec::with_capacity(manifest.retired.len());
-        for &id in &manifest.retired {
-            retired.push((id, disk.read_root(id)?));
-        }
-        Ok(Self { current, next, retired })
+        let read = |&id| disk.read(id).map(Arc::new);
+        Ok(Self { live: manifest.live.iter().map(read).collect::<Result<_, _>>()? })
     }
 
     /// A line of one.
     pub(super) fn begin(wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
-        let current = Arc::new(Generation::mint(&wanted.scope, wanted.lifetime, now)?);
-        Ok(Self { current, next: None, retired: Vec::new() })
+        let first = Generation::mint(&wanted.scope, wanted.lifetime, now)?;
+        Ok(Self { live: vec![Arc::new(first)] })
     }
 
     /// What must be done at this time for what config wants; the line after it, and what it was.
     pub(super) fn settle(
-        self,
+        mut self,
         wanted: &Wanted,
         now: SystemTime,
     ) -> Result<(Self, Opened), CaError> {
-        if now < self.current.root.not_before {
-            leaf::check_life(&self.current, now)?;
+        if let [first, ..] = &self.live[..]
+            && self.roots().all(|root| now < root.not_before)
+        {
+            leaf::check_life(first, now)?;
         }
-        let mut line = self.without_ended(now);
-        let mut opened = Opened::Existing;
-        if now >= line.current.hands_over() && line.next.is_some() {
-            line = line.promote(wanted, now)?;
-            opened = Opened::Succeeded;
-        } else if line.current.root.has_ended(now) {
-            return Ok((Self::begin(wanted, now)?, Opened::Expired));
-        }
-        if line.current.scope == Scope::Any && wanted.scope != Scope::Any {
+        let before = self.live.len();
+        self.live.retain(|generation| !generation.root.has_ended(now));
+        let living = self.live.len();
+        if wanted.scope != Scope::Any {
             // What could sign for any name is trusted no longer than it must be.
-            return Ok((Self::begin(wanted, now)?, Opened::Rescoped));
+            self.live.retain(|generation| generation.scope != Scope::Any);
         }
-        match line.current.scope.missing(&wanted.scope) {
-            None => return Ok((line.replace(wanted, now)?, Opened::Rescoped)),
+        let narrowed = self.live.len() < living;
+        if self.live.is_empty() {
+            let opened = if narrowed { Opened::Rescoped } else { Opened::Expired };
+            return Ok((Self::begin(wanted, now)?, opened));
+        }
+        match self.missing(&wanted.scope, |generation| generation.signs(now)) {
+            None => return Ok((self.grow(wanted, now)?, Opened::Rescoped)),
             Some(missing) if !missing.is_empty() => {
-                return Ok((line.replace(wanted, now)?, Opened::Outgrown { missing }));
+                let opened = if narrowed { Opened::Rescoped } else { Opened::Outgrown { missing } };
+                return Ok((self.grow(wanted, now)?, opened));
             }
             Some(_) => {}
         }
-        if line.next.is_none() && now >= line.current.successor_due() {
-            let next = Generation::mint(&wanted.scope, wanted.lifetime, now)?;
-            line.next = Some(Arc::new(next));
-            if opened == Opened::Existing {
-                opened = Opened::Prepared;
-            }
+        let is_young = |generation: &Generation| now < generation.successor_due();
+        let young = self.missing(&wanted.scope, is_young).is_some_and(|names| names.is_empty());
+        if !young || !self.live.iter().any(|generation| is_young(generation)) {
+            return Ok((self.grow(wanted, now)?, Opened::Prepared));
         }
-        Ok((line, opened))
+        let opened = match (narrowed, living < before) {
+            (true, _) => Opened::Rescoped,
+            (false, true) => Opened::Succeeded,
+            (false, false) => Opened::Existing,
+        };
+        Ok((self, opened))
     }
 
-    /// The successor, or a new one where there is none, signs from now on; the older one's root stays trusted.
-    pub(super) fn promote(self, wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
-        match self.next {
-            Some(ref next) if !next.root.has_ended(now) => {
-                let current = Arc::clone(next);
-                let retired = self.retire_current();
-                Ok(Self { current, next: None, retired }.without_ended(now))
-            }
-            _ => self.replace(wanted, now),
+    /// The names of `wanted` that no generation of this kind may sign for; `None` where `wanted` has no bounds and all
+    /// of them have.
+    fn missing(&self, wanted: &Scope, kind: impl Fn(&Generation) -> bool) -> Option<Vec<Arc<str>>> {
+        let of_kind = self.live.iter().filter(|generation| kind(generation));
+        of_kind.fold(
+            Scope::Names(Vec::new()).missing(wanted),
+            |missing, generation| match missing {
+                None => generation.scope.missing(wanted),
+                Some(names) => generation.scope.missing(&Scope::Names(names)),
+            },
+        )
+    }
+
+    /// One more, for everything that is wanted: trusted from now on, it signs for what no older one may.
+    pub(super) fn grow(mut self, wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
+        self.live.push(Arc::new(Generation::mint(&wanted.scope, wanted.lifetime, now)?));
+        if self.live.len() > MAX_LIVE {
+            self.live.remove(1);
         }
-    }
-
-    /// A new one signs from now on; a successor in waiting is dropped.
-    fn replace(self, wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
-        let fresh = Self::begin(wanted, now)?;
-        let retired = self.retire_current();
-        Ok(Self { retired, ..fresh }.without_ended(now))
-    }
-
-    fn retire_current(self) -> Vec<(GenerationId, Root)> {
-        let mut retired = self.retired;
-        retired.insert(0, (self.current.id, self.current.root.clone()));
-        retired.truncate(MAX_RETIRED);
-        retired
-    }
-
-    fn without_ended(mut self, now: SystemTime) -> Self {
-        self.retired.retain(|(_, root)| !root.has_ended(now));
-        self
-    }
-
-    fn manifest(&self) -> Manifest {
-        let retired = self.retired.iter().map(|&(id, _)| id).collect();
-        Manifest::new(self.current.id, self.next.as_ref().map(|next| next.id), retired)
+        Ok(self)
     }
 
     /// Writes it down.
     pub(super) fn commit(&self, disk: &Disk, lock: &Lock) -> Result<(), CaError> {
-        let mut generations = vec![&*self.current];
-        generations.extend(self.next.as_deref());
-        disk.commit(lock, &self.manifest(), &generations)
+        let live: Vec<_> = self.live.iter().map(|generation| generation.id).collect();
+        let generations: Vec<_> = self.live.iter().map(|generation| &**generation).collect();
+        disk.commit(lock, &Manifest::new(live), &generations)
     }
 }
 
-/// Predecessors whose roots stay in the bundle: routes that change all day must not make it grow without end.
-const MAX_RETIRED: usize = 8;
+/// Generations at most: routes that change all day must not make the bundle grow without end. Beyond it the second
+/// oldest goes. That costs the least: only those who read the bundle after it was made and before the next one was lose
+/// trust, and only in the hosts that came with it. The oldest signs for what everybody uses, the youngest are in use now.
+const MAX_LIVE: usize = 16;

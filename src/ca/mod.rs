@@ -35,13 +35,14 @@ use crate::model::clock::Clock;
 use cache::{Cache, Entry};
 use disk::Disk;
 use line::{Line, Wanted};
+use root::Generation;
 use tls::Tls;
 
 pub use cache::MAX_LEAVES;
 pub use describe::{Description, Role, RootDescription, show};
 pub use error::CaError;
 pub use leaf::{LeafRequest, SignedLeaf, Signer};
-pub use scope::Scope;
+pub use scope::{Scope, sparing};
 pub use tls::Alpn;
 
 /// The local CA of one config: signs leaves, remembers them, knows what to trust.
@@ -64,16 +65,16 @@ pub enum Opened {
     Existing,
     /// It had ended without a successor: a new one, clients have to trust it.
     Expired,
-    /// Routes outgrew its constraints: a new one, clients have to trust it.
+    /// Routes outgrew its constraints: there is one more, which clients have to trust for the new names alone.
     Outgrown {
-        /// The names that the old one could not sign for.
+        /// The names that none could sign for.
         missing: Vec<Arc<str>>,
     },
     /// Two thirds of its life are over: a successor was made, and is in the bundle from now on.
     Prepared,
-    /// `ca.scope` changed between `routes` and `any`: a new one, clients have to trust it.
+    /// `ca.scope` changed. To `any`: there is one more. To `routes`: what could sign for any name is trusted no more.
     Rescoped,
-    /// It nears its end: its successor, trusted for some time already, signs now.
+    /// An older one has ended, or was rotated by hand: younger ones are trusted for some time already.
     Succeeded,
 }
 
@@ -82,7 +83,7 @@ pub enum Opened {
 pub enum Rotation {
     /// Someone may have the key: all is made anew and nothing old is trusted, a successor in waiting included.
     Compromised,
-    /// In good order: the successor signs (or a new one), the old root stays in the bundle until its end.
+    /// In good order: one more is trusted from now on. The old one signs to its end, so nobody loses trust.
     Planned,
 }
 
@@ -130,6 +131,7 @@ impl Authority {
             line.commit(&disk, &lock)?;
         }
         drop(lock);
+        hand_out(&disk, &line);
         let authority = Self {
             disk,
             wanted,
@@ -153,7 +155,7 @@ impl Authority {
         self.change(|line, now| {
             let line = match rotation {
                 Rotation::Compromised => Line::begin(&self.wanted, now)?,
-                Rotation::Planned => line.promote(&self.wanted, now)?,
+                Rotation::Planned => line.grow(&self.wanted, now)?,
             };
             Ok((line, Opened::Succeeded))
         })
@@ -174,6 +176,9 @@ impl Authority {
         if opened != Opened::Existing {
             line.commit(&disk, &lock)?;
         }
+        drop(lock);
+        // Before it signs.
+        hand_out(&disk, &line);
         self.line.store(Arc::new(line));
         Ok(opened)
     }
@@ -198,8 +203,9 @@ impl Authority {
     fn entry(&self, host: &str) -> Result<Arc<Entry>, CaError> {
         let now = self.clock.now().wall;
         let line = self.line.load();
-        let active = line.active(now);
-        if let Some(entry) = self.cache.find(host, active.id, now) {
+        if let Ok(signer) = self.signer(&line, host, now)
+            && let Some(entry) = self.cache.find(host, signer.id, now)
+        {
             return Ok(entry);
         }
         // Callers have the one spelling of `Host` already; any other costs a second look.
@@ -207,24 +213,36 @@ impl Authority {
         if &*canonical != host {
             return self.entry(&canonical);
         }
-        let host = canonical;
+        let (host, signer) = (canonical, self.signer(&line, host, now)?);
         let public_key = Arc::clone(&self.tls.public_key);
         let request = LeafRequest { host: Arc::clone(&host), public_key };
-        let signed = leaf::sign(active, &request, self.leaf_lifetime, now)?;
+        let signed = leaf::sign(signer, &request, self.leaf_lifetime, now)?;
         let half = signed.not_after.duration_since(now).unwrap_or_default() / 2;
         let leaf = self.tls.certified(signed.chain_der);
-        Ok(self.cache.keep(&host, Entry::new(leaf, active.id, signed.not_before, now + half)))
+        Ok(self.cache.keep(&host, Entry::new(leaf, signer.id, signed.not_before, now + half)))
     }
 
-    /// The roots that clients should trust, in PEM: the one that signs, its successor, and
-    /// predecessors that have not ended.
+    /// Roots outlive the routes that they were made for: what config names no more is not signed for.
+    fn signer<'a>(
+        &self,
+        line: &'a Line,
+        host: &str,
+        now: SystemTime,
+    ) -> Result<&'a Arc<Generation>, CaError> {
+        if !self.wanted.scope.covers(host) {
+            return Err(CaError::OutOfScope { host: host.to_owned() });
+        }
+        line.signer(host, now)
+    }
+
+    /// The roots that clients should trust, in PEM, oldest first.
     pub fn roots_pem(&self) -> String {
         describe::roots_pem(&self.line.load())
     }
 
-    /// When the root that signs now ends.
+    /// When the last root ends.
     pub fn ends(&self) -> SystemTime {
-        self.line.load().active(self.clock.now().wall).root.not_after
+        self.line.load().ends()
     }
 
     /// For `ca show`.
@@ -235,6 +253,18 @@ impl Authority {
     /// Leaves in the cache: at most [`MAX_LEAVES`].
     pub fn cached(&self) -> usize {
         self.cache.len()
+    }
+}
+
+/// Bundles that were handed out hold the roots before they sign. Who cannot have them loses nothing but the new names.
+fn hand_out(disk: &Disk, line: &Line) {
+    let handed_out = disk.path().with_file_name(trust::DIRECTORY);
+    if let Err(error) = trust::renew(&handed_out, &describe::roots_pem(line)) {
+        tracing::warn!(
+            code = error.code(),
+            hint = error.hint(),
+            "running tools do not get the new root: {error}"
+        );
     }
 }
 
@@ -255,7 +285,9 @@ pub fn is_ours(der: &[u8]) -> bool {
 impl Signer for Authority {
     fn sign(&self, request: &LeafRequest) -> Result<SignedLeaf, CaError> {
         let now = self.clock.now().wall;
-        leaf::sign(self.line.load().active(now), request, self.leaf_lifetime, now)
+        let line = self.line.load();
+        let host = scope::dns_name(&request.host)?;
+        leaf::sign(self.signer(&line, &host, now)?, request, self.leaf_lifetime, now)
     }
 }
 

@@ -63,6 +63,9 @@ pub(super) struct Generation {
     pub(super) issuer: Issuer<'static, Key>,
 }
 
+/// See [`Generation::signs`].
+const LAST_HOUR: Duration = Duration::from_secs(3600);
+
 /// A root certificate. There is no key to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Root {
@@ -128,9 +131,11 @@ impl Generation {
         self.root.not_before + self.root.life() * 2 / 3
     }
 
-    /// When the successor begins to sign: with a tenth of the life left.
-    pub(super) fn hands_over(&self) -> SystemTime {
-        self.root.not_after - self.root.life() / 10
+    /// Whether it signs as long as it is the oldest that may. It stops an hour before its end, or a tenth of its life
+    /// where that is less: there are clocks that are fast.
+    pub(super) fn signs(&self, now: SystemTime) -> bool {
+        let root = &self.root;
+        root.not_before <= now && now < root.not_after - LAST_HOUR.min(root.life() / 10)
     }
 }
 

@@ -37,6 +37,18 @@ impl Scope {
         Ok(Self::Names(minimal(canonical)))
     }
 
+    /// What several may sign for together.
+    pub(super) fn all<'a>(scopes: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = Vec::new();
+        for scope in scopes {
+            match scope {
+                Self::Any => return Self::Any,
+                Self::Names(names) => all.extend(names.iter().cloned()),
+            }
+        }
+        Self::Names(minimal(all))
+    }
+
     /// Whether a leaf for this canonical DNS name is within.
     pub fn covers(&self, host: &str) -> bool {
         match self {
@@ -98,6 +110,18 @@ impl Scope {
     }
 }
 
+/// What `[ca] permit` would have to name, so that neither these hosts nor their later neighbours need a new root: the
+/// domains that were registered. None for a host that is such a domain itself, since all below it is permitted anyhow.
+pub fn sparing<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut domains: Vec<String> = (hosts.into_iter())
+        .filter_map(|host| psl::domain_str(host).filter(|domain| *domain != host))
+        .map(str::to_owned)
+        .collect();
+    domains.sort();
+    domains.dedup();
+    domains
+}
+
 /// A name in its one spelling, or an error: no address, no wildcard.
 pub(super) fn dns_name(text: &str) -> Result<Arc<str>, CaError> {
     match Host::parse(text) {
@@ -144,6 +168,13 @@ mod tests {
         let scope = scope(&["b.example"]);
         assert!(scope.covers("b.example") && scope.covers("x.y.b.example"));
         assert!(!scope.covers("ab.example") && !scope.covers("example"));
+    }
+
+    #[test]
+    fn what_would_spare_a_new_root_is_a_domain_of_ones_own() {
+        let hosts = ["api.orders.example", "a.b.shop.co.uk", "me.github.io", "x.me.github.io"];
+        assert_eq!(sparing(hosts), ["me.github.io", "orders.example", "shop.co.uk"]);
+        assert_eq!(sparing(["orders.example", "example"]), [""; 0]);
     }
 
     #[test]

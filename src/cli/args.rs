@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::model::placeholder::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use audit::{Audit, AuditQuery, AuditTail, Filter as AuditFilter, Form as AuditForm};
+pub(super) use audit::{
+    Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
+};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]
@@ -153,7 +155,7 @@ pub(super) enum Session {
     List(Json),
     /// Open one and print its proxy URL, for a tool that `run` and `env` don't reach
     Open(SessionOpen),
-    /// End one: its tokens are revoked, what it has under way is cut
+    /// End some: their tokens are revoked, what they have under way is cut
     End(SessionEnd),
 }
 
@@ -176,10 +178,17 @@ pub(super) struct SessionOpen {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 pub(super) struct SessionEnd {
     /// As `session list` shows it
-    #[arg(value_name = "SESSION")]
-    pub(super) name: String,
+    #[arg(value_name = "SESSION", group = "which")]
+    pub(super) name: Option<String>,
+    /// All that `run`, `env` and `session open` began in your name
+    #[arg(long, group = "which")]
+    pub(super) mine: bool,
+    /// All that they began for anybody; those of the config stay
+    #[arg(long, group = "which")]
+    pub(super) all: bool,
 }
 
 /// What a session is for, in `run`, `env` and `session open`.
@@ -386,13 +395,13 @@ pub(super) struct Trust {
 pub(super) enum Ca {
     /// Describe the authority: names it may sign, end, fingerprint
     Show(CaShow),
-    /// Make a new one; running tools need the new trust bundle
+    /// Make one more root, for what starts from now on; nothing that runs loses trust
     Rotate(CaRotate),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CaRotate {
-    /// Someone may have its key: trust nothing old any more, not even a successor in waiting
+    /// Someone may have the key: trust nothing old any more; running tools must be started anew
     #[arg(long)]
     pub(super) compromised: bool,
     #[command(flatten)]

@@ -4,10 +4,10 @@
 //! they are made of is fingerprinted, and nothing is written while that stays the same.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use rustls::pki_types::CertificateDer;
 use super::environment::{self, BundlePaths};
 use super::failure::{Failure, chain};
 use super::{platform, printer};
-use crate::ca::trust::write_bundles;
+use crate::ca::trust::{self, TrustError};
 use crate::local::place;
 use crate::model::hex::hex;
 
@@ -36,7 +36,7 @@ pub(super) fn write(
     ca_pem: &str,
     users: Users<'_>,
 ) -> Result<BundlePaths, Failure> {
-    let dir = state_dir.join("trust");
+    let dir = state_dir.join(trust::DIRECTORY);
     let sources = Sources::of(users, &dir);
     let inputs = fingerprint(ca_pem, &sources);
     let dir = dir.join(sources.directory());
@@ -49,12 +49,17 @@ pub(super) fn write(
     if is_current(&dir, &inputs, &paths) {
         return Ok(paths);
     }
-    let _lock = lock(&dir).map_err(|error| unwritable(&dir, &error))?;
+    let failed = |error: TrustError| Failure::failed(error.code(), chain(&error), error.hint());
+    let _lock = trust::lock(&dir).map_err(failed)?;
+    // Since the daemon said it, it may have renewed what we are about to write.
+    let newer = crate::ca::show(&state_dir.join("ca"), SystemTime::now()).ok().flatten();
+    let ca_pem = newer.as_ref().map_or(ca_pem, |(_, pem)| pem);
+    let inputs = fingerprint(ca_pem, &sources);
     if is_current(&dir, &inputs, &paths) {
         return Ok(paths);
     }
-    let made = write_bundles(&dir, ca_pem, &platform_roots(), &sources.ca_files)
-        .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()))?;
+    let made =
+        trust::write_bundles(&dir, ca_pem, &platform_roots(), &sources.ca_files).map_err(failed)?;
     for (path, why) in &made.skipped {
         printer::warn(
             "ca-file-skipped",
@@ -220,22 +225,6 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.persist(path)?;
     Ok(())
-}
-
-fn lock(dir: &Path) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(dir.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => file.lock()?,
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    Ok(file)
 }
 
 fn unwritable(dir: &Path, error: &io::Error) -> Failure {

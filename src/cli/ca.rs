@@ -10,8 +10,9 @@ use super::admin_client::{AdminClient, AdminError};
 use super::args::{Ca, CaRotate, CaShow};
 use super::failure::{Failure, chain};
 use super::{context, printer};
-use crate::ca::{Authority, CaError, Description, Opened, Rotation};
+use crate::ca::{Authority, CaError, Description, Opened, Rotation, Scope};
 use crate::config::Config;
+use crate::daemon;
 use crate::model::clock::SystemClock;
 
 pub(super) fn run(args: &Ca, explicit: Option<&Path>) -> Result<(), Failure> {
@@ -31,7 +32,29 @@ pub(super) fn create(config: &Config) -> Result<(), Failure> {
         "created the local CA"
     };
     printer::note(&format!("{verb}: {}", directory.display()));
+    if let Some(hint) = daemon::spare(hosts(config), config) {
+        printer::note(&format!("a route for another host will need one more root: {hint}"));
+    }
     Ok(())
+}
+
+/// For `check`: the names for which one more root will be made, and what would spare the next one.
+pub(super) fn outgrown(config: &Config) -> Option<String> {
+    let (ca, _) = crate::ca::show(&directory(config), SystemTime::now()).ok().flatten()?;
+    if config.ca.unconstrained {
+        return None;
+    }
+    let missing = Scope::Names(ca.permitted?).missing(&Scope::of_names(&names(config)).ok()?)?;
+    if missing.is_empty() {
+        return None;
+    }
+    let hint = daemon::spare(missing.iter().map(|name| &**name), config);
+    let hint = hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+    Some(format!(
+        "note: one more root will be made, for {}: tools that run already keep the hosts that they had, and trust these once \
+         they read their bundle anew{hint}",
+        missing.join(", ")
+    ))
 }
 
 fn show(args: &CaShow, state_dir: &Path) -> Result<(), Failure> {
@@ -76,7 +99,8 @@ fn rotate(args: &CaRotate, config: &Config) -> Result<(), Failure> {
     printer::note(if args.compromised {
         "nothing old is trusted any more: start every tool anew"
     } else {
-        "tools that run now, and shells with `valetkey env`, do not know the new one: start them anew"
+        "nothing that runs loses trust: the old one signs to its end, and what starts from now on trusts both. Where \
+         somebody may have its key: valetkey ca rotate --compromised"
     });
     Ok(())
 }
@@ -90,10 +114,16 @@ fn rotate_here(config: &Config, rotation: Rotation) -> Result<Value, Failure> {
 }
 
 fn open(config: &Config) -> Result<(Authority, Opened), Failure> {
-    let routed = config.routes.iter().map(|route| route.value.host.as_str());
-    let names: Vec<Arc<str>> =
-        routed.chain(config.ca.permit.iter().map(String::as_str)).map(Arc::from).collect();
-    Ok(Authority::open(&directory(config), &config.ca, &names, Arc::new(SystemClock))?)
+    let clock = Arc::new(SystemClock);
+    Ok(Authority::open(&directory(config), &config.ca, &names(config), clock)?)
+}
+
+fn hosts(config: &Config) -> impl Iterator<Item = &str> {
+    config.routes.iter().map(|route| route.value.host.as_str())
+}
+
+fn names(config: &Config) -> Vec<Arc<str>> {
+    hosts(config).chain(config.ca.permit.iter().map(String::as_str)).map(Arc::from).collect()
 }
 
 fn directory(config: &Config) -> PathBuf {
@@ -101,23 +131,30 @@ fn directory(config: &Config) -> PathBuf {
 }
 
 fn human(ca: &Description) -> String {
-    let names = ca.permitted.as_ref().map_or_else(
-        || "any name".to_owned(),
-        |names| names.iter().map(|name| &**name).collect::<Vec<_>>().join(", "),
-    );
     let mut text = format!(
-        "directory   {}\nmay sign    {names}\nsuccessor   due {}",
+        "directory   {}\nmay sign    {}\nsuccessor   due {}",
         ca.directory.display(),
+        listed(ca.permitted.as_deref()),
         ca.successor_due
     );
     for root in &ca.roots {
         let role = format!("{:?}", root.role).to_lowercase();
         text.push_str(&format!(
-            "\n{role:<12}{}\n{:<12}until {}\n{:<12}sha256 {}",
-            root.subject, "", root.not_after, "", root.sha256
+            "\n{role:<12}{}\n{:<12}for {}\n{:<12}until {}\n{:<12}sha256 {}",
+            root.subject,
+            "",
+            listed(root.permitted.as_deref()),
+            "",
+            root.not_after,
+            "",
+            root.sha256
         ));
     }
     text
+}
+
+fn listed(names: Option<&[Arc<str>]>) -> String {
+    names.map_or_else(|| "any name".to_owned(), |names| names.join(", "))
 }
 
 impl From<CaError> for Failure {

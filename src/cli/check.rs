@@ -43,6 +43,9 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         }
         if let Some(config) = config.filter(|_| ok) {
             printer::line(summary(&config))?;
+            if let Some(note) = super::ca::outgrown(&config) {
+                printer::note(&note);
+            }
         }
     }
     if ok { Ok(()) } else { Err(Failure::silent(Exit::Usage)) }

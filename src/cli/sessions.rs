@@ -91,7 +91,8 @@ async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
 }
 
 async fn end(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
-    let plain = args.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let Some(name) = &args.name else { return end_many(args, place).await };
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if !plain {
         return Err(Failure::failed(
             "unknown-session",
@@ -99,8 +100,31 @@ async fn end(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
             "`valetkey session list` shows them",
         ));
     }
-    AdminClient::connect(&place.socket).await?.close(&args.name).await?;
-    printer::note(&format!("session {} has ended", args.name));
+    AdminClient::connect(&place.socket).await?.close(name).await?;
+    printer::note(&format!("session {name} has ended"));
+    Ok(())
+}
+
+/// Those that somebody began and that are not the config's. One that has ended by itself meanwhile has ended.
+async fn end_many(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
+    let mut daemon = AdminClient::connect(&place.socket).await?;
+    let sessions: Value = daemon.get("/v1/sessions").await?;
+    let user = user();
+    let is_meant = |session: &&Value| {
+        session["kind"] != "preshared" && (args.all || session["user"] == user.as_str())
+    };
+    let mut ended = 0;
+    for name in list(&sessions).iter().filter(is_meant).map(|session| cell(&session["name"])) {
+        match daemon.close(&name).await.map_err(Failure::from) {
+            Err(failure) if failure.code == "unknown-session" => {}
+            other => other.map(|()| ended += 1)?,
+        }
+    }
+    printer::note(&match ended {
+        0 => "there was none to end: `valetkey session list` shows all".to_owned(),
+        1 => "1 session has ended".to_owned(),
+        n => format!("{n} sessions have ended"),
+    });
     Ok(())
 }
 

@@ -49,10 +49,10 @@ fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
     printer::line(self::logins(&logins, &Here::new(false)).trim_start())
 }
 
-/// One row for a fact, one table for each list.
-fn human(status: &Value, here: &Here) -> String {
+/// One row for each.
+fn facts(status: &Value, here: &Here) -> Vec<String> {
     let when = |time: &Value| here.short(&cell(time));
-    let mut rows = vec![
+    vec![
         row("valetkey", &[&status["version"]], &format!("pid {}", cell(&status["pid"]))),
         row("up", &[], &span(&status["uptime_s"])),
         row("config", &[&status["config"]], ""),
@@ -63,8 +63,14 @@ fn human(status: &Value, here: &Here) -> String {
         row("connections", &[&status["connections"]], ""),
         row("requests", &[&status["requests"]], ""),
         row("audit", &[&status["audit"]["path"]], &audit(&status["audit"], here)),
-        row("ca ends", &[], &when(&status["ca_ends"])),
-    ];
+        row("ca ends", &[], &[when(&status["ca_ends"]), roots(status)].join("  ")),
+    ]
+}
+
+/// One row for a fact, one table for each list.
+fn human(status: &Value, here: &Here) -> String {
+    let when = |time: &Value| here.short(&cell(time));
+    let mut rows = facts(status, here);
     rows.extend(revoked(&status["revoked"]));
     rows.push(table(
         ["ROUTE", "HOST", "PORT", "CREDENTIAL", ""],
@@ -177,6 +183,14 @@ fn row(label: &str, values: &[&Value], note: &str) -> String {
     format!("{label:<12}{}", values.trim_end())
 }
 
+/// How many roots there are, where that is more than one, and what would spare the next one.
+fn roots(status: &Value) -> String {
+    let more = status["ca_roots"].as_u64().filter(|roots| *roots > 1);
+    let more = more.map(|roots| format!("{roots} roots"));
+    let hint = status["ca_hint"].as_str().map(str::to_owned);
+    more.into_iter().chain(hint).collect::<Vec<_>>().join(": ")
+}
+
 /// What is revoked; no row where nothing is.
 fn revoked(lists: &Value) -> Option<String> {
     let all = lists["all"].is_string().then(|| "EVERYTHING".to_owned());
@@ -216,7 +230,8 @@ mod tests {
         let status = json!({
             "version": "1", "pid": 7, "uptime_s": 3661, "config": "/c.toml", "listen": ["127.0.0.1:8383"],
             "metrics": null, "policy": "sha256:00", "generation": 2, "unmatched": "deny",
-            "connections": 1, "requests": 9, "ca_ends": "2026-12-01T00:00:00Z",
+            "connections": 1, "requests": 9, "ca_ends": "2026-12-01T00:00:00Z", "ca_roots": 2,
+            "ca_hint": "`permit = […]` under [ca] spares the next one",
             "audit": { "path": "/a.jsonl", "failing": "no space", "since": "2026-11-01T00:00:00Z", "lost": 3 },
             "routes": [{ "name": "orders", "host": "api.example", "port": 443, "credential": "o", "deny": false }],
             "credentials": [{
@@ -237,6 +252,7 @@ mod tests {
             "metrics     off",
             "policy      sha256:00  generation 2",
             "audit       /a.jsonl  FAILING since 2026-11-01 00:00: no space; 3 lost",
+            "ca ends     2026-12-01 00:00  2 roots: `permit = […]` under [ca] spares the next one",
             "ROUTE   HOST         PORT  CREDENTIAL",
             "orders  api.example  443   o",
             "o           client-credentials  issuer-refused  2026-11-01 00:00  1m 30s",

@@ -39,7 +39,7 @@ use tokio::task::JoinHandle;
 pub use at_rest::{end_at_rest, revoke_at_rest};
 pub use error::Error;
 pub use logins::stored as stored_logins;
-pub use world::issuers;
+pub use world::{issuers, spare};
 
 use crate::admin;
 use crate::audit::{Audit, Event};
@@ -108,11 +108,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::default());
     let observer = Observer::start(scraped, &metrics)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (audit, findings) = Audit::open(&config.audit, &config.state_dir, Arc::clone(&clock))?;
-    for finding in findings {
-        tracing::warn!(code = finding.code, hint = finding.hint, "{}", finding.message);
-    }
-    let audit = Arc::new(audit.counting_in(Arc::clone(&metrics)));
+    let audit = open_audit(&config, &clock, &metrics)?;
     let own: Vec<_> = doors.addresses()?.into_iter().chain(metrics_address).collect();
     let world = world::build(&config, &own, None, &clock, &audit)?;
     let shared = Shared::open(&config.ca, &world)?;
@@ -178,6 +174,19 @@ async fn run(options: Options) -> Result<(), Error> {
     // The last outcomes and the head; blocking is fine now.
     audit.flush().ok();
     Ok(())
+}
+
+/// The trail; what is wrong with it is said.
+fn open_audit(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Audit>, Error> {
+    let (audit, findings) = Audit::open(&config.audit, &config.state_dir, Arc::clone(clock))?;
+    for finding in findings {
+        tracing::warn!(code = finding.code, hint = finding.hint, "{}", finding.message);
+    }
+    Ok(Arc::new(audit.counting_in(Arc::clone(metrics))))
 }
 
 /// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by itself.

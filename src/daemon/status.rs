@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use super::control::Daemon;
 use super::{logins, observe, world};
+use crate::ca::Role;
 use crate::config::{Config, Grant};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::CredentialName;
+use crate::proxy::World;
 
 impl Daemon {
     /// All of it.
@@ -55,6 +57,8 @@ impl Daemon {
                 "lost": health.lost,
             },
             "ca_ends": rfc3339_seconds(world.authority.ends()),
+            "ca_roots": world.authority.describe().roots.len(),
+            "ca_hint": outgrown(&world, &config),
             "uptime_s": self.uptime().as_secs(),
         })
     }
@@ -104,6 +108,14 @@ impl Daemon {
             })
             .collect()
     }
+}
+
+/// What would have spared the roots that routes have needed since the first one.
+fn outgrown(world: &World, config: &Config) -> Option<String> {
+    let roots = world.authority.describe().roots;
+    let signing = roots.iter().filter(|root| root.role == Role::Current).count();
+    let hosts = config.routes.iter().map(|route| route.value.host.as_str());
+    if signing > 1 { world::spare(hosts, config) } else { None }
 }
 
 fn routes(config: &Config) -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! From a config to a [`World`], at the start and at every reload. What a reload didn't change is
 //! carried over, tokens included.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,11 +138,12 @@ fn authority(
         Opened::Created => "created",
         Opened::Expired => "expired and made anew",
         Opened::Outgrown { missing } => {
-            let missing = missing.join(", ");
             tracing::warn!(
-                "routes outgrew the local CA ({missing}): clients have to trust a new one"
+                hint = spare(missing.iter().map(|name| &**name), config),
+                "routes outgrew the local CA ({}): one more root is in the bundles. Tools that have read theirs keep the hosts that they had",
+                missing.join(", ")
             );
-            "outgrown and made anew"
+            "outgrown, one more made"
         }
         Opened::Prepared => "successor prepared",
         Opened::Rescoped => "made anew for another scope",
@@ -150,6 +152,17 @@ fn authority(
     tracing::info!("local CA: {action}");
     audit.event(Event::ca(action))?;
     Ok(Arc::new(authority))
+}
+
+/// What to type so that the next new host needs no new root; nothing where no name of these can have it so.
+pub fn spare<'a>(hosts: impl IntoIterator<Item = &'a str>, config: &Config) -> Option<String> {
+    let all = ca::sparing(hosts).into_iter().chain(config.ca.permit.iter().cloned());
+    let all: BTreeSet<String> = all.collect();
+    if all.len() == config.ca.permit.len() {
+        return None;
+    }
+    let names: Vec<_> = all.iter().map(|name| format!("{name:?}")).collect();
+    Some(format!("`permit = [{}]` under [ca] spares the next one", names.join(", ")))
 }
 
 /// `<state_dir>/ca`

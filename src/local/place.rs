@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::platform::{self, Entry, Walked};
@@ -318,6 +319,20 @@ impl Opened {
 
 /// Opens a plain file. It never waits: a pipe, a device or a directory in its place is refused.
 pub fn open(path: &Path) -> Result<Opened, PlaceError> {
+    for _ in 0..MAX_SWAPS {
+        if let Some(opened) = open_once(path)? {
+            return Ok(opened);
+        }
+    }
+    let source = io::Error::other("another file takes its name all the time");
+    Err(PlaceError::Io { path: path.to_owned(), source })
+}
+
+/// So often a file may be renamed over another between two looks: editors do it once.
+const MAX_SWAPS: usize = 32;
+
+/// `None`: another file took its name between two looks.
+fn open_once(path: &Path) -> Result<Option<Opened>, PlaceError> {
     let Walked { parent, path: real, found, .. } = walk(path)?;
     let wanted = "a plain file";
     let Some(found) = found else {
@@ -329,15 +344,15 @@ pub fn open(path: &Path) -> Result<Opened, PlaceError> {
     }
     let name = real.file_name().unwrap_or_default();
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&parent, name, flags, Mode::empty())
-        .map_err(|error| PlaceError::io(path, error.into()))?;
-    let file = File::from(file);
+    let file = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // A link, or nothing, by now.
+        Err(Errno::LOOP | Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(PlaceError::io(path, error.into())),
+    };
     let meta = file.metadata().map_err(|error| PlaceError::io(path, error))?;
-    if (meta.dev(), meta.ino()) != (found.stat.st_dev, found.stat.st_ino) {
-        // Put there between two looks.
-        return Err(PlaceError::NotPlain { path: path.to_owned(), wanted });
-    }
-    Ok(Opened { path: real, file })
+    let same = (meta.dev(), meta.ino()) == (found.stat.st_dev, found.stat.st_ino);
+    Ok(same.then_some(Opened { path: real, file }))
 }
 
 /// A socket of ours, where nobody else owns a directory on the way to it.

@@ -11,6 +11,8 @@ pub mod dpop;
 pub mod hex;
 pub mod host;
 pub mod id;
+#[cfg(test)]
+pub(crate) mod not_run;
 pub mod placeholder;
 pub mod plain;
 pub mod reason;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::harness::client::{Finished, finish};
+use crate::harness::not_run;
 use crate::harness::valetkey::BINARY;
 
 fn project(name: &str) -> PathBuf {
@@ -100,7 +101,7 @@ async fn the_unit_is_one_that_systemd_takes() {
         finish(command.env("XDG_RUNTIME_DIR", home.path())).await
     };
     if Command::new("systemd-analyze").arg("--version").output().await.is_err() {
-        return println!("skipped: no systemd-analyze here");
+        return not_run("no systemd-analyze here");
     }
     let done = verify(&project("config/container/valetkey.service")).await;
     assert!(done.code == Some(0) && !done.stderr.contains("valetkey.service"), "{done:?}");

@@ -32,3 +32,4 @@ mod proxy;
 mod soak;
 mod stream;
 mod torture;
+mod tree;

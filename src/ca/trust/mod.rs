@@ -11,15 +11,18 @@ pub mod publish;
 mod tests;
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 
 use super::pem;
 use crate::local::place;
+
+/// Beside `ca` in the state directory: a directory for each set of files that a user's environment names.
+pub const DIRECTORY: &str = "trust";
 
 /// The files' names.
 const CA: &str = "valetkey-ca.pem";
@@ -106,17 +109,55 @@ pub fn write_bundles(
     let all = merged(&ours, users, platform_roots);
 
     let (ca, combined, java) = (dir.join(CA), dir.join(COMBINED), dir.join(JAVA));
-    let bare = text(&ours);
-    if differs(&ca, bare.as_bytes()) {
-        write(dir, &ca, bare.as_bytes())?;
-    }
-    let text = text(&all);
+    let (bare, text) = (text(&ours), text(&all));
     if differs(&combined, text.as_bytes()) || !java.is_file() {
         // Salted, so its bytes always differ; the PEM beside it, written last, says whether it is up to date.
         write(dir, &java, &java::trust_store(&all)?)?;
         write(dir, &combined, text.as_bytes())?;
     }
+    // The last of all: it says which of the others' roots are ours.
+    if differs(&ca, bare.as_bytes()) {
+        write(dir, &ca, bare.as_bytes())?;
+    }
     Ok(Bundles { ca, combined, java, skipped })
+}
+
+/// Brings what was handed out up to date, in place: every directory below `all` has our roots as they are now, and
+/// whatever else it had, although the files that this came from may be gone. One that fails does not stop the others.
+pub fn renew(all: &Path, ours_pem: &str) -> Result<(), TrustError> {
+    let entries = match fs::read_dir(all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| io_error("list the bundles", all, error))?,
+    };
+    let dirs = entries.flatten().map(|entry| entry.path()).filter(|dir| dir.join(CA).is_file());
+    dirs.map(|dir| renew_one(&dir, ours_pem)).fold(Ok(()), Result::and)
+}
+
+fn renew_one(dir: &Path, ours_pem: &str) -> Result<(), TrustError> {
+    let _lock = lock(dir)?;
+    let read = |name: &str| {
+        let path = dir.join(name);
+        let text = fs::read(&path).map_err(|error| io_error("read a bundle", &path, error))?;
+        Ok::<_, TrustError>(pem::certificates(&text).unwrap_or_default())
+    };
+    let before = read(CA)?;
+    if Some(&before) == pem::certificates(ours_pem.as_bytes()).as_ref() {
+        return Ok(());
+    }
+    let mut others = read(COMBINED)?;
+    others.retain(|root| !before.contains(root));
+    write_bundles(dir, ours_pem, &others, &[]).map(drop)
+}
+
+/// Held by whoever writes bundles into `dir`, which it makes where there is none.
+pub fn lock(dir: &Path) -> Result<File, TrustError> {
+    let failed = |error| io_error("lock the bundles", dir, error);
+    DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(dir.join("lock")).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
 }
 
 /// Ours first; each once.

@@ -7,6 +7,7 @@ use super::super::root::Generation;
 use super::super::scope::Scope;
 use super::super::tests::run;
 use super::*;
+use crate::model::not_run::not_run;
 
 pub(super) fn root() -> CertificateDer<'static> {
     let life = std::time::Duration::from_secs(3600);
@@ -52,11 +53,42 @@ fn three_files_that_change_only_when_roots_do() {
     assert_eq!(write_bundles(&out, "", &[], &[]).unwrap_err().code(), "trust-roots");
 }
 
-/// Skipped in silence where the machine has no Java.
+#[test]
+fn renewed_in_place_with_what_else_they_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new, corporate, platform) = (root(), root(), root(), root());
+    let user = dir.path().join("user.pem");
+    fs::write(&user, pem::certificate(&corporate)).unwrap();
+    let all = dir.path().join("trust");
+    let (plain, other) = (all.join("plain"), all.join("0011"));
+    let platform = [platform];
+    write_bundles(&plain, &pem::certificate(&old), &platform, &[]).unwrap();
+    let bundles =
+        write_bundles(&other, &pem::certificate(&old), &platform, std::slice::from_ref(&user))
+            .unwrap();
+    // The tool's shell made it for itself.
+    fs::remove_file(user).unwrap();
+    fs::create_dir(all.join("begun")).unwrap();
+    let held = |path: &Path| pem::certificates(&fs::read(path).unwrap()).unwrap();
+
+    renew(&all, &[pem::certificate(&old), pem::certificate(&new)].concat()).unwrap();
+    assert_eq!(held(&bundles.ca), [old.clone(), new.clone()]);
+    let [platform] = platform;
+    assert_eq!(held(&bundles.combined), [old, new.clone(), corporate.clone(), platform.clone()]);
+    // What is trusted no more is cut, and a directory that cannot be written holds up no other.
+    fs::write(plain.join(COMBINED), "gone").unwrap();
+    fs::remove_file(plain.join(COMBINED)).unwrap();
+    let failed = renew(&all, &pem::certificate(&new)).unwrap_err();
+    assert_eq!(failed.code(), "trust-io");
+    assert_eq!(held(&bundles.ca), std::slice::from_ref(&new));
+    assert_eq!(held(&bundles.combined), [new, corporate, platform]);
+    renew(&dir.path().join("nothing"), "").unwrap();
+}
+
 #[test]
 fn keytool_finds_trusted_certificates() {
     if std::process::Command::new("keytool").arg("-help").output().is_err() {
-        return;
+        return not_run("this machine has no Java");
     }
     let dir = tempfile::tempdir().unwrap();
     let (ours, platform) = (root(), root());

@@ -16,7 +16,9 @@ pub(in crate::cli) enum Audit {
     /// List the static keys that tools still send, and the config to replace each
     Inventory(Json),
     /// Check that no record was changed, removed or reordered
-    Verify(Json),
+    Verify(AuditVerify),
+    /// Print a line that names the last record, to be kept elsewhere for `verify --checkpoint`
+    Checkpoint,
 }
 
 #[derive(Debug, Args)]
@@ -119,4 +121,13 @@ pub(in crate::cli) struct Form {
 
 fn status(text: &str) -> Result<Status, String> {
     Status::parse(text).ok_or_else(|| "a status is as 403, or 4xx for all of them".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AuditVerify {
+    /// A line that `audit checkpoint` printed: its record and all before it must be as they were
+    #[arg(long, value_name = "LINE")]
+    pub(in crate::cli) checkpoint: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) json: Json,
 }

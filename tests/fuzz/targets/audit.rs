@@ -77,6 +77,8 @@ fuzz_target!(|input: &[u8]| {
     let damaged = [&file[..cut], tail].concat();
     fs::write(&place, &damaged).expect("a file");
     fs::write(head(folder), if signed_file { signature } else { &b"x"[..] }).expect("a head");
+    // It knows the whole file, and what earlier inputs were found to be.
+    fs::remove_file(folder.path().join("audit.index")).ok();
 
     let key = Key::read(folder.path()).expect("a key");
     for record in Records::open(&place).expect("records") {

@@ -7,8 +7,13 @@ use serde_json::Value;
 use crate::harness::client::{Finished, finish};
 use crate::harness::stage::{BILLING, ORDERS, Stage};
 
+/// Whatever comes of it.
+async fn tried(stage: &Stage, arguments: &[&str]) -> Finished {
+    stage.running().unwrap().home.run(&[&["audit"], arguments].concat()).await
+}
+
 async fn audit(stage: &Stage, arguments: &[&str]) -> Finished {
-    let done = stage.running().unwrap().home.run(&[&["audit"], arguments].concat()).await;
+    let done = tried(stage, arguments).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     done
 }
@@ -268,4 +273,62 @@ fn files(directory: &std::path::Path, all: &mut String) {
             all.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
+}
+
+/// Every record as it was but for its user, each sealed again: what anybody can write who knows how.
+fn written_anew(text: &str) -> String {
+    let mut prev = "0".repeat(64);
+    let lines = text.lines().map(|line| {
+        let (body, _) = line.rsplit_once(",\"prev\":").unwrap();
+        let mut record: Value = serde_json::from_str(&format!("{body}}}")).unwrap();
+        if let Some(user) = record["client"].get_mut("user") {
+            *user = "eve".into();
+        }
+        let user = record["client"]["user"].to_string();
+        let start = body.find("\"user\":").map(|at| at + "\"user\":".len());
+        let body = match start {
+            Some(at) => {
+                let end = at + 1 + body[at + 1..].find('"').unwrap() + 1;
+                format!("{}{user}{}", &body[..at], &body[end..])
+            }
+            None => body.to_owned(),
+        };
+        let sealed = format!("{body},\"prev\":\"{prev}\"");
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, sealed.as_bytes());
+        prev = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{sealed},\"hash\":\"{prev}\"}}\n")
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn a_trail_written_anew_is_found_though_its_head_is_gone() {
+    let mut stage = Stage::valetkey().await;
+    stage.get(ORDERS, "/v1/x", "").await.unwrap();
+    settled(&stage, 1).await;
+    stage.running_mut().sigterm();
+    stage.running_mut().ended().await;
+    let home = stage.running().unwrap().home.clone();
+    let line = tried(&stage, &["checkpoint"]).await;
+    assert_eq!((line.code, line.stdout.lines().count()), (Some(0), 1), "{line:?}");
+    let line = line.stdout.trim_end().to_owned();
+    let kept = tried(&stage, &["verify", "--checkpoint", &line]).await;
+    assert_eq!(kept.code, Some(0), "{kept:?}");
+
+    let path = home.state.join("audit.jsonl");
+    let text = written_anew(&std::fs::read_to_string(&path).unwrap());
+    assert!(text.contains("\"user\":\"eve\""), "{text}");
+    std::fs::write(&path, text).unwrap();
+    std::fs::remove_file(home.state.join("audit.head")).unwrap();
+    stage.restart(&home).await;
+    let found = tried(&stage, &["verify"]).await;
+    assert_eq!(found.code, Some(1), "{found:?}");
+    for code in ["error[audit-head-missing]", "error[audit-rewritten]", "NOT intact"] {
+        assert!(found.stdout.contains(code), "{code} in {found:?}");
+    }
+    let found = tried(&stage, &["verify", "--checkpoint", &line]).await;
+    assert!(found.stdout.contains("audit-rewritten"), "{found:?}");
+    assert_eq!(tried(&stage, &["checkpoint"]).await.code, Some(1), "it vouches for nothing");
+    let bad = tried(&stage, &["verify", "--checkpoint", "valetkey-audit-1 7"]).await;
+    assert!(bad.code == Some(2) && bad.stderr.contains("bad-checkpoint"), "{bad:?}");
 }

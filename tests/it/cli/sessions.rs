@@ -152,3 +152,38 @@ async fn who_opened_it_is_in_the_audit() {
     assert!(me.is_string() && me != "ann");
     assert_eq!(record["context"]["by"], me);
 }
+
+/// Those of the config are no one's to end here.
+#[tokio::test]
+async fn mine_or_all_are_ended_at_once() {
+    let stage = Stage::valetkey_with(|v| {
+        let secret = "a-session-secret-of-32-bytes-or-more";
+        let entry = "[[sessions]]\nname = \"ci\"\nsecret = { file = \"ci.key\" }";
+        v.file("ci.key", secret).toml(entry)
+    })
+    .await;
+    let open = async |user: &[&str]| {
+        let done = valetkey(&stage, &[&["session", "open"], user].concat()).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+    };
+    let users = async || {
+        let mut users: Vec<_> =
+            list(&stage).await.iter().map(|session| session["user"].to_string()).collect();
+        users.sort();
+        users
+    };
+    for user in [&["--user", "bob"][..], &[], &[]] {
+        open(user).await;
+    }
+    let done = valetkey(&stage, &["session", "end", "--mine"]).await;
+    assert!(done.code == Some(0) && done.stderr.contains("2 sessions have ended"), "{done:?}");
+    assert_eq!(users().await, ["\"bob\"", "null"]);
+    let done = valetkey(&stage, &["session", "end", "--all"]).await;
+    assert!(done.code == Some(0) && done.stderr.contains("1 session has ended"), "{done:?}");
+    assert_eq!(users().await, ["null"], "the config's own stays");
+    let none = valetkey(&stage, &["session", "end", "--all"]).await;
+    assert!(none.code == Some(0) && none.stderr.contains("none to end"), "{none:?}");
+    for bad in [&["session", "end"][..], &["session", "end", "x", "--all"]] {
+        assert_eq!(valetkey(&stage, bad).await.code, Some(2), "{bad:?}");
+    }
+}

@@ -53,6 +53,7 @@ async fn help() {
         "audit",
         "audit tail",
         "audit query",
+        "audit checkpoint",
         "audit inventory",
         "audit verify",
         "bench",

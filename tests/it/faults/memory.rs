@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::harness::client::{connect, tls, tls_config};
+use crate::harness::not_run;
 use crate::harness::stage::{ORDERS, Stage};
 use crate::harness::{figure, soon};
 
@@ -97,7 +98,7 @@ async fn flood(stage: &Stage, tunnels: usize) -> (usize, usize) {
 async fn a_flood_under_a_limit_of_memory_kills_nobody() {
     for mib in [64, 128] {
         let Some(cage) = Cage::of(mib) else {
-            return println!("skipped: no memory cgroup can be made here: run as root");
+            return not_run("no memory cgroup can be made here: run as root");
         };
         let stage = Stage::valetkey_with(|v| v.caged(&cage.0)).await;
         stage.control().await.unwrap();

@@ -1,10 +1,14 @@
 //! The naive proxy: what a first attempt at an injecting proxy looks like.
 //!
-//! It believes the `Host` field, sets `Authorization`, and checks nothing else. Every invariant
+//! It believes the `Host` field, sets `Authorization`, and checks nothing else: it looks at what it may do when a tunnel
+//! is opened, keeps one token for each host behind one lock, and writes down what it sent, if it can. Every invariant
 //! check must fail against it; a check that it passes proves nothing (`mutant.rs`).
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -20,9 +24,12 @@ use super::{Background, accept_loop, lock};
 pub struct Knowledge {
     pub addresses: HashMap<String, SocketAddr>,
     /// Host name to token endpoint.
-    pub issuers: HashMap<String, SocketAddr>,
+    pub issuers: Mutex<HashMap<String, SocketAddr>>,
     pub pki: Pki,
-    tokens: Mutex<HashMap<String, String>>,
+    /// The lock is held while one is minted.
+    tokens: tokio::sync::Mutex<HashMap<String, String>>,
+    /// What it writes its audit to.
+    audit: tempfile::TempDir,
 }
 
 /// The running proxy.
@@ -37,8 +44,9 @@ impl Naive {
         addresses: HashMap<String, SocketAddr>,
         issuers: HashMap<String, SocketAddr>,
     ) -> Self {
-        let tokens = Mutex::default();
-        let knowledge = Arc::new(Knowledge { addresses, issuers, pki: Pki::new(), tokens });
+        let (issuers, tokens) = (Mutex::new(issuers), tokio::sync::Mutex::default());
+        let audit = tempfile::tempdir().unwrap();
+        let knowledge = Arc::new(Knowledge { addresses, issuers, pki: Pki::new(), tokens, audit });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let inner = Arc::clone(&knowledge);
@@ -57,6 +65,31 @@ impl Naive {
 
     pub fn ca_pem(&self) -> String {
         self.knowledge.pki.pem().to_owned()
+    }
+
+    pub fn audit_file(&self) -> PathBuf {
+        self.knowledge.audit_file()
+    }
+
+    /// From now on this host is to get no token.
+    pub fn withdraw(&self, host: &str) {
+        lock(&self.knowledge.issuers).remove(host);
+    }
+}
+
+impl Knowledge {
+    fn audit_file(&self) -> PathBuf {
+        self.audit.path().join("audit.log")
+    }
+
+    fn issuer(&self, host: &str) -> Option<SocketAddr> {
+        lock(&self.issuers).get(host).copied()
+    }
+
+    /// Whether that works is nobody's concern.
+    fn write_down(&self, request: &[u8]) {
+        let file = OpenOptions::new().create(true).append(true).open(self.audit_file());
+        let _ = file.and_then(|mut file| file.write_all(request));
     }
 }
 
@@ -84,7 +117,7 @@ async fn tunnel(mut stream: TcpStream, authority: &str, knowledge: &Knowledge) -
     let addr = knowledge.addresses.get(&authority.to_ascii_lowercase())?;
     let upstream = TcpStream::connect(addr).await.ok()?;
     let host = authority.split(':').next()?.to_owned();
-    if length < first.len() || first[0] != 0x16 || !knowledge.issuers.contains_key(&host) {
+    if length < first.len() || first[0] != 0x16 || knowledge.issuer(&host).is_none() {
         // "Not TLS, so not ours": the raw tunnel.
         let mut upstream = upstream;
         tokio::io::copy_bidirectional(&mut stream, &mut upstream).await.ok()?;
@@ -142,6 +175,7 @@ where
         bytes.extend_from_slice(value);
     }
     bytes.extend_from_slice(b"\r\n\r\n");
+    knowledge.write_down(&bytes);
     bytes.extend_from_slice(&request.body);
     let answer = exchange(upstream, &bytes).await?;
     let mut bytes = answer.first_line.into_bytes();
@@ -156,14 +190,15 @@ where
 
 /// Cached for ever; `None` when minting fails, and then the request goes out as it is.
 async fn token(host: &str, knowledge: &Knowledge) -> Option<String> {
-    if let Some(token) = lock(&knowledge.tokens).get(host) {
+    let mut tokens = knowledge.tokens.lock().await;
+    if let Some(token) = tokens.get(host) {
         return Some(token.clone());
     }
-    let stream = TcpStream::connect(knowledge.issuers.get(host)?).await.ok()?;
+    let stream = TcpStream::connect(knowledge.issuer(host)?).await.ok()?;
     let call = b"POST /token HTTP/1.1\r\nhost: issuer\r\ncontent-length: 0\r\n\r\n";
     let answer = exchange(&mut Reader::new(stream), call).await?;
     let json: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     let token = json["access_token"].as_str()?.to_owned();
-    lock(&knowledge.tokens).insert(host.to_owned(), token.clone());
+    tokens.insert(host.to_owned(), token.clone());
     Some(token)
 }

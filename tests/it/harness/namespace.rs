@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+use super::not_run;
 use tokio::process::Command;
 
 /// Set inside.
@@ -16,7 +17,7 @@ pub async fn entered(test: &str) -> bool {
     let able = apart().args(["iptables", "-t", "nat", "-L", "OUTPUT"]).output().await.unwrap();
     if !able.status.success() {
         let why = String::from_utf8_lossy(&able.stderr);
-        println!("skipped: this machine gives no network namespace with iptables: {why}");
+        not_run(format_args!("this machine gives no network namespace with iptables: {why}"));
         return false;
     }
     let mut command = apart();

@@ -211,6 +211,51 @@ impl Stage {
         self.send(host, &request).await
     }
 
+    /// The lines of a CONNECT by which a client of this name says who it is. (The naive proxy asks nobody.)
+    pub async fn login(&self, who: &str) -> String {
+        use base64::Engine as _;
+        let pair = match self.running() {
+            None => format!("{who}:a-session-secret"),
+            Some(running) => {
+                let done = running.home.run(&["session", "open", "--user", who, "--json"]).await;
+                let opened: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+                let text = |key: &str| opened[key].as_str().expect("a text").to_owned();
+                format!("{}:{}", text("name"), text("secret"))
+            }
+        };
+        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+        format!("Proxy-Authorization: Basic {pair}\r\n")
+    }
+
+    /// The owner wants no more tokens for orders.
+    pub async fn withdraw_orders(&self) {
+        match &self.proxy {
+            Proxy::Naive(naive) => naive.withdraw(ORDERS),
+            Proxy::Valetkey(running) => {
+                let done = running.home.run(&["revoke", "--credential", "orders"]).await;
+                assert_eq!(done.code, Some(0), "{done:?}");
+            }
+        }
+    }
+
+    /// Where the proxy writes down what it did.
+    pub fn audit_file(&self) -> std::path::PathBuf {
+        match &self.proxy {
+            Proxy::Naive(naive) => naive.audit_file(),
+            Proxy::Valetkey(running) => running.home.state.join("audit.jsonl"),
+        }
+    }
+
+    /// All that the proxy said and wrote.
+    pub async fn written_down(&self) -> String {
+        let mut all = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
+        if let Some(running) = self.running() {
+            all.push_str(&running.output());
+            all.push_str(&running.home.run(&["status", "--json"]).await.stdout);
+        }
+        all
+    }
+
     /// The positive control: a legitimate request at the neighbour, whose token must arrive
     /// exactly once, in its slot. A proxy that never injects passes no check.
     pub async fn control(&self) -> Verdict {

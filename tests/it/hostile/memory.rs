@@ -4,6 +4,7 @@
 use std::io::{Read as _, Seek as _};
 use std::time::{Duration, Instant};
 
+use crate::harness::not_run;
 use crate::harness::stage::{ORDERS, Stage};
 
 /// How often a text stands in what the process may write to; `None` where this user may not look.
@@ -33,7 +34,7 @@ async fn a_revoked_token_leaves_the_memory() {
     assert_eq!(stage.get(ORDERS, "/v1/x", "").await.unwrap().status(), 200);
     let (pid, token) = (running.pid().unwrap(), stage.orders_issuer.token());
     let Some(before) = copies(pid, &token) else {
-        return println!("skipped: only root may look into the daemon's memory");
+        return not_run("only root may look into the daemon's memory");
     };
     assert!(before > 0, "the token is in use, and the search finds it");
     let revoked = running.home.run(&["revoke", "--credential", "orders"]).await;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::harness::client::connect;
+use crate::harness::not_run;
 use crate::harness::stage::{Stage, own_answer};
 use crate::harness::{Background, Log, accept_loop};
 
@@ -183,7 +184,7 @@ async fn all_that_a_resolver_says_is_judged_and_one_answer_is_dialled() {
     let able = std::process::Command::new("unshare").args(["--mount", "true"]).output();
     let able = able.is_ok_and(|done| done.status.success());
     let (true, Some(resolver)) = (able, Resolver::start().await) else {
-        return println!("skipped: this user may not have a resolver of its own");
+        return not_run("this user may not have a resolver of its own");
     };
     let (good, came, _one) = greeter(GOOD, 0).await;
     let (_, trapped, _two) = greeter(BAD, good.port()).await;

@@ -9,11 +9,18 @@ use crate::harness::stage::{Stage, Verdict};
 use crate::hostile::{echo, framing, hosts, paths, slots};
 
 mod i10_mint_failure;
+mod i11_bounded;
+mod i12_alone;
+mod i13_silent;
+mod i14_constrained;
 mod i1_one_authority;
 mod i2_no_cleartext;
 mod i4_judged_is_sent;
 mod i5_owned_slots;
 mod i6_nothing_comes_back;
+mod i7_no_crossing;
+mod i8_judged_again;
+mod i9_no_audit;
 
 type Check = for<'a> fn(&'a mut Stage) -> Pin<Box<dyn Future<Output = Verdict> + 'a>>;
 
@@ -56,7 +63,14 @@ pub fn checks() -> impl Iterator<Item = &'static Named> {
         i4_judged_is_sent::CHECKS,
         i5_owned_slots::CHECKS,
         i6_nothing_comes_back::CHECKS,
+        i7_no_crossing::CHECKS,
+        i8_judged_again::CHECKS,
+        i9_no_audit::CHECKS,
         i10_mint_failure::CHECKS,
+        i11_bounded::CHECKS,
+        i12_alone::CHECKS,
+        i13_silent::CHECKS,
+        i14_constrained::CHECKS,
         hosts::CHECKS,
         framing::CHECKS,
         slots::CHECKS,

@@ -116,9 +116,7 @@ async fn nothing_that_others_wrote_does_anything_to_a_terminal() {
         home.run(&["session", "open", "--reason", evil, "--user", "ann\u{202e}\u{9b}"]).await;
     assert_eq!(opened.code, Some(0), "{opened:?}");
     let config = home.path(&format!("{evil}\nerror[fake]: b.toml"));
-    let text = format!(
-        "config_version = 1\n\"k\u{9b}\u{202e}\" = 1\n[proxy]\nlisten = \"\\u001b[2J\"\n[credentials.\"a\\u001b\"]\ngrant = \"x\\u009b\"\n"
-    );
+    let text = "config_version = 1\n\"k\u{9b}\u{202e}\" = 1\n[proxy]\nlisten = \"\\u001b[2J\"\n[credentials.\"a\\u001b\"]\ngrant = \"x\\u009b\"\n";
     std::fs::write(&config, text).unwrap();
     let path = config.display().to_string();
     let mut seen = Vec::new();

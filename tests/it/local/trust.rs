@@ -188,7 +188,7 @@ async fn what_a_trusted_config_refers_to_is_held() {
     // A pull brings another helper: neither the running daemon nor the next one runs it.
     script(&helper, &format!("touch {}", project.home.path("mark").display()));
     project.refused_more_than(0).await;
-    let done = project.run(&["session", "list"]).await;
+    let done = project.run(&["check"]).await;
     assert!(done.code == Some(2) && done.stderr.contains("mint.sh changed"), "{done:?}");
     // What runs goes on with what was trusted, also where it runs the helper once more.
     let copied = std::fs::read_dir(project.home.state.join("held")).unwrap().count();
@@ -331,7 +331,7 @@ async fn a_mount_over_the_project_is_a_change_like_any_other() {
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("valetkey.toml"), project.evil()).unwrap();
     let line = format!(
-        "mount --bind {} {dir}; cd {dir}; \"$0\" check; echo $?; umount {dir}; cd {dir}; \"$0\" check; echo $?",
+        "mount --bind {} {dir}; (cd {dir}; \"$0\" check; echo $?); umount {dir}; cd {dir}; \"$0\" check; echo $?",
         other.display(),
         dir = project.dir.display()
     );

@@ -8,6 +8,7 @@ use crate::harness::client::{
     connect, connect_answer, connect_with, dial, exchange, finish, tls, tls_config,
 };
 use crate::harness::http1::{Message, Reader};
+use crate::harness::not_run;
 use crate::harness::soon;
 use crate::harness::stage::{BILLING, ORDERS, Stage, own_answer};
 
@@ -120,7 +121,7 @@ async fn a_session_is_bound_to_its_routes() {
 #[tokio::test]
 async fn another_uid_is_refused_unless_it_has_a_session() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can act as another user");
+        return not_run("only root can act as another user");
     }
     let stage = stage_with_sessions("").await;
     let curl = |user: &str| {
@@ -147,7 +148,7 @@ async fn another_uid_is_refused_unless_it_has_a_session() {
 #[tokio::test]
 async fn allow_uids_admits_another_uid() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can act as another user");
+        return not_run("only root can act as another user");
     }
     let stage = stage_with_sessions("allow_uids = [65534]").await;
     let mut command = tokio::process::Command::new("setpriv");

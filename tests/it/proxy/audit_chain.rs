@@ -144,9 +144,7 @@ async fn rotation_keeps_the_chain() {
     let home = stage.running().unwrap().home.clone();
     let files = std::fs::read_dir(&home.state).unwrap().flatten();
     let sizes: Vec<_> = files
-        .filter(|f| {
-            f.file_name().to_string_lossy().starts_with("audit.") && f.file_name() != "audit.head"
-        })
+        .filter(|f| f.file_name().to_string_lossy().starts_with("audit.jsonl"))
         .filter(|f| std::fs::read(f.path()).is_ok_and(|b| b.starts_with(b"{\"v\":1")))
         .map(|f| f.metadata().unwrap().len())
         .collect();

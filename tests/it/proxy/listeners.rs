@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use crate::harness::client::{connect, exchange, finish, tls, tls_config};
 use crate::harness::http1::Reader;
+use crate::harness::not_run;
 use crate::harness::soon;
 use crate::harness::stage::{EVIL, ORDERS, Stage};
 use crate::harness::valetkey::Valetkey;
@@ -71,7 +72,7 @@ async fn addresses_and_sockets_serve_side_by_side() {
 #[tokio::test]
 async fn another_user_is_judged_by_its_uid() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can act as another user");
+        return not_run("only root can act as another user");
     }
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();

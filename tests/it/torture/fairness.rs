@@ -1,6 +1,7 @@
 //! One client at full load, and what another feels of it: with a limit on the first, without, and where the first
 //! goes past the proxy, so that they share the machine alone. The figures are printed, and mean something for a release
-//! build on a machine at rest; what is asserted is only that the limit holds, and that it holds for nobody else.
+//! build on a machine at rest. Asserted is that the limit holds, that it holds for nobody else, and that nobody is starved:
+//! what the other feels has a bound in every build, far above what it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -18,6 +19,8 @@ const SECRET: &str = "a-session-secret-of-32-bytes-or-more";
 const AT_ONCE: usize = 4;
 /// What it may have in a minute, and at once.
 const RATE: usize = 60;
+/// At most one request in a hundred waits longer than this: 9 ms were measured in a debug build on two busy cores.
+const STARVED: Duration = Duration::from_millis(500);
 
 /// Through the proxy as this session, or straight to the API.
 async fn connection(stage: &Stage, session: Option<&str>) -> Tunnel {
@@ -146,6 +149,9 @@ async fn one_at_full_load_and_another() {
     told("beside one with a limit", limited, served + refused);
     told("beside one without", free, got_free.served.load(Relaxed));
     told("beside one that goes past the proxy", past, got_past.served.load(Relaxed));
+    for (what, (_, slow)) in [("limit", limited), ("no limit", free)] {
+        assert!(slow < STARVED, "starved beside one with {what}: {slow:?}");
+    }
     // A full bucket, and what flowed into it meanwhile: one a second.
     let most = RATE + seconds.ceil() as usize + 1;
     assert!(
