@@ -6,7 +6,7 @@
 //! nothing has his share of them and no more, so that probes of others are answered.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,8 +80,15 @@ enum Holder {
 
 impl Holder {
     fn of(stream: &TcpStream, peer: SocketAddr) -> Self {
-        let owner = stream.local_addr().ok().and_then(|local| owner_of(peer, local));
-        owner.and_then(|owner| owner.uid).map_or(Self::Address(peer.ip()), Self::User)
+        let of = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let peer = of(peer);
+        let owner = stream.local_addr().ok().and_then(|local| owner_of(peer, of(local)));
+        match owner.and_then(|owner| owner.uid) {
+            Some(uid) => Self::User(uid),
+            // All of this machine that have no name are one.
+            None if peer.ip().is_loopback() => Self::Address(Ipv4Addr::LOCALHOST.into()),
+            None => Self::Address(peer.ip()),
+        }
     }
 }
 

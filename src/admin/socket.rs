@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Caller;
+use crate::local::place;
 use crate::local::uid::is_ours;
 
 /// Why the socket cannot be had.
@@ -53,14 +55,18 @@ impl SocketError {
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(failed)?,
+        // Only one that nobody listens on any more: another daemon's is left alone.
+        Ok(found) if found.file_type().is_socket() => match StdStream::connect(path) {
+            Ok(_) => return Err(failed(io::ErrorKind::AddrInUse.into())),
+            Err(_) => fs::remove_file(path).map_err(failed)?,
+        },
         Ok(_) => return Err(SocketError::Occupied { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+    let listener = place::listen(path, 0o600).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    UnixListener::from_std(listener).map_err(failed)
 }
 
 /// The peer, where it is a process of our own user (`SO_PEERCRED`, unix(7)).

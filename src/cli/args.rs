@@ -1,6 +1,7 @@
 //! The command line as clap types, and nothing else. Doc comments are the help texts.
 
 mod audit;
+mod session;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use audit::{
     Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
 };
+pub(super) use session::{Session, SessionEnd, SessionOpen};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]
@@ -147,48 +149,6 @@ pub(super) struct PlaceholderKind {
     /// Whose keys it looks like
     #[arg(value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)))]
     pub(super) kind: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Session {
-    /// Show all open ones
-    List(Json),
-    /// Open one and print its proxy URL, for a tool that `run` and `env` don't reach
-    Open(SessionOpen),
-    /// End some: their tokens are revoked, what they have under way is cut
-    End(SessionEnd),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct SessionOpen {
-    #[command(flatten)]
-    pub(super) purpose: Purpose,
-    /// Whose it is [default: you]
-    #[arg(long, value_name = "NAME")]
-    pub(super) user: Option<String>,
-    /// The user of this machine who may use it, by number [default: you]; root always may
-    #[arg(long, value_name = "UID")]
-    pub(super) uid: Option<u32>,
-    /// Its life, as "30m"
-    #[arg(long = "for", value_name = "TIME", default_value = "8h", value_parser = session_time)]
-    pub(super) life: Duration,
-    /// Print one JSON document
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true))]
-pub(super) struct SessionEnd {
-    /// As `session list` shows it
-    #[arg(value_name = "SESSION", group = "which")]
-    pub(super) name: Option<String>,
-    /// All that `run`, `env` and `session open` began in your name
-    #[arg(long, group = "which")]
-    pub(super) mine: bool,
-    /// All that they began for anybody; those of the config stay
-    #[arg(long, group = "which")]
-    pub(super) all: bool,
 }
 
 /// What a session is for, in `run`, `env` and `session open`.

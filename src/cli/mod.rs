@@ -57,6 +57,7 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use failure::{Exit, Failure};
+use platform::Keeper;
 
 use crate::store::watch;
 
@@ -66,8 +67,10 @@ pub fn main() -> ExitCode {
     if let Some(code) = watch::main(std::env::args_os()) {
         return code;
     }
+    // Before anything of ours is in memory that others of our user must not read.
+    let keeper = Keeper::begin(names_run(std::env::args_os()));
     let exit = match Cli::try_parse() {
-        Ok(cli) => finish(run(cli)),
+        Ok(cli) => finish(run(cli, &keeper)),
         Err(error) => usage(&error),
     };
     ExitCode::from(exit.code())
@@ -80,7 +83,7 @@ fn finish(result: Result<Exit, Failure>) -> Exit {
     })
 }
 
-fn run(cli: Cli) -> Result<Exit, Failure> {
+fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
     terminal::choose(cli.color);
     let config = cli.config.as_deref();
     match cli.command {
@@ -102,7 +105,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Login(args) => login::run(&args, config),
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
-        Command::Run(args) => return run::run(&args, config),
+        Command::Run(args) => return run::run(&args, config, keeper),
         Command::Schema => schema::run(),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),

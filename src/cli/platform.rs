@@ -18,13 +18,18 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// From now on.
-    pub(super) fn begin() -> Self {
-        let memory = OpenOptions::new().read(true).write(true).open("/proc/self/mem").ok();
-        // Neither fails on a kernel of this decade; where one does, what is lost is said in SECURITY.md.
+    /// From now on. `forgets`: whether there will be something to wipe.
+    pub(super) fn begin(forgets: bool) -> Self {
+        let open = || OpenOptions::new().read(true).write(true).open("/proc/self/mem").ok();
+        let memory = forgets.then(open).flatten();
+        // It fails on no kernel of this decade.
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-        let _ = set_child_subreaper(Some(getpid()));
         Self { memory }
+    }
+
+    /// From now on whoever loses his parent below us stands below us still.
+    pub(super) fn take_in_orphans(&self) {
+        let _ = set_child_subreaper(Some(getpid()));
     }
 
     /// Wipes the values of these variables where this process was given them.

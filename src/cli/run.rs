@@ -19,8 +19,8 @@ use crate::admin::INSIDE_SESSION;
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(args: &Run, explicit: Option<&Path>) -> Result<Exit, Failure> {
-    let keeper = Keeper::begin();
+pub(super) fn run(args: &Run, explicit: Option<&Path>, keeper: &Keeper) -> Result<Exit, Failure> {
+    keeper.take_in_orphans();
     let ours = |failure: Failure| failure.exiting(child::OURS);
     let config = context::config_to_use(explicit).map_err(ours)?;
     let runtime = context::runtime().map_err(ours)?;
@@ -29,12 +29,12 @@ pub(super) fn run(args: &Run, explicit: Option<&Path>) -> Result<Exit, Failure> 
         let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
         let mut open = match begun {
             Err(failure) if failure.code == INSIDE_SESSION && within(args) => {
-                return supervise(args, &Environment::default(), &keeper).await;
+                return supervise(args, &Environment::default(), keeper).await;
             }
             begun => begun.map_err(ours)?,
         };
         open.say_warnings();
-        let result = supervise(args, &open.environment, &keeper).await;
+        let result = supervise(args, &open.environment, keeper).await;
         let _ = timeout(CLOSE_PATIENCE, open.close()).await;
         result
     })

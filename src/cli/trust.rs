@@ -20,27 +20,28 @@ pub(super) fn run(args: &Trust) -> Result<(), Failure> {
     let now = Record::of(&found, &held, SystemTime::now());
     let shown = found.named.display();
     if before.as_ref().is_some_and(|before| before.is_for(&found, &held)) {
-        printer::note(&format!("already trusted: {shown}"));
+        printer::note(&format!("already trusted: {}", printer::plain(&shown.to_string())));
         return Ok(());
     }
-    records.allow(&found, &now)?;
-    let mut text = format!("trusted: {shown}\n");
+    let mut text = format!("{} allows what follows:\n", printer::plain(&shown.to_string()));
     for line in allows(&config) {
-        text.push_str(&format!("  {line}\n"));
+        text.push_str(&format!("  {}\n", printer::plain(&line)));
     }
     if !now.files.is_empty() {
         text.push_str("held as they are now, and used from copies:\n");
     }
     for (path, sha256) in &now.files {
         let state = sha256.as_deref().map_or("absent", |hex| &hex[..12]);
-        text.push_str(&format!("  {path} ({state})\n"));
+        text.push_str(&format!("  {} ({state})\n", printer::plain(path)));
     }
     if let Some(before) = &before {
         text.push_str(&format!("changed since it was trusted at {}:\n", before.since));
         text.push_str(&changes(before, &now, &before.changed(&held)));
     }
-    text.push_str("any change to it, or to what is held, needs `valetkey trust` again");
-    printer::note(&text);
+    // Said before it holds: a daemon that runs may take it up at once.
+    printer::note(text.trim_end());
+    records.allow(&found, &now)?;
+    printer::note("trusted; any change to it, or to what is held, needs `valetkey trust` again");
     Ok(())
 }
 
@@ -50,7 +51,12 @@ fn allows(config: &Config) -> Vec<String> {
     for (helper, _) in helpers(config) {
         let words = std::iter::once(helper.program.display().to_string())
             .chain(helper.arguments.iter().cloned());
-        lines.push(format!("runs {}", words.collect::<Vec<_>>().join(" ")));
+        let given = if helper.env.is_empty() {
+            String::new()
+        } else {
+            format!(", with ${}", helper.env.join(" $"))
+        };
+        lines.push(format!("runs {}{given}", words.collect::<Vec<_>>().join(" ")));
     }
     for (name, credential) in &config.credentials {
         let sources: Vec<String> =
@@ -60,7 +66,13 @@ fn allows(config: &Config) -> Vec<String> {
         } else {
             format!(", spends {}", sources.join(", "))
         };
-        lines.push(format!("mints `{name}` by {}{spends}", credential.grant.name()));
+        let at = credential
+            .grant
+            .endpoints()
+            .into_iter()
+            .map(|url| format!(" at {url}"))
+            .collect::<String>();
+        lines.push(format!("mints `{name}` by {}{at}{spends}", credential.grant.name()));
     }
     for route in config.routes.iter().map(|route| &route.value) {
         if let Some(credential) = &route.credential {
@@ -72,6 +84,27 @@ fn allows(config: &Config) -> Vec<String> {
     }
     for root in &config.upstream.extra_roots {
         lines.push(format!("believes certificates of {}", root.display()));
+    }
+    for session in &config.sessions {
+        lines.push(format!("lets in whoever has the secret of session `{}`", session.name));
+    }
+    if let Some(parent) = &config.upstream.parent {
+        lines.push(format!("goes through the proxy {}", parent.origin));
+    }
+    let beyond = config.proxy.listen.iter().filter(|address| !address.ip().is_loopback());
+    lines.extend(beyond.map(|address| format!("listens on {address}, for other machines")));
+    lines.extend(config.proxy.allow_uids.iter().map(|uid| format!("lets in uid {uid}")));
+    lines.extend(
+        config.ca.publish.iter().map(|dir| format!("writes certificates to {}", dir.display())),
+    );
+    let bare = config.routes.iter().filter(|route| !route.value.redact);
+    lines
+        .extend(bare.map(|route| format!("looks for no token in answers of {}", route.value.host)));
+    if !config.upstream.allow_private.is_empty() {
+        lines.push("reaches private networks".to_owned());
+    }
+    if config.ca.unconstrained {
+        lines.push("has a CA that may sign any name".to_owned());
     }
     if config.proxy.open_to_all() {
         lines.push("gives tokens to every process of this machine".to_owned());
@@ -99,7 +132,7 @@ fn changes(before: &Record, now: &Record, files: &[String]) -> String {
             ChangeTag::Equal => return None,
             ChangeTag::Insert => '+',
         };
-        Some(format!("  {sign} {}\n", change.value().trim_end()))
+        Some(format!("  {sign} {}\n", printer::plain(change.value().trim_end())))
     });
     let mut lines: Vec<String> = changed.collect();
     if lines.len() > MAX_LINES {
@@ -107,7 +140,7 @@ fn changes(before: &Record, now: &Record, files: &[String]) -> String {
         lines.truncate(MAX_LINES);
         lines.push(format!("  … and {more} lines more: read the file\n"));
     }
-    lines.extend(files.iter().map(|path| format!("  ! {path}\n")));
+    lines.extend(files.iter().map(|path| format!("  ! {}\n", printer::plain(path))));
     lines.concat()
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::local::place::{self, PlaceError};
 
 /// Replaces `path` by rename, mode 0600; on return it is on the disk.
-pub(super) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
@@ -22,7 +22,7 @@ pub(super) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
 }
 
 /// What stands there; nothing where there is no file.
-pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match place::open(path) {
         Ok(opened) => Ok(Some(opened.read(MAX_BYTES)?)),
         Err(PlaceError::Absent { .. }) => Ok(None),

@@ -4,7 +4,7 @@
 //! the owner of its socket. Credentials, when sent, decide: wrong ones are refused whatever the uid.
 
 pub mod attribution;
-mod disk;
+pub mod disk;
 pub mod peer;
 mod platform;
 pub mod revoked;
@@ -81,6 +81,8 @@ pub struct Peer {
     pub end: Option<End>,
     /// The process, once it is found.
     pub found: Found,
+    /// Whether it is on this machine for sure. One that has no name all the same is no user that we know.
+    pub here: bool,
 }
 
 /// What a process is found by.
@@ -98,14 +100,20 @@ impl Peer {
             uid: owner.uid.map(Uid::raw),
             end: Some(End::Inode(owner.inode)),
             found: Found::default(),
+            here: true,
         })
     }
 
     /// Whoever connected a unix socket (`SO_PEERCRED`, unix(7)).
     pub fn of_unix(uid: u32, pid: Option<u32>) -> Self {
         let uid = Uid::known(uid).map(Uid::raw);
-        Self { uid, end: pid.map(End::Process), found: Found::default() }
+        Self { uid, end: pid.map(End::Process), found: Found::default(), here: true }
     }
+}
+
+/// An IPv4 address as one, also where a socket of both families writes it as IPv6 (`::ffff:127.0.0.1`).
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl From<Option<u32>> for Peer {
@@ -174,15 +182,17 @@ impl Gate {
 
     /// The same, and what its process is found by.
     pub fn peer_of(&self, peer: SocketAddr, local: SocketAddr) -> Peer {
-        // One that comes from the very address that it goes to is on this machine as well.
-        let here = peer.ip().is_loopback() || peer.ip() == local.ip();
-        Peer::of(here.then(|| kernel::owner_of(peer, local)).flatten())
+        // Asked of every peer: one on this machine may come by any of its addresses. As the client's socket has
+        // them, which is of the family that it connected by.
+        let [peer, local] = [peer, local].map(canonical);
+        let here = local.ip().is_loopback() || peer.ip().is_loopback();
+        Peer { here, ..Peer::of(kernel::owner_of(peer, local)) }
     }
 
     /// The owner of the socket at `peer` that was to reach `original`, where it is one of this machine's (and
     /// network namespace's): as good as a loopback peer.
     pub fn peer_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Peer {
-        Peer::of(kernel::owner_of(peer, original))
+        Peer::of(kernel::owner_of(canonical(peer), canonical(original)))
     }
 
     /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner.
@@ -193,7 +203,7 @@ impl Gate {
         peer: impl Into<Peer>,
         now: Moment,
     ) -> Result<Admitted, Reason> {
-        let Peer { uid, found: process, .. } = peer.into();
+        let Peer { uid, found: process, here, .. } = peer.into();
         let user = uid.and_then(|uid| self.users.name(uid));
         let client =
             |session, user| Arc::new(Client { session, uid, user, process: process.clone() });
@@ -206,7 +216,7 @@ impl Gate {
             let Some(session) = found else {
                 return Err(self.throttle.failure(uid, now));
             };
-            if !session.serves(uid) {
+            if !session.serves(uid, here) {
                 return Err(Reason::SessionOfAnotherUser);
             }
             let user = session.user().or(user);
@@ -230,7 +240,7 @@ impl Gate {
     ) -> Result<(Admitted, Arc<[RouteName]>), Reason> {
         let found = self.sessions.by_placeholder(mark, now);
         let (session, routes) = found.ok_or(Reason::PlaceholderRefused)?;
-        if !session.serves(admitted.client.uid) {
+        if !session.serves(admitted.client.uid, false) {
             return Err(Reason::PlaceholderRefused);
         }
         match &admitted.session {

@@ -152,11 +152,13 @@ impl Session {
     }
 
     /// Whether a peer may use it that has its secret: where the kernel names the peer it must be the user that
-    /// the session is bound to, or root, who could take its place anyway.
-    pub fn serves(&self, peer: Option<u32>) -> bool {
+    /// the session is bound to, or root, who could take its place anyway. `here`: a peer without a name is a user of
+    /// this machine that nobody knows, and not one of another.
+    pub fn serves(&self, peer: Option<u32>, here: bool) -> bool {
         match (self.uid, peer) {
+            (None, _) => true,
             (Some(bound), Some(peer)) => peer == bound || peer == 0,
-            (None, _) | (_, None) => true,
+            (Some(_), None) => !here,
         }
     }
 

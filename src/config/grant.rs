@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    AuthorizationCode, ClientAuth, Device, Exec, Helper, Http, Jwt, JwtBearer, Oauth, RefreshToken,
-    TokenExchange,
+    AuthorizationCode, ClientAuth, Device, Endpoints, Exec, Helper, Http, Jwt, JwtBearer, Oauth,
+    RefreshToken, TokenExchange,
 };
 use crate::model::ask::{Ask, Variable, Wants};
 
@@ -159,6 +159,22 @@ impl Grant {
             audience: either(&ask.audience, own.audience),
             resource: either(&ask.resource, own.resource),
             claims: asked.chain(set).collect(),
+        }
+    }
+
+    /// Where its secrets go.
+    pub fn endpoints(&self) -> Vec<String> {
+        let oauth = match self {
+            Self::ClientCredentials(oauth) => Some(oauth),
+            Self::JwtBearer(grant) => Some(&grant.oauth),
+            Self::TokenExchange(grant) => Some(&grant.oauth),
+            Self::Http(grant) => return vec![grant.call.url.to_string()],
+            _ => self.login(),
+        };
+        match oauth.map(|oauth| &oauth.endpoints) {
+            None => Vec::new(),
+            Some(Endpoints::Discovered { issuer, .. }) => vec![issuer.clone()],
+            Some(Endpoints::Named { token, .. }) => vec![token.to_string()],
         }
     }
 

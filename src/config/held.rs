@@ -1,4 +1,4 @@
-//! What a trusted config has run or believed that lies in its project: read once, judged by its digest, and used
+//! What a trusted config has run, believed or spent that lies in its project: read once, judged by its digest, and used
 //! from copies of our own.
 //!
 //! A pull changes such files as easily as the config itself, and the kernel runs whatever has the name by
@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -50,35 +50,54 @@ impl std::fmt::Debug for File {
 }
 
 impl Held {
-    /// Reads what `config` has run or believed of its project. What cannot be held is a problem.
+    /// Reads what `config` has run, believed or spent of its project. What cannot be held is a problem, and so is
+    /// whatever is written elsewhere than below the state directory.
     pub(super) fn read(config: &Config) -> Result<Self, Vec<Problem>> {
         let project = Project::of(config);
         let mut problems = Problems::of(&config.path);
         let mut wanted = BTreeSet::new();
         for (helper, line) in helpers(config) {
-            wanted.insert(helper.program.clone());
-            for argument in &helper.arguments {
-                match project.argument(argument) {
-                    Argument::Elsewhere => {}
-                    Argument::File(path) => drop(wanted.insert(path)),
-                    Argument::Unheld => problems.error(
-                        line,
-                        "helper-unheld",
-                        format!("an argument of {} reaches into the project in a way that cannot be held: {argument}", helper.program.display()),
-                        "name each file by an argument of its own, and by its absolute path; or keep the helper outside of the project",
-                    ),
-                }
+            match project.words(helper) {
+                Ok(files) => wanted.extend(files),
+                Err(argument) => problems.error(
+                    line,
+                    "helper-unheld",
+                    format!("a helper of a project's own config reaches into it in a way that cannot be held: {argument}"),
+                    "name the program itself and each file by an argument of its own, by absolute paths and without a shell's `-c`; or keep the helper outside of the project",
+                ),
             }
         }
         wanted.extend(config.upstream.extra_roots.iter().cloned());
-        wanted.extend(config.sessions.iter().filter_map(|session| session.secret.file().cloned()));
+        wanted.extend(config.secret_sources().filter_map(SecretSource::file).cloned());
         let mut files = BTreeMap::new();
         for path in wanted.into_iter().filter(|path| project.holds(path)) {
             match read(&path) {
                 Ok(file) => drop(files.insert(path, file)),
-                Err(error) => {
-                    problems.error(0, error.code(), error.to_string(), error.hint());
-                }
+                Err(error) => problems.error(0, error.code(), error.to_string(), error.hint()),
+            }
+        }
+        let interpreters = files.values().flatten().filter_map(|file| interpreter(&file.bytes));
+        for path in interpreters.filter(|path| project.holds(path)) {
+            let message = format!("a helper's interpreter lies in the project: {}", path.display());
+            problems.error(
+                0,
+                "helper-unheld",
+                message,
+                "begin the script with one of the system's",
+            );
+        }
+        for (key, path) in outputs(config) {
+            if !normal(path).starts_with(&config.state_dir) {
+                let message = format!(
+                    "`{key}` of a project's own config lies outside of its state directory: {}",
+                    path.display()
+                );
+                problems.error(
+                    0,
+                    "output-elsewhere",
+                    message,
+                    "leave it out, or name a place below the state directory without `..`",
+                );
             }
         }
         if problems.any_error() { Err(problems.into_sorted()) } else { Ok(Self { files }) }
@@ -170,12 +189,13 @@ pub fn helpers(config: &Config) -> impl Iterator<Item = (&Helper, usize)> {
     of_credentials.chain(of_sessions).chain(of_parent)
 }
 
-/// What an argument of a helper has to do with the project.
-#[derive(Debug, PartialEq, Eq)]
-enum Argument {
-    Elsewhere,
-    File(PathBuf),
-    Unheld,
+/// What a config has written to: a project's own must not name another's trail, logins or socket.
+fn outputs(config: &Config) -> [(&'static str, &Path); 3] {
+    [
+        ("admin.socket", &config.admin.socket),
+        ("audit.path", &config.audit.path),
+        ("logins.dir", &config.logins.dir),
+    ]
 }
 
 /// The directories that a pull may change.
@@ -194,31 +214,123 @@ impl Project {
         Self(tops.into_iter().collect())
     }
 
-    /// Whether a pull may change what is at `path`: it lies there, or is a name from elsewhere for what does.
+    /// Whether a pull may change what is at `path`: the way there leads through the project, be it by a link or by
+    /// names that are absent yet.
     fn holds(&self, path: &Path) -> bool {
-        let within = |path: &Path| self.0.iter().any(|top| path.starts_with(top));
-        within(path) || fs::canonicalize(path).is_ok_and(|real| within(&real))
+        let within = |path: &PathBuf| self.0.iter().any(|top| path.starts_with(top));
+        steps(path).iter().any(within)
     }
 
-    /// A file by its path, alone or behind `--name=`.
-    fn argument(&self, argument: &str) -> Argument {
-        let path = Path::new(path_in(argument));
-        if path.is_absolute() && self.holds(path) {
-            let plain = !path.is_dir();
-            return if plain { Argument::File(path.to_owned()) } else { Argument::Unheld };
-        }
-        let named = |top: &PathBuf| {
-            let top = top.to_string_lossy();
-            top.len() > 1 && argument.contains(&*top)
+    /// The files that a command line names; or the word that reaches into the project otherwise.
+    fn words(&self, helper: &Helper) -> Result<Vec<PathBuf>, String> {
+        let program = helper.program.to_string_lossy();
+        let words =
+            || std::iter::once(&*program).chain(helper.arguments.iter().map(String::as_str));
+        // Who is handed a text to carry out can be told to read anything.
+        let carries_out = |(at, word): (usize, &str)| {
+            let name =
+                Path::new(word).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+            INTERPRETERS
+                .contains(&name)
+                .then(|| words().skip(at + 1).find(|word| is_text_option(word)))?
         };
-        if self.0.iter().any(named) { Argument::Unheld } else { Argument::Elsewhere }
+        if let Some(option) = words().enumerate().find_map(carries_out) {
+            return Err(format!("{program} … {option} …"));
+        }
+        let mut files = vec![helper.program.clone()];
+        for argument in &helper.arguments {
+            // It is run in `/`.
+            let path = Path::new("/").join(path_in(argument));
+            if self.holds(&path) {
+                if path.is_dir() {
+                    return Err(argument.clone());
+                }
+                files.push(path);
+            } else if self.is_named_in(argument) {
+                return Err(argument.clone());
+            }
+        }
+        Ok(files)
+    }
+
+    /// Whether a text holds the project's path, however many slashes are in it.
+    fn is_named_in(&self, text: &str) -> bool {
+        let plain: String =
+            text.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        self.0.iter().any(|top| {
+            let top = top.to_string_lossy();
+            let top = top.trim_matches('/');
+            !top.is_empty() && plain.contains(top)
+        })
     }
 }
 
-/// The directory of the project that a directory belongs to: where its version control is, or itself.
+/// Programs that carry out a text which is one of their arguments.
+const INTERPRETERS: [&str; 17] = [
+    "ash", "awk", "bash", "busybox", "dash", "deno", "fish", "gawk", "ksh", "lua", "node", "perl",
+    "php", "python", "ruby", "sh", "zsh",
+];
+
+/// `-c`, `-lc`, `-e`, `--eval`, …
+fn is_text_option(word: &str) -> bool {
+    let short = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+    short.is_some_and(|flags| flags.contains(['c', 'e', 'E', 'r', 'p']))
+        || ["--eval", "--exec", "--print", "--command", "eval"]
+            .iter()
+            .any(|long| word.starts_with(long))
+}
+
+/// The interpreter that the first line of a script names.
+fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
+    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?.trim();
+    Some(PathBuf::from(line.split_ascii_whitespace().next()?))
+}
+
+/// Every place that the way to a path leads through: each link, and what it stands for.
+fn steps(path: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<_> =
+        path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let (mut at, mut found, mut links) = (PathBuf::from("/"), Vec::new(), 0);
+    while let Some(name) = names.pop() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        at.push(&name);
+        found.push(at.clone());
+        if let Ok(target) = fs::read_link(&at)
+            && links < MAX_LINKS
+        {
+            links += 1;
+            at.pop();
+            names.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+        }
+    }
+    found
+}
+
+/// As many as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// The same path without `.` and `..`, as it is written.
+fn normal(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// The directory of the project that a directory belongs to: the outermost that is under version control, or itself.
 fn top(dir: &Path) -> PathBuf {
     let marked = |dir: &&Path| MARKS.iter().any(|mark| dir.join(mark).symlink_metadata().is_ok());
-    dir.ancestors().find(marked).unwrap_or(dir).to_owned()
+    dir.ancestors().filter(marked).last().unwrap_or(dir).to_owned()
 }
 
 /// What of an argument could be a path.
@@ -232,7 +344,7 @@ fn path_in(argument: &str) -> &str {
 /// The same argument with the copy of its file in its place.
 pub(super) fn with_copies(argument: String, copies: &BTreeMap<PathBuf, PathBuf>) -> String {
     let path = path_in(&argument);
-    match copies.get(Path::new(path)) {
+    match copies.get(&Path::new("/").join(path)) {
         Some(copy) => {
             let before = &argument[..argument.len() - path.len()];
             format!("{before}{}", copy.display())
@@ -253,25 +365,52 @@ mod tests {
         fs::create_dir_all(top.join("p/sub")).unwrap();
         fs::write(top.join("p/mint.sh"), "").unwrap();
         std::os::unix::fs::symlink(top.join("p/mint.sh"), top.join("link")).unwrap();
-        assert_eq!(self::top(&top.join("p/sub")), top.join("p"));
+        fs::create_dir_all(top.join("p/sub/.hg")).unwrap();
+        assert_eq!(self::top(&top.join("p/sub")), top.join("p"), "the outermost");
         let project = Project(vec![top.join("p")]);
         let at = |name: &str| top.join(name).display().to_string();
+        let words = |program: &str, arguments: &[&str]| {
+            project.words(&Helper {
+                program: program.into(),
+                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+                env: vec![],
+                timeout: std::time::Duration::from_secs(1),
+            })
+        };
+        std::os::unix::fs::symlink(top.join("p"), top.join("way")).unwrap();
         for (argument, file) in [
             (at("p/mint.sh"), at("p/mint.sh")),
             (format!("--script={}", at("p/mint.sh")), at("p/mint.sh")),
+            (at("p/mint.sh").trim_start_matches('/').to_owned(), at("p/mint.sh")),
             (at("link"), at("link")),
+            (at("q/../p/gone"), at("q/../p/gone")),
+            (at("way/gone"), at("way/gone")),
             (at("p/gone"), at("p/gone")),
         ] {
-            assert_eq!(project.argument(&argument), Argument::File(file.into()), "{argument}");
+            let found = words("/usr/bin/x", &[&argument]).unwrap();
+            assert_eq!(found, [PathBuf::from("/usr/bin/x"), file.into()], "{argument}");
         }
-        for unheld in
-            [at("p/sub"), format!(". {}; mint", at("p/mint.sh")), format!("a={}", at("p"))]
+        let doubled = at("p/mint.sh").replace("/p/", "//p//");
+        for unheld in [at("p/sub"), format!(". {}; mint", at("p/mint.sh")), format!("a={doubled}")]
         {
-            assert_eq!(project.argument(&unheld), Argument::Unheld, "{unheld}");
+            assert!(words("/usr/bin/x", &[&unheld]).is_err(), "{unheld}");
         }
-        for elsewhere in ["get", "/usr/bin/env", "--name=x", &at("q")] {
-            assert_eq!(project.argument(elsewhere), Argument::Elsewhere, "{elsewhere}");
+        for text in [
+            &["/bin/sh", "-c", "x"][..],
+            &["/usr/bin/env", "bash", "-lc", "x"],
+            &["/usr/bin/python3.11", "-c", "x"],
+            &["/usr/bin/node", "--eval=x"],
+        ] {
+            assert!(words(text[0], &text[1..]).is_err(), "{text:?}");
         }
+        for elsewhere in ["get", "/usr/bin/env", "--name=x", "-c", &at("q")] {
+            assert_eq!(words("/usr/bin/x", &[elsewhere]).unwrap().len(), 1, "{elsewhere}");
+        }
+        // The way is what counts, and not only where it ends.
+        std::os::unix::fs::symlink("/bin/echo", top.join("p/echo")).unwrap();
+        assert!(project.holds(&top.join("q/../p/echo")) && !project.holds(Path::new("/bin/echo")));
+        assert_eq!(interpreter(b"#! /p/x -u\nrest"), Some("/p/x".into()));
+        assert_eq!(normal(Path::new("/s/../x/./y")), Path::new("/x/y"));
         let copies = [(PathBuf::from(at("p/mint.sh")), PathBuf::from("/s/held/1/mint.sh"))].into();
         let with = |argument: &str| with_copies(argument.to_owned(), &copies);
         assert_eq!(with(&at("p/mint.sh")), "/s/held/1/mint.sh");

@@ -54,11 +54,16 @@ impl Whereabouts {
 
     /// What would stand there for a config that loads.
     pub fn of(config: &Config) -> Self {
+        // By name: a descriptor of ours says nothing to another process.
+        let by_name = |path: &Path| match (&config.state, path.strip_prefix(&config.state_dir)) {
+            (Some(state), Ok(below)) => state.path().join(below),
+            _ => path.to_owned(),
+        };
         Self {
             config: config.named.clone(),
-            state_dir: config.state_dir.clone(),
-            socket: config.admin.socket.clone(),
-            audit: config.audit.path.clone(),
+            state_dir: by_name(&config.state_dir),
+            socket: by_name(&config.admin.socket),
+            audit: by_name(&config.audit.path),
             pid: 0,
             since: String::new(),
             listen: Vec::new(),

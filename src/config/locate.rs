@@ -81,9 +81,12 @@ impl LocateError {
             }
             Self::NoStateHome => "set VALETKEY_STATE_DIR to a directory of your own".into(),
             Self::Trust(error) => error.hint(),
-            Self::Unreadable { .. } => "check the path and its permissions".into(),
+            Self::Unreadable { source, .. } => source.hint(),
             Self::Untrusted { path, .. } => {
-                format!("read it, then allow it: valetkey trust {}", path.display())
+                format!(
+                    "read it, then allow it: valetkey trust {}; or name another config with --config",
+                    path.display()
+                )
             }
         }
     }
@@ -114,7 +117,15 @@ pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
         return Ok(Found { is_project: true, ..read(project)? });
     }
     let home = env::config_home().map(|dir| dir.join(PROJECT_FILE)).filter(|path| path.exists());
-    read(&home.ok_or(LocateError::Missing)?)
+    let found = read(&home.ok_or(LocateError::Missing)?)?;
+    // Nobody named it, so that nobody has said that he means another's.
+    match place::exposure(&found.named) {
+        None => Ok(found),
+        Some(exposure) => Err(LocateError::Unreadable {
+            path: found.named.clone(),
+            source: PlaceError::Exposed { path: found.named, exposure },
+        }),
+    }
 }
 
 /// The name of the config that [`find`] would use, be it there or not, readable or not; absolute.

@@ -67,6 +67,8 @@ impl Daemon {
         last_mints: Arc<LastMints>,
         started: Instant,
     ) -> Self {
+        let processes = Processes::default();
+        state.restore_processes(&processes);
         Self {
             proxy,
             seen: Mutex::new(Seen::of(&config)),
@@ -76,7 +78,7 @@ impl Daemon {
             own,
             metrics,
             state,
-            processes: Processes::default(),
+            processes,
             last_mints,
             started,
             logins_changed: Notify::new(),

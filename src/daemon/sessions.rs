@@ -73,6 +73,10 @@ impl Daemon {
         }
         if let Some(pid) = open.pid {
             self.processes.tie(session.name().clone(), pid);
+            // The next daemon holds it as well, however this one ends.
+            if let Err(error) = self.state.save_processes(&self.processes) {
+                tracing::warn!(%error, "the next daemon will not know what runs in this session");
+            }
         }
         if session.kind().outlives_the_daemon() {
             self.save_sessions().ok();

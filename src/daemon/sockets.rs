@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use crate::config::Config;
+use crate::local::place;
 
 /// A socket that is listened on; its file goes with it.
 #[derive(Debug)]
@@ -56,10 +57,7 @@ fn bind_one(path: &Path, mode: u32) -> io::Result<Socket> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Until its mode is set nobody else may write to it, which is what connecting takes (unix(7)): no
-    // usual umask leaves others that right.
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    let listener = place::listen(path, mode)?;
     listener.set_nonblocking(true)?;
     let made = fs::symlink_metadata(path)?;
     let file = File { path: path.to_owned(), same: (made.dev(), made.ino()) };

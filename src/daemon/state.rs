@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::Error;
+use crate::client::disk;
 use crate::client::revoked::Revoked;
 use crate::client::session::Sessions;
+use crate::client::watch::Processes;
 use crate::config::{Config, locate};
 
 /// The directory, locked while this value lives.
@@ -61,6 +63,24 @@ impl StateDir {
         Revoked::read(&path).map_err(|source| Error::Revoked { path, source })
     }
 
+    /// Takes up which processes sessions were opened for.
+    pub(super) fn restore_processes(&self, processes: &Processes) {
+        match disk::read(&self.processes_file()).and_then(|text| match text {
+            Some(text) => Ok(serde_json::from_slice(&text)?),
+            None => Ok(Vec::new()),
+        }) {
+            Ok(known) => processes.restore(known),
+            Err(error) => {
+                tracing::warn!(%error, "what runs in sessions of an earlier daemon is not known")
+            }
+        }
+    }
+
+    /// Writes down which processes sessions were opened for.
+    pub(super) fn save_processes(&self, processes: &Processes) -> io::Result<()> {
+        disk::replace(&self.processes_file(), &processes.known())
+    }
+
     /// Writes down the sessions that outlive this daemon.
     pub(super) fn save(&self, sessions: &Sessions) -> io::Result<()> {
         sessions.save(&self.sessions_file())
@@ -73,6 +93,10 @@ impl StateDir {
 
     fn sessions_file(&self) -> PathBuf {
         self.path.join("sessions.json")
+    }
+
+    fn processes_file(&self) -> PathBuf {
+        self.path.join("processes.json")
     }
 
     fn revoked_file(&self) -> PathBuf {

@@ -7,6 +7,5 @@
 
 pub mod peer;
 pub mod place;
-mod platform;
 pub mod process;
 pub mod uid;

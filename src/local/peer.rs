@@ -1,5 +1,7 @@
 //! Who is at the other end of a connection, as the kernel tells.
 
+mod platform;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,17 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::sockopt::socket_peercred;
 
 use super::place::{self, PlaceError};
-use super::platform;
-use super::uid::Uid;
-
-/// Who holds a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Whose process it is; `None`: of a user that this namespace does not know.
-    pub uid: Option<Uid>,
-    /// The socket's number, by which its process can be found.
-    pub inode: u64,
-}
+pub use platform::Owner;
 
 /// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where the kernel
 /// knows none: the socket is gone, or lives on another machine or in another network namespace.

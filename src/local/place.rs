@@ -1,65 +1,26 @@
 //! Places on disk: a directory of our own, a file that is read, a socket that is connected to. Each is judged
 //! with all directories above it and then used by the descriptor that was judged.
 
-use std::fmt;
+mod exposure;
+mod platform;
+
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::platform::{self, Entry, Walked};
 use super::uid::{self, Uid};
+pub use exposure::Exposure;
+use platform::{Entry, Walked};
 
 /// For opening a file of ours: a link in the last place is not followed, and opening never waits as for a pipe.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
-
-/// Who else could put something else in a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exposure {
-    /// A directory or link on the way belongs to another user.
-    Owner {
-        /// The directory or link.
-        path: PathBuf,
-        /// Whose.
-        uid: u32,
-    },
-    /// Other users may write to a directory on the way.
-    Writable {
-        /// The directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
-
-impl Exposure {
-    /// What to do next.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Owner { .. } => "choose a place below a directory of your own".to_owned(),
-            Self::Writable { path, .. } => {
-                format!("chmod go-w {}, or choose another place", path.display())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Exposure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Owner { path, uid } => write!(f, "uid {uid} owns {}", path.display()),
-            Self::Writable { path, mode } => {
-                write!(f, "other users may write to {} (mode {mode:04o})", path.display())
-            }
-        }
-    }
-}
 
 /// Why a place is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -353,6 +314,15 @@ fn open_once(path: &Path) -> Result<Option<Opened>, PlaceError> {
     let meta = file.metadata().map_err(|error| PlaceError::io(path, error))?;
     let same = (meta.dev(), meta.ino()) == (found.stat.st_dev, found.stat.st_ino);
     Ok(same.then_some(Opened { path: real, file }))
+}
+
+/// Listens at `path`, whose file has this mode from the first moment on: to set it later would be by a name that
+/// may lead elsewhere by then. For the start of a process, which no other thread makes files in.
+pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let before = rustix::process::umask(Mode::from_raw_mode(!mode & 0o777));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
 /// A socket of ours, where nobody else owns a directory on the way to it.

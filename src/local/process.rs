@@ -1,6 +1,6 @@
 //! Which processes stand above another.
 
-use super::platform;
+mod platform;
 
 /// So deep no tree of processes goes.
 const MAX_DEPTH: usize = 1024;

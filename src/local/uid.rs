@@ -1,8 +1,8 @@
 //! [`Uid`]: a user of this machine that the kernel really named.
 
-use std::sync::OnceLock;
+mod platform;
 
-use super::platform;
+use std::sync::OnceLock;
 
 /// A user of this machine. Never the overflow uid of a user namespace: every user that the namespace does
 /// not know reads as that one (user_namespaces(7)), so it is nobody.
@@ -45,6 +45,11 @@ pub fn is_ours(raw: u32) -> bool {
 pub(super) fn overflow() -> Option<u32> {
     static OVERFLOW: OnceLock<Option<u32>> = OnceLock::new();
     *OVERFLOW.get_or_init(platform::overflow_uid)
+}
+
+/// Whether anybody but `owner` and root is in a group, as far as the machine's own files say.
+pub(super) fn is_shared(gid: u32, owner: u32) -> bool {
+    platform::is_shared(gid, owner)
 }
 
 #[cfg(test)]

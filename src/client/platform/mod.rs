@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(super) use process::{Places, describe, holders_of};
+pub(super) use process::{Places, began, describe, holders_of};
 
 /// A hold on one process that a pid used again cannot fool (`pidfd_open(2)`).
 #[derive(Debug)]

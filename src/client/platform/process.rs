@@ -159,3 +159,8 @@ fn stat(pid: u32) -> Option<Stat> {
     let began = fields.nth(17)?.parse().ok()?;
     Some(Stat { parent, began })
 }
+
+/// When a process began, in the kernel's ticks.
+pub(in crate::client) fn began(pid: u32) -> Option<u64> {
+    stat(pid).map(|stat| stat.began)
+}

@@ -24,7 +24,9 @@ impl Check<'_> {
             file::SecretSource::Exec(helper) => {
                 SecretSource::Exec(Box::new(self.helper(helper, line, problems)?))
             }
-            file::SecretSource::File(path) => SecretSource::File(self.beside_config(path)),
+            file::SecretSource::File(path) => {
+                SecretSource::File(self.held(self.beside_config(path)))
+            }
             file::SecretSource::Keyring(name) => {
                 if name.is_empty() || name.contains('\0') {
                     let message = "`keyring` takes the name of an item";

@@ -11,9 +11,7 @@ use super::Check;
 use super::proxy::check_socket_path;
 use crate::config::problem::{Located, Problems};
 use crate::config::wording::{meant, named};
-use crate::config::{
-    Admin, Audit, Ca, Network, PresharedSession, Route, SecretSource, Upstream, file,
-};
+use crate::config::{Admin, Audit, Ca, Network, PresharedSession, Route, Upstream, file};
 use crate::model::host::Host;
 use crate::model::id::{RouteName, SessionName};
 use crate::model::target::Target;
@@ -47,11 +45,6 @@ impl Check<'_> {
                 names
             });
             let Some(secret) = self.secret(session.secret, line, problems) else { continue };
-            // It decides who is let in.
-            let secret = match secret {
-                SecretSource::File(path) => SecretSource::File(self.held(path)),
-                other => other,
-            };
             sessions.push(PresharedSession {
                 name: SessionName::new(session.name.into_inner()),
                 secret,

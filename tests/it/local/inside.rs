@@ -58,6 +58,10 @@ async fn a_sessions_processes_are_held_to_it() {
     let line = "$VALETKEY session end $(echo $HTTPS_PROXY | cut -d/ -f3 | cut -d: -f1)";
     let done = inside(&home, &[], line).await;
     assert_eq!(done.code, Some(0), "{done:?}");
+    // And whoever has ended it is held to it still, by this daemon and by the next.
+    let line = "$VALETKEY session end $(echo $HTTPS_PROXY | cut -d/ -f3 | cut -d: -f1); $VALETKEY session open";
+    let done = inside(&home, &[], line).await;
+    assert!(done.code != Some(0) && done.stderr.contains("inside-session"), "{done:?}");
     // Control: outside all of it works, and the other session was never ended.
     let list = home.run(&["session", "list"]).await;
     assert!(list.stdout.contains(&other), "{list:?}");

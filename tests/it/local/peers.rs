@@ -198,6 +198,37 @@ async fn a_session_is_bound_to_its_user() {
     assert_eq!(uids, [Some(u64::from(NEIGHBOUR)); 2], "each try is recorded");
 }
 
+/// By whatever address of this machine he comes: the kernel is asked, and who has no name here is nobody.
+#[tokio::test]
+async fn a_session_is_bound_by_any_address() {
+    if !neighbour::exists() {
+        return;
+    }
+    let addresses = neighbour::sh("hostname -I").await.stdout;
+    let outer =
+        addresses.split_whitespace().find(|address| address.contains('.')).map(str::to_owned);
+    for (listen, to, from) in [
+        ("127.0.0.1:0", "127.0.0.1", outer),
+        ("[::]:0", "127.0.0.2", None),
+        ("[::]:0", "[::1]", None),
+    ] {
+        let stage = Stage::valetkey_with(|v| v.proxy(&format!("listen = \"{listen}\""))).await;
+        let home = stage.running().unwrap().home.clone();
+        std::fs::set_permissions(home.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(home.path("ca.pem"), stage.running().unwrap().ca_pem().await).unwrap();
+        let port = stage.running().unwrap().proxy_addr().port();
+        let opened = home.run(&["session", "open"]).await.stdout;
+        let ours =
+            opened.trim().strip_prefix("http://").unwrap().split('@').next().unwrap().to_owned();
+        let source = from.map(|address| format!(" --interface {address}")).unwrap_or_default();
+        let proxy = format!("http://{to}:{port}");
+        let his = status_by(&home, &format!("{proxy}{source}"), &ours, Some(NEIGHBOUR)).await;
+        assert_eq!(his, "000 407", "{listen} by {to}{source}");
+        let own = status_by(&home, &format!("{proxy}{source}"), &ours, None).await;
+        assert_eq!(own, "200 200", "{listen} by {to}{source}: control");
+    }
+}
+
 /// Connections that say nothing cost whoever keeps them, and nobody else.
 #[tokio::test]
 async fn stuck_connections_hold_up_no_probe() {

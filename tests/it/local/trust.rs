@@ -227,6 +227,46 @@ async fn a_helper_that_reaches_into_the_project_is_refused() {
     assert!(done.code == Some(2) && done.stderr.contains("x.sh changed"), "{done:?}");
 }
 
+/// A project's own config keeps what it writes to itself: no file of the user's, and no other config's.
+#[tokio::test]
+async fn a_project_writes_nothing_elsewhere() {
+    let project = Project::new();
+    for line in [
+        "[audit]\npath = \"../../../.bash_login\"",
+        "[audit]\npath = \"/tmp/audit.jsonl\"",
+        "[logins]\ndir = \"../0123456789abcdef/logins\"",
+        "[admin]\nsocket = \"/tmp/vk-admin.sock\"",
+    ] {
+        std::fs::write(project.config(), format!("{}{line}\n", project.good())).unwrap();
+        let done = project.run(&["trust"]).await;
+        assert!(
+            done.code == Some(2) && done.stderr.contains("output-elsewhere"),
+            "{line}: {done:?}"
+        );
+    }
+    std::fs::write(project.config(), format!("{}[audit]\npath = \"a/b.jsonl\"\n", project.good()))
+        .unwrap();
+    project.trust().await;
+}
+
+/// A secret in the project is the one that was trusted, and no other that its name leads to later.
+#[tokio::test]
+async fn a_secret_of_the_project_is_the_one_that_was_trusted() {
+    let project = Project::new();
+    let (key, other) = (project.dir.join("ci.key"), project.home.path("other.key"));
+    std::fs::write(&key, "0123456789abcdef-in-the-project").unwrap();
+    std::fs::write(&other, "0123456789abcdef-of-somebody-else").unwrap();
+    let text =
+        format!("{}[[sessions]]\nname = \"x\"\nsecret = {{ file = \"ci.key\" }}\n", project.good());
+    std::fs::write(project.config(), text).unwrap();
+    project.trust().await;
+    assert_eq!(project.run(&["check"]).await.code, Some(0), "control");
+    std::fs::remove_file(&key).unwrap();
+    symlink(&other, &key).unwrap();
+    let done = project.run(&["check"]).await;
+    assert!(done.code == Some(2) && done.stderr.contains("ci.key changed"), "{done:?}");
+}
+
 /// How often a race is run: all of it where streams have their full size, too.
 fn rounds() -> usize {
     if std::env::var_os("VALETKEY_TEST_LARGE").is_some() { 200 } else { 20 }

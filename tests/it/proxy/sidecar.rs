@@ -284,7 +284,7 @@ async fn others_secrets(pod: &Pod, sidecar: &Running, pid: u32, tokens: &[String
     }
 
     // Another session has another token, and neither its name nor its secret can be had.
-    let opened = pod.exec(pid, &["session", "open", "--json"]).await;
+    let opened = pod.exec(pid, &["session", "open", "--json", "--uid", &APP.to_string()]).await;
     let opened: Value = serde_json::from_str(&opened.stdout).expect("JSON");
     let (name, secret) = (opened["name"].as_str().unwrap(), opened["secret"].as_str().unwrap());
     let theirs = pod.reaches(&by(name, secret)).await;

@@ -13,8 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::users;
-use crate::local::place::Exposure;
+use super::exposure::Exposure;
 use crate::local::uid;
 
 /// As many as the kernel follows (path_resolution(7)).
@@ -24,32 +23,32 @@ const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 
 /// Where a path leads.
 #[derive(Debug)]
-pub(in crate::local) struct Walked {
+pub(super) struct Walked {
     /// The directory that the last name stands in.
-    pub(in crate::local) parent: OwnedFd,
+    pub(super) parent: OwnedFd,
     /// Without links: where it really is.
-    pub(in crate::local) path: PathBuf,
+    pub(super) path: PathBuf,
     /// What stands there; `None`: nothing.
-    pub(in crate::local) found: Option<Entry>,
+    pub(super) found: Option<Entry>,
     /// By whom else it could be replaced.
-    pub(in crate::local) exposure: Option<Exposure>,
+    pub(super) exposure: Option<Exposure>,
 }
 
 /// What stands under a name, held by a descriptor that nothing can be read through.
 #[derive(Debug)]
-pub(in crate::local) struct Entry {
-    pub(in crate::local) fd: OwnedFd,
-    pub(in crate::local) stat: Stat,
+pub(super) struct Entry {
+    pub(super) fd: OwnedFd,
+    pub(super) stat: Stat,
 }
 
 impl Entry {
-    pub(in crate::local) fn kind(&self) -> FileType {
+    pub(super) fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 }
 
 /// Walks `path`, which must be absolute. All but the last name must be there.
-pub(in crate::local) fn walk(path: &Path) -> io::Result<Walked> {
+pub(super) fn walk(path: &Path) -> io::Result<Walked> {
     let root = || openat(CWD, "/", LOOK | OFlags::DIRECTORY, Mode::empty());
     let mut parent = root()?;
     let mut real = PathBuf::from("/");
@@ -118,7 +117,7 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
 }
 
 /// A path by which the kernel reaches what a descriptor of ours holds, whatever has its name by now (proc(5)).
-pub(in crate::local) fn by_descriptor(fd: &OwnedFd) -> PathBuf {
+pub(super) fn by_descriptor(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
@@ -139,7 +138,7 @@ fn exposed_directory(path: &Path, fd: &OwnedFd, stat: &Stat) -> Option<Exposure>
     }
     let mode = stat.st_mode & 0o7777;
     // In a sticky directory only the owner of a file can take its name away, and owners are judged as well.
-    if mode & 0o1000 != 0 || !others_may_write(stat) {
+    if mode & 0o1000 != 0 || !(others_may_write(stat) || (mode & 0o020 != 0 && has_list(fd))) {
         return None;
     }
     let read_only =
@@ -147,10 +146,15 @@ fn exposed_directory(path: &Path, fd: &OwnedFd, stat: &Stat) -> Option<Exposure>
     (!read_only).then(|| Exposure::Writable { path: path.to_owned(), mode })
 }
 
+/// Whether further users are named in an access list (acl(5)): then the bits of the group are all that any may do.
+fn has_list(fd: &OwnedFd) -> bool {
+    rustix::fs::getxattr_query(by_descriptor(fd), "system.posix_acl_access").is_ok()
+}
+
 /// Whether users other than the owner and root have the right to write.
-pub(in crate::local) fn others_may_write(stat: &Stat) -> bool {
+pub(super) fn others_may_write(stat: &Stat) -> bool {
     stat.st_mode & 0o002 != 0
-        || (stat.st_mode & 0o020 != 0 && users::is_shared(stat.st_gid, stat.st_uid))
+        || (stat.st_mode & 0o020 != 0 && uid::is_shared(stat.st_gid, stat.st_uid))
 }
 
 /// Another user's. One that this namespace does not know counts as root: above a place of our own that is

@@ -8,7 +8,7 @@ const ALL: u64 = u32::MAX as u64;
 const USUAL: u32 = 65_534;
 
 /// The overflow uid, unless this user namespace knows every user. Where that cannot be read: on doubt, yes.
-pub(in crate::local) fn overflow_uid() -> Option<u32> {
+pub(super) fn overflow_uid() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     if knows_all(&map) {
         return None;
@@ -25,7 +25,7 @@ fn knows_all(map: &str) -> bool {
 
 /// Whether anybody but `owner` and root is in a group. A group that the files do not know is shared: it may
 /// come from a directory service.
-pub(in crate::local) fn is_shared(gid: u32, owner: u32) -> bool {
+pub(super) fn is_shared(gid: u32, owner: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     shared_in(&read("/etc/group"), &read("/etc/passwd"), gid, owner)
 }

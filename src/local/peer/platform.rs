@@ -9,15 +9,23 @@ use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
-use crate::local::peer::Owner;
 use crate::local::uid::Uid;
+
+/// Who holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Whose process it is; `None`: of a user that this namespace does not know.
+    pub uid: Option<Uid>,
+    /// The socket's number, by which its process can be found.
+    pub inode: u64,
+}
 
 /// The kernel's word for "any cookie".
 const NO_COOKIE: [u8; 8] = [0xff; 8];
 
 /// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where
 /// the kernel knows none (the socket is gone, or lives in another network namespace).
-pub(in crate::local) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<Owner> {
+pub(super) fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<Owner> {
     let socket = Socket::new(NETLINK_SOCK_DIAG).ok()?;
     socket.connect(&NetlinkAddr::new(0, 0)).ok()?;
     let mut header = NetlinkHeader::default();

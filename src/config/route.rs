@@ -1,0 +1,101 @@
+//! `[[routes]]`, checked; patterns are still text, which `policy` compiles.
+
+use std::collections::BTreeMap;
+
+use super::Rate;
+use super::slot::PathSlot;
+use crate::model::ask::Ask;
+use crate::model::id::{CredentialName, RouteName, SessionName};
+use crate::model::placeholder::Kind;
+
+/// `[[routes]]`, patterns as text.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique.
+    pub name: RouteName,
+    /// DNS name, exact or with one leading `*.` label.
+    pub host: String,
+    /// 443 unless given.
+    pub port: u16,
+    /// Upper case; empty: all but TRACE and TRACK.
+    pub methods: Vec<String>,
+    /// Path globs; empty: all.
+    pub path: Vec<String>,
+    /// What mints the token; `None`: pass without one.
+    pub credential: Option<CredentialName>,
+    /// How it narrows that credential.
+    pub ask: Ask,
+    /// Placements emptied before anything is put in.
+    pub strip: Vec<Placement>,
+    /// Where the token goes.
+    pub inject: Inject,
+    /// Variables that `run` gives the tool: name to placeholder kind.
+    pub env: BTreeMap<String, Kind>,
+    /// Whom it serves; `None`: everyone.
+    pub clients: Option<Vec<ClientSelector>>,
+    /// Protocols that an upgrade may switch to, lower case.
+    pub upgrade: Vec<Box<str>>,
+    /// What each client may have of it.
+    pub rate_limit: Option<Rate>,
+    /// Refuse what matches.
+    pub deny: bool,
+    /// Whether answers to requests with a token are searched for it, bodies included.
+    pub redact: bool,
+    /// Whether cookies that were bought with a token stay behind.
+    pub strips_cookies: bool,
+    /// What to do where the tool sends what looks like a real key.
+    pub on_static_key: OnStaticKey,
+    /// Whether endpoints that give out tokens may be reached with this route's own.
+    pub allow_token_endpoint: bool,
+}
+
+/// A place that `strip` empties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// A header field, lower case.
+    Header(::http::HeaderName),
+    /// A query parameter, decoded name.
+    Query(String),
+}
+
+/// `inject`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inject {
+    /// RFC 7617: user of config, the token as password.
+    Basic {
+        /// May not hold a colon.
+        user: String,
+    },
+    /// A header field, with a scheme before the token or none.
+    Header {
+        /// Lower case.
+        name: ::http::HeaderName,
+        /// `Bearer`, `token`, …
+        scheme: Option<String>,
+    },
+    /// One segment of the path.
+    Path(PathSlot),
+    /// A query parameter, decoded name.
+    Query(String),
+}
+
+/// `on_static_key`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStaticKey {
+    /// The request is refused.
+    Deny,
+    /// It is audited, and taken out in any case.
+    #[default]
+    Report,
+}
+
+/// One entry of `clients`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientSelector {
+    /// `session:NAME`
+    Session(SessionName),
+    /// `uid:N`
+    Uid(u32),
+    /// `user:NAME`
+    User(String),
+}
