@@ -208,7 +208,7 @@ fn replacement(seen: &Seen, config: &Config, known: Known, variable: &str) -> St
              token         = \"/token\"\n"
             .to_owned(),
         (_, "npm") => "grant         = \"http\"                                # trusted publishing, in CI\n\
-             url           = \"https://registry.npmjs.org/-/npm/v1/oidc/token/exchange/package/PACKAGE\"\n\
+             url           = \"https://registry.example/-/npm/v1/oidc/token/exchange/package/PACKAGE\"\n\
              secrets       = { identity = { env = \"NPM_ID_TOKEN\" } }\n\
              headers       = { authorization = \"Bearer {secret.identity}\" }\n\
              token         = \"/token\"\n"
