@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::harness::client::{Finished, finish};
 use crate::harness::not_run;
-use crate::harness::valetkey::BINARY;
+use crate::harness::valetkey::program;
 
 fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -78,7 +78,7 @@ fn included(directory: &Path) -> Vec<String> {
 /// The image's base has these libraries.
 #[tokio::test]
 async fn the_program_needs_no_library_that_the_image_lacks() {
-    let needed = finish(Command::new("ldd").arg(BINARY)).await;
+    let needed = finish(Command::new("ldd").arg(program())).await;
     assert_eq!(needed.code, Some(0), "{needed:?}");
     for line in needed.stdout.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
@@ -94,7 +94,7 @@ async fn the_unit_is_one_that_systemd_takes() {
     let home = tempfile::tempdir().unwrap();
     let bin = home.path().join(".cargo/bin");
     std::fs::create_dir_all(&bin).unwrap();
-    std::os::unix::fs::symlink(BINARY, bin.join("valetkey")).unwrap();
+    std::os::unix::fs::symlink(program(), bin.join("valetkey")).unwrap();
     let verify = async |unit: &Path| {
         let mut command = Command::new("systemd-analyze");
         command.args(["verify", "--user"]).arg(unit).env("HOME", home.path());

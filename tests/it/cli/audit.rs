@@ -57,7 +57,7 @@ async fn a_token_that_was_seen_leads_to_whoever_used_it() {
 
     // The token comes on stdin: an argument would be seen by everybody.
     let home = &stage.running().unwrap().home;
-    let mut command = std::process::Command::new(crate::harness::valetkey::BINARY);
+    let mut command = std::process::Command::new(crate::harness::valetkey::program());
     let mut child = command
         .args(["audit", "query", "--json", "--token", "-", "--config"])
         .arg(&home.config)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::harness::client::{Finished, finish};
 use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
-use crate::harness::valetkey::{BINARY, Home, Valetkey};
+use crate::harness::valetkey::{Home, Valetkey, program};
 
 /// What a person, an editor or a full disk can make of a config.
 fn broken(good: &str) -> Vec<(&'static str, Option<String>)> {
@@ -149,7 +149,10 @@ async fn shell(home: &Home, script: &str) -> Finished {
     let mut shell = tokio::process::Command::new("bash");
     shell.env_clear();
     shell.envs(valetkey.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.env("VALETKEY", BINARY).env("VALETKEY_CONFIG", &home.config).current_dir(home.path(""));
+    shell
+        .env("VALETKEY", program())
+        .env("VALETKEY_CONFIG", &home.config)
+        .current_dir(home.path(""));
     finish(shell.args(["-c", script])).await
 }
 

@@ -25,7 +25,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::harness::client::Finished;
-use crate::harness::valetkey::{BINARY, Home};
+use crate::harness::valetkey::{Home, program};
 
 /// A file under `tests/`.
 pub fn tests_file(name: &str) -> PathBuf {
@@ -53,7 +53,7 @@ fn shell(home: &Home, line: &str) -> Command {
     shell
         .env_clear()
         .envs(valetkey.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("VALETKEY", BINARY)
+        .env("VALETKEY", program())
         .env("CONFIG", &home.config)
         .current_dir(home.path(""))
         .args(["-c", line]);

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{finish, shell, text, under_run};
-use crate::harness::valetkey::{BINARY, Home, Valetkey};
+use crate::harness::valetkey::{Home, Valetkey, program};
 use crate::harness::{canary, soon};
 
 /// A config with one route and an issuer that nobody will ask, and the daemon that `run` starts for it.
@@ -164,7 +164,7 @@ async fn the_child_holds_no_secret_of_ours() {
         .map(PathBuf::from)
         .filter(|path| path.is_absolute() && path.is_file())
         // The program knows the label of the keys that it reads.
-        .filter(|path| path != Path::new(BINARY))
+        .filter(|path| *path != program())
         .collect();
     assert!(files.iter().any(|f| f.starts_with(bench.home.path(""))), "a bundle in: {seen}");
     for file in files {

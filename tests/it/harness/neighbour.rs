@@ -13,7 +13,7 @@ pub const NEIGHBOUR: u32 = 60_123;
 pub fn exists() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: only root can act as another user");
+        super::not_run("only root can act as another user");
     }
     root
 }

@@ -15,12 +15,10 @@ use super::issuer::Issuer;
 use super::pki::Pki;
 use super::{Background, Gate, lock, soon};
 
-/// The built program.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_valetkey");
-
-/// The daemon under test: another build than the tests' own where `VALETKEY_TEST_BINARY` names one.
-fn given() -> std::ffi::OsString {
-    std::env::var_os("VALETKEY_TEST_BINARY").unwrap_or_else(|| BINARY.into())
+/// The program under test: another build than the tests' own where `VALETKEY_TEST_BINARY` names one.
+pub fn program() -> PathBuf {
+    let own = || PathBuf::from(env!("CARGO_BIN_EXE_valetkey"));
+    std::env::var_os("VALETKEY_TEST_BINARY").map_or_else(own, PathBuf::from)
 }
 
 /// A config in the making. Reads as a sentence:
@@ -267,7 +265,7 @@ impl Home {
             before += &format!("mount --bind '{}' {place}; ", file.display());
         }
         let mut command = if before.is_empty() {
-            Command::new(given())
+            Command::new(program())
         } else {
             let mut shell = if self.over.is_empty() {
                 Command::new("sh")
@@ -276,7 +274,7 @@ impl Home {
                 apart.args(["--mount", "--", "sh"]);
                 apart
             };
-            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\"")]).arg(given());
+            shell.args(["-c", &format!("{before}exec \"$0\" \"$@\"")]).arg(program());
             shell
         };
         command

@@ -6,13 +6,13 @@ use crate::harness::canary;
 use crate::harness::client::{Finished, finish};
 use crate::harness::neighbour::{self, NEIGHBOUR};
 use crate::harness::stage::{ORDERS, Stage};
-use crate::harness::valetkey::{BINARY, Home, Valetkey};
+use crate::harness::valetkey::{Home, Valetkey, program};
 
 /// A line of a shell below `run`; `$VALETKEY` is the program, with this config.
 async fn inside(home: &Home, more: &[&str], line: &str) -> Finished {
     let mut command = home.bare_command(&["run", "--config"]);
     command.arg(&home.config).args(more).args(["--", "sh", "-c", line]);
-    command.env("VALETKEY", BINARY).env("VALETKEY_CONFIG", &home.config);
+    command.env("VALETKEY", program()).env("VALETKEY_CONFIG", &home.config);
     finish(&mut command).await
 }
 

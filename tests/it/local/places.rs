@@ -7,7 +7,7 @@ use crate::harness::client::finish;
 use crate::harness::neighbour;
 use crate::harness::soon;
 use crate::harness::stage::Stage;
-use crate::harness::valetkey::{BINARY, Valetkey};
+use crate::harness::valetkey::{Valetkey, program};
 
 async fn mkfifo(path: &Path) {
     let made = finish(tokio::process::Command::new("mkfifo").arg(path)).await;
@@ -79,7 +79,7 @@ async fn the_overflow_uid_is_nobody() {
         let serve = home.command(arguments);
         let mut unshare = tokio::process::Command::new("unshare");
         unshare.args(["--user", &format!("--map-user={uid}"), &format!("--map-group={uid}"), "--"]);
-        unshare.arg(BINARY).args(serve.as_std().get_args()).env_clear();
+        unshare.arg(program()).args(serve.as_std().get_args()).env_clear();
         unshare.envs(serve.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
         unshare.current_dir(home.path(""));
         unshare

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::process::Command;
 
 use crate::harness::client::{Finished, finish};
-use crate::harness::soon;
-use crate::harness::valetkey::{BINARY, Home, Running, Valetkey};
+use crate::harness::valetkey::{Home, Running, Valetkey, program};
+use crate::harness::{not_run, soon};
 
 /// A project, and a program outside of it that leaves a mark when it is run.
 struct Project {
@@ -106,8 +106,12 @@ impl Project {
 }
 
 fn script(path: &Path, line: &str) {
-    std::fs::write(path, format!("#!/bin/sh\n{line}\necho 0123456789abcdef0123456789\n")).unwrap();
+    std::fs::write(path, lines(line)).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn lines(line: &str) -> String {
+    format!("#!/bin/sh\n{line}\necho 0123456789abcdef0123456789\n")
 }
 
 type Way<'a> = (&'a str, &'a dyn Fn(&Project));
@@ -272,17 +276,18 @@ fn rounds() -> usize {
     if std::env::var_os("VALETKEY_TEST_LARGE").is_some() { 200 } else { 20 }
 }
 
-/// Puts the one and the other config in turns under the name, as fast as it goes, while `work` is done.
-async fn while_swapping<T>(project: &Project, work: impl Future<Output = T>) -> T {
+/// Puts the one and the other text in turns under the name, as fast as it goes, while `work` is done. One stays.
+async fn while_swapping<T>(name: PathBuf, texts: [String; 2], work: impl Future<Output = T>) -> T {
     let stop = Arc::new(AtomicBool::new(false));
-    let (name, next) = (project.config(), project.home.path("next.toml"));
-    let texts = [project.good(), project.evil()];
+    let next = name.with_extension("next");
+    let mode = std::fs::metadata(&name).unwrap().permissions();
     let swapper = std::thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
             while !stop.load(Ordering::Relaxed) {
                 for text in &texts {
                     std::fs::write(&next, text).unwrap();
+                    std::fs::set_permissions(&next, mode.clone()).unwrap();
                     std::fs::rename(&next, &name).unwrap();
                 }
             }
@@ -302,7 +307,7 @@ async fn what_run_judged_is_what_the_daemon_loads() {
     let mut started = 0;
     for round in 0..rounds() {
         let state = project.home.path(&format!("state-{round}"));
-        let done = while_swapping(&project, async {
+        let done = while_swapping(project.config(), [project.good(), project.evil()], async {
             let mut run = project.command(&["run", "--", "true"]);
             finish(run.env("VALETKEY_STATE_DIR", &state)).await
         })
@@ -329,7 +334,7 @@ async fn what_a_reload_judged_is_what_it_loads() {
     let project = Project::new();
     project.trust().await;
     let running = project.serving().await;
-    while_swapping(&project, async {
+    while_swapping(project.config(), [project.good(), project.evil()], async {
         for _ in 0..rounds() {
             let before = running.stderr_text().len();
             running.sighup();
@@ -342,6 +347,42 @@ async fn what_a_reload_judged_is_what_it_loads() {
     project.trust().await;
     running.sighup();
     project.runs().await;
+}
+
+/// The same of a helper, between the look at it and its use: what is run is what was trusted, or nothing.
+#[tokio::test]
+async fn what_was_held_is_what_is_run() {
+    let project = Project::new();
+    let helper = project.dir.join("mint.sh");
+    let (good, mark) = (project.home.path("good"), project.home.path("mark"));
+    let texts = [&good, &mark].map(|file| lines(&format!("touch {}", file.display())));
+    script(&helper, &format!("touch {}", good.display()));
+    std::fs::write(project.config(), project.running(&helper)).unwrap();
+    project.trust().await;
+    let mut started = 0;
+    for round in 0..rounds() {
+        let state = project.home.path(&format!("state-{round}"));
+        let done = while_swapping(helper.clone(), texts.clone(), async {
+            let mut run = project.command(&["run", "--", "true"]);
+            finish(run.env("VALETKEY_STATE_DIR", &state)).await
+        })
+        .await;
+        assert!(!project.was_run(), "round {round}: {done:?}");
+        assert!(
+            done.code == Some(0) || (done.code == Some(125) && done.stderr.contains("config-")),
+            "{done:?}"
+        );
+        started += usize::from(done.code == Some(0));
+        end_daemons(&state).await;
+    }
+    println!("{started} of {} got a daemon", rounds());
+    assert!(started == 0 || good.exists());
+    // Control: the other one is run once it is trusted.
+    std::fs::write(&helper, &texts[1]).unwrap();
+    project.trust().await;
+    let done = project.run(&["run", "--", "true"]).await;
+    assert!(done.code == Some(0) && project.was_run(), "{done:?}");
+    end_daemons(&project.home.state).await;
 }
 
 /// A daemon that `run` started and left: ended by the socket's owner, as `ss` would name it.
@@ -363,7 +404,7 @@ async fn end_daemons(state: &Path) {
 #[tokio::test]
 async fn a_mount_over_the_project_is_a_change_like_any_other() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can mount");
+        return not_run("only root can mount");
     }
     let project = Project::new();
     project.trust().await;
@@ -377,7 +418,7 @@ async fn a_mount_over_the_project_is_a_change_like_any_other() {
     );
     let check = project.command(&["check"]);
     let mut apart = Command::new("unshare");
-    apart.args(["--mount", "--", "sh", "-c", &line, BINARY]).env_clear();
+    apart.args(["--mount", "--", "sh", "-c", &line]).arg(program()).env_clear();
     apart.envs(check.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let done = finish(apart.current_dir("/")).await;
     assert!(done.stderr.contains("config-untrusted"), "{done:?}");

@@ -16,7 +16,7 @@ use crate::harness::client::{Finished, finish};
 use crate::harness::leak::below;
 use crate::harness::namespace::{entered, naming, sh};
 use crate::harness::pki::Pki;
-use crate::harness::valetkey::{BINARY, Home, Running, Valetkey};
+use crate::harness::valetkey::{Home, Running, Valetkey, program};
 use crate::harness::{Gate, canary, soon};
 
 const SELF: &str = "proxy::sidecar::an_app_shares_loopback_and_the_bundle_and_nothing_else";
@@ -78,12 +78,13 @@ impl Pod {
         let pki = Pki::new();
         sh(&format!(
             "chmod 755 {home}; mkdir -p {at}; cd {at}; mkdir -p {DIRECTORIES}
-             touch valetkey; mount --bind {BINARY} valetkey
-             ldd {BINARY} | grep -o '/[^ ]*' | while read lib; do mkdir -p .$(dirname $lib); cp $lib .$lib; done
+             touch valetkey; mount --bind {program} valetkey
+             ldd {program} | grep -o '/[^ ]*' | while read lib; do mkdir -p .$(dirname $lib); cp $lib .$lib; done
              echo 'hosts: files dns' > etc/nsswitch.conf; cp /etc/hosts etc/hosts
              mount -t tmpfs -o mode=0777,size=64m none var/lib/valetkey
              mount -t tmpfs -o mode=0777,size=8m none run/valetkey/trust",
             home = home.path("").display(),
+            program = program().display(),
         ))
         .await;
         std::fs::write(root.join("etc/valetkey/valetkey.toml"), container("valetkey.toml"))

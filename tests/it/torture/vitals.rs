@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use crate::harness::stage::Stage;
-use crate::harness::valetkey::Running;
+use crate::harness::valetkey::{Running, program};
 
-/// Whether the program is of the kind whose figures are promised: the tests' own build, or what `VALETKEY_TEST_BINARY`
-/// names.
+/// Whether the program is optimised, so that the figures that are promised hold for it: by the folder that it lies in.
 pub fn is_release() -> bool {
-    let named = std::env::var_os("VALETKEY_TEST_BINARY").map(std::path::PathBuf::from);
-    named.map_or(!cfg!(debug_assertions), |path| {
-        path.parent().is_some_and(|folder| folder.ends_with("release"))
-    })
+    let folder = program().parent().map(std::path::Path::to_owned).unwrap_or_default();
+    folder.ends_with("release") || folder.ends_with("optimised")
 }
 
 /// One reading.
