@@ -6,6 +6,7 @@ mod ca;
 mod config_problems;
 mod daemon;
 mod demo;
+mod hints;
 mod run;
 mod second_day;
 mod sessions;
