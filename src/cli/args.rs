@@ -327,6 +327,15 @@ pub(super) struct Trust {
     /// The project's config
     #[arg(default_value = "valetkey.toml", value_name = "FILE")]
     pub(super) file: PathBuf,
+    /// Show all that is trusted, since when, and whether it still is what was trusted
+    #[arg(long, conflicts_with_all = ["file", "remove"])]
+    pub(super) list: bool,
+    /// Trust this config no longer, be it there or gone
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    pub(super) remove: Option<PathBuf>,
+    /// With --list: print one JSON document
+    #[arg(long, requires = "list")]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

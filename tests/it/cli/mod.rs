@@ -11,3 +11,4 @@ mod run;
 mod second_day;
 mod sessions;
 mod snapshots;
+mod trusted;
