@@ -19,6 +19,7 @@ mod check;
 mod check_places;
 mod check_secrets;
 mod child;
+mod complete_names;
 mod completions;
 mod context;
 mod credential;
@@ -66,6 +67,10 @@ use crate::store::watch;
 pub fn main() -> ExitCode {
     // The daemon starts this program beside each helper.
     if let Some(code) = watch::main(std::env::args_os()) {
+        return code;
+    }
+    // Completion scripts ask it; nobody types it, so it is none of the commands that they complete.
+    if let Some(code) = complete_names::main(std::env::args_os()) {
         return code;
     }
     // Before anything of ours is in memory that others of our user must not read.
