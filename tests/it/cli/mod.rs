@@ -1,5 +1,6 @@
 //! What a person touches: commands, their exit codes and their words.
 
+mod any_config;
 mod audit;
 mod bench;
 mod ca;
