@@ -1,6 +1,7 @@
 //! The command line as clap types, and nothing else. Doc comments are the help texts.
 
 mod audit;
+mod login;
 mod session;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use audit::{
     Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
 };
+pub(super) use login::{Login, Logout};
 pub(super) use session::{Session, SessionEnd, SessionOpen};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
@@ -102,30 +104,6 @@ pub(super) enum Command {
     /// Replace the key of a credential
     #[command(subcommand)]
     Credential(Credential),
-}
-
-#[derive(Debug, Default, Args)]
-pub(super) struct Login {
-    /// The credential, whose grant is `device` or `authorization-code`
-    pub(super) credential: String,
-    /// Print the address only, and open no browser
-    #[arg(long)]
-    pub(super) no_browser: bool,
-    /// Ask for an authentication of one of these kinds, as an upstream may want (RFC 9470): as in 'urn:example:mfa phr'
-    #[arg(long, value_name = "ACR")]
-    pub(super) acr_values: Option<String>,
-    /// Ask for an authentication that is no older than this
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) max_age: Option<u64>,
-    /// Print what came of it as one JSON document
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Logout {
-    /// The credential
-    pub(super) credential: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -349,6 +327,15 @@ pub(super) struct Trust {
     /// The project's config
     #[arg(default_value = "valetkey.toml", value_name = "FILE")]
     pub(super) file: PathBuf,
+    /// Show all that is trusted, since when, and whether it still is what was trusted
+    #[arg(long, conflicts_with_all = ["file", "remove"])]
+    pub(super) list: bool,
+    /// Trust this config no longer, be it there or gone
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    pub(super) remove: Option<PathBuf>,
+    /// With --list: print one JSON document
+    #[arg(long, requires = "list")]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,6 +16,7 @@ use super::join::Stay;
 use super::session::{self, Kind};
 use super::{context, printer, shell};
 use crate::daemon;
+use crate::model::hint::config_flag;
 
 /// What a daemon says of a session that is gone.
 const UNKNOWN_SESSION: &str = "unknown-session";
@@ -121,7 +122,7 @@ async fn unset(args: &Env) -> Result<(), Failure> {
         [(session, failure), ..] => Err(Failure::failed(
             "session-still-open",
             format!("the session {} could not be ended: {}", session.name, failure.message),
-            format!("valetkey session end {} --config {}", session.name, session.config.display()),
+            format!("valetkey session end {}{}", session.name, config_flag(&session.config)),
         )),
     }
 }

@@ -133,7 +133,7 @@ fn set_proxy(inputs: &Inputs<'_>, env: &mut Environment) {
         env.warnings.push(Warning {
             code: "upstream-proxy-ignored",
             text: format!("{name} names a proxy that the running daemon does not go through"),
-            hint: "name it in upstream.parent, or end the daemon (`valetkey status` has its pid) and run this again: a daemon takes the proxy of its own start",
+            hint: "name it in upstream.parent, or type `valetkey restart` here and run this again: a daemon takes the proxy of its own start",
         });
     }
     // git asks without credentials first, and would be admitted as its user instead of this session.

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::{context, printer};
 use crate::config::env;
 use crate::config::locate::PROJECT_FILE;
+use crate::model::hint::config_flag;
 
 /// What is written: it loads as it stands, and says what to fill in.
 const CONFIG: &str = include_str!("../../config/minimal.toml");
@@ -20,11 +21,8 @@ pub(super) fn run(args: &Init, explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config_to_use(Some(&path))?;
     printer::note(&format!("wrote the config: {}", config.path.display()));
     super::ca::create(&config)?;
-    let named = if is_found_without_naming(&path) {
-        String::new()
-    } else {
-        format!(" --config {}", config.path.display())
-    };
+    let named =
+        if is_found_without_naming(&path) { String::new() } else { config_flag(&config.path) };
     printer::note(&format!(
         "\nnext:\n  \
          1. edit it: fill in what is marked with <-\n  \

@@ -19,6 +19,7 @@ mod check;
 mod check_places;
 mod check_secrets;
 mod child;
+mod complete_names;
 mod completions;
 mod context;
 mod credential;
@@ -49,6 +50,7 @@ mod status;
 mod table;
 mod terminal;
 mod trust;
+mod trusted;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -65,6 +67,10 @@ use crate::store::watch;
 pub fn main() -> ExitCode {
     // The daemon starts this program beside each helper.
     if let Some(code) = watch::main(std::env::args_os()) {
+        return code;
+    }
+    // Completion scripts ask it; nobody types it, so it is none of the commands that they complete.
+    if let Some(code) = complete_names::main(std::env::args_os()) {
         return code;
     }
     // Before anything of ours is in memory that others of our user must not read.
@@ -85,6 +91,7 @@ fn finish(result: Result<Exit, Failure>) -> Exit {
 
 fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
     terminal::choose(cli.color);
+    printer::name_config(cli.config.as_deref());
     let config = cli.config.as_deref();
     match cli.command {
         Command::Audit(args) => audit::run(&args, config),
@@ -147,6 +154,43 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Those that a hint gives a `--config`.
+    #[test]
+    fn commands_of_a_config_are_known() {
+        let none = ["completions", "demo", "placeholder", "ps", "schema", "trust"];
+        let cli = Cli::command();
+        let all = cli.get_subcommands().map(clap::Command::get_name);
+        let mut of_a_config: Vec<_> = all.filter(|name| !none.contains(name)).collect();
+        of_a_config.sort_unstable();
+        assert_eq!(of_a_config, crate::model::hint::OF_A_CONFIG);
+    }
+
+    /// What a hint tells somebody to type is a command line.
+    #[test]
+    fn commands_in_refusals_can_be_typed() {
+        let mut commands = 0;
+        for reason in crate::model::reason::Reason::ALL {
+            let quoted = reason.hint().split('`').skip(1).step_by(2);
+            let typed =
+                reason.hint().strip_prefix("type: ").and_then(|hint| hint.split([',', ';']).next());
+            for text in
+                quoted.chain(typed).map(|text| text.replace("eval \"$(", "").replace(")\"", ""))
+            {
+                if !text.starts_with("valetkey ") {
+                    continue;
+                }
+                let line = crate::model::hint::with_config(&text, " --config x.toml");
+                let words: Vec<_> =
+                    line.split(' ').map(|word| if word == "N" { "1" } else { word }).collect();
+                let known = Cli::try_parse_from(&words);
+                let lacks = |kind| matches!(kind, clap::error::ErrorKind::MissingRequiredArgument);
+                assert!(known.as_ref().err().is_none_or(|e| lacks(e.kind())), "{text}: {known:?}");
+                commands += 1;
+            }
+        }
+        assert!(commands > 10, "{commands}");
     }
 
     #[test]

@@ -3,15 +3,35 @@
 //! Paths, configs, arguments and records hold text of others. Whatever a person sees of it is cleaned here, and
 //! nowhere else ([`plain`]). A reader of stdout that goes away (`audit tail | head`) ends a command quietly.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
 use super::terminal;
+use crate::config::env;
 use crate::config::problem::Problem;
+use crate::model::hint::{config_flag, with_config};
 use crate::model::plain;
+
+/// What names the config of this command line, where it isn't found by itself.
+static CONFIG_FLAG: OnceLock<String> = OnceLock::new();
+
+/// From now on commands in hints name the config that this command line, or its environment, names: they work as they
+/// are pasted.
+pub(super) fn name_config(explicit: Option<&Path>) {
+    let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
+    // Once for each process.
+    let _ = CONFIG_FLAG.set(named.as_deref().map(config_flag).unwrap_or_default());
+}
+
+/// A text of ours, its commands as they can be pasted.
+pub(super) fn pasteable(text: &str) -> Cow<'_, str> {
+    with_config(text, CONFIG_FLAG.get().map_or("", String::as_str))
+}
 
 /// Lines of text for a person.
 pub(super) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
@@ -44,12 +64,13 @@ pub(super) fn json_line(text: &[u8]) -> Result<(), Failure> {
 
 /// Something a person may want to know; on stderr.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", plain::lines(text));
+    let _ = writeln!(io::stderr().lock(), "{}", plain::lines(&pasteable(text)));
 }
 
 /// Something a person should know; on stderr.
 pub(super) fn warn(code: &str, text: &str, hint: &str) {
-    let (text, hint) = (plain::line(text), plain::line(hint));
+    let hint = pasteable(hint);
+    let (text, hint) = (plain::line(text), plain::line(&hint));
     let _ = writeln!(io::stderr().lock(), "warning[{code}]: {text}\n  hint: {hint}");
 }
 
@@ -66,7 +87,7 @@ pub(super) fn cleaned(problem: &Problem) -> Problem {
     Problem {
         file: PathBuf::from(&*plain::line(&problem.file.to_string_lossy())),
         message: plain::line(&problem.message).into_owned(),
-        hint: plain::line(&problem.hint).into_owned(),
+        hint: plain::line(&pasteable(&problem.hint)).into_owned(),
         ..*problem
     }
 }
@@ -76,7 +97,8 @@ pub(super) fn failure(failure: &Failure) {
     if failure.code.is_empty() {
         return;
     }
-    let (message, hint) = (plain::line(&failure.message), plain::line(&failure.hint));
+    let (message, hint) = (pasteable(&failure.message), pasteable(&failure.hint));
+    let (message, hint) = (plain::line(&message), plain::line(&hint));
     let _ = writeln!(io::stderr().lock(), "error[{}]: {message}", plain::line(&failure.code));
     if !hint.is_empty() {
         let _ = writeln!(io::stderr().lock(), "  hint: {hint}");

@@ -13,8 +13,10 @@ use super::failure::{Failure, chain};
 use super::join::{self, Stay};
 use super::session::user;
 use super::{context, printer};
+use crate::client::peer::Users;
 use crate::client::revoked::Subject;
 use crate::config::index::Whereabouts;
+use crate::model::hint::quoted;
 use crate::model::id::CredentialName;
 
 /// As the daemon reads it.
@@ -40,6 +42,12 @@ struct Ended {
     sessions: usize,
     tokens: usize,
     requests: usize,
+    /// Whether it is a user whom nobody knows here.
+    #[serde(default)]
+    unknown: bool,
+    /// Whom may have been meant.
+    #[serde(default)]
+    nearest: Option<String>,
 }
 
 pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure> {
@@ -64,12 +72,40 @@ pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure>
         printer::note(
             "no daemon runs, and the config does not load: it is written down for the next one",
         );
-        return Ok(());
+        return at_rest(&what, args.undo);
     };
     if args.json {
-        return printer::json(&ended);
+        printer::json(&ended)?;
+    } else {
+        printer::line(text(&what, args.undo, &ended))?;
     }
-    printer::line(text(&what, args.undo, &ended))
+    match &what {
+        What::User(name) if ended.unknown => Err(unknown(name, ended.nearest.as_deref())),
+        _ => Ok(()),
+    }
+}
+
+/// What is known of users where no daemon runs.
+fn at_rest(what: &What, undo: bool) -> Result<(), Failure> {
+    let users = Users::read();
+    match what {
+        What::User(name) if !undo && !users.has(name) && *name != user() => {
+            Err(unknown(name, users.nearest(name, std::iter::empty())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// It holds, for a name may be of somebody who comes later; but it has ended nothing, and may be a slip.
+fn unknown(name: &str, nearest: Option<&str>) -> Failure {
+    let meant = nearest.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    Failure::failed(
+        "unknown-user",
+        format!(
+            "nobody named `{name}` is known here: it is revoked all the same, for whoever comes by that name"
+        ),
+        format!("{meant}take this one back: valetkey revoke --user {} --undo", quoted(name)),
+    )
 }
 
 fn write_down(place: &Whereabouts, what: &What, undo: bool) -> Result<(), Failure> {
@@ -110,7 +146,7 @@ fn text(what: &What, undo: bool, ended: &Ended) -> String {
     if undo {
         return format!("{name} is permitted again");
     }
-    let Ended { sessions, tokens, requests } = ended;
+    let Ended { sessions, tokens, requests, .. } = ended;
     format!(
         "{name} is revoked: {sessions} sessions ended, {requests} running requests and tunnels cut, {tokens} tokens dropped \
          and revoked where their issuers can (`valetkey audit tail` says which)"

@@ -145,14 +145,15 @@ fn logins(all: &[Value], here: &Here) -> String {
     let mut text = login_table(all, here);
     for login in all {
         if let Some(hint) = login["hint"].as_str() {
-            text.push_str(&format!("\nlogin for `{}`: {hint}", cell(&login["credential"])));
+            let (name, hint) = (cell(&login["credential"]), printer::pasteable(hint));
+            text.push_str(&format!("\nlogin for `{name}`: {hint}"));
         }
         let missing: Vec<_> = list(&login["not_granted"]).iter().map(cell).collect();
         if !missing.is_empty() {
             let (name, missing) = (cell(&login["credential"]), missing.join(" "));
-            text.push_str(&format!(
-                "\nlogin for `{name}`: not granted: {missing}; type: valetkey login {name}"
-            ));
+            let hint = format!("type: valetkey login {name}");
+            let hint = printer::pasteable(&hint);
+            text.push_str(&format!("\nlogin for `{name}`: not granted: {missing}; {hint}"));
         }
     }
     text

@@ -1,4 +1,5 @@
-//! `trust [FILE]`: allows a project's own config, exactly as it is now, and says what that allows.
+//! `trust [FILE]`: allows a project's own config, exactly as it is now, and says what that allows. What is allowed
+//! already is `trusted`'s.
 
 use std::time::SystemTime;
 
@@ -6,7 +7,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::args::Trust;
 use super::failure::Failure;
-use super::{context, printer};
+use super::{context, printer, trusted};
 use crate::config::trust::{Record, Records};
 use crate::config::{Config, SecretSource, helpers, load_to_trust};
 
@@ -14,6 +15,14 @@ use crate::config::{Config, SecretSource, helpers, load_to_trust};
 const MAX_LINES: usize = 60;
 
 pub(super) fn run(args: &Trust) -> Result<(), Failure> {
+    match &args.remove {
+        _ if args.list => trusted::list(args.json),
+        Some(path) => trusted::remove(path),
+        None => allow(args),
+    }
+}
+
+fn allow(args: &Trust) -> Result<(), Failure> {
     let (found, config, held) = load_to_trust(&args.file).map_err(context::said)?;
     let records = Records::own();
     let before = records.find(&found.named)?;

@@ -5,6 +5,7 @@
 
 pub mod attribution;
 pub mod disk;
+mod issued;
 pub mod peer;
 mod platform;
 pub mod revoked;
@@ -156,6 +157,18 @@ impl Gate {
         Client { uid: Some(uid), user, ..Client::default() }.is_user(name)
     }
 
+    /// Whether anybody of this name is known here: a user of this machine, or whoever has opened a session.
+    pub fn knows_user(&self, name: &str) -> bool {
+        let opened = || self.sessions.list();
+        self.users.has(name) || opened().iter().any(|s| s.user().as_deref() == Some(name))
+    }
+
+    /// The name that somebody may have meant who is not known.
+    pub fn nearest_user(&self, name: &str) -> Option<String> {
+        let opened: Vec<_> = self.sessions.list().iter().filter_map(|s| s.user()).collect();
+        self.users.nearest(name, opened.iter().map(|name| &**name)).map(str::to_owned)
+    }
+
     /// Why nothing may be minted for this client and credential any more, if so. Asked when a token's
     /// slot is made: what was admitted before may have come too late.
     pub fn bars(&self, key: &ClientKey, credential: &CredentialName) -> Option<Reason> {
@@ -212,9 +225,16 @@ impl Gate {
             return Ok(Admitted { client: client(None, user), session: None, foreign });
         }
         if let Some(sent) = sent {
-            let found = if rules.auth_session { self.check(sent, now) } else { None };
+            let sent = if rules.auth_session { Basic::parse(sent) } else { None };
+            let found = sent.as_ref().and_then(|sent| sent.session(&self.sessions, now));
             let Some(session) = found else {
-                return Err(self.throttle.failure(uid, now));
+                let ended = sent.is_some_and(|sent| sent.was_session(&self.sessions));
+                // Whoever knows the secret of a session that has ended guesses nothing.
+                let reason = match ended {
+                    true => Reason::ProxyAuthEnded,
+                    false => self.throttle.failure(uid, now),
+                };
+                return Err(reason);
             };
             if !session.serves(uid, here) {
                 return Err(Reason::SessionOfAnotherUser);
@@ -278,17 +298,41 @@ impl Gate {
     fn admits_uid(&self, rules: &Rules, uid: Option<u32>) -> bool {
         uid.is_some_and(|uid| self.own_uid == Some(uid) || rules.allow_uids.contains(&uid))
     }
+}
 
-    /// `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a wrong secret.
-    fn check(&self, sent: &[u8], now: Moment) -> Option<Arc<Session>> {
+/// Credentials as they were sent: `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a wrong secret.
+struct Basic {
+    pair: Zeroizing<Vec<u8>>,
+    colon: usize,
+}
+
+impl Basic {
+    fn parse(sent: &[u8]) -> Option<Self> {
         let (scheme, rest) = sent.split_at_checked(6)?;
         if !scheme.eq_ignore_ascii_case(b"basic ") {
             return None;
         }
         let pair = Zeroizing::new(STANDARD.decode(rest.trim_ascii()).ok()?);
         let colon = pair.iter().position(|b| *b == b':')?;
-        let name = std::str::from_utf8(&pair[..colon]).ok()?;
-        self.sessions.check(name, &pair[colon + 1..], now)
+        std::str::from_utf8(&pair[..colon]).is_ok().then_some(Self { pair, colon })
+    }
+
+    fn name(&self) -> &str {
+        std::str::from_utf8(&self.pair[..self.colon]).unwrap_or_default()
+    }
+
+    fn secret(&self) -> &[u8] {
+        &self.pair[self.colon + 1..]
+    }
+
+    /// The live session that they are of.
+    fn session(&self, sessions: &Sessions, now: Moment) -> Option<Arc<Session>> {
+        sessions.check(self.name(), self.secret(), now)
+    }
+
+    /// Whether they are of one that was opened here once.
+    fn was_session(&self, sessions: &Sessions) -> bool {
+        sessions.was_opened(self.name(), self.secret())
     }
 }
 
@@ -340,8 +384,34 @@ mod tests {
         gate.sessions().end(session.name());
         assert_eq!(
             gate.admit(&both, Some(&basic(&name, &secret)), own, now).unwrap_err(),
-            Reason::ProxyAuthFailed
+            Reason::ProxyAuthEnded
         );
+    }
+
+    #[test]
+    fn an_ended_session_is_told_so_and_counts_as_no_guess() {
+        let gate = gate();
+        let (now, own, both) = (SystemClock.now(), own(), rules(true, true));
+        let opened: Vec<_> = (0..3).map(|_| gate.sessions().open(NewSession::default())).collect();
+        let sent: Vec<_> = opened
+            .iter()
+            .map(|(session, secret)| {
+                gate.sessions().end(session.name());
+                basic(session.name().as_str(), std::str::from_utf8(secret.expose()).unwrap())
+            })
+            .collect();
+        let admit = |sent: &[u8]| gate.admit(&both, Some(sent), own, now).unwrap_err();
+        for _ in 0..100 {
+            for sent in &sent {
+                assert_eq!(admit(sent), Reason::ProxyAuthEnded);
+            }
+        }
+        // Whoever has the name of one alone guesses, and pays for it.
+        let guess = basic(opened[0].0.name().as_str(), "x");
+        let answers: Vec<_> = (0..21).map(|_| admit(&guess)).collect();
+        assert_eq!(answers[0], Reason::ProxyAuthFailed);
+        assert_eq!(answers[20], Reason::ProxyAuthThrottled);
+        assert_eq!(admit(&sent[0]), Reason::ProxyAuthEnded);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::issued::Issued;
 use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::id::{self, RouteName, SessionName};
 use crate::model::placeholder::Mark;
@@ -202,6 +203,7 @@ pub struct Sessions {
     live: DashMap<SessionName, Arc<Session>>,
     /// Whose each bound placeholder is.
     placeholders: DashMap<Mark, SessionName>,
+    issued: Issued,
     clock: Arc<dyn Clock>,
 }
 
@@ -214,7 +216,8 @@ impl std::fmt::Debug for Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { live: DashMap::new(), placeholders: DashMap::new(), clock }
+        let issued = Issued::default();
+        Self { live: DashMap::new(), placeholders: DashMap::new(), issued, clock }
     }
 
     /// Opens one with a random secret, which only the caller gets.
@@ -235,6 +238,7 @@ impl Sessions {
             end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
             ended: watch::Sender::new(false),
         });
+        self.issued.note(name.as_str(), &session.secret);
         self.insert(Arc::clone(&session));
         (session, secret)
     }
@@ -304,6 +308,11 @@ impl Sessions {
         let stored = found.as_ref().map_or([0; 32], |session| session.secret);
         let equal = constant_time::verify_slices_are_equal(&stored, &hash(secret)).is_ok();
         found.filter(|session| equal && !session.has_ended(now))
+    }
+
+    /// Whether this daemon, or one before it, has opened just this one: then it has ended where [`Self::check`] finds none.
+    pub fn was_opened(&self, name: &str, secret: &[u8]) -> bool {
+        self.issued.has(name, &hash(secret))
     }
 
     /// Ends one: whoever waits on it learns at once. Whether it was live.

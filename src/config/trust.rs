@@ -162,13 +162,49 @@ impl Records {
             Err(error) => return Err(error.into()),
             Ok(dir) => drop(dir.unexposed()?),
         }
-        let text = match place::open(&path) {
-            Err(PlaceError::Absent { .. }) => return Ok(None),
-            opened => opened?.read(MAX_RECORD)?,
-        };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| TrustError::Record { path, source })
+        match read(path) {
+            Err(TrustError::Place(PlaceError::Absent { .. })) => Ok(None),
+            record => record.map(Some),
+        }
+    }
+
+    /// All that is trusted, by name; of one that cannot be read, why.
+    pub fn all(&self) -> Result<Vec<Result<Record, TrustError>>, TrustError> {
+        let Some(dir) = self.dir.as_deref() else { return Ok(Vec::new()) };
+        match Private::open(dir) {
+            Err(PlaceError::Absent { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+            Ok(dir) => drop(dir.unexposed()?),
+        }
+        let unreadable = |source| PlaceError::Io { path: dir.to_owned(), source };
+        let mut paths: Vec<_> = std::fs::read_dir(dir)
+            .map_err(unreadable)?
+            .flatten()
+            .map(|file| file.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "json"))
+            .collect();
+        paths.sort();
+        let mut all: Vec<_> = paths.into_iter().map(read).collect();
+        all.sort_by(|a, b| {
+            let name = |one: &Result<Record, _>| one.as_ref().ok().map(|one| one.named.clone());
+            name(a).cmp(&name(b))
+        });
+        Ok(all)
+    }
+
+    /// Trusts what goes by this name no longer, be it there or not. Whether it was trusted.
+    pub fn forget(&self, named: &Path) -> Result<bool, TrustError> {
+        let Some((dir, path)) = self.place_of(named) else { return Ok(false) };
+        match Private::open(dir) {
+            Err(PlaceError::Absent { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+            Ok(dir) => drop(dir.unexposed()?),
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(TrustError::Unwritable { path, source }),
+        }
     }
 
     /// Trusts a state, in the place of what was trusted under its name.
@@ -197,6 +233,11 @@ impl Records {
         let name = digest::digest(&digest::SHA256, named.as_os_str().as_bytes());
         Some((dir, dir.join(format!("{}.json", hex(name.as_ref())))))
     }
+}
+
+fn read(path: PathBuf) -> Result<Record, TrustError> {
+    let text = place::open(&path)?.read(MAX_RECORD)?;
+    serde_json::from_slice(&text).map_err(|source| TrustError::Record { path, source })
 }
 
 #[cfg(test)]

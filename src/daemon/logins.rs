@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::model::clock::rfc3339_seconds;
+use crate::model::hint::quoted;
 use crate::store::logins::{Login, Logins, Whose};
 
 /// As [`facts`], for whoever asks while no daemon runs.
@@ -18,6 +19,22 @@ pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Va
     let with_login = config.credentials.iter().filter_map(|(name, credential)| {
         credential.grant.login().map(|oauth| (name, oauth, Whose::of(oauth, name)))
     });
+    let left_behind = logins.left_behind(&known(config)).into_iter().map(|entry| {
+        let Whose { issuer, client, credential } = entry.whose();
+        let login = entry.look().ok().flatten().map(|(login, _)| login);
+        json!({
+            "credential": credential,
+            "issuer": issuer,
+            "client": client,
+            "state": "left-behind",
+            "user": login.as_ref().and_then(|login| login.user.as_deref()),
+            "since": login.as_ref().map(|login| rfc3339_seconds(login.since)),
+            "hint": format!(
+                "made at {issuer} as `{client}`, which this config does not name for it now; end it: \
+                 valetkey logout {} --left-behind", quoted(credential.as_str())
+            ),
+        })
+    });
     with_login
         .map(|(name, oauth, whose)| {
             let issuer = whose.issuer.clone();
@@ -29,7 +46,7 @@ pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Va
                 Err(error) => {
                     return json!({
                         "credential": name, "issuer": issuer, "state": "unreadable",
-                        "code": error.code(), "hint": error.hint(),
+                        "code": error.code(), "hint": error.hint().replace("CREDENTIAL", name.as_str()),
                     });
                 }
             };
@@ -49,7 +66,14 @@ pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Va
                 "protected_by": protection.as_str(),
             })
         })
+        .chain(left_behind)
         .collect()
+}
+
+/// Whose logins this config asks for.
+pub fn known(config: &Config) -> Vec<Whose> {
+    let all = config.credentials.iter();
+    all.filter_map(|(name, credential)| Some(Whose::of(credential.grant.login()?, name))).collect()
 }
 
 /// What config asks for and the login has not. A refresh and an ID token speak for themselves, and some issuers don't

@@ -38,7 +38,7 @@ use tokio::task::JoinHandle;
 
 pub use at_rest::{end_at_rest, revoke_at_rest};
 pub use error::Error;
-pub use logins::stored as stored_logins;
+pub use logins::{known as known_logins, stored as stored_logins};
 pub use world::{issuers, spare};
 
 use crate::admin;
@@ -52,8 +52,9 @@ use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
+use crate::model::hint;
 use crate::net::shares::Shares;
-use crate::proxy::{Proxy, Stop};
+use crate::proxy::{Proxy, Stop, name_config};
 use crate::telemetry::metrics::Metrics;
 use control::{Daemon, Handle};
 use doors::Doors;
@@ -122,6 +123,8 @@ async fn run(options: Options) -> Result<(), Error> {
     world::count(&config, &metrics);
     let hash = world.policy.hash().clone();
     let max_connections = workers::Descriptors::split().clients;
+    let config_flag = config_flag(&config);
+    name_config(&config_flag);
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
         gate,
@@ -136,7 +139,7 @@ async fn run(options: Options) -> Result<(), Error> {
         freed: Notify::new(),
         live: Arc::default(),
         step_ups: Default::default(),
-        config_flag: config_flag(&config),
+        config_flag,
         buckets: Buckets::default(),
         requests: AtomicU64::new(0),
     });
@@ -195,13 +198,7 @@ fn config_flag(config: &Config) -> String {
     if own.is_some_and(|path| path == config.named) {
         return String::new();
     }
-    let path = config.named.display().to_string();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/+@%".contains(&b);
-    match path.bytes().all(plain) {
-        true => format!(" --config {path}"),
-        // As a shell quotes it.
-        false => format!(" --config '{}'", path.replace('\'', r"'\''")),
-    }
+    hint::config_flag(&config.named)
 }
 
 /// What looks on while requests are served: at config and at logins.
@@ -299,7 +296,8 @@ fn on_mint(
         let event = match report.result {
             Ok(token) => Event::minted(credential, token),
             Err(error) => {
-                let (code, hint) = (error.code(), error.hint());
+                let code = error.code();
+                let hint = error.hint().replace("CREDENTIAL", credential.as_str());
                 tracing::warn!(%credential, code, hint, issuer = said, "minting failed: {error}");
                 Event::mint_failed(credential, error.reason()).with("detail", error.code())
             }

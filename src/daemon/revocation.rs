@@ -14,6 +14,7 @@ use crate::admin::{AdminError, Revoke, What};
 use crate::audit::Event;
 use crate::client::revoked::{MAX_ENTRIES, Subject};
 use crate::client::session::{Kind, Session};
+use crate::config::ClientSelector;
 use crate::model::client::{Client, ClientKey};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::{CredentialName, SessionName};
@@ -26,6 +27,9 @@ struct Count {
     sessions: usize,
     tokens: usize,
     requests: usize,
+    /// A user whom nobody knows here is revoked all the same: an off-switch is not refused for a doubt.
+    unknown: bool,
+    nearest: Option<String>,
 }
 
 impl Daemon {
@@ -56,8 +60,10 @@ impl Daemon {
                 self.revoke_session(&SessionName::new(name.as_str()), &mut count)?
             }
             What::User(name) => {
-                self.shut_out(&Subject::User(name.as_str().into()))?;
                 let gate = &self.proxy.gate;
+                count.unknown = !gate.knows_user(name) && !self.names_user(name);
+                count.nearest = gate.nearest_user(name).filter(|_| count.unknown);
+                self.shut_out(&Subject::User(name.as_str().into()))?;
                 self.end_sessions(|session| session.user().as_deref() == Some(name), &mut count);
                 let its = |key: &ClientKey| gate.is_user(key, name);
                 count.tokens += self.proxy.broker.revoke_clients(its);
@@ -67,8 +73,19 @@ impl Daemon {
         }
         self.note("revoked", order);
         self.write_down()?;
-        let Count { sessions, tokens, requests } = count;
-        Ok(json!({ "sessions": sessions, "tokens": tokens, "requests": requests }))
+        let Count { sessions, tokens, requests, unknown, nearest } = count;
+        Ok(json!({
+            "sessions": sessions, "tokens": tokens, "requests": requests,
+            "unknown": unknown, "nearest": nearest,
+        }))
+    }
+
+    /// Whether a route of the config names this person.
+    fn names_user(&self, name: &str) -> bool {
+        let config = self.config();
+        let mut clients =
+            config.routes.iter().flat_map(|route| route.value.clients.iter().flatten());
+        clients.any(|who| matches!(who, ClientSelector::User(named) if named == name))
     }
 
     /// A session of the config stays revoked until it gets another secret; any other is gone for good.

@@ -81,6 +81,9 @@ impl Daemon {
         if session.kind().outlives_the_daemon() {
             self.save_sessions().ok();
         }
+        if let Err(error) = sessions.save_issued(&self.config().state_dir.join("sessions.json")) {
+            tracing::warn!(%error, "the next daemon will not know this session when it has ended");
+        }
         let client = client(&session);
         let event = opened(&session, &client);
         let event = match &open.by {

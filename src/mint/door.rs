@@ -155,6 +155,39 @@ impl Door {
         Some(Self { issuer, way, entry })
     }
 
+    /// Where a login was made that config asks for no more. Its issuer is asked without a secret: that of `now`, the
+    /// credential of this name, is for another origin; where it is the same, and the same client, it is asked as always.
+    pub fn left_behind(
+        entry: Entry,
+        now: Option<&Credential>,
+        client: &Arc<Client>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let (client, clock) = (Arc::clone(client), Arc::clone(clock));
+        let whose = entry.whose();
+        let url: http::Uri = whose.issuer.parse().unwrap_or_default();
+        let same = now.and_then(|now| now.grant.login()).filter(|oauth| {
+            oauth.client_id.as_deref() == Some(&whose.client)
+                && origin_of(&url).is_some()
+                && oauth.issuer().parse().ok().and_then(|now| origin_of(&now)) == origin_of(&url)
+        });
+        let oauth = same.cloned().unwrap_or_else(|| config::Oauth {
+            endpoints: config::Endpoints::Discovered {
+                issuer: whose.issuer.clone(),
+                url,
+                origins: Vec::new(),
+            },
+            client_id: Some(whose.client.clone()),
+            auth: config::ClientAuth::None,
+            scope: Vec::new(),
+            audience: Vec::new(),
+            resource: Vec::new(),
+            params: Default::default(),
+            dpop: false,
+        });
+        Self { issuer: Issuer::new(oauth, None, client, clock), way: Way::Elsewhere, entry }
+    }
+
     /// With further parameters in the first request of a login, in the place of config's.
     pub fn wanting(mut self, more: impl IntoIterator<Item = (String, String)>) -> Self {
         match &mut self.way {

@@ -166,10 +166,11 @@ impl MintError {
             Self::Answer(_) | Self::Discovery(_) | Self::Helper(HelperError::TooLong) => {
                 Reason::IssuerAnswerInvalid
             }
-            Self::Busy { .. }
-            | Self::Deadline
-            | Self::Helper(HelperError::TimedOut(_))
-            | Self::Unreachable(_) => Reason::IssuerUnreachable,
+            Self::Busy { .. } | Self::Deadline | Self::Helper(HelperError::TimedOut(_)) => {
+                Reason::IssuerUnreachable
+            }
+            Self::Unreachable(error) if error.is_of_tls() => Reason::IssuerTlsInvalid,
+            Self::Unreachable(_) => Reason::IssuerUnreachable,
             Self::Client(_) => Reason::TemplateUnfilled,
             Self::Login(LoginError::Ended(_) | LoginError::Required) => Reason::LoginRequired,
             Self::Login(LoginError::ScopeMissing) => Reason::LoginScopeMissing,
@@ -228,6 +229,7 @@ impl MintError {
             Self::Refused { error: None, .. } => "issuer-refused",
             Self::Secret(error) => error.code(),
             Self::Token(_) => "secret-invalid",
+            Self::Unreachable(error) if error.is_of_tls() => "issuer-tls-invalid",
             Self::Unreachable(_) => "issuer-unreachable",
         }
     }

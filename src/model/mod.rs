@@ -9,6 +9,7 @@ pub mod clock;
 pub mod decision;
 pub mod dpop;
 pub mod hex;
+pub mod hint;
 pub mod host;
 pub mod id;
 #[cfg(test)]

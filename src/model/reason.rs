@@ -126,6 +126,10 @@ reasons! {
     IssuerRefused = "issuer-refused", Issuer,
         "the issuer refused to mint a token",
         "check client_id, client_secret and scope of this credential (`valetkey status` shows its last error)";
+    /// The issuer's certificate or TLS is not acceptable.
+    IssuerTlsInvalid = "issuer-tls-invalid", Issuer,
+        "the issuer's certificate or TLS is not acceptable",
+        "if the issuer has a private CA, name that in upstream.extra_roots; else look at its certificate's name and end, and at this machine's clock";
     /// The issuer cannot be reached, or said to come back later.
     IssuerUnreachable = "issuer-unreachable", Issuer,
         "the issuer could not be reached",
@@ -194,6 +198,10 @@ reasons! {
     PortNotRouted = "port-not-routed", Client,
         "this host is routed, but not on this port",
         "use the routed port, or add a route for this one";
+    /// Right credentials once: of a session that has ended.
+    ProxyAuthEnded = "proxy-auth-ended", Client,
+        "this session has ended; a background process kept its environment",
+        "end that process (a build daemon, a watcher), or start it anew by `valetkey run` or in a shell after `eval \"$(valetkey env)\"`";
     /// Proxy credentials are wrong.
     ProxyAuthFailed = "proxy-auth-failed", Client,
         "the proxy credentials are not those of a live session",
@@ -222,6 +230,10 @@ reasons! {
     RouteNotForClient = "route-not-for-client", Client,
         "the routes for this request serve other clients",
         "ask whoever keeps the config to name this session or user in `clients`";
+    /// The session is limited to other routes.
+    RouteNotInSession = "route-not-in-session", Client,
+        "this session was opened for other routes alone (`--only`, or `routes` of its entry in [[sessions]])",
+        "`valetkey session list` shows the routes of session SESSION; open one without `--only`, or with one `--only ROUTE` more: `valetkey run --only ROUTE -- CMD`";
     /// A real key came where a placeholder should stand, and the route says `on_static_key = "deny"`.
     StaticKeyRefused = "static-key-refused", Client,
         "the tool sent what looks like a real API key, and the route refuses those",
@@ -233,7 +245,7 @@ reasons! {
     /// The credential's secret cannot be had.
     SecretUnavailable = "secret-unavailable", Valetkey,
         "the credential's secret could not be read",
-        "`valetkey check` looks at its file; a variable must be set where the daemon is started: end the daemon, set it, run again";
+        "`valetkey check` looks at its file; a variable must be set where the daemon is started: set it, then `valetkey restart`";
     /// Right credentials of a session that is bound to another uid.
     SessionOfAnotherUser = "session-of-another-user", Client,
         "these are the credentials of a session that another user of this machine opened",

@@ -194,7 +194,7 @@ impl Policy {
         }
         // `OPTIONS *` is about the server, not a path: no route speaks of it.
         if facts.path == "*" && facts.method == Method::OPTIONS {
-            return self.no_match(&facts, false);
+            return self.no_match(&facts, None);
         }
         let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
         if let Some(route) = path.slashed().and_then(|reading| self.denying(&facts, reading)) {
@@ -245,16 +245,22 @@ impl Policy {
         let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
         let bound = |route: &Route| facts.bound.is_some_and(|names| names.contains(&route.name));
         let serves = |route: &Route| route.serves(facts.client) && allowed(route);
+        let only = |route: &Route| route.serves(facts.client) && !allowed(route);
         let fitting = || self.fitting(facts, segments, false);
         let chosen = facts.bound.and_then(|_| fitting().find(|r| serves(r) && bound(r)));
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
-        let (mut withheld, mut refuses_keys) = (false, false);
+        let (mut withheld, mut refuses_keys) = (None, false);
         let (mut redacts, mut strips_cookies) = (false, false);
         for route in fitting() {
             if !serves(route) {
-                withheld = true;
+                // What the client can mend itself is said first.
+                let reason = match only(route) {
+                    true => Reason::RouteNotInSession,
+                    false => withheld.unwrap_or(Reason::RouteNotForClient),
+                };
+                withheld = Some(reason);
                 continue;
             }
             // Of routes that each give a placeholder of their own, the one sent decides.
@@ -308,9 +314,13 @@ impl Policy {
             || self.routes().any(|other| names.contains(&other.name) && same(other))
     }
 
-    fn no_match(&self, facts: &RequestFacts<'_>, withheld: bool) -> Result<Permit, Refusal> {
-        if withheld {
-            return Err(Refusal { reason: Reason::RouteNotForClient, route: None });
+    fn no_match(
+        &self,
+        facts: &RequestFacts<'_>,
+        withheld: Option<Reason>,
+    ) -> Result<Permit, Refusal> {
+        if let Some(reason) = withheld {
+            return Err(Refusal { reason, route: None });
         }
         match self.unmatched {
             Unmatched::Deny => Err(Refusal { reason: Reason::NoRoute, route: None }),

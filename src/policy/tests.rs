@@ -203,7 +203,7 @@ fn sessions_are_limited_to_their_routes() {
         policy.decide(facts).map(|p| p.injects()).map_err(|r| r.reason)
     };
     assert_eq!(decide(&[RouteName::new("a")]), Ok(true));
-    assert_eq!(decide(&[RouteName::new("b")]), Err(Reason::RouteNotForClient));
+    assert_eq!(decide(&[RouteName::new("b")]), Err(Reason::RouteNotInSession));
 }
 
 #[test]

@@ -56,7 +56,7 @@ use crate::store::logins::Logins;
 #[cfg(any(test, fuzzing))]
 pub use http1::fuzz;
 pub use pool::Pool;
-pub use respond::status;
+pub use respond::{name_config, status};
 
 use respond::Refused;
 

@@ -3,6 +3,7 @@
 //!
 //! Every answer of our own is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209).
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
+use crate::model::hint::with_config;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 
@@ -23,8 +25,35 @@ pub(super) struct Refused {
     pub(super) retry_after: Option<Duration>,
     /// The failure is an earlier one, and we are still waiting before the next try: 503 whatever it was.
     pub(super) backing_off: bool,
-    /// Whose token there is none of, for the command that the hint names; with what finds its config.
-    pub(super) credential: Option<String>,
+    /// What the hint's word in capitals stands for.
+    pub(super) named: Option<(Word, String)>,
+}
+
+/// A word of a hint that is filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Whose token there is none of.
+    Credential,
+    /// Who asks.
+    Session,
+}
+
+impl Word {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential => "CREDENTIAL",
+            Self::Session => "SESSION",
+        }
+    }
+}
+
+/// What finds the config of this process, for the commands in hints: a process serves one.
+static CONFIG_FLAG: OnceLock<String> = OnceLock::new();
+
+/// From now on the commands in hints name this config, where it isn't found by itself.
+pub fn name_config(flag: &str) {
+    // One that serves a second time, as tests do, keeps the first.
+    let _ = CONFIG_FLAG.set(flag.to_owned());
 }
 
 impl Refused {
@@ -40,7 +69,7 @@ impl Refused {
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Self { reason, retry_after: None, backing_off: false, credential: None }
+        Self { reason, retry_after: None, backing_off: false, named: None }
     }
 }
 
@@ -71,11 +100,12 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::RouteDenied
         | R::StaticKeyRefused
         | R::RouteNotForClient
+        | R::RouteNotInSession
         | R::SessionEnded
         | R::TemplateUnfilled
         | R::TlsRequired
         | R::UpgradeRefused => StatusCode::FORBIDDEN,
-        R::ProxyAuthFailed | R::ProxyAuthRequired | R::SessionOfAnotherUser => {
+        R::ProxyAuthEnded | R::ProxyAuthFailed | R::ProxyAuthRequired | R::SessionOfAnotherUser => {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED
         }
         R::ClientGone | R::ClientTimeout | R::ClientTlsFailed => StatusCode::REQUEST_TIMEOUT,
@@ -89,6 +119,7 @@ pub fn status(reason: Reason) -> StatusCode {
         R::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         R::IssuerAnswerInvalid
         | R::IssuerRefused
+        | R::IssuerTlsInvalid
         | R::ParentAnswerInvalid
         | R::ParentAuthFailed
         | R::ParentRefused
@@ -115,7 +146,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::AddressRefused => "destination_ip_prohibited",
         R::ProxyLoop => "proxy_loop_detected",
         R::UpstreamNameUnresolved => "dns_error",
-        R::UpstreamTlsInvalid => "tls_certificate_error",
+        R::IssuerTlsInvalid | R::UpstreamTlsInvalid => "tls_certificate_error",
         R::ParentRefused | R::ParentUnreachable | R::UpstreamUnreachable => {
             "destination_unavailable"
         }
@@ -151,10 +182,12 @@ struct Problem<'a> {
 fn problem(refused: &Refused, request: RequestId) -> Bytes {
     let (reason, status) = (refused.reason, refused.status());
     // Names in config are letters, digits and `._-`: they can be typed as they stand.
-    let hint = match &refused.credential {
-        Some(name) => reason.hint().replace("CREDENTIAL", name),
+    let hint = match &refused.named {
+        Some((word, name)) => reason.hint().replace(word.as_str(), name),
         None => reason.hint().to_owned(),
     };
+    let flag = CONFIG_FLAG.get().map_or("", String::as_str);
+    let hint = with_config(&hint, flag);
     let problem = Problem {
         title: status.canonical_reason().unwrap_or_default(),
         status: status.as_u16(),

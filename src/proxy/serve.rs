@@ -24,7 +24,7 @@ use super::exchange::{Exchange, Kept, closes, malformed, refuse};
 use super::http1::{Arrived, Inbound, Service};
 use super::live::{Facts, Kind, LiveConnection, LiveRequest};
 use super::panic::Caught;
-use super::respond::{self, Refused};
+use super::respond::{self, Refused, Word};
 use super::standing_key;
 use super::{Worker, World, enough};
 use crate::audit::{Recorder, RequestFacts};
@@ -60,6 +60,14 @@ struct Asking<'a> {
 impl<'a> Asking<'a> {
     fn unbound(admitted: &'a Admitted) -> Self {
         Self { admitted: Cow::Borrowed(admitted), bound: None }
+    }
+
+    /// The refusal of it, with what only its session can mend.
+    fn refused(&self, reason: Reason) -> Refused {
+        let session =
+            self.admitted.session.as_ref().filter(|_| reason == Reason::RouteNotInSession);
+        let named = session.map(|session| (Word::Session, format!("`{}`", session.name())));
+        Refused { named, ..reason.into() }
     }
 }
 
@@ -129,7 +137,7 @@ impl Connection {
                 Ok(permit) => permit,
                 Err(reason) => {
                     standing_key::note_refused(proxy, &parts, &mut recorder);
-                    return refuse(recorder, reason.into(), closes(reason));
+                    return refuse(recorder, asking.refused(reason), closes(reason));
                 }
             };
             if let Err(reason) = standing_key::note(proxy, &permit, &parts, &mut recorder) {
@@ -302,7 +310,10 @@ impl Connection {
             reason: failure.reason,
             retry_after: failure.retry_after,
             backing_off: failure.backing_off,
-            credential: Some(format!("{credential}{}", self.worker.proxy.config_flag)),
+            named: Some((
+                Word::Credential,
+                format!("{credential}{}", self.worker.proxy.config_flag),
+            )),
         })
     }
 

@@ -11,9 +11,10 @@ use crate::model::reason::{Fault, Reason};
 /// The status of a reason: the data plane's table, where it matters to a client.
 pub(super) fn status(reason: Reason) -> StatusCode {
     match reason {
-        Reason::ProxyAuthFailed | Reason::ProxyAuthRequired | Reason::SessionOfAnotherUser => {
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED
-        }
+        Reason::ProxyAuthEnded
+        | Reason::ProxyAuthFailed
+        | Reason::ProxyAuthRequired
+        | Reason::SessionOfAnotherUser => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         Reason::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
         Reason::AmbiguousPath | Reason::ConnectInTunnel | Reason::MalformedRequest => {
             StatusCode::BAD_REQUEST

@@ -21,8 +21,17 @@ impl Sessions {
         disk::replace(path, &saved)
     }
 
+    /// Writes down beside `path` which sessions were opened, so that the next daemon knows those that have ended.
+    pub fn save_issued(&self, path: &Path) -> std::io::Result<()> {
+        self.issued.save(&path.with_file_name(ISSUED))
+    }
+
     /// Takes up what an earlier daemon saved; a missing file is no error, a broken one is.
     pub fn restore(&self, path: &Path) -> std::io::Result<()> {
+        if let Err(error) = self.issued.restore(&path.with_file_name(ISSUED)) {
+            // It costs an ended session its word, and nobody else anything.
+            tracing::warn!(%error, "which sessions have ended before is not known");
+        }
         let Some(text) = disk::read(path)? else { return Ok(()) };
         let saved: Vec<Saved> = serde_json::from_slice(&text)?;
         let now = self.clock.now();
@@ -97,6 +106,9 @@ impl Saved {
         }
     }
 }
+
+/// Beside the file of the sessions that live on.
+const ISSUED: &str = "issued.json";
 
 fn own_uid() -> Option<u32> {
     Uid::own().map(Uid::raw)

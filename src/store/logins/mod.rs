@@ -86,6 +86,23 @@ impl Logins {
         Entry { dir: self.dir.clone(), path, whose, wanted: self.protection }
     }
 
+    /// Those that are stored and that nobody of `known` asks for any more: of an earlier `issuer` or `client_id`, or of
+    /// a credential that is gone. Told by their first lines. Blocks on files.
+    pub fn left_behind(&self, known: &[Whose]) -> Vec<Entry> {
+        let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
+        let paths = files.flatten().map(|file| file.path());
+        let logins = paths.filter(|path| path.extension().is_some_and(|end| end == "login"));
+        let stored = logins.take(MAX_STORED).filter_map(|path| {
+            let whose = seal::Sealed::parse(&read(&path).ok()??)?.whose();
+            let entry = self.entry(whose);
+            // One that stands in another's place is nobody's.
+            (entry.path == path && !known.contains(&entry.whose)).then_some(entry)
+        });
+        let mut stored: Vec<_> = stored.collect();
+        stored.sort_by(|a, b| a.path.cmp(&b.path));
+        stored
+    }
+
     /// When they end, as far as that was known when somebody last looked.
     pub fn ends(&self) -> BTreeMap<CredentialName, SystemTime> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -373,6 +390,8 @@ impl Drop for Locked {
     }
 }
 
+/// Files that are looked through for logins that nobody asks for.
+const MAX_STORED: usize = 1000;
 /// Of one file; what is in it is a token of at most 64 KiB, in base64, and few words beside.
 const MAX_FILE: u64 = 128 * 1024;
 /// What [`Locked::reserve`] asks for.

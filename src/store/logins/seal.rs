@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Whose;
 use super::key::{Key, Protection};
+use crate::model::id::CredentialName;
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
@@ -43,6 +44,15 @@ impl Sealed {
             line: line.to_vec(),
             sealed: Zeroizing::new(sealed),
         })
+    }
+
+    /// Whose it says that it is.
+    pub(super) fn whose(&self) -> Whose {
+        Whose {
+            issuer: self.head.issuer.clone(),
+            client: self.head.client.clone(),
+            credential: CredentialName::new(self.head.credential.as_str()),
+        }
     }
 
     /// Whether it stands in its own place.

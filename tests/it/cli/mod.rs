@@ -1,12 +1,16 @@
 //! What a person touches: commands, their exit codes and their words.
 
+mod any_config;
 mod audit;
 mod bench;
 mod ca;
+mod completions;
 mod config_problems;
 mod daemon;
 mod demo;
+mod hints;
 mod run;
 mod second_day;
 mod sessions;
 mod snapshots;
+mod trusted;

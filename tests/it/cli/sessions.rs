@@ -55,7 +55,7 @@ async fn run_says_what_it_is_for_and_is_held_to_it() {
     assert!(done.stdout.contains("A_KEY=vk-placeholder-"), "{done:?}");
     assert!(!done.stdout.contains("B_KEY="), "no placeholder for what it may not use: {done:?}");
     assert!(stage.billing.requests().is_empty());
-    stage.audited("route-not-for-client", 1).await;
+    stage.audited("route-not-in-session", 1).await;
     let record = opened(&stage);
     let here = stage.running().unwrap().home.path("").canonicalize().unwrap();
     assert_eq!(record["context"]["reason"], "release 1.4");

@@ -107,7 +107,9 @@ async fn through(stage: &Stage, host: &str, lines: &str) -> Message {
 async fn a_session_is_bound_to_its_routes() {
     let stage = stage_with_sessions("").await;
     let answer = through(&stage, BILLING, &basic("narrow", SECRET)).await;
-    own_answer(&answer, &[403], &["route-not-for-client"]).unwrap();
+    own_answer(&answer, &[403], &["route-not-in-session"]).unwrap();
+    let said = answer.everything();
+    assert!(said.contains("--only") && said.contains("session `narrow`"), "{said}");
     assert!(stage.billing.requests().is_empty());
     let answer = through(&stage, ORDERS, &basic("narrow", SECRET)).await;
     assert_eq!(answer.status(), 200, "{}", answer.everything());

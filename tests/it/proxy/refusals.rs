@@ -83,7 +83,7 @@ async fn refusals_without_an_end_turn_no_audit_over() {
     let records = records(&stage);
     let injects = records.iter().filter(|r| r["decision"] == "inject").count();
     assert_eq!(injects, INJECTED + 1, "each has its record still");
-    for (code, who) in [("route-not-for-client", "session"), ("proxy-auth-required", "uid")] {
+    for (code, who) in [("route-not-in-session", "session"), ("proxy-auth-required", "uid")] {
         let all: Vec<_> =
             records.iter().filter(|r| r["event"] == "decision" && r["code"] == code).collect();
         let (counted, own): (Vec<_>, Vec<_>) =
