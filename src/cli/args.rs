@@ -237,6 +237,9 @@ pub(super) struct Init {
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) purpose: Purpose,
+    /// Print nothing of ours but why it failed before it started, and ask nothing
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// The command and its arguments
     #[arg(
         required = true,

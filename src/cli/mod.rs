@@ -49,6 +49,7 @@ mod status;
 mod table;
 mod terminal;
 mod trust;
+mod unreached;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::admin_client::{AdminClient, OpenSession, Session};
+use super::admin_client::{AdminClient, AdminError, Came, OpenSession, Session};
 use super::args::Purpose;
 use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
@@ -175,6 +175,11 @@ impl Open {
         for warning in &self.environment.warnings {
             printer::warn(warning.code, &warning.text, warning.hint);
         }
+    }
+
+    /// What has come of it so far.
+    pub(super) async fn came(&mut self) -> Result<Came, AdminError> {
+        self.daemon.came(&self.name).await
     }
 
     /// Ends it; what was minted for it is dropped.

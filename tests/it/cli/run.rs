@@ -189,3 +189,62 @@ async fn a_variable_that_the_daemon_lacks_is_said() {
     assert!(done.stderr.contains("warning[secret-unavailable]"), "{done:?}");
     assert!(done.stderr.contains("NOT_SET_ANYWHERE"), "{done:?}");
 }
+
+/// Whether `run` says that nothing of the command came, and why.
+fn nothing_came(done: &Finished) -> Option<&str> {
+    done.stderr.lines().find(|line| line.starts_with("warning[nothing-came]: "))
+}
+
+#[tokio::test]
+async fn a_command_of_which_nothing_came_is_told_why() {
+    let stage = stage().await;
+    let home = &stage.running().unwrap().home;
+    let done = run(&stage, &["sh", "-c", "exit 3"]).await;
+    assert_eq!((done.code, done.stderr.lines().count()), (Some(3), 1), "{done:?}");
+    assert!(nothing_came(&done).unwrap().contains("reads no HTTPS_PROXY"), "{done:?}");
+    let killed = run(&stage, &["sh", "-c", "kill -KILL $$"]).await;
+    assert!(killed.code == Some(137) && nothing_came(&killed).is_some(), "{killed:?}");
+
+    // A setting that leads past us is named, and its value is not.
+    let setting = "[http]\n\tproxy = http://u:hunter2@127.0.0.1:9\n";
+    std::fs::write(home.path(".gitconfig"), setting).unwrap();
+    let git = run(&stage, &["git", "ls-remote", &format!("https://{ORDERS}/x.git")]).await;
+    let said = nothing_came(&git).unwrap_or_else(|| panic!("{git:?}"));
+    assert!(said.contains(".gitconfig, line 2") && !said.contains("hunter2"), "{said}");
+
+    for quiet in [&["run", "--quiet", "--", "false"][..], &["run", "-q", "--", "false"]] {
+        let mut command = home.bare_command(&["--config"]);
+        let done = finish(command.arg(&home.config).args(quiet)).await;
+        assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
+    }
+}
+
+#[tokio::test]
+async fn a_command_of_which_something_came_is_told_nothing() {
+    let stage = stage().await;
+    let url = format!("https://{ORDERS}/v1/x");
+    for script in [
+        // With the session, whatever came of it.
+        format!("curl -s {url}; exit 3"),
+        "curl -s https://nowhere.example/; exit 3".to_owned(),
+        // As Java comes: without it; and with one that has ended.
+        format!("curl -s --proxy http://${{HTTPS_PROXY#*@}} {url}; exit 3"),
+        format!("curl -s --proxy http://run-x:y@${{HTTPS_PROXY#*@}} {url}; exit 3"),
+        "exit 0".to_owned(),
+    ] {
+        let done = run(&stage, &["sh", "-c", &script]).await;
+        let wanted = if script == "exit 0" { 0 } else { 3 };
+        assert_eq!((done.code, nothing_came(&done)), (Some(wanted), None), "{script}: {done:?}");
+    }
+}
+
+/// Who cannot know says nothing, and the exit code is the command's all the same.
+#[tokio::test]
+async fn a_daemon_that_is_gone_has_nothing_said_of_it() {
+    let stage = stage().await;
+    let status = stage.running().unwrap().home.run(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let script = format!("kill -KILL {}; exit 3", status["pid"]);
+    let done = run(&stage, &["sh", "-c", &script]).await;
+    assert_eq!((done.code, nothing_came(&done)), (Some(3), None), "{done:?}");
+}
