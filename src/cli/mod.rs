@@ -19,9 +19,11 @@ mod check;
 mod check_places;
 mod check_secrets;
 mod child;
+mod command_line;
 mod completions;
 mod context;
 mod credential;
+mod decided;
 mod demo;
 mod env;
 mod environment;
@@ -95,7 +97,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Credential(args) => credential::run(&args, config),
         Command::Demo(args) => demo::run(&args),
-        Command::Env(args) => env::run(&args, config),
+        Command::Env(args) => env::run(&args, config, cli.verbose),
         Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
         Command::Placeholder(args) => placeholder::run(&args),
@@ -106,7 +108,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Login(args) => login::run(&args, config),
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
-        Command::Run(args) => return run::run(&args, config, keeper),
+        Command::Run(args) => return run::run(&args, config, cli.verbose, keeper),
         Command::Schema => schema::run(),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),

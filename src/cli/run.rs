@@ -13,20 +13,25 @@ use super::failure::{Exit, Failure};
 use super::join::Stay;
 use super::platform::Keeper;
 use super::session::{self, Kind};
-use super::{child, context, login, unreached};
+use super::{child, context, decided, login, unreached};
 use crate::admin::INSIDE_SESSION;
 
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(args: &Run, explicit: Option<&Path>, keeper: &Keeper) -> Result<Exit, Failure> {
+pub(super) fn run(
+    args: &Run,
+    explicit: Option<&Path>,
+    verbose: u8,
+    keeper: &Keeper,
+) -> Result<Exit, Failure> {
     keeper.take_in_orphans();
     let ours = |failure: Failure| failure.exiting(child::OURS);
     let config = context::config_to_use(explicit).map_err(ours)?;
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
         if !args.quiet {
-            login::before_run(&config).await;
+            login::before_run(&config, args, verbose > 0).await;
         }
         let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
         let mut open = match begun {
@@ -36,6 +41,7 @@ pub(super) fn run(args: &Run, explicit: Option<&Path>, keeper: &Keeper) -> Resul
             begun => begun.map_err(ours)?,
         };
         if !args.quiet {
+            decided::say(verbose, explicit, &config, &open);
             open.say_warnings();
         }
         let result = supervise(args, &open.environment, keeper).await;

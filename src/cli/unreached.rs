@@ -6,8 +6,7 @@
 mod node;
 mod settings;
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::admin_client::Came;
+use super::command_line::{MAX_WORDS, name_of, programs, urls};
 use super::session::Open;
 use super::{no_proxy, printer};
 use crate::config::env;
@@ -27,11 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long its proxy may take to be connected to, on this machine.
 const CONNECT: Duration = Duration::from_millis(500);
 
-/// What begins another command, so that its own words say more.
-const WRAPPERS: [&str; 16] = [
-    "bash", "command", "dash", "env", "exec", "fish", "ksh", "nice", "nohup", "sh", "stdbuf",
-    "time", "timeout", "uv", "xargs", "zsh",
-];
 /// What gives its command another environment than its own.
 const FORGETFUL: [&str; 5] = ["doas", "pkexec", "runuser", "su", "sudo"];
 /// What runs its command on another machine, or in a network of its own.
@@ -158,46 +153,6 @@ fn past_us(command: &[OsString], around: &Surroundings<'_>) -> Option<String> {
     }
     let plain = !urls.is_empty() && urls.iter().all(|(scheme, _)| *scheme == "http");
     plain.then(|| "its URL is plain http, which goes past Valetkey: use https".to_owned())
-}
-
-/// Scheme and host of each http(s) URL in a word.
-fn urls(word: &str) -> Vec<(&str, &str)> {
-    let found = word.match_indices("://").filter_map(|(at, _)| {
-        let scheme = ["https", "http"].into_iter().find(|scheme| word[..at].ends_with(scheme))?;
-        let end = |c: char| "/?#\"'`;|&)>,".contains(c) || c.is_whitespace();
-        let authority = word[at + 3..].split(end).next()?;
-        let host = authority.rsplit('@').next()?;
-        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        (!host.is_empty()).then_some((scheme, host))
-    });
-    found.collect()
-}
-
-/// What a command line runs, as far as its words tell: the program, and what a shell or a wrapper is given.
-fn programs(command: &[OsString]) -> Vec<String> {
-    let mut words = command.iter().map(|word| word.to_string_lossy().into_owned());
-    let Some(first) = words.next() else { return Vec::new() };
-    let wraps = WRAPPERS.contains(&name_of(&first));
-    let mut all = vec![first];
-    if wraps {
-        let breaks = |c: char| c.is_whitespace() || ";|&()$`\"'<>{}".contains(c);
-        let mut seen = BTreeSet::new();
-        for word in words.take(MAX_WORDS) {
-            let inner =
-                word.split(breaks).filter(|word| !word.is_empty() && !word.starts_with('-'));
-            let new = inner.filter(|word| seen.insert((*word).to_owned())).map(str::to_owned);
-            all.extend(new.take(MAX_WORDS));
-        }
-    }
-    all
-}
-
-/// Of a command line that is longer the rest is not looked at.
-const MAX_WORDS: usize = 256;
-
-/// Without its directory.
-fn name_of(program: &str) -> &str {
-    Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or(program)
 }
 
 /// The beginning of a plain file, at most `most` bytes; `None` where it cannot be read at once.

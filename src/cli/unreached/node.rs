@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{Surroundings, beginning, name_of};
+use super::super::command_line::name_of;
+use super::{Surroundings, beginning};
 
 /// What reads `NODE_USE_ENV_PROXY`, which `run` sets: from 24 on, and of the 22 line from 22.21 on.
 fn reads_proxies(major: u32, minor: u32) -> bool {

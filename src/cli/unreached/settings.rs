@@ -4,7 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Surroundings, beginning, name_of};
+use super::super::command_line::name_of;
+use super::{Surroundings, beginning};
 
 /// Of a file that is longer the rest is not looked at, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -111,7 +112,7 @@ impl Tool {
             if let Some(head) = line.strip_prefix('[') {
                 let name = head.split([']', ' ', '"']).next().unwrap_or_default();
                 let is = |section: &&str| name.eq_ignore_ascii_case(section);
-                within = self.sections.is_empty() || self.sections.iter().any(|s| is(&s));
+                within = self.sections.is_empty() || self.sections.iter().any(is);
                 continue;
             }
             let key = line.split(|c: char| c == '=' || c == ':' || c.is_whitespace()).next();

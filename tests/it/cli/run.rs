@@ -1,7 +1,8 @@
 //! `run` and `env`: the child behind the proxy, its environment and its exit code.
 
 use crate::harness::client::{Finished, finish};
-use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::stage::{EVIL, ORDERS, Stage};
+use crate::harness::valetkey::Valetkey;
 
 async fn run(stage: &Stage, command: &[&str]) -> Finished {
     let mut arguments = vec!["run", "--"];
@@ -247,4 +248,86 @@ async fn a_daemon_that_is_gone_has_nothing_said_of_it() {
     let script = format!("kill -KILL {}; exit 3", status["pid"]);
     let done = run(&stage, &["sh", "-c", &script]).await;
     assert_eq!((done.code, nothing_came(&done)), (Some(3), None), "{done:?}");
+}
+
+/// A command is told of the logins that it needs, and of no others.
+#[tokio::test]
+async fn a_login_is_missed_where_the_command_needs_it() {
+    let stage = Stage::valetkey_with(|v| {
+        v.toml(
+            "[credentials.me]\ngrant = \"device\"\nissuer = \"https://127.0.0.1:9\"\nclient_id = \"x\"",
+        )
+        .route(&format!(
+            "name = \"mine\"\nhost = \"{EVIL}\"\ncredential = \"me\"\n\
+             env = {{ MINE_KEY = \"placeholder:opaque\" }}"
+        ))
+    })
+    .await;
+    let home = &stage.running().unwrap().home;
+    let url = format!("https://{EVIL}/x");
+    for (line, asked) in [
+        (&["--", "true"][..], false),
+        (&["--", "sh", "-c", "true ORDERS"], false),
+        (&["--only", "orders", "--", "true", &url], false),
+        (&["--", "true", &url], true),
+        (&["--only", "mine", "--", "true"], true),
+        (&["--", "sh", "-c", "true \"$MINE_KEY\""], true),
+        (&["--quiet", "--only", "mine", "--", "true"], false),
+    ] {
+        let mut command = home.bare_command(&["--config"]);
+        let done = finish(command.arg(&home.config).arg("run").args(line)).await;
+        assert_eq!(done.code, Some(0), "{line:?}: {done:?}");
+        let said = done.stderr.contains("warning[login-required]: requests with `me` will fail");
+        assert_eq!(said, asked, "{line:?}: {done:?}");
+    }
+    let mut command = home.bare_command(&["-v", "--config"]);
+    let done = finish(command.arg(&home.config).args(["run", "--", "true"])).await;
+    assert!(done.stderr.contains("login: not looked at: `me`"), "{done:?}");
+}
+
+#[tokio::test]
+async fn what_run_decided_is_said_and_no_secret_is() {
+    let stage = stage().await;
+    let home = &stage.running().unwrap().home;
+    let print = "echo $HTTPS_PROXY $TOOL_API_KEY";
+    for (flag, each) in [("-v", false), ("-vv", true)] {
+        let mut command = home.bare_command(&[flag, "--config"]);
+        let done = finish(command.arg(&home.config).args(["run", "--", "sh", "-c", print])).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let config = format!("config: {} (by --config)", home.config.display());
+        for line in [
+            config.as_str(),
+            "daemon: process ",
+            ", was there",
+            "session: run-",
+            ", until its command ends",
+            "route tool: tool.example:443: token of `orders`, sets TOOL_API_KEY",
+            "trust: ",
+            "variables set: ",
+        ] {
+            assert!(done.stderr.contains(line), "{line} in {}", done.stderr);
+        }
+        for line in ["set TOOL_API_KEY=<placeholder>\n", "set HTTPS_PROXY=http://run-"] {
+            assert_eq!(done.stderr.contains(line), each, "{line} in {}", done.stderr);
+        }
+        let (proxy, placeholder) = done.stdout.trim().split_once(' ').unwrap();
+        let secret = proxy.split(['@', ':']).nth(2).unwrap();
+        assert!(secret.len() > 20 && placeholder.len() > 20, "{done:?}");
+        for value in [secret, placeholder] {
+            assert!(!done.stderr.contains(value), "{}", done.stderr);
+        }
+        stage.silent("what run decided", &done.stderr).unwrap();
+    }
+    // Not asked for, nothing is said.
+    assert_eq!(run(&stage, &["true"]).await.stderr, "");
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_started_for_it_is_said() {
+    let home = Valetkey::new().written();
+    let done = home.run(&["-v", "env", "--shell", "posix"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stderr.contains(", started for this"), "{done:?}");
+    assert!(!done.stdout.contains("daemon:"), "{done:?}");
+    assert_eq!(home.run(&["stop"]).await.code, Some(0));
 }
