@@ -61,7 +61,7 @@ pub(super) enum Command {
     /// Run the proxy in the foreground
     Serve(Serve),
     /// Report everything that is wrong with the config, with file, line and hint
-    Check(Json),
+    Check(Check),
     /// Say which route, credential and placement a request would get, and why
     Explain(Explain),
     /// Allow a project's own config, as it is now
@@ -210,6 +210,19 @@ pub(super) struct Json {
     /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code: 0 fine, 1 something online failed, 2 the config is wrong. --online sends no key anywhere but where \
+                  the config says, uses no test token, and revokes it where the issuer can."
+)]
+pub(super) struct Check {
+    /// Look at issuers and upstreams too: names, TLS, clocks, and a test token of each credential
+    #[arg(long)]
+    pub(super) online: bool,
+    #[command(flatten)]
+    pub(super) json: Json,
 }
 
 #[derive(Debug, Args)]

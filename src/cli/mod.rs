@@ -16,6 +16,7 @@ mod bench;
 mod bundles;
 mod ca;
 mod check;
+mod check_online;
 mod check_places;
 mod check_secrets;
 mod child;

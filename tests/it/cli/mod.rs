@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod ca;
+mod check_online;
 mod config_problems;
 mod daemon;
 mod demo;
