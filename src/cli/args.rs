@@ -1,6 +1,7 @@
 //! The command line as clap types, and nothing else. Doc comments are the help texts.
 
 mod audit;
+mod check;
 mod session;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use audit::{
     Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
 };
+pub(super) use check::Check;
 pub(super) use session::{Session, SessionEnd, SessionOpen};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
@@ -210,19 +212,6 @@ pub(super) struct Json {
     /// Print one JSON document
     #[arg(long)]
     pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code: 0 fine, 1 something online failed, 2 the config is wrong. --online sends no key anywhere but where \
-                  the config says, uses no test token, and revokes it where the issuer can."
-)]
-pub(super) struct Check {
-    /// Look at issuers and upstreams too: names, TLS, clocks, and a test token of each credential
-    #[arg(long)]
-    pub(super) online: bool,
-    #[command(flatten)]
-    pub(super) json: Json,
 }
 
 #[derive(Debug, Args)]
