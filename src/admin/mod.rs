@@ -40,6 +40,8 @@ pub trait Control: Send + Sync + 'static {
     fn hold(&self, caller: Caller) -> Option<Hold>;
     /// All sessions.
     fn sessions(&self) -> serde_json::Value;
+    /// One, with how often something came in its name.
+    fn session(&self, name: &str) -> Result<serde_json::Value, AdminError>;
     /// Opens a session for whoever asks.
     fn open_session(&self, open: OpenSession, caller: Caller) -> Result<OpenedSession, AdminError>;
     /// Ends one.
@@ -280,6 +282,9 @@ async fn carry_out(
         (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
         (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
         (&Method::GET, "/v1/sessions") => Ok(control.sessions()),
+        (&Method::GET, path) if path.starts_with(SESSION) => {
+            control.session(&path[SESSION.len()..])
+        }
         (&Method::POST, "/v1/sessions") => open(control.as_ref(), caller, body).await,
         (&Method::POST, "/v1/revoke") => match read(body).await {
             Ok(revoke) => control.revoke(revoke),

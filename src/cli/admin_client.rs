@@ -143,6 +143,15 @@ pub(super) struct Session {
     pub(super) ca_pem: String,
 }
 
+/// `GET /v1/sessions/NAME`: what came since it was opened.
+#[derive(Debug, Deserialize)]
+pub(super) struct Came {
+    /// In its name.
+    pub(super) admitted: u64,
+    /// In nobody's, which may have been its tool's: Java reads no proxy credentials.
+    pub(super) unnamed: u64,
+}
+
 /// RFC 9457, as far as we read it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -186,6 +195,11 @@ impl AdminClient {
     /// Opens a session.
     pub(super) async fn open(&mut self, wanted: &OpenSession<'_>) -> Result<Session, AdminError> {
         self.send("/v1/sessions", wanted).await
+    }
+
+    /// What came since a session was opened.
+    pub(super) async fn came(&mut self, session: &str) -> Result<Came, AdminError> {
+        self.get(&format!("/v1/sessions/{session}")).await
     }
 
     /// Ends a session and what was minted for it.

@@ -1,6 +1,7 @@
 //! The command line as clap types, and nothing else. Doc comments are the help texts.
 
 mod audit;
+mod check;
 mod login;
 mod session;
 
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use audit::{
     Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
 };
+pub(super) use check::Check;
 pub(super) use login::{Login, Logout};
 pub(super) use session::{Session, SessionEnd, SessionOpen};
 
@@ -63,7 +65,7 @@ pub(super) enum Command {
     /// Run the proxy in the foreground
     Serve(Serve),
     /// Report everything that is wrong with the config, with file, line and hint
-    Check(Json),
+    Check(Check),
     /// Say which route, credential and placement a request would get, and why
     Explain(Explain),
     /// Allow a project's own config, as it is now
@@ -215,6 +217,9 @@ pub(super) struct Init {
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) purpose: Purpose,
+    /// Print nothing of ours but why it failed before it started, and ask nothing
+    #[arg(short, long)]
+    pub(super) quiet: bool,
     /// The command and its arguments
     #[arg(
         required = true,

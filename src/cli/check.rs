@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::Json;
+use super::args::Check;
+use super::check_online::{self, Finding};
 use super::failure::{Exit, Failure};
 use super::terminal::{BAD, GOOD, ODD, flow, paint};
-use super::{check_places, check_secrets, printer};
+use super::{check_places, check_secrets, context, printer};
 use crate::config::Config;
 use crate::config::problem::{Problem, Severity};
 use crate::config::{LoadError, load};
@@ -18,9 +19,12 @@ use crate::policy::Policy;
 struct Report<'a> {
     ok: bool,
     problems: &'a [Problem],
+    /// With `--online`, of a config that can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online: Option<&'a [Finding]>,
 }
 
-pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn run(args: &Check, explicit: Option<&Path>) -> Result<(), Failure> {
     let (config, problems) = match load(explicit) {
         Ok((config, mut problems)) => {
             look_further(&config, &mut problems);
@@ -35,8 +39,14 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     let ok = problems.iter().all(|problem| problem.severity == Severity::Warning);
-    if args.json {
-        printer::json(&Report { ok, problems: &problems })?;
+    let online = match args.online && ok {
+        true => Some(look_online(explicit)?),
+        false => None,
+    };
+    let reached = online.iter().flatten().all(|finding| !finding.has_failed());
+    if args.json.json {
+        let (ok, online) = (ok && reached, online.as_deref());
+        printer::json(&Report { ok, problems: &problems, online })?;
     } else {
         for problem in &problems {
             printer::line(shown(problem))?;
@@ -48,7 +58,20 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
             }
         }
     }
-    if ok { Ok(()) } else { Err(Failure::silent(Exit::Usage)) }
+    for finding in online.iter().flatten().filter(|_| !args.json.json) {
+        printer::line(finding.shown())?;
+    }
+    match (ok, reached) {
+        (false, _) => Err(Failure::silent(Exit::Usage)),
+        (true, false) => Err(Failure::silent(Exit::Failed)),
+        (true, true) => Ok(()),
+    }
+}
+
+/// With the files that were judged, and no others: secrets are read.
+fn look_online(explicit: Option<&Path>) -> Result<Vec<Finding>, Failure> {
+    let config = context::config_to_use(explicit)?;
+    context::runtime()?.block_on(check_online::look(&config))
 }
 
 /// What shows only when the config is looked at as a whole, and at what it names.

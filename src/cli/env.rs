@@ -14,7 +14,7 @@ use super::failure::{Failure, chain};
 use super::given::{Given, SessionOfShell};
 use super::join::Stay;
 use super::session::{self, Kind};
-use super::{context, printer, shell};
+use super::{context, decided, printer, shell};
 use crate::daemon;
 use crate::model::hint::config_flag;
 
@@ -29,7 +29,7 @@ struct Report<'a> {
     until: Option<&'a str>,
 }
 
-pub(super) fn run(args: &Env, explicit: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<(), Failure> {
     let runtime = context::runtime()?;
     if args.unset {
         return runtime.block_on(unset(args));
@@ -37,6 +37,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config(explicit)?;
     runtime.block_on(async {
         let mut open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
+        decided::say(verbose, explicit, &config, &open);
         open.say_warnings();
         let session = SessionOfShell {
             name: open.name.clone(),

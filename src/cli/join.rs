@@ -37,17 +37,33 @@ pub(super) enum Stay {
     WhileUsed,
 }
 
+/// Whether a daemon was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// It was.
+    Found,
+    /// It was started for this.
+    Started,
+}
+
 /// The daemon of this config, started if need be, for whoever hands out paths of its state directory as well.
-pub(super) async fn join_to_share(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+pub(super) async fn join_to_share(
+    config: &Config,
+    stay: Stay,
+) -> Result<(AdminClient, Joined), Failure> {
     locate::open_state_to_share(&config.state_dir).map_err(unsafe_state)?;
-    join(config, stay).await
+    find_or_start(config, stay).await
 }
 
 /// The daemon of this config, started if need be.
 pub(super) async fn join(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    Ok(find_or_start(config, stay).await?.0)
+}
+
+async fn find_or_start(config: &Config, stay: Stay) -> Result<(AdminClient, Joined), Failure> {
     match AdminClient::connect(&config.admin.socket).await {
-        Err(AdminError::Absent { .. }) => start(config, stay).await,
-        other => Ok(other?),
+        Err(AdminError::Absent { .. }) => Ok((start(config, stay).await?, Joined::Started)),
+        other => Ok((other?, Joined::Found)),
     }
 }
 

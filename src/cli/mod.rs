@@ -16,13 +16,16 @@ mod bench;
 mod bundles;
 mod ca;
 mod check;
+mod check_online;
 mod check_places;
 mod check_secrets;
 mod child;
+mod command_line;
 mod complete_names;
 mod completions;
 mod context;
 mod credential;
+mod decided;
 mod demo;
 mod env;
 mod environment;
@@ -51,6 +54,7 @@ mod table;
 mod terminal;
 mod trust;
 mod trusted;
+mod unreached;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -101,7 +105,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Credential(args) => credential::run(&args, config),
         Command::Demo(args) => demo::run(&args),
-        Command::Env(args) => env::run(&args, config),
+        Command::Env(args) => env::run(&args, config, cli.verbose),
         Command::Explain(args) => explain::run(&args, config),
         Command::Init(args) => init::run(&args, config),
         Command::Placeholder(args) => placeholder::run(&args),
@@ -112,7 +116,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Login(args) => login::run(&args, config),
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
-        Command::Run(args) => return run::run(&args, config, keeper),
+        Command::Run(args) => return run::run(&args, config, cli.verbose, keeper),
         Command::Schema => schema::run(),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),

@@ -45,7 +45,7 @@ pub(super) fn merge<'a>(users: impl IntoIterator<Item = &'a str>, routed: &[Stri
 /// Whether some tool would take `entry` to mean `routed`, or a name that the wildcard `routed`
 /// holds. Tools disagree (a bare `example.com` means its subdomains too for most, for a few it
 /// doesn't), so the widest reading counts.
-fn covers(entry: &str, routed: &str) -> bool {
+pub(super) fn covers(entry: &str, routed: &str) -> bool {
     if entry == "*" {
         return true;
     }

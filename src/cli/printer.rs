@@ -74,6 +74,11 @@ pub(super) fn warn(code: &str, text: &str, hint: &str) {
     let _ = writeln!(io::stderr().lock(), "warning[{code}]: {text}\n  hint: {hint}");
 }
 
+/// The same in one line, for who has not asked.
+pub(super) fn remark(code: &str, text: &str) {
+    let _ = writeln!(io::stderr().lock(), "warning[{code}]: {}", plain::line(text));
+}
+
 /// What is wrong with a config; on stderr.
 pub(super) fn problems(problems: &[Problem]) {
     let mut err = io::stderr().lock();

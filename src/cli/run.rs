@@ -1,6 +1,6 @@
 //! `run [--] CMD…`: CMD behind the proxy, in a session of its own that ends with it.
 //!
-//! Touches neither stdin nor stdout; on a terminal it offers the logins that are missing. Whatever fails on our side is 125; else CMD's exit code.
+//! Touches neither stdin nor stdout; on a terminal it offers the logins that CMD needs. Whatever fails on our side is 125; else CMD's exit code.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,19 +13,26 @@ use super::failure::{Exit, Failure};
 use super::join::Stay;
 use super::platform::Keeper;
 use super::session::{self, Kind};
-use super::{child, context, login};
+use super::{child, context, decided, login, unreached};
 use crate::admin::INSIDE_SESSION;
 
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(args: &Run, explicit: Option<&Path>, keeper: &Keeper) -> Result<Exit, Failure> {
+pub(super) fn run(
+    args: &Run,
+    explicit: Option<&Path>,
+    verbose: u8,
+    keeper: &Keeper,
+) -> Result<Exit, Failure> {
     keeper.take_in_orphans();
     let ours = |failure: Failure| failure.exiting(child::OURS);
     let config = context::config_to_use(explicit).map_err(ours)?;
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
-        login::before_run(&config).await;
+        if !args.quiet {
+            login::before_run(&config, args, verbose > 0).await;
+        }
         let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
         let mut open = match begun {
             Err(failure) if failure.code == INSIDE_SESSION && within(args) => {
@@ -33,8 +40,14 @@ pub(super) fn run(args: &Run, explicit: Option<&Path>, keeper: &Keeper) -> Resul
             }
             begun => begun.map_err(ours)?,
         };
-        open.say_warnings();
+        if !args.quiet {
+            decided::say(verbose, explicit, &config, &open);
+            open.say_warnings();
+        }
         let result = supervise(args, &open.environment, keeper).await;
+        if !args.quiet && matches!(result, Ok(Exit::Child(code)) if code != 0) {
+            unreached::say(&mut open, &args.command).await;
+        }
         let _ = timeout(CLOSE_PATIENCE, open.close()).await;
         result
     })

@@ -1,16 +1,18 @@
 //! An open session and the environment that uses it: the common part of `run`, `env` and `demo`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::admin_client::{AdminClient, OpenSession, Session};
+use super::admin_client::{AdminClient, AdminError, Came, OpenSession, Session};
 use super::args::Purpose;
 use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
-use super::join::{self, Stay};
+use super::join::{self, Joined, Stay};
 use super::{bundles, printer};
 use crate::client::peer::Users;
 use crate::config::Config;
@@ -94,6 +96,22 @@ pub(super) struct Open {
     pub(super) until: Option<String>,
     /// For the tool.
     pub(super) environment: Environment,
+    /// For whoever wants to know how this came to be.
+    pub(super) facts: Facts,
+}
+
+/// What was found, beside what the tool needs.
+pub(super) struct Facts {
+    /// Whether the daemon was there.
+    pub(super) joined: Joined,
+    /// The daemon's process.
+    pub(super) pid: u32,
+    /// The proxy that the daemon goes through, as `host:port`.
+    pub(super) parent: Option<String>,
+    /// What tools are to trust, PEM.
+    pub(super) bundle: PathBuf,
+    /// Variables that hold placeholders.
+    pub(super) placeholders: BTreeSet<String>,
 }
 
 /// Joins the daemon and opens a session in it. One that is about to end is waited for: then the next is started.
@@ -107,7 +125,10 @@ pub(super) async fn begin(
     let deadline = Instant::now() + DRAIN;
     loop {
         let opened = match join::join_to_share(config, stay).await {
-            Ok(daemon) => open(config, daemon, kind, &asked, &inherited).await,
+            Ok((daemon, joined)) => {
+                let opened = open(config, daemon, kind, &asked, &inherited).await;
+                opened.map(|open| Open { facts: Facts { joined, ..open.facts }, ..open })
+            }
             Err(failure) => Err(failure),
         };
         match opened {
@@ -165,8 +186,15 @@ pub(super) async fn open(
             hint: "set it here, then `valetkey restart`: a daemon reads its own environment",
         });
     }
-    let Session { name, proxy, until, .. } = session;
-    Ok(Open { daemon, name, proxy, until, environment })
+    let Session { name, proxy, until, pid, parent, placeholders, .. } = session;
+    let facts = Facts {
+        joined: Joined::Found,
+        pid,
+        parent,
+        bundle: bundles.combined,
+        placeholders: placeholders.into_keys().collect(),
+    };
+    Ok(Open { daemon, name, proxy, until, environment, facts })
 }
 
 impl Open {
@@ -175,6 +203,11 @@ impl Open {
         for warning in &self.environment.warnings {
             printer::warn(warning.code, &warning.text, warning.hint);
         }
+    }
+
+    /// What has come of it so far.
+    pub(super) async fn came(&mut self) -> Result<Came, AdminError> {
+        self.daemon.came(&self.name).await
     }
 
     /// Ends it; what was minted for it is dropped.

@@ -208,7 +208,8 @@ impl Gate {
         Peer::of(kernel::owner_of(canonical(peer), canonical(original)))
     }
 
-    /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner.
+    /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner. That somebody came is
+    /// counted, refused or not.
     pub fn admit(
         &self,
         rules: &Rules,
@@ -216,7 +217,22 @@ impl Gate {
         peer: impl Into<Peer>,
         now: Moment,
     ) -> Result<Admitted, Reason> {
-        let Peer { uid, found: process, here, .. } = peer.into();
+        let admitted = self.judge(rules, sent, peer.into(), now);
+        match admitted.as_ref().ok().and_then(|admitted| admitted.session.as_ref()) {
+            Some(session) => session.count(),
+            None => self.sessions.count_unnamed(),
+        }
+        admitted
+    }
+
+    fn judge(
+        &self,
+        rules: &Rules,
+        sent: Option<&[u8]>,
+        peer: Peer,
+        now: Moment,
+    ) -> Result<Admitted, Reason> {
+        let Peer { uid, found: process, here, .. } = peer;
         let user = uid.and_then(|uid| self.users.name(uid));
         let client =
             |session, user| Arc::new(Client { session, uid, user, process: process.clone() });
@@ -381,6 +397,10 @@ mod tests {
                 Reason::ProxyAuthFailed
             );
         }
+        let counted = || (session.admitted(), gate.sessions().unnamed_since(&session));
+        assert_eq!(counted(), (1, 5), "what came is counted, in its name or in nobody's");
+        let (later, _) = gate.sessions().open(NewSession::default());
+        assert_eq!((later.admitted(), gate.sessions().unnamed_since(&later)), (0, 0));
         gate.sessions().end(session.name());
         assert_eq!(
             gate.admit(&both, Some(&basic(&name, &secret)), own, now).unwrap_err(),

@@ -4,6 +4,7 @@
 //! in memory and, for `env` sessions that outlive the daemon, on disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::{constant_time, digest};
@@ -114,6 +115,9 @@ pub struct Session {
     placeholders: Vec<Binding>,
     end: Option<Deadline>,
     ended: watch::Sender<bool>,
+    admitted: AtomicU64,
+    /// What [`Sessions::unnamed`] was when it began.
+    unnamed_before: u64,
 }
 
 impl Session {
@@ -178,6 +182,16 @@ impl Session {
         self.end.map(|end| end.wall())
     }
 
+    /// How often somebody came in its name and got in.
+    pub fn admitted(&self) -> u64 {
+        self.admitted.load(Relaxed)
+    }
+
+    /// Somebody has come in its name.
+    pub(super) fn count(&self) {
+        self.admitted.fetch_add(1, Relaxed);
+    }
+
     /// Whether it is just this one.
     pub fn is(&self, shared: &Preshared) -> bool {
         self.name == shared.name
@@ -204,6 +218,8 @@ pub struct Sessions {
     /// Whose each bound placeholder is.
     placeholders: DashMap<Mark, SessionName>,
     issued: Issued,
+    /// How often somebody came without a session, or with none that is live.
+    unnamed: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
@@ -216,8 +232,8 @@ impl std::fmt::Debug for Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let issued = Issued::default();
-        Self { live: DashMap::new(), placeholders: DashMap::new(), issued, clock }
+        let (issued, unnamed) = (Issued::default(), AtomicU64::default());
+        Self { live: DashMap::new(), placeholders: DashMap::new(), issued, unnamed, clock }
     }
 
     /// Opens one with a random secret, which only the caller gets.
@@ -237,6 +253,8 @@ impl Sessions {
             placeholders: new.placeholders,
             end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
             ended: watch::Sender::new(false),
+            admitted: AtomicU64::default(),
+            unnamed_before: self.unnamed.load(Relaxed),
         });
         self.issued.note(name.as_str(), &session.secret);
         self.insert(Arc::clone(&session));
@@ -285,6 +303,8 @@ impl Sessions {
             placeholders: Vec::new(),
             end: None,
             ended: watch::Sender::new(false),
+            admitted: AtomicU64::default(),
+            unnamed_before: self.unnamed.load(Relaxed),
         };
         if let Some(old) = self.live.insert(shared.name.clone(), Arc::new(session)) {
             old.ended.send_replace(true);
@@ -331,6 +351,21 @@ impl Sessions {
         let over: Vec<_> =
             self.live.iter().filter(|s| s.has_ended(now)).map(|s| s.name.clone()).collect();
         over.iter().filter_map(|name| self.end(name)).collect()
+    }
+
+    /// How often somebody came without a live session since this one began: it may have been a tool of its own.
+    pub fn unnamed_since(&self, session: &Session) -> u64 {
+        self.unnamed.load(Relaxed).saturating_sub(session.unnamed_before)
+    }
+
+    /// Somebody has come without a live session.
+    pub(super) fn count_unnamed(&self) {
+        self.unnamed.fetch_add(1, Relaxed);
+    }
+
+    /// The live one of this name.
+    pub fn find(&self, name: &SessionName) -> Option<Arc<Session>> {
+        self.live.get(name).map(|session| Arc::clone(&session))
     }
 
     /// Whether one of this name is live.

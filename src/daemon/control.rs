@@ -208,6 +208,10 @@ impl Control for Handle {
         self.session_list()
     }
 
+    fn session(&self, name: &str) -> Result<Value, AdminError> {
+        self.session_facts(name)
+    }
+
     fn hold(&self, caller: Caller) -> Option<Hold> {
         Daemon::hold(self, caller)
     }

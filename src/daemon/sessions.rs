@@ -229,6 +229,16 @@ impl Daemon {
         list.sort_by(|a, b| a.name().cmp(b.name()));
         list.iter().map(facts).collect()
     }
+
+    /// One of them, with how often something came in its name, and in nobody's, since it began.
+    pub(super) fn session_facts(&self, name: &str) -> Result<Value, AdminError> {
+        let sessions = self.proxy.gate.sessions();
+        let session = sessions.find(&SessionName::new(name)).ok_or_else(unknown_session)?;
+        let mut facts = facts(&session);
+        facts["admitted"] = session.admitted().into();
+        facts["unnamed"] = sessions.unnamed_since(&session).into();
+        Ok(facts)
+    }
 }
 
 pub(super) fn unknown_session() -> AdminError {

@@ -20,7 +20,7 @@ pub(super) fn parse(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(text: &str) -> Option<SystemTime> {
+pub fn date(text: &str) -> Option<SystemTime> {
     let (_, rest) = text.split_once(", ")?;
     let mut parts = rest.strip_suffix(" GMT")?.split([' ', ':']);
     let mut next = || parts.next();

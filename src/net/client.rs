@@ -150,10 +150,21 @@ impl Client {
 
     /// Sends a request and returns whatever status comes back.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, ClientError> {
+        self.call_within(Reach::Anywhere, call).await
+    }
+
+    /// Asks for the head of a page, with nothing of anybody's in the request: whether a server can be reached as far
+    /// as `reach` goes, and its TLS accepted.
+    pub async fn look(&self, reach: Reach, url: &Uri) -> Result<Answer, ClientError> {
+        let call = Call { method: Method::HEAD, url, headers: Vec::new(), body: None };
+        self.call_within(reach, call).await
+    }
+
+    async fn call_within(&self, reach: Reach, call: Call<'_>) -> Result<Answer, ClientError> {
         let exchange = async {
             let origin = origin(call.url)?;
             let request = request(call, &origin)?;
-            let stream = self.dialer.dial_origin(&origin, Reach::Anywhere, None).await?;
+            let stream = self.dialer.dial_origin(&origin, reach, None).await?;
             match origin.scheme {
                 Scheme::Http => send(stream, request).await,
                 Scheme::Https => send(self.handshake(&origin, stream).await?, request).await,

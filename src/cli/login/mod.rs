@@ -4,6 +4,7 @@
 
 mod ask;
 mod browser;
+mod needed;
 mod page;
 mod qr;
 
@@ -13,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::args::Login;
+use super::args::{Login, Run};
 use super::failure::{Failure, chain};
 use super::{context, printer};
 use crate::config::{Config, Grant};
@@ -22,6 +23,7 @@ use crate::mint::door::{Door, FlowError, LoggedIn};
 use crate::model::clock::{Clock, SystemClock, rfc3339_seconds};
 use crate::model::id::CredentialName;
 use crate::store::logins::{Logins, Whose};
+use needed::Needed;
 
 pub(super) fn run(args: &Login, explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config_to_use(explicit)?;
@@ -82,12 +84,17 @@ pub(super) fn with_login(config: &Config) -> impl Iterator<Item = &CredentialNam
     })
 }
 
-/// Says which logins the routes of a config lack, and offers them where there is a person to ask.
-pub(super) async fn before_run(config: &Config) {
-    for name in with_login(config) {
-        if !config.routes.iter().any(|route| route.value.credential.as_ref() == Some(name)) {
-            continue;
-        }
+/// Says which logins a command lacks, and offers them where there is a person to ask. Those that it will hardly use
+/// are not even looked at, which may take a keyring's time; `aloud`: that is said.
+pub(super) async fn before_run(config: &Config, args: &Run, aloud: bool) {
+    let logins = with_login(config);
+    let Needed { needed, spared } = Needed::of(config, &args.purpose.only, &args.command, logins);
+    for name in spared.iter().filter(|_| aloud) {
+        printer::note(&format!(
+            "login: not looked at: `{name}`, whose routes nothing of this command names"
+        ));
+    }
+    for name in &needed {
         let Some(why) = missing(config, name) else { continue };
         let wanted = ask::yes(&format!("`{name}` needs a login ({why}). Log in now?"));
         if wanted != Some(true) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,8 @@ impl Saved {
             placeholders: self.placeholders,
             end: Some(end),
             ended: watch::Sender::new(false),
+            admitted: AtomicU64::default(),
+            unnamed_before: 0,
         }
     }
 }

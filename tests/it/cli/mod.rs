@@ -4,6 +4,7 @@ mod any_config;
 mod audit;
 mod bench;
 mod ca;
+mod check_online;
 mod completions;
 mod config_problems;
 mod daemon;

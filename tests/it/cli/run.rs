@@ -1,7 +1,8 @@
 //! `run` and `env`: the child behind the proxy, its environment and its exit code.
 
 use crate::harness::client::{Finished, finish};
-use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::stage::{EVIL, ORDERS, Stage};
+use crate::harness::valetkey::Valetkey;
 
 async fn run(stage: &Stage, command: &[&str]) -> Finished {
     let mut arguments = vec!["run", "--"];
@@ -188,4 +189,145 @@ async fn a_variable_that_the_daemon_lacks_is_said() {
     assert_eq!(done.code, Some(0));
     assert!(done.stderr.contains("warning[secret-unavailable]"), "{done:?}");
     assert!(done.stderr.contains("NOT_SET_ANYWHERE"), "{done:?}");
+}
+
+/// Whether `run` says that nothing of the command came, and why.
+fn nothing_came(done: &Finished) -> Option<&str> {
+    done.stderr.lines().find(|line| line.starts_with("warning[nothing-came]: "))
+}
+
+#[tokio::test]
+async fn a_command_of_which_nothing_came_is_told_why() {
+    let stage = stage().await;
+    let home = &stage.running().unwrap().home;
+    let done = run(&stage, &["sh", "-c", "exit 3"]).await;
+    assert_eq!((done.code, done.stderr.lines().count()), (Some(3), 1), "{done:?}");
+    assert!(nothing_came(&done).unwrap().contains("reads no HTTPS_PROXY"), "{done:?}");
+    let killed = run(&stage, &["sh", "-c", "kill -KILL $$"]).await;
+    assert!(killed.code == Some(137) && nothing_came(&killed).is_some(), "{killed:?}");
+
+    // A setting that leads past us is named, and its value is not.
+    let setting = "[http]\n\tproxy = http://u:hunter2@127.0.0.1:9\n";
+    std::fs::write(home.path(".gitconfig"), setting).unwrap();
+    let git = run(&stage, &["git", "ls-remote", &format!("https://{ORDERS}/x.git")]).await;
+    let said = nothing_came(&git).unwrap_or_else(|| panic!("{git:?}"));
+    assert!(said.contains(".gitconfig, line 2") && !said.contains("hunter2"), "{said}");
+
+    for quiet in [&["run", "--quiet", "--", "false"][..], &["run", "-q", "--", "false"]] {
+        let mut command = home.bare_command(&["--config"]);
+        let done = finish(command.arg(&home.config).args(quiet)).await;
+        assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
+    }
+}
+
+#[tokio::test]
+async fn a_command_of_which_something_came_is_told_nothing() {
+    let stage = stage().await;
+    let url = format!("https://{ORDERS}/v1/x");
+    for script in [
+        // With the session, whatever came of it.
+        format!("curl -s {url}; exit 3"),
+        "curl -s https://nowhere.example/; exit 3".to_owned(),
+        // As Java comes: without it; and with one that has ended.
+        format!("curl -s --proxy http://${{HTTPS_PROXY#*@}} {url}; exit 3"),
+        format!("curl -s --proxy http://run-x:y@${{HTTPS_PROXY#*@}} {url}; exit 3"),
+        "exit 0".to_owned(),
+    ] {
+        let done = run(&stage, &["sh", "-c", &script]).await;
+        let wanted = if script == "exit 0" { 0 } else { 3 };
+        assert_eq!((done.code, nothing_came(&done)), (Some(wanted), None), "{script}: {done:?}");
+    }
+}
+
+/// Who cannot know says nothing, and the exit code is the command's all the same.
+#[tokio::test]
+async fn a_daemon_that_is_gone_has_nothing_said_of_it() {
+    let stage = stage().await;
+    let status = stage.running().unwrap().home.run(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let script = format!("kill -KILL {}; exit 3", status["pid"]);
+    let done = run(&stage, &["sh", "-c", &script]).await;
+    assert_eq!((done.code, nothing_came(&done)), (Some(3), None), "{done:?}");
+}
+
+/// A command is told of the logins that it needs, and of no others.
+#[tokio::test]
+async fn a_login_is_missed_where_the_command_needs_it() {
+    let stage = Stage::valetkey_with(|v| {
+        v.toml(
+            "[credentials.me]\ngrant = \"device\"\nissuer = \"https://127.0.0.1:9\"\nclient_id = \"x\"",
+        )
+        .route(&format!(
+            "name = \"mine\"\nhost = \"{EVIL}\"\ncredential = \"me\"\n\
+             env = {{ MINE_KEY = \"placeholder:opaque\" }}"
+        ))
+    })
+    .await;
+    let home = &stage.running().unwrap().home;
+    let url = format!("https://{EVIL}/x");
+    for (line, asked) in [
+        (&["--", "true"][..], false),
+        (&["--", "sh", "-c", "true ORDERS"], false),
+        (&["--only", "orders", "--", "true", &url], false),
+        (&["--", "true", &url], true),
+        (&["--only", "mine", "--", "true"], true),
+        (&["--", "sh", "-c", "true \"$MINE_KEY\""], true),
+        (&["--quiet", "--only", "mine", "--", "true"], false),
+    ] {
+        let mut command = home.bare_command(&["--config"]);
+        let done = finish(command.arg(&home.config).arg("run").args(line)).await;
+        assert_eq!(done.code, Some(0), "{line:?}: {done:?}");
+        let said = done.stderr.contains("warning[login-required]: requests with `me` will fail");
+        assert_eq!(said, asked, "{line:?}: {done:?}");
+    }
+    let mut command = home.bare_command(&["-v", "--config"]);
+    let done = finish(command.arg(&home.config).args(["run", "--", "true"])).await;
+    assert!(done.stderr.contains("login: not looked at: `me`"), "{done:?}");
+}
+
+#[tokio::test]
+async fn what_run_decided_is_said_and_no_secret_is() {
+    let stage = stage().await;
+    let home = &stage.running().unwrap().home;
+    let print = "echo $HTTPS_PROXY $TOOL_API_KEY";
+    for (flag, each) in [("-v", false), ("-vv", true)] {
+        let mut command = home.bare_command(&[flag, "--config"]);
+        let done = finish(command.arg(&home.config).args(["run", "--", "sh", "-c", print])).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let config = format!("config: {} (by --config)", home.config.display());
+        for line in [
+            config.as_str(),
+            "daemon: process ",
+            ", was there",
+            "session: run-",
+            ", until its command ends",
+            "route tool: tool.example:443: token of `orders`, sets TOOL_API_KEY",
+            "trust: ",
+            "variables set: ",
+        ] {
+            assert!(done.stderr.contains(line), "{line} in {}", done.stderr);
+        }
+        for line in ["set TOOL_API_KEY=<placeholder>\n", "set HTTPS_PROXY=http://run-"] {
+            assert_eq!(done.stderr.contains(line), each, "{line} in {}", done.stderr);
+        }
+        let (proxy, placeholder) = done.stdout.trim().split_once(' ').unwrap();
+        let secret = proxy.split(['@', ':']).nth(2).unwrap();
+        assert!(secret.len() > 20 && placeholder.len() > 20, "{done:?}");
+        for value in [secret, placeholder] {
+            assert!(!done.stderr.contains(value), "{}", done.stderr);
+        }
+        stage.silent("what run decided", &done.stderr).unwrap();
+    }
+    // Not asked for, nothing is said.
+    assert_eq!(run(&stage, &["true"]).await.stderr, "");
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_started_for_it_is_said() {
+    let home = Valetkey::new().written();
+    let done = home.run(&["-v", "env", "--shell", "posix"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stderr.contains(", started for this"), "{done:?}");
+    assert!(!done.stdout.contains("daemon:"), "{done:?}");
+    assert_eq!(home.run(&["stop"]).await.code, Some(0));
 }

@@ -1,0 +1,160 @@
+//! [`Finding`]: what came of one thing that `check --online` tried, and how it is said.
+
+use serde::Serialize;
+
+use crate::cli::failure::chain;
+use crate::cli::terminal::{BAD, FAINT, GOOD, flow, paint};
+use crate::model::plain;
+use crate::net::client::ClientError;
+use crate::net::dial::DialError;
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Failed,
+    Fine,
+    Skipped,
+}
+
+/// One line of `check --online`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(in crate::cli) struct Finding {
+    check: &'static str,
+    of: String,
+    state: State,
+    code: &'static str,
+    detail: String,
+    hint: String,
+}
+
+impl Finding {
+    pub(super) fn fine(check: &'static str, of: &str, detail: &str) -> Self {
+        Self::new(check, of, State::Fine, "ok", detail, "")
+    }
+
+    pub(super) fn skipped(check: &'static str, of: &str, why: &str) -> Self {
+        Self::new(check, of, State::Skipped, "skipped", why, "")
+    }
+
+    pub(super) fn failed(
+        check: &'static str,
+        of: &str,
+        code: &'static str,
+        detail: &str,
+        hint: &str,
+    ) -> Self {
+        Self::new(check, of, State::Failed, code, detail, hint)
+    }
+
+    /// No answer.
+    pub(super) fn unreached(check: &'static str, of: &str, error: &ClientError) -> Self {
+        let (code, hint) = diagnosed(error);
+        Self::failed(check, of, code, &chain(error), hint)
+    }
+
+    fn new(
+        check: &'static str,
+        of: &str,
+        state: State,
+        code: &'static str,
+        detail: &str,
+        hint: &str,
+    ) -> Self {
+        // What servers and libraries say is text of others.
+        let line = |text: &str| plain::line(text).into_owned();
+        Self { check, of: line(of), state, code, detail: line(detail), hint: line(hint) }
+    }
+
+    /// Whether it ends the command with 1.
+    pub(in crate::cli) fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// In one line: what, whether, and what to do next.
+    pub(in crate::cli) fn shown(&self) -> String {
+        let Self { check, of, state, code, detail, hint } = self;
+        let (mark, style) = match state {
+            State::Failed => (format!("error[{code}]"), BAD),
+            State::Fine => ("fine".to_owned(), GOOD),
+            State::Skipped => ("skipped".to_owned(), FAINT),
+        };
+        let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
+        let line = flow(&format!("{mark}: {check} {of}: {detail}{hint}"));
+        line.replacen(&mark, &paint(style, &mark), 1)
+    }
+}
+
+/// The stable word for a server that cannot be spoken to, and what to do next.
+fn diagnosed(error: &ClientError) -> (&'static str, &'static str) {
+    match error {
+        ClientError::Dial(DialError::Unresolved(_) | DialError::UnresolvedInTime) => {
+            ("name-unresolved", "check the name in the config, and this machine's resolver")
+        }
+        ClientError::Dial(DialError::Unreachable(_)) => (
+            "unreachable",
+            "is the server up, and is this its port? a proxy above belongs in upstream.parent",
+        ),
+        ClientError::Deadline | ClientError::Dial(DialError::Timeout) => {
+            ("timed-out", "a firewall may drop it: a proxy above belongs in upstream.parent")
+        }
+        ClientError::Dial(error) => (error.reason().code(), error.reason().hint()),
+        ClientError::Tls(error) => ("tls-invalid", distrust(error)),
+        ClientError::Certificate | ClientError::Header | ClientError::Insecure => {
+            ("url-unusable", "it must be https, or http to a loopback address")
+        }
+        ClientError::Http(_) | ClientError::TooLong => {
+            ("answer-invalid", "is this the right port? it does not speak HTTP/1.1")
+        }
+    }
+}
+
+/// What to do about a handshake that failed.
+fn distrust(error: &std::io::Error) -> &'static str {
+    use rustls::CertificateError as Wrong;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(Wrong::UnknownIssuer)) => {
+            "a private CA, or that of a proxy that looks into TLS, belongs in upstream.extra_roots"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            Wrong::Expired
+            | Wrong::ExpiredContext { .. }
+            | Wrong::NotValidYet
+            | Wrong::NotValidYetContext { .. },
+        )) => {
+            "its certificate is not valid now: is this machine's clock right? else its owner must renew it"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
+        )) => {
+            "its certificate is for another name: check host and port in the config, and upstream.resolve"
+        }
+        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS there: check the port",
+        _ => "its owner can say why its TLS fails; TLS 1.2 is the least",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_failure_says_what_to_do_next_in_its_line() {
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = ClientError::Tls(io::Error::new(io::ErrorKind::InvalidData, unknown));
+        let shown = Finding::unreached("issuer", "https://idp.example\u{1b}[2J", &error).shown();
+        assert!(shown.starts_with("error[tls-invalid]: issuer https://idp.example"), "{shown}");
+        assert!(
+            shown.contains("UnknownIssuer") && shown.ends_with("upstream.extra_roots"),
+            "{shown}"
+        );
+        assert!(!shown.contains(['\n', '\u{1b}']), "{shown}");
+        let fine = Finding::fine("upstream", "x:443", "answers over TLS (3 ms)");
+        assert_eq!(
+            (fine.shown().as_str(), fine.has_failed()),
+            ("fine: upstream x:443: answers over TLS (3 ms)", false)
+        );
+    }
+}
