@@ -17,6 +17,7 @@ mod bundles;
 mod ca;
 mod check;
 mod check_places;
+mod check_running;
 mod check_secrets;
 mod child;
 mod completions;

@@ -23,6 +23,7 @@ pub(super) fn run(args: &Run, explicit: Option<&Path>, keeper: &Keeper) -> Resul
     keeper.take_in_orphans();
     let ours = |failure: Failure| failure.exiting(child::OURS);
     let config = context::config_to_use(explicit).map_err(ours)?;
+    context::say_which(explicit);
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
         login::before_run(&config).await;

@@ -10,3 +10,4 @@ mod run;
 mod second_day;
 mod sessions;
 mod snapshots;
+mod which_config;
