@@ -8,7 +8,7 @@ use super::args::Check;
 use super::check_online::{self, Finding};
 use super::failure::{Exit, Failure};
 use super::terminal::{BAD, GOOD, ODD, flow, paint};
-use super::{check_places, check_secrets, context, printer};
+use super::{check_places, check_running, check_secrets, context, printer};
 use crate::config::Config;
 use crate::config::problem::{Problem, Severity};
 use crate::config::{LoadError, load};
@@ -25,6 +25,7 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Check, explicit: Option<&Path>) -> Result<(), Failure> {
+    context::warn_of_passed_over(explicit);
     let (config, problems) = match load(explicit) {
         Ok((config, mut problems)) => {
             look_further(&config, &mut problems);
@@ -79,6 +80,7 @@ fn look_further(config: &Config, problems: &mut Vec<Problem>) {
     problems.extend(policy_problems(config));
     problems.extend(check_secrets::problems(config));
     problems.extend(check_places::problems(config));
+    problems.extend(check_running::problems(config));
     problems.sort_by_key(|problem| (problem.severity, problem.line));
 }
 

@@ -1,12 +1,14 @@
 //! What most commands begin with: the config, loaded, its problems said.
 
 use std::path::Path;
+use std::sync::Once;
 
 use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 use crate::config::problem::Problem;
+use crate::config::search::{self, By};
 use crate::config::{LoadError, load, load_to_use};
 use crate::config::{env, locate};
 
@@ -18,6 +20,7 @@ pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
 /// Where the daemon of a config is, and what it wrote: for what manages one that runs, or reads its trail. No config
 /// needs to load for that, nor to be trusted: an off-switch works whatever else is broken.
 pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
+    warn_of_passed_over(explicit);
     let named = locate::name(explicit)?;
     // A state directory that is named says more than what is known of a config.
     let elsewhere = |entry: &Whereabouts| {
@@ -39,10 +42,7 @@ pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
                 socket: state_dir.join(SOCKET),
                 audit: state_dir.join(AUDIT),
                 state_dir,
-                pid: 0,
-                since: String::new(),
-                listen: Vec::new(),
-                ends_idle: false,
+                ..Whereabouts::default()
             })
         }
     }
@@ -57,6 +57,7 @@ const AUDIT: &str = "audit.jsonl";
 pub(super) fn config_and_warnings(
     explicit: Option<&Path>,
 ) -> Result<(Config, Vec<Problem>), Failure> {
+    warn_of_passed_over(explicit);
     load(explicit).map_err(said)
 }
 
@@ -67,7 +68,43 @@ pub(super) fn config_quietly(explicit: Option<&Path>) -> Option<Config> {
 
 /// The config for whoever reads its secrets or writes to its state: nothing but what was judged is used.
 pub(super) fn config_to_use(explicit: Option<&Path>) -> Result<Config, Failure> {
+    warn_of_passed_over(explicit);
     Ok(load_to_use(explicit, None).map_err(said)?.0)
+}
+
+/// Says which config is used, in one line, where another one could have been meant and nobody has typed which.
+pub(super) fn say_which(explicit: Option<&Path>) {
+    let found = search::candidates(explicit);
+    let (Some(chosen), [other, rest @ ..]) = (found.chosen, found.others.as_slice()) else {
+        return;
+    };
+    let why = match chosen.by {
+        By::Flag => return,
+        By::Home => "your own",
+        By::Project => "the nearest",
+        By::Variable => "VALETKEY_CONFIG names it",
+    };
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    printer::note(&format!(
+        "config: {} ({why}), not {}{more}",
+        chosen.path.display(),
+        other.path.display()
+    ));
+}
+
+/// Says once which configs above are not looked at.
+pub(super) fn warn_of_passed_over(explicit: Option<&Path>) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        for (path, exposure) in search::candidates(explicit).passed_over {
+            let path = path.display();
+            printer::warn(
+                "config-passed-over",
+                &format!("a config above is not used, for others could have put it there: {path}: {exposure}"),
+                &format!("where it is meant: valetkey trust {path}, or --config {path}"),
+            );
+        }
+    });
 }
 
 /// All problems are printed; what is left is why that is the end.

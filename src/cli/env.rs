@@ -35,6 +35,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<()
         return runtime.block_on(unset(args));
     }
     let config = context::config(explicit)?;
+    context::say_which(explicit);
     runtime.block_on(async {
         let mut open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
         decided::say(verbose, explicit, &config, &open);

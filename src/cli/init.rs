@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::{context, printer};
 use crate::config::env;
 use crate::config::locate::PROJECT_FILE;
+use crate::config::search::{self, By};
 use crate::model::hint::config_flag;
 
 /// What is written: it loads as it stands, and says what to fill in.
@@ -51,8 +52,11 @@ fn default_path() -> Option<PathBuf> {
 
 /// Whether later commands find it by themselves.
 fn is_found_without_naming(path: &Path) -> bool {
-    let named = env::path(env::CONFIG);
-    named.as_deref() == Some(path) || (named.is_none() && default_path().as_deref() == Some(path))
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    search::candidates(None).chosen.is_some_and(|chosen| {
+        // A project's own is found as well, but not used before it is trusted.
+        chosen.by != By::Project && absolute(&chosen.path) == absolute(path)
+    })
 }
 
 fn write_new(path: &Path) -> Result<(), Failure> {

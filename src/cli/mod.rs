@@ -18,6 +18,7 @@ mod ca;
 mod check;
 mod check_online;
 mod check_places;
+mod check_running;
 mod check_secrets;
 mod child;
 mod command_line;

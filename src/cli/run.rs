@@ -28,6 +28,7 @@ pub(super) fn run(
     keeper.take_in_orphans();
     let ours = |failure: Failure| failure.exiting(child::OURS);
     let config = context::config_to_use(explicit).map_err(ours)?;
+    context::say_which(explicit);
     let runtime = context::runtime().map_err(ours)?;
     runtime.block_on(async {
         if !args.quiet {

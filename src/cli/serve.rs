@@ -19,6 +19,7 @@ pub(super) fn run(args: &Serve, explicit: Option<&Path>, verbose: u8) -> Result<
         let _ = rustix::process::setsid();
     }
     let _logging = telemetry::log::init(verbose);
+    context::warn_of_passed_over(explicit);
     let (config, warnings) =
         load_to_use(explicit, args.expect.as_deref()).map_err(context::said)?;
     printer::problems(&warnings);

@@ -71,6 +71,7 @@ fn facts(status: &Value, here: &Here) -> Vec<String> {
 fn human(status: &Value, here: &Here) -> String {
     let when = |time: &Value| here.short(&cell(time));
     let mut rows = facts(status, here);
+    rows.extend(restart(&status["restart"]));
     rows.extend(revoked(&status["revoked"]));
     rows.push(table(
         ["ROUTE", "HOST", "PORT", "CREDENTIAL", ""],
@@ -137,6 +138,12 @@ fn human(status: &Value, here: &Here) -> String {
             ]
         },
     ));
+    rows.extend(list(&status["sessions"]).iter().filter_map(|session| {
+        let (name, address) = (cell(&session["name"]), session["holds_address"].as_str()?);
+        Some(format!(
+            "session {name} was given {address}, which is not ours any more: evaluate `valetkey env` in its shell again"
+        ))
+    }));
     rows.join("\n")
 }
 
@@ -182,6 +189,14 @@ fn row(label: &str, values: &[&Value], note: &str) -> String {
     let values = values.iter().map(|value| cell(value)).filter(|cell| !cell.is_empty());
     let values = values.chain([note.to_owned()]).collect::<Vec<_>>().join("  ");
     format!("{label:<12}{}", values.trim_end())
+}
+
+/// What only a restart takes up; no row where there is nothing.
+fn restart(restart: &Value) -> Option<String> {
+    let changed: Vec<_> = list(&restart["changed"]).iter().map(cell).collect();
+    let command = cell(&restart["command"]);
+    let text = format!("{} changed since the start: {command}", changed.join(", "));
+    (!changed.is_empty()).then(|| row("RESTART", &[], &paint(BAD, &text)))
 }
 
 /// How many roots there are, where that is more than one, and what would spare the next one.
@@ -243,7 +258,12 @@ mod tests {
                 "credential": "o", "state": "ended", "code": "login-reuse-detected",
                 "user": "ada@example", "scope": "a b", "since": "2026-11-01T00:00:00Z",
             }],
-            "tokens": [], "sessions": [],
+            "tokens": [],
+            "sessions": [{
+                "name": "env-1", "kind": "env", "user": "ann", "until": "2026-11-01T00:00:00Z",
+                "holds_address": "127.0.0.1:9000",
+            }],
+            "restart": { "changed": ["audit", "proxy.listen"], "command": "valetkey restart" },
             "revoked": { "all": null, "credentials": { "o": "t" }, "sessions": {}, "users": { "ann": "t" } },
         });
         let text = human(&status, &Here::new(true));
@@ -259,7 +279,10 @@ mod tests {
             "o           client-credentials  issuer-refused  2026-11-01 00:00  1m 30s",
             "REVOKED     credential o, user ann",
             "o          ended login-reuse-detected  ada@example  a b    2026-11-01 00:00",
+            "RESTART     audit, proxy.listen changed since the start: valetkey restart",
             "SESSION  KIND  USER  UNTIL",
+            "env-1    env   ann   2026-11-01 00:00",
+            "session env-1 was given 127.0.0.1:9000, which is not ours any more: evaluate `valetkey env` in its shell again",
         ] {
             assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");
         }

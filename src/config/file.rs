@@ -95,8 +95,8 @@ impl OneOrMany {
 #[serde(deny_unknown_fields, default)]
 pub struct Proxy {
     /// Where the HTTP proxy listens (CONNECT and absolute-form), one or a list: IP:PORT, or "unix:PATH" for a unix socket (a relative path
-    /// counts from the config's directory). Default: "127.0.0.1:8383". A socket's file has mode 0600; 0666 where `allow_uids` or
-    /// `[[sessions]]` admit other users.
+    /// counts from the config's directory). Absent: 127.0.0.1 and the port of last time, else 8383, else any that is free. A socket's
+    /// file has mode 0600; 0666 where `allow_uids` or `[[sessions]]` admit other users.
     #[schemars(with = "Option<OneOrMany>")]
     pub listen: Option<Spanned<OneOrMany>>,
     /// Where connections arrive that the kernel redirects (netfilter's REDIRECT), one or a list of IP:PORT: their tools need no proxy variable.

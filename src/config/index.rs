@@ -4,12 +4,14 @@
 //! stands here: the socket, the state directory and the audit.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
+use super::at_start::{self, AtStart, LISTEN};
 use super::{Config, env};
 use crate::local::place::{self, Private};
 use crate::model::hex::hex;
@@ -20,7 +22,7 @@ const DIRECTORY: &str = "daemons";
 const MAX_ENTRY: u64 = 64 * 1024;
 
 /// The daemon that a config has, or had last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whereabouts {
     /// The config, as it was named.
     pub config: PathBuf,
@@ -38,6 +40,9 @@ pub struct Whereabouts {
     pub listen: Vec<String>,
     /// Whether it ends by itself when nobody uses it.
     pub ends_idle: bool,
+    /// What it began with. Of a daemon of an earlier version: nothing.
+    #[serde(default)]
+    pub began: AtStart,
 }
 
 impl Whereabouts {
@@ -54,21 +59,38 @@ impl Whereabouts {
 
     /// What would stand there for a config that loads.
     pub fn of(config: &Config) -> Self {
-        // By name: a descriptor of ours says nothing to another process.
-        let by_name = |path: &Path| match (&config.state, path.strip_prefix(&config.state_dir)) {
-            (Some(state), Ok(below)) => state.path().join(below),
-            _ => path.to_owned(),
-        };
         Self {
             config: config.named.clone(),
-            state_dir: by_name(&config.state_dir),
-            socket: by_name(&config.admin.socket),
-            audit: by_name(&config.audit.path),
-            pid: 0,
-            since: String::new(),
-            listen: Vec::new(),
-            ends_idle: false,
+            state_dir: config.by_name(&config.state_dir),
+            socket: config.by_name(&config.admin.socket),
+            audit: config.by_name(&config.audit.path),
+            began: at_start::of(config),
+            ..Self::default()
         }
+    }
+
+    /// What its config says otherwise by now, and a daemon that runs takes up at its next start.
+    pub fn outdated_by(&self, config: &Config) -> Vec<String> {
+        let now = at_start::of(config);
+        let differs = |(name, began): (&String, &String)| match now.get(name) {
+            Some(now) if name == LISTEN && now != began => !self.listens_as(config),
+            now => now != Some(began),
+        };
+        let began = self.began.iter().filter(|one| differs(*one));
+        began.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether the next daemon would be found where this one is.
+    fn listens_as(&self, config: &Config) -> bool {
+        if !config.proxy.any_port {
+            return at_start::listen(config) == self.listen;
+        }
+        let usual = config.proxy.listen.first().map(SocketAddr::ip);
+        let only = match self.listen.as_slice() {
+            [only] => only.parse::<SocketAddr>().ok(),
+            _ => None,
+        };
+        only.is_some() && only.map(|only| only.ip()) == usual
     }
 
     /// What is known of the config of this name. One that others could have written is as good as none.
@@ -102,4 +124,49 @@ fn place_of(named: &Path) -> Option<(PathBuf, PathBuf)> {
     let name = digest::digest(&digest::SHA256, named.as_os_str().as_bytes());
     let path = dir.join(format!("{}.json", hex(&name.as_ref()[..16])));
     Some((dir, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn config(keys: &str) -> Config {
+        let text = format!("config_version = 1\n{keys}");
+        parse("/c/valetkey.toml".as_ref(), text.as_bytes(), "/s".into()).unwrap().0
+    }
+
+    #[test]
+    fn what_takes_effect_at_a_start_is_told_by_name() {
+        let began = |keys: &str, listen: &str| Whereabouts {
+            listen: vec![listen.to_owned()],
+            ..Whereabouts::of(&config(keys))
+        };
+        let free = || began("", "127.0.0.1:40000");
+        let named = || began("[proxy]\nlisten = \"127.0.0.1:9000\"\n", "127.0.0.1:9000");
+        for (daemon, now, outdated) in [
+            (free(), "", vec![]),
+            (free(), "[proxy]\nlisten = \"127.0.0.1:40000\"", vec![]),
+            (free(), "[proxy]\nlisten = \"127.0.0.1:9000\"", vec!["proxy.listen"]),
+            // The port of last time is the first that is tried.
+            (named(), "", vec![]),
+            (began("[proxy]\nlisten = \"0.0.0.0:9000\"", "0.0.0.0:9000"), "", vec!["proxy.listen"]),
+            (named(), "[proxy]\nlisten = [\"127.0.0.1:9000\", \"unix:x\"]", vec!["proxy.listen"]),
+            (
+                free(),
+                "[audit]\nkeep = 3\n[admin]\nmetrics = \"127.0.0.1:1\"",
+                vec!["admin", "audit"],
+            ),
+            (
+                free(),
+                "[logins]\nprotection = \"key-file\"\n[ca]\npublish = \"/p\"",
+                vec!["ca.publish", "logins"],
+            ),
+            (free(), "[proxy]\ntransparent = \"127.0.0.1:8385\"", vec!["proxy.transparent"]),
+            (free(), "[proxy]\nunmatched = \"deny\"\n[ca]\npermit = [\"a.example\"]", vec![]),
+            (Whereabouts { began: AtStart::new(), ..free() }, "[audit]\nkeep = 3", vec![]),
+        ] {
+            assert_eq!(daemon.outdated_by(&config(now)), outdated, "{now}");
+        }
+    }
 }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 
 use super::env;
+use super::search::{self, By, Candidate};
 use super::trust::TrustError;
 use crate::local::place::{self, PlaceError, Private};
 use crate::model::hex::hex;
 
 /// The largest config that is read, in bytes: room for 100,000 routes.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
-/// The name of a project's own config in the working directory.
+/// The name of a project's own config, in its directory.
 pub const PROJECT_FILE: &str = "valetkey.toml";
 
 /// Why no config is used.
@@ -105,21 +106,18 @@ pub struct Found {
     pub(super) is_project: bool,
 }
 
-/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, a
-/// `valetkey.toml` in the working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
+/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, the nearest `valetkey.toml` upwards from the
+/// working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
 pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
-    let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
-    if let Some(path) = named {
-        return read(&path);
-    }
-    let project = Path::new(PROJECT_FILE);
-    if project.symlink_metadata().is_ok() {
-        return Ok(Found { is_project: true, ..read(project)? });
-    }
-    let home = env::config_home().map(|dir| dir.join(PROJECT_FILE)).filter(|path| path.exists());
-    let found = read(&home.ok_or(LocateError::Missing)?)?;
-    // Nobody named it, so that nobody has said that he means another's.
-    match place::exposure(&found.named) {
+    let Candidate { path, by } = search::candidates(explicit).chosen.ok_or(LocateError::Missing)?;
+    let found = read(&path)?;
+    let exposure = match by {
+        By::Flag | By::Variable => None,
+        By::Project => return Ok(Found { is_project: true, ..found }),
+        // Nobody named it, so that nobody has said that he means another's.
+        By::Home => place::exposure(&found.named),
+    };
+    match exposure {
         None => Ok(found),
         Some(exposure) => Err(LocateError::Unreadable {
             path: found.named.clone(),
@@ -130,11 +128,8 @@ pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
 
 /// The name of the config that [`find`] would use, be it there or not, readable or not; absolute.
 pub fn name(explicit: Option<&Path>) -> Result<PathBuf, LocateError> {
-    let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
-    let project =
-        || Some(PathBuf::from(PROJECT_FILE)).filter(|path| path.symlink_metadata().is_ok());
-    let home = || env::config_home().map(|dir| dir.join(PROJECT_FILE));
-    let path = named.or_else(project).or_else(home).ok_or(LocateError::Missing)?;
+    let chosen = search::candidates(explicit).chosen.map(|chosen| chosen.path);
+    let path = chosen.or_else(search::own).ok_or(LocateError::Missing)?;
     std::path::absolute(&path).map_err(|source| LocateError::Unreadable {
         path: path.clone(),
         source: PlaceError::Io { path, source },

@@ -1,10 +1,11 @@
 //! Floor 1: from TOML text to a [`Config`] that cannot be wrong.
 //!
 //! `file` holds the serde shapes (and so the schema), `check` turns them into the types below and
-//! reports all problems at once, `locate` finds the file, `trust` guards a project's own config and `held` what that
+//! reports all problems at once, `search` says which file is meant and `locate` reads it, `trust` guards a project's own config and `held` what that
 //! has run or believed of the project.
 //! Nothing here opens a socket or reads a secret.
 
+pub mod at_start;
 pub mod check;
 pub mod env;
 mod exec;
@@ -23,6 +24,7 @@ pub mod parent;
 mod places;
 pub mod problem;
 mod route;
+pub mod search;
 mod slot;
 pub mod trust;
 pub mod wording;
@@ -45,7 +47,7 @@ pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +116,14 @@ impl Config {
             .chain(parent.map(|login| &login.password))
     }
 
+    /// A path as others know it: a descriptor of ours says nothing to another process.
+    pub fn by_name(&self, path: &Path) -> PathBuf {
+        match (&self.state, path.strip_prefix(&self.state_dir)) {
+            (Some(state), Ok(below)) => state.path().join(below),
+            _ => path.to_owned(),
+        }
+    }
+
     /// Every file whose content a reload takes in: the config itself, and what it names.
     pub fn files(&self) -> Vec<PathBuf> {
         let secrets = self.sessions.iter().filter_map(|session| session.secret.file());
@@ -138,6 +148,8 @@ impl Upstream {
 pub struct Proxy {
     /// TCP addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Whether the config names none: `listen` is then what is usual, and any other port will do.
+    pub any_port: bool,
     /// Unix sockets to listen on.
     pub sockets: Vec<PathBuf>,
     /// Addresses that connections are redirected to.

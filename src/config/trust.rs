@@ -154,6 +154,12 @@ impl Records {
         Self { dir: env::state_home().map(|home| home.join(DIRECTORY)) }
     }
 
+    /// Of nobody.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { dir: None }
+    }
+
     /// What was trusted under this name.
     pub fn find(&self, named: &Path) -> Result<Option<Record>, TrustError> {
         let Some((dir, path)) = self.place_of(named) else { return Ok(None) };

@@ -1,7 +1,6 @@
 //! What the command line can ask of the daemon, and what a reload does.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,7 +44,8 @@ pub(super) struct Daemon {
     pub(super) own: Vec<SocketAddr>,
     /// How many of them are the proxy's own, that a client can be told of.
     listening: usize,
-    sockets: Vec<PathBuf>,
+    /// What it began with, and where it is found.
+    pub(super) began: Whereabouts,
     metrics: Option<SocketAddr>,
     pub(super) state: StateDir,
     pub(super) processes: Processes,
@@ -69,11 +69,19 @@ impl Daemon {
     ) -> Self {
         let processes = Processes::default();
         state.restore_processes(&processes);
+        let listening = config.proxy.listen.len();
+        let sockets = config.proxy.sockets.iter().map(|path| format!("unix:{}", path.display()));
+        let began = Whereabouts {
+            pid: std::process::id(),
+            since: rfc3339_seconds(proxy.clock.now().wall),
+            listen: own.iter().take(listening).map(ToString::to_string).chain(sockets).collect(),
+            ..Whereabouts::of(&config)
+        };
         Self {
             proxy,
+            began,
             seen: Mutex::new(Seen::of(&config)),
-            listening: config.proxy.listen.len(),
-            sockets: config.proxy.sockets.clone(),
+            listening,
             config: Mutex::new(config),
             own,
             metrics,
@@ -95,21 +103,9 @@ impl Daemon {
         self.own.iter().copied().take(self.listening).collect()
     }
 
-    /// Its unix sockets, as in config.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = String> {
-        self.sockets.iter().map(|path| format!("unix:{}", path.display()))
-    }
-
     /// Writes down where it is, for whoever manages it without its config.
     pub(super) fn enter(&self, ends_idle: bool) {
-        let listeners = self.listeners().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let entry = Whereabouts {
-            pid: std::process::id(),
-            since: rfc3339_seconds(self.proxy.clock.now().wall),
-            listen: listeners.into_iter().chain(self.sockets()).collect(),
-            ends_idle,
-            ..Whereabouts::of(&self.config())
-        };
+        let entry = Whereabouts { ends_idle, ..self.began.clone() };
         if let Err(error) = entry.write() {
             tracing::warn!(%error, "the index of daemons cannot be written: `ps` does not show this one");
         }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::Error;
+use super::port;
 use super::sockets::{self, Socket};
+use super::state::StateDir;
 use super::workers::{self, Listeners};
 use crate::config::Config;
 use crate::proxy::listen::Bound;
@@ -20,16 +22,24 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// All that the config names, or none.
-    pub(super) fn open(config: &Config) -> Result<Self, Error> {
-        let tcp = workers::bind(&config.proxy.listen)?;
+    /// All that the config names, or none; a free port where it names none.
+    pub(super) fn open(config: &Config, state: &StateDir) -> Result<Self, Error> {
         let redirected = workers::bind(&config.proxy.transparent)?;
+        let tcp = match config.proxy.any_port {
+            true => port::bind(config, state.last_address().as_ref())?,
+            false => workers::bind(&config.proxy.listen)?,
+        };
         Ok(Self { tcp, redirected, sockets: sockets::bind(config)? })
     }
 
     /// The addresses really bound, ports filled in; those that a client can be told of first.
     pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
         Ok([self.tcp.addresses()?, self.redirected.addresses()?].concat())
+    }
+
+    /// The address that clients are told.
+    pub(super) fn told(&self) -> Result<Option<SocketAddr>, Error> {
+        Ok(self.tcp.addresses()?.first().copied())
     }
 
     /// Another handle to each, for one more worker.

@@ -144,7 +144,7 @@ impl Error {
             Self::Audit(error) => error.hint().into(),
             Self::Ca(error) => error.hint().into(),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program, perhaps the Valetkey of another config, listens there: stop it, or name another port in proxy.listen"
+                "another program, perhaps the Valetkey of another config, listens there: stop it, name another port in proxy.listen, or none: then a free one is taken"
                     .into()
             }
             Self::Listen { .. } => "name an address of this machine in proxy.listen".into(),

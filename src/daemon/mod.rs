@@ -16,6 +16,7 @@ mod observe;
 mod pages;
 mod parents;
 mod platform;
+mod port;
 mod publish;
 mod reload;
 mod revocation;
@@ -101,9 +102,9 @@ async fn run(options: Options) -> Result<(), Error> {
     let started = Instant::now();
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let config = options.config;
-    let state = StateDir::open(&config)?;
+    let mut state = StateDir::open(&config)?;
     workers::raise_descriptor_limit();
-    let doors = Doors::open(&config)?;
+    let doors = Doors::open(&config, &state)?;
     let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
     let metrics_address = scraped.as_ref().map(|(_, address)| *address);
     let metrics = Arc::new(Metrics::default());
@@ -116,7 +117,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let sessions = Arc::new(Sessions::new(Arc::clone(&clock)));
     let gate = Arc::new(Gate::heeding(Arc::clone(&sessions), Arc::new(state.revoked()?)));
     SharedSessions::read(&config)?.share(&gate);
-    state.restore(&sessions);
+    state.resume(&sessions, doors.told()?);
     let last_mints = Arc::new(LastMints::default());
     let broker = broker(&clock, &audit, &last_mints, &gate);
     let (stop, stopping) = watch::channel(Stop::No);
@@ -193,7 +194,7 @@ fn open_audit(
 }
 
 /// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by itself.
-fn config_flag(config: &Config) -> String {
+pub fn config_flag(config: &Config) -> String {
     let own = env::config_home().map(|dir| dir.join(locate::PROJECT_FILE));
     if own.is_some_and(|path| path == config.named) {
         return String::new();

@@ -105,15 +105,24 @@ impl Daemon {
         self.keep_only(&world);
         sessions.share(&self.proxy.gate);
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
-        if starts_anew(&config) != starts_anew(current) {
+        let outdated = self.began.outdated_by(&config);
+        if !outdated.is_empty() {
             tracing::warn!(
-                "`proxy.listen`, `proxy.transparent`, `ca.publish`, `[audit]`, `[admin]` and `[logins]` take effect at the next start"
+                code = "restart-needed",
+                hint = self.restart_command(),
+                "takes effect at the next start: {}",
+                outdated.join(", ")
             );
         }
         *current = config;
         let hash = world.policy.hash();
         tracing::info!(policy = %hash, ended, "config reloaded");
         self.proxy.audit.event(Event::config("loaded", Some(hash))).ok();
+    }
+
+    /// What has it take up what a reload does not.
+    pub(super) fn restart_command(&self) -> String {
+        format!("valetkey restart{}", self.proxy.config_flag)
     }
 
     /// What the files hold, where that is not what was last considered.
@@ -153,14 +162,6 @@ impl Seen {
     fn reaches_alike(&self, config: &Config, sight: &Sight) -> bool {
         config.upstream.files().all(|path| self.running.get(path) == sight.get(path))
     }
-}
-
-/// What a reload does not change.
-fn starts_anew(config: &Config) -> String {
-    let config::Proxy { listen, sockets, transparent, .. } = &config.proxy;
-    let (audit, admin, logins) = (&config.audit, &config.admin, &config.logins);
-    let publish = &config.ca.publish;
-    format!("{listen:?} {sockets:?} {transparent:?} {publish:?} {audit:?} {admin:?} {logins:?}")
 }
 
 impl From<LoadError> for Refused {

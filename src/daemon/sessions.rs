@@ -227,7 +227,13 @@ impl Daemon {
     pub(super) fn session_list(&self) -> Value {
         let mut list = self.proxy.gate.sessions().list();
         list.sort_by(|a, b| a.name().cmp(b.name()));
-        list.iter().map(facts).collect()
+        let with_address = |session: &Arc<Session>| {
+            let mut facts = facts(session);
+            let elsewhere = self.state.elsewhere(session.name()).map(|address| address.to_string());
+            facts["holds_address"] = elsewhere.into();
+            facts
+        };
+        list.iter().map(with_address).collect()
     }
 
     /// One of them, with how often something came in its name, and in nobody's, since it began.

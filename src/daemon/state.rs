@@ -2,22 +2,27 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::Error;
+use super::port::Remembered;
 use crate::client::disk;
 use crate::client::revoked::Revoked;
 use crate::client::session::Sessions;
 use crate::client::watch::Processes;
 use crate::config::{Config, locate};
+use crate::model::id::SessionName;
 
 /// The directory, locked while this value lives.
 #[derive(Debug)]
 pub(super) struct StateDir {
     path: PathBuf,
+    /// Where clients are told to connect, and who was told otherwise.
+    remembered: Option<Remembered>,
     _lock: File,
 }
 
@@ -47,7 +52,42 @@ impl StateDir {
             .map_err(|source| Error::State { path: lock_path.clone(), source })?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Error::Running { path: lock_path.clone() })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), remembered: None, _lock: lock })
+    }
+
+    /// Where the daemon before listened. What cannot be read is not known.
+    pub(super) fn last_address(&self) -> Option<Remembered> {
+        let text = disk::read(&self.address_file()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "where the daemon before listened cannot be read");
+            None
+        });
+        text.and_then(|text| serde_json::from_slice(&text).ok())
+    }
+
+    /// Takes up sessions of the daemon before, and remembers where clients are told to connect from now on.
+    pub(super) fn resume(&mut self, sessions: &Sessions, address: Option<SocketAddr>) {
+        self.restore(sessions);
+        let Some(address) = address else { return };
+        let given = sessions.list().into_iter().filter(|one| one.kind().outlives_the_daemon());
+        let names = given.map(|session| session.name().clone());
+        let now = Remembered::next(self.last_address().as_ref(), address, names);
+        if !now.elsewhere.is_empty() {
+            tracing::warn!(
+                code = "sessions-elsewhere",
+                hint = "evaluate `valetkey env` in their shells again",
+                "sessions that were given another address than {address}: {}",
+                now.elsewhere.len()
+            );
+        }
+        if let Err(error) = disk::replace(&self.address_file(), &now) {
+            tracing::warn!(%error, "the next daemon will not know where this one listens");
+        }
+        self.remembered = Some(now);
+    }
+
+    /// The address that a session was given, where that is none of ours any more.
+    pub(super) fn elsewhere(&self, session: &SessionName) -> Option<SocketAddr> {
+        self.remembered.as_ref()?.elsewhere.get(session).copied()
     }
 
     /// Takes up sessions of the daemon before. A broken file costs those sessions, not the start.
@@ -89,6 +129,10 @@ impl StateDir {
     /// Writes down what is revoked.
     pub(super) fn save_revoked(&self, revoked: &Revoked) -> io::Result<()> {
         revoked.save(&self.revoked_file())
+    }
+
+    fn address_file(&self) -> PathBuf {
+        self.path.join("address.json")
     }
 
     fn sessions_file(&self) -> PathBuf {

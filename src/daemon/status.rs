@@ -30,14 +30,12 @@ impl Daemon {
         let world = self.proxy().world.load();
         let health = self.proxy().audit.health();
         let metrics = self.metrics();
-        let own: Vec<_> =
-            self.listeners().iter().map(ToString::to_string).chain(self.sockets()).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "state": if self.is_stopping() { "stopping" } else { "running" },
             "config": config.path,
-            "listen": own,
+            "listen": self.began.listen,
             "metrics": metrics.map(|address| address.to_string()),
             "unmatched": world::unmatched(&world.policy),
             "policy": world.policy.hash(),
@@ -56,11 +54,21 @@ impl Daemon {
                 "since": health.since.map(rfc3339_seconds),
                 "lost": health.lost,
             },
+            "restart": self.restart(&config),
             "ca_ends": rfc3339_seconds(world.authority.ends()),
             "ca_roots": world.authority.describe().roots.len(),
             "ca_hint": outgrown(&world, &config),
             "uptime_s": self.uptime().as_secs(),
         })
+    }
+
+    /// What was changed and takes effect at a start only, and what to type for that.
+    fn restart(&self, config: &Config) -> Value {
+        let outdated = self.began.outdated_by(config);
+        if outdated.is_empty() {
+            return Value::Null;
+        }
+        json!({ "changed": outdated, "command": self.restart_command() })
     }
 
     fn credentials(&self, config: &Config) -> Vec<Value> {

@@ -168,6 +168,23 @@ pub fn exposure(path: &Path) -> Option<Exposure> {
     walked.exposure.or_else(|| platform::others_may_write(&found.stat).then(writable))
 }
 
+/// The same of a name that is there, whatever it leads to: a link that leads nowhere may be somebody's too.
+pub fn planted(path: &Path) -> Option<Exposure> {
+    let of_itself = || {
+        let uid = path.symlink_metadata().ok()?.uid();
+        let foreign = uid != 0 && !uid::is_ours(uid);
+        foreign.then(|| Exposure::Owner { path: path.to_owned(), uid })
+    };
+    exposure(path).or_else(of_itself).or_else(|| exposure_of_directory(path))
+}
+
+/// Of a directory, one with the sticky bit is safe for what is another's: nobody else can take that away.
+fn exposure_of_directory(path: &Path) -> Option<Exposure> {
+    let directory = path.parent()?;
+    let mode = directory.metadata().ok()?.mode();
+    exposure(directory).filter(|_| mode & 0o1000 == 0)
+}
+
 /// A directory that is ours alone (0700), held open: what is done by [`Private::anchor`] happens in this very
 /// directory, whatever has its name by then.
 #[derive(Debug)]

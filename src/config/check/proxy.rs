@@ -16,6 +16,7 @@ const MAX_SOCKET_PATH: usize = 107;
 impl Check<'_> {
     pub(super) fn check_proxy(&self, table: file::Proxy, problems: &mut Problems) -> Proxy {
         let line = table.listen.as_ref().map_or(0, |value| self.line(value));
+        let any_port = table.listen.is_none();
         let (listen, sockets) = self.check_listen(table.listen, line, problems);
         let auth =
             table.client_auth.as_ref().map(|value| (value.get_ref().clone(), self.line(value)));
@@ -25,6 +26,7 @@ impl Check<'_> {
         let transparent = check_transparent(table.transparent, transparent_line, problems);
         let proxy = Proxy {
             listen,
+            any_port,
             sockets,
             transparent,
             unmatched: match table.unmatched {

@@ -38,10 +38,11 @@ fn clients(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// The second to listen there would fail. Port 0 is another one each time.
+/// The second to listen there would fail. Port 0 is another one each time, and who names none gets a free one.
 fn addresses(config: &Config, problems: &mut Problems) {
     let proxy = &config.proxy;
-    let all = (proxy.listen.iter().map(|address| ("proxy.listen", address)))
+    let named = proxy.listen.iter().filter(|_| !proxy.any_port);
+    let all = (named.map(|address| ("proxy.listen", address)))
         .chain(proxy.transparent.iter().map(|address| ("proxy.transparent", address)))
         .chain(config.admin.metrics.iter().map(|address| ("admin.metrics", address)));
     let mut seen = BTreeSet::new();
@@ -60,5 +61,7 @@ fn is_us(parent: &Target, proxy: &Proxy) -> bool {
             is_loopback(&parent.host) && (listen.ip().is_loopback() || listen.ip().is_unspecified())
         }
     };
-    proxy.listen.iter().any(|listen| listen.port() == parent.port && here(listen))
+    // A free port is never the parent's.
+    !proxy.any_port
+        && proxy.listen.iter().any(|listen| listen.port() == parent.port && here(listen))
 }

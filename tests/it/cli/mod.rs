@@ -15,3 +15,4 @@ mod second_day;
 mod sessions;
 mod snapshots;
 mod trusted;
+mod which_config;

@@ -16,6 +16,7 @@ mod scene;
 mod tool;
 mod tools;
 mod trust;
+mod week;
 
 use std::path::PathBuf;
 use std::process::Stdio;

@@ -162,6 +162,11 @@ impl Idp {
         lock(&self.shared.state).families.iter().flat_map(|f| f.tokens.clone()).collect()
     }
 
+    /// All logins so far are over.
+    pub fn end_logins(&self) {
+        lock(&self.shared.state).families.iter_mut().for_each(|family| family.revoked = true);
+    }
+
     /// Whether a login of it is still good.
     pub fn alive(&self) -> bool {
         lock(&self.shared.state).families.iter().any(|family| !family.revoked)

@@ -16,6 +16,7 @@ pub mod http1;
 pub mod idp;
 pub mod issuer;
 pub mod keyring;
+pub mod laptop;
 pub mod leak;
 pub mod naive;
 pub mod namespace;

@@ -18,7 +18,7 @@ use crate::harness::stage::{EVIL, Stage, Tunnel};
 const HOUR: i64 = 3600;
 
 /// Debian keeps it in a directory of the processor's kind.
-fn library() -> PathBuf {
+pub fn library() -> PathBuf {
     let kinds = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let mut found = kinds.map(|kind| kind.path().join("faketime/libfaketime.so.1"));
     found.find(|path| path.exists()).expect("libfaketime: run tests/run")

@@ -4,7 +4,7 @@
 mod authorization_code;
 mod canaries;
 mod client_credentials;
-mod clock;
+pub mod clock;
 mod device;
 mod dpop;
 mod dpop_login;

@@ -1,0 +1,121 @@
+//! What of a config meets the daemons of this user: its own, which keeps what it began with, and those of other
+//! configs, which have their ports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::admin_client::AdminClient;
+use super::context;
+use crate::config::index::Whereabouts;
+use crate::config::problem::{Problem, Problems};
+use crate::config::{Config, at_start, load};
+use crate::daemon;
+
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Problems::of(&config.path);
+    problems.place(Arc::clone(&config.places));
+    let known = Whereabouts::all();
+    let (own, others): (Vec<_>, Vec<_>) = known.into_iter().partition(|entry| {
+        entry.config == config.named || entry.state_dir == config.by_name(&config.state_dir)
+    });
+    for entry in own.iter().filter(|entry| entry.config == config.named && is_running(entry)) {
+        for key in entry.outdated_by(config) {
+            let message = format!(
+                "`{key}` takes effect at a start, and the daemon that runs (process {}) began with another",
+                entry.pid
+            );
+            let hint = format!("valetkey restart{}", daemon::config_flag(config));
+            problems.warn(0, "restart-needed", message, hint);
+        }
+    }
+    for entry in &others {
+        meets(entry, config, &mut problems);
+    }
+    problems.into_sorted()
+}
+
+/// What both a config and another's daemon, or the next one of it, listen on.
+fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) {
+    let named: Vec<_> = named(config);
+    if named.is_empty() {
+        return;
+    }
+    let is_running = is_running(other);
+    let theirs = if is_running { other.listen.clone() } else { next(other) };
+    for (key, address) in named.iter().filter(|(_, own)| theirs.iter().any(|one| is_same(own, one)))
+    {
+        let (whose, hint) =
+            (other.config.display(), "name another port, or none: then a free one is taken");
+        if is_running {
+            let message = format!(
+                "`{key}`: the daemon of another config of yours listens on {address}: {whose}"
+            );
+            problems.error(0, "port-of-another-config", message, hint);
+        } else {
+            let message = format!(
+                "`{key}`: another config of yours listens on {address} too, when it runs: {whose}"
+            );
+            problems.warn(0, "port-of-another-config", message, hint);
+        }
+    }
+}
+
+/// Where a config says that it listens, by key.
+fn named(config: &Config) -> Vec<(&'static str, String)> {
+    let listen = at_start::listen(config).into_iter().map(|one| (at_start::LISTEN, one));
+    let transparent = config.proxy.transparent.iter().map(|one| ("proxy.transparent", one));
+    let metrics = config.admin.metrics.iter().map(|one| ("admin.metrics", one));
+    listen.chain(transparent.chain(metrics).map(|(key, one)| (key, one.to_string()))).collect()
+}
+
+/// What the next daemon of a config will insist on.
+fn next(other: &Whereabouts) -> Vec<String> {
+    match load(Some(&other.config)) {
+        Ok((config, _)) => named(&config).into_iter().map(|(_, address)| address).collect(),
+        Err(_) if other.config.exists() => other.listen.clone(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The entry may be one of a daemon that is gone, and its socket that of the next one.
+fn is_running(entry: &Whereabouts) -> bool {
+    let Ok(runtime) = context::runtime() else { return false };
+    let status = runtime.block_on(async {
+        AdminClient::connect(&entry.socket).await.ok()?.get::<Value>("/v1/status").await.ok()
+    });
+    status.is_some_and(|status| status["pid"] == entry.pid)
+}
+
+/// Whether the second to listen would be refused.
+fn is_same(one: &str, other: &str) -> bool {
+    match (one.parse::<SocketAddr>(), other.parse::<SocketAddr>()) {
+        (Ok(one), Ok(other)) => {
+            let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() != 0 && one.port() == other.port() && (all || one.ip() == other.ip())
+        }
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_which_addresses_are_one() {
+        for (one, other, same) in [
+            ("127.0.0.1:8383", "127.0.0.1:8383", true),
+            ("127.0.0.1:8383", "127.0.0.1:8384", false),
+            ("127.0.0.1:8383", "0.0.0.0:8383", true),
+            ("[::]:8383", "127.0.0.1:8383", true),
+            ("127.0.0.1:8383", "127.0.0.2:8383", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("unix:/p", "unix:/p", true),
+            ("unix:/p", "127.0.0.1:1", false),
+        ] {
+            assert_eq!(is_same(one, other), same, "{one} {other}");
+        }
+    }
+}
