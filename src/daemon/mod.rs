@@ -27,6 +27,7 @@ mod ticker;
 mod workers;
 mod world;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
-use crate::config::{Config, env, locate};
+use crate::config::{self, Config, Held, env, locate};
 use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
@@ -101,6 +102,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let config = options.config;
     let state = StateDir::open(&config)?;
+    prune(&config.state_dir, config.held.iter());
     workers::raise_descriptor_limit();
     let doors = Doors::open(&config)?;
     let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
@@ -174,6 +176,13 @@ async fn run(options: Options) -> Result<(), Error> {
     // The last outcomes and the head; blocking is fine now.
     audit.flush().ok();
     Ok(())
+}
+
+/// Copies that nothing uses any more go.
+fn prune<'a>(state_dir: &Path, live: impl Iterator<Item = &'a Held>) {
+    if let Err(error) = config::prune(state_dir, live) {
+        tracing::warn!(%error, "old copies of a project's files cannot be removed: `held` in the state directory");
+    }
 }
 
 /// The trail; what is wrong with it is said.
