@@ -113,12 +113,17 @@ async fn end_many(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure>
     let is_meant = |session: &&Value| {
         session["kind"] != "preshared" && (args.all || session["user"] == user.as_str())
     };
-    let mut ended = 0;
+    let (mut ended, mut failed) = (0, None);
     for name in list(&sessions).iter().filter(is_meant).map(|session| cell(&session["name"])) {
         match daemon.close(&name).await.map_err(Failure::from) {
             Err(failure) if failure.code == "unknown-session" => {}
-            other => other.map(|()| ended += 1)?,
+            Ok(()) => ended += 1,
+            // One that cannot be ended for good keeps none of the others.
+            Err(failure) => failed = Some(failure),
         }
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
     }
     printer::note(&match ended {
         0 => "there was none to end: `valetkey session list` shows all".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub(super) struct Daemon {
     metrics: Option<SocketAddr>,
     pub(super) state: StateDir,
     pub(super) processes: Processes,
+    /// Whether the sessions on disk are not those that there are.
+    pub(super) unsaved: AtomicBool,
     last_mints: Arc<LastMints>,
     started: Instant,
     /// Somebody has logged in or out.
@@ -79,6 +82,7 @@ impl Daemon {
             metrics,
             state,
             processes,
+            unsaved: AtomicBool::new(false),
             last_mints,
             started,
             logins_changed: Notify::new(),
@@ -162,6 +166,7 @@ impl Daemon {
         for name in self.processes.ended() {
             self.end(&name);
         }
+        self.save_sessions_again();
         self.proxy.broker.sweep();
         self.proxy.buckets.sweep(self.proxy.clock.mono());
         // Not beside a reload, or what the new world has let in would be judged by the old one.
