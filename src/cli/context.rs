@@ -6,9 +6,11 @@ use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
+use crate::config::locate::{LocateError, StateError};
 use crate::config::problem::Problem;
 use crate::config::{LoadError, load, load_to_use};
 use crate::config::{env, locate};
+use crate::local::place::{self, PlaceError, Private};
 
 /// The config. Its errors are printed, all of them; warnings are left to `check` and `serve`.
 pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
@@ -19,6 +21,10 @@ pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
 /// needs to load for that, nor to be trusted: an off-switch works whatever else is broken.
 pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
     let named = locate::name(explicit)?;
+    // It would lead to a daemon that nobody here has named.
+    if let Some(exposure) = place::foreign_link(&named) {
+        return Err(LocateError::exposed(named, exposure).into());
+    }
     // A state directory that is named says more than what is known of a config.
     let elsewhere = |entry: &Whereabouts| {
         env::path(env::STATE_DIR)
@@ -40,10 +46,23 @@ pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
                 audit: state_dir.join(AUDIT),
                 state_dir,
                 pid: 0,
+                began: 0,
                 since: String::new(),
                 listen: Vec::new(),
                 ends_idle: false,
             })
+        }
+    }
+}
+
+/// The same for whoever reads what it wrote: a directory that another user put there is not its.
+pub(super) fn own_daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
+    let place = daemon(explicit)?;
+    match Private::open(&place.state_dir) {
+        Ok(_) | Err(PlaceError::Absent { .. }) => Ok(place),
+        Err(error) => {
+            let error = StateError::from(error);
+            Err(Failure::failed(error.code(), chain(&error), error.hint()))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::admin_client::AdminClient;
 use super::args::Logout;
 use super::failure::Failure;
-use super::{context, login, printer};
+use super::{context, login, meant, printer};
 use crate::admin::Login;
 use crate::audit::{Audit, Event};
 use crate::config::Config;
@@ -16,6 +16,8 @@ use crate::model::clock::{Clock, SystemClock};
 use crate::model::id::CredentialName;
 
 pub(super) fn run(args: &Logout, explicit: Option<&Path>) -> Result<(), Failure> {
+    // Before anything is made anew where the daemon's state should be.
+    context::runtime()?.block_on(meant::find(&context::daemon(explicit)?))?;
     let config = context::config_to_use(explicit)?;
     let name = CredentialName::new(args.credential.as_str());
     let door = login::door(&config, &name)?;

@@ -34,6 +34,7 @@ mod life;
 mod local_time;
 mod login;
 mod logout;
+mod meant;
 mod no_proxy;
 mod placeholder;
 mod platform;

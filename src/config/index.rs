@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, env};
 use crate::local::place::{self, Private};
+use crate::local::process;
 use crate::model::hex::hex;
 
 /// Below the directory of all state.
@@ -32,6 +33,9 @@ pub struct Whereabouts {
     pub audit: PathBuf,
     /// Its process, while it runs.
     pub pid: u32,
+    /// When that began, as the kernel counts: another process that has its number by now is not it.
+    #[serde(default)]
+    pub began: u64,
     /// Since when, RFC 3339.
     pub since: String,
     /// Where it listens.
@@ -65,10 +69,16 @@ impl Whereabouts {
             socket: by_name(&config.admin.socket),
             audit: by_name(&config.audit.path),
             pid: 0,
+            began: 0,
             since: String::new(),
             listen: Vec::new(),
             ends_idle: false,
         }
+    }
+
+    /// Whether the daemon that has written it runs still.
+    pub fn lives(&self) -> bool {
+        self.pid != 0 && process::began(self.pid) == Some(self.began)
     }
 
     /// What is known of the config of this name. One that others could have written is as good as none.

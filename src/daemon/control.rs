@@ -14,7 +14,7 @@ use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
 use crate::admin::{
-    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated,
+    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated, Who,
 };
 use crate::audit::Event;
 use crate::broker::SlotKey;
@@ -23,6 +23,7 @@ use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
+use crate::local::process;
 use crate::model::clock::rfc3339_seconds;
 use crate::proxy::{Proxy, Stop, World};
 
@@ -50,6 +51,8 @@ pub(super) struct Daemon {
     metrics: Option<SocketAddr>,
     pub(super) state: StateDir,
     pub(super) processes: Processes,
+    /// As it was started: asked where nothing may wait for a reload.
+    who: Who,
     /// Whether the sessions on disk are not those that there are.
     pub(super) unsaved: AtomicBool,
     last_mints: Arc<LastMints>,
@@ -77,6 +80,11 @@ impl Daemon {
             seen: Mutex::new(Seen::of(&config)),
             listening: config.proxy.listen.len(),
             sockets: config.proxy.sockets.clone(),
+            who: Who {
+                config: config.named.clone(),
+                path: config.path.clone(),
+                pid: std::process::id(),
+            },
             config: Mutex::new(config),
             own,
             metrics,
@@ -109,6 +117,7 @@ impl Daemon {
         let listeners = self.listeners().iter().map(ToString::to_string).collect::<Vec<_>>();
         let entry = Whereabouts {
             pid: std::process::id(),
+            began: process::began(std::process::id()).unwrap_or_default(),
             since: rfc3339_seconds(self.proxy.clock.now().wall),
             listen: listeners.into_iter().chain(self.sockets()).collect(),
             ends_idle,
@@ -116,6 +125,15 @@ impl Daemon {
         };
         if let Err(error) = entry.write() {
             tracing::warn!(%error, "the index of daemons cannot be written: `ps` does not show this one");
+        }
+    }
+
+    /// Writes down that it is gone, as long as nothing else has been written: nobody is to look for it.
+    pub(super) fn leave(&self) {
+        let known = Whereabouts::find(&self.who.config);
+        let Some(entry) = known.filter(|entry| entry.pid == std::process::id()) else { return };
+        if let Err(error) = (Whereabouts { pid: 0, began: 0, ..entry }).write() {
+            tracing::debug!(%error, "the index of daemons cannot be written");
         }
     }
 
@@ -207,6 +225,10 @@ impl Daemon {
 impl Control for Handle {
     fn status(&self) -> Value {
         self.facts()
+    }
+
+    fn who(&self) -> Who {
+        self.who.clone()
     }
 
     fn sessions(&self) -> Value {

@@ -170,6 +170,7 @@ async fn run(options: Options) -> Result<(), Error> {
     stop.send_replace(Stop::Drain);
     drop(doors);
     signals.unless_stopped(threads.join(), &stop).await;
+    daemon.leave();
     serving.abort();
     daemon.save_sessions().ok();
     settle(&proxy).await;
