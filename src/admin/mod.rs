@@ -9,6 +9,7 @@ mod socket;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const MAX_BODY: usize = 64 * 1024;
 pub trait Control: Send + Sync + 'static {
     /// Facts for `status`; never a secret. Blocks on files and the keyring.
     fn status(&self) -> serde_json::Value;
+    /// Which daemon this is.
+    fn who(&self) -> Who;
     /// What keeps a caller from changing anything: it is a process of a session, and held to that.
     fn hold(&self, caller: Caller) -> Option<Hold>;
     /// All sessions.
@@ -62,6 +65,20 @@ pub trait Control: Send + Sync + 'static {
 
 /// The code of what a daemon that is about to end does not begin any more.
 pub const STOPPING: &str = "daemon-stopping";
+
+/// The code of what a daemon of an older version does not know.
+pub const UNKNOWN_CALL: &str = "unknown-admin-call";
+
+/// `GET /v1/who`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Who {
+    /// The config that it runs, as it was named.
+    pub config: PathBuf,
+    /// The same, where it really is.
+    pub path: PathBuf,
+    /// Its process.
+    pub pid: u32,
+}
 
 /// `POST /v1/sessions`
 #[derive(Clone, Debug, Deserialize)]
@@ -278,6 +295,7 @@ async fn carry_out(
 ) -> Result<serde_json::Value, AdminError> {
     match call {
         (&Method::GET, "/v1/status") => status(control).await,
+        (&Method::GET, "/v1/who") => serde_json::to_value(control.who()).map_err(invalid),
         (&Method::GET, "/v1/ca") => Ok(control.ca()),
         (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
         (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
@@ -307,7 +325,7 @@ async fn carry_out(
         }),
         _ => Err(AdminError {
             status: 404,
-            code: "unknown-admin-call",
+            code: UNKNOWN_CALL,
             detail: "the daemon does not know this call".into(),
             hint: "daemon and command line differ in version: restart the daemon".into(),
         }),

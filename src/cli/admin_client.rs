@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
-use crate::admin::{Login, Rotated};
+use crate::admin::{Login, Rotated, Who};
 use crate::local::peer::{self, PeerError};
 use crate::model::reason::Reason;
 
@@ -206,6 +206,11 @@ impl AdminClient {
     pub(super) async fn close(&mut self, session: &str) -> Result<(), AdminError> {
         self.exchange(Method::DELETE, &format!("/v1/sessions/{session}"), Bytes::new()).await?;
         Ok(())
+    }
+
+    /// Which daemon it is.
+    pub(super) async fn who(&mut self) -> Result<Who, AdminError> {
+        self.get("/v1/who").await
     }
 
     /// Ends the daemon.

@@ -12,7 +12,7 @@ use crate::audit::{AuditError, Key, VerifyReport, verify_against};
 use crate::config::index::Whereabouts;
 
 pub(super) fn run(args: &Audit, explicit: Option<&Path>) -> Result<(), Failure> {
-    let place = context::daemon(explicit)?;
+    let place = context::own_daemon(explicit)?;
     match args {
         Audit::Checkpoint => checkpoint(&place),
         Audit::Inventory(args) => audit_inventory::run(args, &context::config(explicit)?),

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::admin_client::{AdminClient, AdminError};
 use super::args::{Ca, CaRotate, CaShow};
 use super::failure::{Failure, chain};
-use super::{context, printer};
+use super::{context, meant, printer};
 use crate::ca::{Authority, CaError, Description, Opened, Rotation, Scope};
 use crate::config::Config;
+use crate::config::index::Whereabouts;
 use crate::daemon;
 use crate::model::clock::SystemClock;
 
@@ -83,10 +83,9 @@ fn rotate(args: &CaRotate, config: &Config) -> Result<(), Failure> {
     };
     let runtime = context::runtime()?;
     let description = runtime.block_on(async {
-        match AdminClient::connect(&config.admin.socket).await {
-            Ok(mut daemon) => Ok(daemon.post::<Value>(path).await?),
-            Err(AdminError::Absent { .. }) => rotate_here(config, rotation),
-            Err(error) => Err(error.into()),
+        match meant::find(&Whereabouts::of(config)).await? {
+            Some(mut daemon) => Ok(daemon.post::<Value>(path).await?),
+            None => rotate_here(config, rotation),
         }
     })?;
     if args.json.json {

@@ -7,10 +7,12 @@ use super::failure::{Failure, chain};
 use super::printer;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
+use crate::config::locate::{LocateError, StateError};
 use crate::config::problem::Problem;
 use crate::config::search::{self, By};
 use crate::config::{LoadError, load, load_to_use};
 use crate::config::{env, locate};
+use crate::local::place::{self, PlaceError, Private};
 
 /// The config. Its errors are printed, all of them; warnings are left to `check` and `serve`.
 pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
@@ -22,6 +24,10 @@ pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
 pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
     warn_of_passed_over(explicit);
     let named = locate::name(explicit)?;
+    // It would lead to a daemon that nobody here has named.
+    if let Some(exposure) = place::foreign_link(&named) {
+        return Err(LocateError::exposed(named, exposure).into());
+    }
     // A state directory that is named says more than what is known of a config.
     let elsewhere = |entry: &Whereabouts| {
         env::path(env::STATE_DIR)
@@ -44,6 +50,18 @@ pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
                 state_dir,
                 ..Whereabouts::default()
             })
+        }
+    }
+}
+
+/// The same for whoever reads what it wrote: a directory that another user put there is not its.
+pub(super) fn own_daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
+    let place = daemon(explicit)?;
+    match Private::open(&place.state_dir) {
+        Ok(_) | Err(PlaceError::Absent { .. }) => Ok(place),
+        Err(error) => {
+            let error = StateError::from(error);
+            Err(Failure::failed(error.code(), chain(&error), error.hint()))
         }
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::admin_client::AdminClient;
 use super::args::Credential;
 use super::failure::Failure;
-use super::{context, logout, printer, session};
+use super::{context, logout, meant, printer, session};
 use crate::admin::Rotated;
-use crate::config::{Config, SecretSource};
+use crate::config::index::Whereabouts;
+use crate::config::{Config, Held, SecretSource};
 use crate::model::id::CredentialName;
 use crate::store;
 
@@ -52,19 +52,34 @@ pub(super) fn run(args: &Credential, explicit: Option<&Path>) -> Result<(), Fail
     })?;
     let rotated = Rotated { credential: name, by: session::user() };
     context::runtime()?.block_on(tell(&config, &rotated));
-    printer::note(&format!(
-        "stored: {}; requests get it from now on. Now revoke the old key at its provider",
-        path.display()
-    ));
+    printer::note(&match held(&config, path) {
+        false => format!(
+            "stored: {}; requests get it from now on. Now revoke the old key at its provider",
+            path.display()
+        ),
+        // What is sent is the copy of what was trusted.
+        true => format!(
+            "stored: {}; requests get the old one until the project is trusted as it is now: valetkey trust {}. Then \
+             revoke the old key at its provider",
+            path.display(),
+            config.named.display()
+        ),
+    });
     Ok(())
+}
+
+fn held(config: &Config, path: &Path) -> bool {
+    config.held.iter().flat_map(Held::files).any(|(held, _)| held == path)
 }
 
 /// Tells the daemon, which drops the old key and records it; where none runs, it is recorded here.
 async fn tell(config: &Config, rotated: &Rotated) {
-    let Ok(mut daemon) = AdminClient::connect(&config.admin.socket).await else {
-        return logout::record(config, rotated.event());
+    let told = match meant::find(&Whereabouts::of(config)).await {
+        Ok(None) => return logout::record(config, rotated.event()),
+        Ok(Some(mut daemon)) => daemon.rotated(rotated).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
     };
-    if let Err(error) = daemon.rotated(rotated).await {
+    if let Err(Failure { message: error, .. }) = told {
         let hint = "it takes the new key within `ttl` (5m unless config says otherwise)";
         let message = format!("the daemon keeps the old key, and has not recorded this: {error}");
         printer::warn("tokens-not-dropped", &message, hint);

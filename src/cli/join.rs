@@ -16,7 +16,9 @@ use tokio::time::{Instant, sleep};
 
 use super::admin_client::{AdminClient, AdminError, BROKE_OFF};
 use super::failure::{Failure, chain};
+use super::meant;
 use crate::admin::STOPPING;
+use crate::config::index::Whereabouts;
 use crate::config::locate::{self, StateError};
 use crate::config::{Config, env};
 use crate::local::place;
@@ -68,6 +70,10 @@ async fn find_or_start(config: &Config, stay: Stay) -> Result<(AdminClient, Join
 }
 
 async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    // Not beside one that runs, only somewhere else by now.
+    if let Some(daemon) = meant::find(&Whereabouts::of(config)).await? {
+        return Ok(daemon);
+    }
     locate::open_state(&config.state_dir).map_err(unsafe_state)?;
     let (log, start) = open_log(&config.state_dir)?;
     let mut daemon = spawn(config, stay, log)?;
@@ -83,16 +89,15 @@ pub(super) fn is_ending(failure: &Failure) -> bool {
 /// What a daemon says that finds another one's lock on its state.
 const RUNNING: &str = "daemon-running";
 
-/// Asks a daemon to end and waits until nobody listens any more; whether one was there.
-pub(super) async fn stop(socket: &Path) -> Result<bool, Failure> {
-    match AdminClient::connect(socket).await {
-        Err(AdminError::Absent { .. }) => return Ok(false),
-        Err(error) => return Err(error.into()),
-        Ok(mut daemon) => daemon.stop().await?,
-    }
+/// Asks the daemon that is meant to end and waits until nobody listens any more; whether one was there.
+pub(super) async fn stop(place: &Whereabouts) -> Result<bool, Failure> {
+    let Some(mut daemon) = meant::find(place).await? else { return Ok(false) };
+    daemon.stop().await?;
     let deadline = Instant::now() + DRAIN;
     while Instant::now() < deadline {
-        if let Err(AdminError::Absent { .. } | AdminError::Broken(_)) = answering(socket).await {
+        if let Err(AdminError::Absent { .. } | AdminError::Broken(_)) =
+            answering(&place.socket).await
+        {
             return Ok(true);
         }
         sleep(LOOK_EVERY).await;

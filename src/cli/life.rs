@@ -11,6 +11,7 @@ use super::admin_client::AdminClient;
 use super::args::{Json, Logs};
 use super::failure::Failure;
 use super::join::{self, Stay, log_path};
+use super::meant::shown;
 use super::table::table;
 use super::{context, printer};
 use crate::config::index::Whereabouts;
@@ -24,11 +25,9 @@ const MAX_TAIL: u64 = 1024 * 1024;
 /// `stop`: in good order, whatever became of the config.
 pub(super) fn stop(explicit: Option<&Path>) -> Result<(), Failure> {
     let entry = context::daemon(explicit)?;
-    let stopped = context::runtime()?.block_on(join::stop(&entry.socket))?;
-    printer::note(match stopped {
-        true => "stopped",
-        false => "no daemon was running for this config",
-    });
+    let stopped = context::runtime()?.block_on(join::stop(&entry))?;
+    let said = if stopped { "stopped" } else { "no daemon was running for this config" };
+    printer::note(&format!("{said}: {}", shown(&entry.config)));
     Ok(())
 }
 
@@ -38,7 +37,7 @@ pub(super) fn restart(explicit: Option<&Path>) -> Result<(), Failure> {
     let config = context::config(explicit)?;
     let entry = context::daemon(explicit)?;
     context::runtime()?.block_on(async {
-        let was_there = join::stop(&entry.socket).await?;
+        let was_there = join::stop(&entry).await?;
         let stay = if entry.ends_idle { Stay::WhileUsed } else { Stay::Forever };
         join::join(&config, stay).await?;
         printer::note(match was_there {
@@ -51,7 +50,7 @@ pub(super) fn restart(explicit: Option<&Path>) -> Result<(), Failure> {
 
 /// `logs`: what a daemon in the background has to say.
 pub(super) fn logs(args: &Logs, explicit: Option<&Path>) -> Result<(), Failure> {
-    let entry = context::daemon(explicit)?;
+    let entry = context::own_daemon(explicit)?;
     let path = log_path(&entry.state_dir);
     let unreadable = |error: std::io::Error| {
         Failure::failed(

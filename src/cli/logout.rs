@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::admin_client::AdminClient;
 use super::args::Logout;
 use super::failure::{Failure, chain};
-use super::{context, login, printer};
+use super::{context, login, meant, printer};
 use crate::admin::Login;
 use crate::audit::{Audit, Event};
 use crate::config::Config;
@@ -19,6 +19,8 @@ use crate::model::id::CredentialName;
 use crate::store::logins::{Entry, Logins};
 
 pub(super) fn run(args: &Logout, explicit: Option<&Path>) -> Result<(), Failure> {
+    // Before anything is made anew where the daemon's state should be.
+    context::runtime()?.block_on(meant::find(&context::daemon(explicit)?))?;
     let config = context::config_to_use(explicit)?;
     let name = CredentialName::new(args.credential.as_str());
     let left_behind: Vec<_> = Logins::new(&config.logins)

@@ -39,6 +39,7 @@ mod life;
 mod local_time;
 mod login;
 mod logout;
+mod meant;
 mod no_proxy;
 mod placeholder;
 mod platform;

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::admin_client::{AdminClient, AdminError};
 use super::args::{Revoke, RevokeWhat};
 use super::failure::{Failure, chain};
 use super::join::{self, Stay};
+use super::meant::{self, shown};
 use super::session::user;
 use super::{context, printer};
 use crate::client::peer::Users;
@@ -55,25 +55,26 @@ pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure>
     let what = what(&args.what)?;
     let order = Order { what: what.clone(), undo: args.undo, by: user() };
     let ended = context::runtime()?.block_on(async {
-        match AdminClient::connect(&place.socket).await {
-            Ok(mut daemon) => Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?)),
+        match meant::find(&place).await? {
+            Some(mut daemon) => Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?)),
             // It can end what is held, tell issuers and say it in the audit: better than a list, where it can be had.
-            Err(AdminError::Absent { .. }) => match context::config_quietly(explicit) {
+            None => match context::config_quietly(explicit) {
                 Some(config) => {
                     let mut daemon = join::join(&config, Stay::WhileUsed).await?;
                     Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?))
                 }
                 None => write_down(&place, &what, args.undo).map(|()| None),
             },
-            Err(error) => Err(Failure::from(error)),
         }
     })?;
     let Some(ended) = ended else {
-        printer::note(
-            "no daemon runs, and the config does not load: it is written down for the next one",
-        );
+        printer::note(&format!(
+            "no daemon runs, and the config does not load: it is written down for the next one of {}",
+            shown(&place.config)
+        ));
         return at_rest(&what, args.undo);
     };
+    meant::say(&place);
     if args.json {
         printer::json(&ended)?;
     } else {

@@ -13,7 +13,7 @@ use super::join::{self, Stay};
 use super::local_time::Here;
 use super::session::{Asked, user};
 use super::table::{cell, list, table};
-use super::{context, printer};
+use super::{context, meant, printer};
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 
@@ -100,31 +100,38 @@ async fn end(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
             "`valetkey session list` shows them",
         ));
     }
-    AdminClient::connect(&place.socket).await?.close(name).await?;
+    meant::connect(place).await?.close(name).await?;
     printer::note(&format!("session {name} has ended"));
+    meant::say(place);
     Ok(())
 }
 
 /// Those that somebody began and that are not the config's. One that has ended by itself meanwhile has ended.
 async fn end_many(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
-    let mut daemon = AdminClient::connect(&place.socket).await?;
+    let mut daemon = meant::connect(place).await?;
     let sessions: Value = daemon.get("/v1/sessions").await?;
     let user = user();
     let is_meant = |session: &&Value| {
         session["kind"] != "preshared" && (args.all || session["user"] == user.as_str())
     };
-    let mut ended = 0;
+    let (mut ended, mut failed) = (0, None);
     for name in list(&sessions).iter().filter(is_meant).map(|session| cell(&session["name"])) {
         match daemon.close(&name).await.map_err(Failure::from) {
             Err(failure) if failure.code == "unknown-session" => {}
-            other => other.map(|()| ended += 1)?,
+            Ok(()) => ended += 1,
+            // One that cannot be ended for good keeps none of the others.
+            Err(failure) => failed = Some(failure),
         }
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
     }
     printer::note(&match ended {
         0 => "there was none to end: `valetkey session list` shows all".to_owned(),
         1 => "1 session has ended".to_owned(),
         n => format!("{n} sessions have ended"),
     });
+    meant::say(place);
     Ok(())
 }
 

@@ -71,6 +71,11 @@ impl Held {
         wanted.extend(config.secret_sources().filter_map(SecretSource::file).cloned());
         let mut files = BTreeMap::new();
         for path in wanted.into_iter().filter(|path| project.holds(path)) {
+            if let Some(exposure) = place::exposure(&path) {
+                let error = PlaceError::Exposed { path, exposure };
+                problems.error(0, error.code(), error.to_string(), error.hint());
+                continue;
+            }
             match read(&path) {
                 Ok(file) => drop(files.insert(path, file)),
                 Err(error) => problems.error(0, error.code(), error.to_string(), error.hint()),
@@ -134,6 +139,23 @@ impl Held {
     }
 }
 
+/// Removes the copies below a state directory that none of these holds: some are secrets.
+pub fn prune<'a>(state_dir: &Path, live: impl Iterator<Item = &'a Held>) -> io::Result<()> {
+    let live: BTreeSet<&str> =
+        live.flat_map(Held::files).filter_map(|(_, sha256)| sha256).collect();
+    let entries = match fs::read_dir(state_dir.join(DIRECTORY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_none_or(|name| !live.contains(name)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// `DIR/SHA256/NAME`, so that a program is called what it was called.
 fn copy(dir: &Path, path: &Path, file: &File) -> Result<PathBuf, PlaceError> {
     let dir = dir.join(&file.sha256);
@@ -189,13 +211,17 @@ pub fn helpers(config: &Config) -> impl Iterator<Item = (&Helper, usize)> {
     of_credentials.chain(of_sessions).chain(of_parent)
 }
 
-/// What a config has written to: a project's own must not name another's trail, logins or socket.
-fn outputs(config: &Config) -> [(&'static str, &Path); 3] {
-    [
+/// What a config has written to: a project's own must not name another's trail, logins or socket, nor a place that
+/// a pull may lead elsewhere.
+fn outputs(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let always: [(_, &Path); 3] = [
         ("admin.socket", &config.admin.socket),
         ("audit.path", &config.audit.path),
         ("logins.dir", &config.logins.dir),
-    ]
+    ];
+    let published = config.ca.publish.iter().map(|dir| ("ca.publish", &**dir));
+    let sockets = config.proxy.sockets.iter().map(|path| ("proxy.listen", &**path));
+    always.into_iter().chain(published).chain(sockets)
 }
 
 /// The directories that a pull may change.

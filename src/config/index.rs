@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::at_start::{self, AtStart, LISTEN};
 use super::{Config, env};
 use crate::local::place::{self, Private};
+use crate::local::process;
 use crate::model::hex::hex;
 
 /// Below the directory of all state.
@@ -34,6 +35,9 @@ pub struct Whereabouts {
     pub audit: PathBuf,
     /// Its process, while it runs.
     pub pid: u32,
+    /// When that began, as the kernel counts: another process that has its number by now is not it.
+    #[serde(default)]
+    pub began: u64,
     /// Since when, RFC 3339.
     pub since: String,
     /// Where it listens.
@@ -42,7 +46,7 @@ pub struct Whereabouts {
     pub ends_idle: bool,
     /// What it began with. Of a daemon of an earlier version: nothing.
     #[serde(default)]
-    pub began: AtStart,
+    pub started_with: AtStart,
 }
 
 impl Whereabouts {
@@ -64,7 +68,7 @@ impl Whereabouts {
             state_dir: config.by_name(&config.state_dir),
             socket: config.by_name(&config.admin.socket),
             audit: config.by_name(&config.audit.path),
-            began: at_start::of(config),
+            started_with: at_start::of(config),
             ..Self::default()
         }
     }
@@ -76,7 +80,7 @@ impl Whereabouts {
             Some(now) if name == LISTEN && now != began => !self.listens_as(config),
             now => now != Some(began),
         };
-        let began = self.began.iter().filter(|one| differs(*one));
+        let began = self.started_with.iter().filter(|one| differs(*one));
         began.map(|(name, _)| name.clone()).collect()
     }
 
@@ -91,6 +95,11 @@ impl Whereabouts {
             _ => None,
         };
         only.is_some() && only.map(|only| only.ip()) == usual
+    }
+
+    /// Whether the daemon that has written it runs still.
+    pub fn lives(&self) -> bool {
+        self.pid != 0 && process::began(self.pid) == Some(self.began)
     }
 
     /// What is known of the config of this name. One that others could have written is as good as none.
@@ -164,7 +173,7 @@ mod tests {
             ),
             (free(), "[proxy]\ntransparent = \"127.0.0.1:8385\"", vec!["proxy.transparent"]),
             (free(), "[proxy]\nunmatched = \"deny\"\n[ca]\npermit = [\"a.example\"]", vec![]),
-            (Whereabouts { began: AtStart::new(), ..free() }, "[audit]\nkeep = 3", vec![]),
+            (Whereabouts { started_with: AtStart::new(), ..free() }, "[audit]\nkeep = 3", vec![]),
         ] {
             assert_eq!(daemon.outdated_by(&config(now)), outdated, "{now}");
         }

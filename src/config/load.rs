@@ -9,7 +9,7 @@ use super::held::Held;
 use super::locate::{self, Found, LocateError, StateError};
 use super::problem::Problem;
 use super::trust::{self, Records};
-use crate::local::place::PlaceError;
+use crate::local::place::{self, PlaceError};
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -88,12 +88,14 @@ pub fn load_to_use(
     };
     let (mut config, problems) = judge(&found, state_dir, word(&found), expected, &Records::own())?;
     config.state = Some(state);
+    config.unexposed = place::exposure(&found.named).is_none();
     Ok((hold(config, &found)?, problems))
 }
 
 /// Reads the config of a daemon again, by the name that it was loaded by. State stays where it is for the life of a
 /// daemon. A config that was used because it was trusted has to be for as long; one whose name was ever trusted,
-/// unless somebody asks for the very one that he has read (`expected`).
+/// unless somebody asks for the very one that he has read (`expected`). So it is with its place: where nobody else
+/// could put another config when this one was taken up, none that somebody else could have put there is.
 pub fn reload(
     running: &Config,
     expected: Option<&str>,
@@ -103,19 +105,36 @@ pub fn reload(
     let known = || records.find(&found.named).map_err(LocateError::from);
     let governed = running.held.is_some() || (expected.is_none() && known()?.is_some());
     let word = if governed { Word::Trust } else { Word::Own };
+    if running.unexposed
+        && word == Word::Own
+        && expected.is_none()
+        && let Some(exposure) = place::exposure(&found.named)
+    {
+        return Err(LocateError::exposed(found.named, exposure).into());
+    }
     let (mut config, problems) =
         judge(&found, running.state_dir.clone(), word, expected, &records)?;
     config.state.clone_from(&running.state);
+    config.unexposed = running.unexposed;
     Ok((hold(config, &found)?, problems))
 }
 
 /// A project's own config, to be looked at by whoever is asked to trust it.
 pub fn load_to_trust(path: &Path) -> Result<(Found, Config, Held), LoadError> {
     let found = locate::find(Some(path))?;
+    // A person is to read it.
+    if found.text.len() > MAX_PROJECT {
+        let (path, source_path) = (found.named.clone(), found.named);
+        let source = PlaceError::TooLarge { path: source_path, most: MAX_PROJECT as u64 };
+        return Err(LocateError::Unreadable { path, source }.into());
+    }
     let (config, _) = parse_named(&found, locate::state_dir(&found.path)?)?;
     let held = held(&config)?;
     Ok((found, config, held))
 }
+
+/// The largest config that can be trusted, in bytes: some 3,000 routes.
+const MAX_PROJECT: usize = 1024 * 1024;
 
 fn word(found: &Found) -> Word {
     if found.is_project { Word::Trust } else { Word::Own }
@@ -182,6 +201,6 @@ pub(super) fn hold(config: Config, found: &Found) -> Result<Config, LoadError> {
     let Some(held) = &config.held else { return Ok(config) };
     let copies = held.keep(&config.state_dir)?;
     let (copied, _) = parse_with(&found.path, &found.text, config.state_dir.clone(), &copies)?;
-    let Config { named, digest, held, state, .. } = config;
-    Ok(Config { named, digest, held, state, ..copied })
+    let Config { named, digest, held, state, unexposed, .. } = config;
+    Ok(Config { named, digest, held, state, unexposed, ..copied })
 }

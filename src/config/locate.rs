@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use super::env;
 use super::search::{self, By, Candidate};
 use super::trust::TrustError;
-use crate::local::place::{self, PlaceError, Private};
+use crate::local::place::{self, Exposure, PlaceError, Private};
 use crate::model::hex::hex;
 
 /// The largest config that is read, in bytes: room for 100,000 routes.
@@ -61,6 +61,11 @@ fn untrusted(changed: &[String]) -> String {
 }
 
 impl LocateError {
+    /// Somebody else could have put it there.
+    pub fn exposed(path: PathBuf, exposure: Exposure) -> Self {
+        Self::Unreadable { source: PlaceError::Exposed { path: path.clone(), exposure }, path }
+    }
+
     /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
@@ -119,10 +124,7 @@ pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
     };
     match exposure {
         None => Ok(found),
-        Some(exposure) => Err(LocateError::Unreadable {
-            path: found.named.clone(),
-            source: PlaceError::Exposed { path: found.named, exposure },
-        }),
+        Some(exposure) => Err(LocateError::exposed(found.named, exposure)),
     }
 }
 

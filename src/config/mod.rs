@@ -33,7 +33,7 @@ pub use self::http::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, Part}
 pub use check::parse;
 pub use exec::{Exec, ExecFormat, Helper};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
-pub use held::{Held, helpers};
+pub use held::{Held, helpers, prune};
 pub use json::Pointer;
 pub use load::{LoadError, load, load_to_trust, load_to_use, reload};
 pub use login::{AuthorizationCode, Device, LoginProtection, Logins, Redirect, RefreshToken};
@@ -74,6 +74,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The same directory, held open by whoever uses the config and does not only look at it.
     pub state: Option<Arc<Private>>,
+    /// Whether nobody else could put another in its place when a daemon took it up: a reload holds it to that.
+    pub unexposed: bool,
     /// `[proxy]`
     pub proxy: Proxy,
     /// `[[sessions]]`

@@ -1,6 +1,7 @@
 //! What the command line can ask of the daemon, and what a reload does.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
 use crate::admin::{
-    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated,
+    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated, Who,
 };
 use crate::audit::Event;
 use crate::broker::SlotKey;
@@ -21,6 +22,7 @@ use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
+use crate::local::process;
 use crate::model::clock::rfc3339_seconds;
 use crate::proxy::{Proxy, Stop, World};
 
@@ -49,6 +51,10 @@ pub(super) struct Daemon {
     metrics: Option<SocketAddr>,
     pub(super) state: StateDir,
     pub(super) processes: Processes,
+    /// As it was started: asked where nothing may wait for a reload.
+    who: Who,
+    /// Whether the sessions on disk are not those that there are.
+    pub(super) unsaved: AtomicBool,
     last_mints: Arc<LastMints>,
     started: Instant,
     /// Somebody has logged in or out.
@@ -73,6 +79,7 @@ impl Daemon {
         let sockets = config.proxy.sockets.iter().map(|path| format!("unix:{}", path.display()));
         let began = Whereabouts {
             pid: std::process::id(),
+            began: process::began(std::process::id()).unwrap_or_default(),
             since: rfc3339_seconds(proxy.clock.now().wall),
             listen: own.iter().take(listening).map(ToString::to_string).chain(sockets).collect(),
             ..Whereabouts::of(&config)
@@ -82,11 +89,17 @@ impl Daemon {
             began,
             seen: Mutex::new(Seen::of(&config)),
             listening,
+            who: Who {
+                config: config.named.clone(),
+                path: config.path.clone(),
+                pid: std::process::id(),
+            },
             config: Mutex::new(config),
             own,
             metrics,
             state,
             processes,
+            unsaved: AtomicBool::new(false),
             last_mints,
             started,
             logins_changed: Notify::new(),
@@ -108,6 +121,15 @@ impl Daemon {
         let entry = Whereabouts { ends_idle, ..self.began.clone() };
         if let Err(error) = entry.write() {
             tracing::warn!(%error, "the index of daemons cannot be written: `ps` does not show this one");
+        }
+    }
+
+    /// Writes down that it is gone, as long as nothing else has been written: nobody is to look for it.
+    pub(super) fn leave(&self) {
+        let known = Whereabouts::find(&self.who.config);
+        let Some(entry) = known.filter(|entry| entry.pid == std::process::id()) else { return };
+        if let Err(error) = (Whereabouts { pid: 0, began: 0, ..entry }).write() {
+            tracing::debug!(%error, "the index of daemons cannot be written");
         }
     }
 
@@ -158,6 +180,7 @@ impl Daemon {
         for name in self.processes.ended() {
             self.end(&name);
         }
+        self.save_sessions_again();
         self.proxy.broker.sweep();
         self.proxy.buckets.sweep(self.proxy.clock.mono());
         // Not beside a reload, or what the new world has let in would be judged by the old one.
@@ -198,6 +221,10 @@ impl Daemon {
 impl Control for Handle {
     fn status(&self) -> Value {
         self.facts()
+    }
+
+    fn who(&self) -> Who {
+        self.who.clone()
     }
 
     fn sessions(&self) -> Value {

@@ -28,6 +28,7 @@ mod ticker;
 mod workers;
 mod world;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
-use crate::config::{Config, env, locate};
+use crate::config::{self, Config, Held, env, locate};
 use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
@@ -103,6 +104,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let config = options.config;
     let mut state = StateDir::open(&config)?;
+    prune(&config.state_dir, config.held.iter());
     workers::raise_descriptor_limit();
     let doors = Doors::open(&config, &state)?;
     let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
@@ -172,12 +174,20 @@ async fn run(options: Options) -> Result<(), Error> {
     stop.send_replace(Stop::Drain);
     drop(doors);
     signals.unless_stopped(threads.join(), &stop).await;
+    daemon.leave();
     serving.abort();
     daemon.save_sessions().ok();
     settle(&proxy).await;
     // The last outcomes and the head; blocking is fine now.
     audit.flush().ok();
     Ok(())
+}
+
+/// Copies that nothing uses any more go.
+fn prune<'a>(state_dir: &Path, live: impl Iterator<Item = &'a Held>) {
+    if let Err(error) = config::prune(state_dir, live) {
+        tracing::warn!(%error, "old copies of a project's files cannot be removed: `held` in the state directory");
+    }
 }
 
 /// The trail; what is wrong with it is said.

@@ -114,6 +114,8 @@ impl Daemon {
                 outdated.join(", ")
             );
         }
+        // What was in use a moment ago may still be run by what is under way.
+        super::prune(&config.state_dir, config.held.iter().chain(&current.held));
         *current = config;
         let hash = world.policy.hash();
         tracing::info!(policy = %hash, ended, "config reloaded");

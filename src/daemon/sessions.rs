@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -185,9 +186,22 @@ impl Daemon {
         })
     }
 
-    /// Ends one by its name.
+    /// Ends one by its name. Where that cannot be written down, the next daemon would have it again.
     pub(super) fn end_by_name(&self, name: &str) -> Result<(), AdminError> {
-        if self.end(&SessionName::new(name)) { Ok(()) } else { Err(unknown_session()) }
+        if !self.end(&SessionName::new(name)) {
+            return Err(unknown_session());
+        }
+        if !self.unsaved.load(Relaxed) {
+            return Ok(());
+        }
+        Err(AdminError {
+            status: 500,
+            code: "session-end-not-saved",
+            detail: format!(
+                "session {name} has ended in this daemon, but that could not be written down, and the next one would have it again"
+            ),
+            hint: "make room in the state directory or mend its permissions: it is written down as soon as it can be".into(),
+        })
     }
 
     /// Whether it was live.
@@ -217,10 +231,20 @@ impl Daemon {
 
     pub(super) fn save_sessions(&self) -> io::Result<()> {
         let saved = self.state.save(self.proxy.gate.sessions());
-        if let Err(error) = &saved {
+        let known = self.unsaved.swap(saved.is_err(), Relaxed);
+        if let Err(error) = &saved
+            && !known
+        {
             tracing::warn!(%error, "sessions cannot be saved; the next daemon has them as they were");
         }
         saved
+    }
+
+    /// Tries again what a full disk has prevented.
+    pub(super) fn save_sessions_again(&self) {
+        if self.unsaved.load(Relaxed) && self.save_sessions().is_ok() {
+            tracing::info!("sessions are saved again");
+        }
     }
 
     /// For `session list` and `status`, oldest name first.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -15,6 +16,7 @@ use crate::client::revoked::Revoked;
 use crate::client::session::Sessions;
 use crate::client::watch::Processes;
 use crate::config::{Config, locate};
+use crate::local::place::{self, Private};
 use crate::model::id::SessionName;
 
 /// The directory, locked while this value lives.
@@ -23,18 +25,29 @@ pub(super) struct StateDir {
     path: PathBuf,
     /// Where clients are told to connect, and who was told otherwise.
     remembered: Option<Remembered>,
+    _private: Arc<Private>,
     _lock: File,
 }
 
 impl StateDir {
     /// Makes it, judges it, locks it. Nothing in it is touched before the lock is held.
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
-        Self::open_at(&config.state_dir)
+        match &config.state {
+            Some(private) => Self::lock(Arc::clone(private)),
+            None => Self::open_at(&config.state_dir),
+        }
     }
 
     /// The same where no config says more.
     pub(super) fn open_at(path: &Path) -> Result<Self, Error> {
-        let private = locate::open_state(path)?;
+        Self::lock(Arc::new(locate::open_state(path)?))
+    }
+
+    fn lock(private: Arc<Private>) -> Result<Self, Error> {
+        let path = match private.exposure() {
+            None => private.path().to_owned(),
+            Some(_) => private.anchor(),
+        };
         if let Some(exposure) = private.exposure() {
             tracing::warn!(
                 code = "state-dir-exposed",
@@ -42,17 +55,18 @@ impl StateDir {
                 "others could take the state directory's name away; it is used by its descriptor: {exposure}"
             );
         }
-        let lock_path = path.join("daemon.lock");
+        let lock_path = private.path().join("daemon.lock");
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(&lock_path)
+            .custom_flags(place::NO_LINK)
+            .open(private.anchor().join("daemon.lock"))
             .map_err(|source| Error::State { path: lock_path.clone(), source })?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Error::Running { path: lock_path.clone() })?;
-        Ok(Self { path: path.to_owned(), remembered: None, _lock: lock })
+        Ok(Self { path, remembered: None, _private: private, _lock: lock })
     }
 
     /// Where the daemon before listened. What cannot be read is not known.

@@ -333,6 +333,34 @@ fn open_once(path: &Path) -> Result<Option<Opened>, PlaceError> {
     Ok(same.then_some(Opened { path: real, file }))
 }
 
+/// A directory, whoever's it is, held open: what is done by it happens in this very directory, whatever has its name
+/// by then. No link is followed in the last place, nor one on the way that another user made.
+pub fn directory(path: &Path) -> Result<OwnedFd, PlaceError> {
+    let not_plain = || PlaceError::NotPlain { path: path.to_owned(), wanted: "a directory" };
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(not_plain());
+    };
+    let Walked { path: real, found, link, .. } = walk(above)?;
+    let Some(Entry { fd, .. }) = found else {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(PlaceError::Absent { path: path.to_owned(), source });
+    };
+    if let Some(exposure) = link {
+        return Err(PlaceError::Exposed { path: real, exposure });
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(&fd, name, flags, Mode::empty()) {
+        Ok(fd) => Ok(fd),
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(not_plain()),
+        Err(error) => Err(PlaceError::io(path, error.into())),
+    }
+}
+
+/// A link on the way to `path`, or in its place, that another user made: he says where it leads.
+pub fn foreign_link(path: &Path) -> Option<Exposure> {
+    walk(path).ok()?.link
+}
+
 /// Listens at `path`, whose file has this mode from the first moment on: to set it later would be by a name that
 /// may lead elsewhere by then. For the start of a process, which no other thread makes files in.
 pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {

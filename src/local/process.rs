@@ -1,4 +1,4 @@
-//! Which processes stand above another.
+//! Which processes stand above another, and which is which.
 
 mod platform;
 
@@ -17,6 +17,11 @@ pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
     Some(found)
 }
 
+/// When a process began, as the kernel counts: a number that is used again is told by it. `None`: it is gone.
+pub fn began(pid: u32) -> Option<u64> {
+    platform::began(pid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,8 +33,10 @@ mod tests {
         let above = ancestors(child.id()).unwrap();
         assert_eq!(above.first(), Some(&std::process::id()));
         assert_eq!(&above[1..], ancestors(std::process::id()).unwrap());
+        assert!(began(child.id()) >= began(std::process::id()));
         drop(child.stdin.take());
         child.wait().unwrap();
+        assert_eq!(began(child.id()), None);
         assert_eq!(ancestors(child.id()), None, "it is gone");
     }
 }

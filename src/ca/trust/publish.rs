@@ -1,5 +1,8 @@
 //! `[ca] publish`: the roots in a directory that others share and may write to, a container's volume.
 //!
+//! The way there is walked once, name by name, and from then on what is written is written in that very directory:
+//! whoever may write on the way cannot lead us elsewhere.
+//!
 //! Nothing that lies there is followed, opened or read: what is there is compared, by what `stat` says of the
 //! name itself, with the file that we wrote, and anything else is replaced. So a link, a pipe or a file without
 //! end costs whoever put it there, and not us.
@@ -16,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{CA, COMBINED, JAVA, TrustError, io_error, java, merged, text};
 use crate::ca::pem;
+use crate::local::place;
 use crate::model::id::random_text;
 
 /// Keeps the files as they should be.
@@ -39,6 +43,8 @@ pub enum Kept {
 /// What lies there, if nobody touched it.
 #[derive(Debug, Default)]
 struct Published {
+    /// Where they lie: the directory that was found first, whatever has its name by now.
+    dir: Option<OwnedFd>,
     ours: String,
     files: Vec<Entry>,
 }
@@ -85,39 +91,56 @@ impl Publisher {
         platform: impl FnOnce() -> Vec<CertificateDer<'static>>,
     ) -> Result<Kept, TrustError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&self.dir, flags, Mode::empty())
-            .map_err(|error| io_error("open the shared directory", &self.dir, error.into()))?;
-        let fresh = last.ours != ours_pem;
+        let Published { dir, ours, files } = &mut *last;
+        let dir = self.same(dir)?;
+        let fresh = *ours != ours_pem;
         if fresh {
-            *last = Published::of(ours_pem, &platform())?;
+            *files = files_of(ours_pem, &platform())?;
+            ours_pem.clone_into(ours);
         }
         let mut kept = if fresh { Kept::Written } else { Kept::Unchanged };
-        for entry in &mut last.files {
-            let found = rustix::fs::statat(&dir, entry.name, AtFlags::SYMLINK_NOFOLLOW);
+        for entry in files {
+            let found = rustix::fs::statat(dir, entry.name, AtFlags::SYMLINK_NOFOLLOW);
             if entry.stamp.is_some() && found.ok().map(|stat| Stamp::of(&stat)) == entry.stamp {
                 continue;
             }
             let failed = |error| io_error("write a bundle", &self.dir.join(entry.name), error);
-            entry.stamp = Some(write(&dir, entry.name, &entry.bytes).map_err(failed)?);
+            entry.stamp = Some(write(dir, entry.name, &entry.bytes).map_err(failed)?);
             kept = if fresh { Kept::Written } else { Kept::Repaired };
         }
         Ok(kept)
     }
+
+    /// The directory, which is found once. That its name leads elsewhere by now is no reason to write there.
+    fn same<'a>(&self, kept: &'a mut Option<OwnedFd>) -> Result<&'a OwnedFd, TrustError> {
+        let failed = |error| io_error("open the shared directory", &self.dir, error);
+        let found = place::directory(&self.dir).map_err(|error| failed(error.into()))?;
+        let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let kept = kept.get_or_insert(found.try_clone().map_err(failed)?);
+        let same = identity(kept).and_then(|kept| Ok(kept == identity(&found)?));
+        match same.map_err(|error| failed(error.into()))? {
+            true => Ok(kept),
+            false => Err(io_error(
+                "use the shared directory, whose name leads to another one by now (a restart takes that)",
+                &self.dir,
+                io::ErrorKind::NotFound.into(),
+            )),
+        }
+    }
 }
 
-impl Published {
-    fn of(ours_pem: &str, platform: &[CertificateDer<'static>]) -> Result<Self, TrustError> {
-        let ours = pem::certificates(ours_pem.as_bytes()).ok_or(TrustError::Roots)?;
-        let all = merged(&ours, Vec::new(), platform);
-        let entry = |name, bytes| Entry { name, bytes, stamp: None };
-        let files = vec![
-            entry(CA, text(&ours).into_bytes()),
-            entry(JAVA, java::trust_store(&all)?),
-            entry(COMBINED, text(&all).into_bytes()),
-        ];
-        Ok(Self { ours: ours_pem.to_owned(), files })
-    }
+fn files_of(
+    ours_pem: &str,
+    platform: &[CertificateDer<'static>],
+) -> Result<Vec<Entry>, TrustError> {
+    let ours = pem::certificates(ours_pem.as_bytes()).ok_or(TrustError::Roots)?;
+    let all = merged(&ours, Vec::new(), platform);
+    let entry = |name, bytes| Entry { name, bytes, stamp: None };
+    Ok(vec![
+        entry(CA, text(&ours).into_bytes()),
+        entry(JAVA, java::trust_store(&all)?),
+        entry(COMBINED, text(&all).into_bytes()),
+    ])
 }
 
 /// Whole or not at all: beside it first, under a name that must be free, then in the place of whatever is there.

@@ -19,10 +19,11 @@ use super::api::Api;
 use super::issuer::{CLIENT_ID, Issuer, SCOPE};
 use super::net::broken;
 use super::pki::{HOST, Pki};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, chain};
 use crate::cli::join::{self, Log};
 use crate::cli::session::{self, Asked, Kind, Open};
 use crate::config::{Config, check, env};
+use crate::local::place::Private;
 use crate::model::id::random_text;
 
 /// The variable that the tool reads its key from.
@@ -57,6 +58,11 @@ impl World {
             .prefix("valetkey-demo-")
             .tempdir_in(short_temp_dir())
             .map_err(|error| broken("make a temporary directory", &error))?;
+        // What is written there is run: nobody else may be able to put something in its place.
+        Private::open(dir.path()).and_then(Private::unexposed).map_err(|error| {
+            let hint = format!("{}: set TMPDIR to a directory of your own", error.hint());
+            Failure::failed(error.code(), chain(&error), hint)
+        })?;
         let client_secret = random_text();
         let pki = Pki::make()?;
         let issuer = Issuer::start(client_secret.clone(), token_life_s).await?;

@@ -169,6 +169,7 @@ impl<'a> Check<'a> {
             text_sha256: String::new(),
             held: None,
             state: None,
+            unexposed: false,
             proxy: self.check_proxy(proxy, problems),
             limits: self.check_limits(limits, &sessions, &known, problems),
             sessions,

@@ -32,6 +32,8 @@ pub(super) struct Walked {
     pub(super) found: Option<Entry>,
     /// By whom else it could be replaced.
     pub(super) exposure: Option<Exposure>,
+    /// The first link on the way that another user made.
+    pub(super) link: Option<Exposure>,
 }
 
 /// What stands under a name, held by a descriptor that nothing can be read through.
@@ -54,17 +56,23 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
     let mut real = PathBuf::from("/");
     let mut exposure = exposed_directory(&real, &parent, &fstat(&parent)?);
     let mut names: VecDeque<OsString> = names(path).collect();
-    let mut links = 0;
+    let (mut links, mut link) = (0, None);
     let Some(mut name) = names.pop_front() else {
         let stat = fstat(&parent)?;
         let fd = root()?;
-        return Ok(Walked { parent, path: real, found: Some(Entry { fd, stat }), exposure });
+        return Ok(Walked {
+            parent,
+            path: real,
+            found: Some(Entry { fd, stat }),
+            exposure,
+            link: None,
+        });
     };
     loop {
         let fd = match openat(&parent, &name, LOOK, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) if names.is_empty() => {
-                return Ok(Walked { parent, path: real.join(name), found: None, exposure });
+                return Ok(Walked { parent, path: real.join(name), found: None, exposure, link });
             }
             Err(error) => return Err(error.into()),
         };
@@ -80,7 +88,9 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
                 if links > MAX_LINKS {
                     return Err(Errno::LOOP.into());
                 }
-                worsen(&mut exposure, foreign(&real, &entry.stat));
+                let foreign = foreign(&real, &entry.stat);
+                link = link.or_else(|| foreign.clone());
+                worsen(&mut exposure, foreign);
                 let target = readlinkat(&entry.fd, "", Vec::new())?.into_bytes();
                 let target = PathBuf::from(OsString::from_vec(target));
                 real.pop();
@@ -97,7 +107,7 @@ pub(super) fn walk(path: &Path) -> io::Result<Walked> {
                 parent = entry.fd;
             }
             _ if !names.is_empty() => return Err(Errno::NOTDIR.into()),
-            _ => return Ok(Walked { parent, path: real, found: Some(entry), exposure }),
+            _ => return Ok(Walked { parent, path: real, found: Some(entry), exposure, link }),
         }
         name = match names.pop_front() {
             Some(next) => next,

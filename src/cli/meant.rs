@@ -1,0 +1,109 @@
+//! The daemon that a command means, and no other.
+//!
+//! An off-switch that hits another daemon, or none, and says that all is well is worse than none at all. Where others may
+//! write above a state directory, it can be exchanged with another one of ours, or moved away. So whoever answers says
+//! whose config it runs, and where nobody answers, the index of daemons says whether one should.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::admin_client::{AdminClient, AdminError};
+use super::failure::Failure;
+use super::printer;
+use crate::admin::{UNKNOWN_CALL, Who};
+use crate::config::index::Whereabouts;
+
+/// A process that ends answers no more a moment before it is gone.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two looks at it.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The daemon of this config, to be told something; where none runs, the error says so.
+pub(super) async fn connect(place: &Whereabouts) -> Result<AdminClient, Failure> {
+    match find(place).await? {
+        Some(daemon) => Ok(daemon),
+        None => Ok(AdminClient::connect(&place.socket).await?),
+    }
+}
+
+/// The daemon of this config; `None`: there is none. Fails where one runs although nobody answers: its state directory
+/// has another name by now, or its socket is gone.
+pub(super) async fn find(place: &Whereabouts) -> Result<Option<AdminClient>, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut daemon = loop {
+        match AdminClient::connect(&place.socket).await {
+            Ok(daemon) => break daemon,
+            Err(AdminError::Absent { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match running(place) {
+            None => return Ok(None),
+            Some(running) if Instant::now() >= deadline => return Err(elsewhere(place, &running)),
+            // One that begins or ends just now.
+            Some(_) => sleep(LOOK_EVERY).await,
+        }
+    };
+    match daemon.who().await {
+        Ok(who) if is_meant(&who, place) => Ok(Some(daemon)),
+        Ok(who) => Err(another(&who, place)),
+        // One of an older version does not say.
+        Err(AdminError::Refused { code, .. }) if code == UNKNOWN_CALL => Ok(Some(daemon)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the index knows of a daemon that lives, of this config and in this very place.
+fn running(place: &Whereabouts) -> Option<Whereabouts> {
+    let known = Whereabouts::find(&place.config)?;
+    (known.state_dir == place.state_dir && known.lives()).then_some(known)
+}
+
+fn is_meant(who: &Who, place: &Whereabouts) -> bool {
+    let real = || std::fs::canonicalize(&place.config).is_ok_and(|real| real == who.path);
+    let same = who.config == place.config || real();
+    same && running(place).is_none_or(|running| running.pid == who.pid)
+}
+
+fn elsewhere(place: &Whereabouts, running: &Whereabouts) -> Failure {
+    let message = format!(
+        "the daemon of {} runs (process {}), but nobody answers at {}: was its state directory moved?",
+        shown(&place.config),
+        running.pid,
+        shown(&place.socket)
+    );
+    Failure::failed("daemon-elsewhere", message, kill(running))
+}
+
+fn another(who: &Who, place: &Whereabouts) -> Failure {
+    let message = format!(
+        "at {} answers the daemon of {} (process {}), and not that of {}: nothing was done",
+        shown(&place.socket),
+        shown(&who.config),
+        who.pid,
+        shown(&place.config)
+    );
+    let hint = match running(place) {
+        None => format!("where that one is meant, name it: --config {}", shown(&who.config)),
+        Some(running) => kill(&running),
+    };
+    Failure::failed("daemon-of-another-config", message, hint)
+}
+
+fn kill(running: &Whereabouts) -> String {
+    let pid = running.pid;
+    format!(
+        "to end the one that is meant: kill {pid}; then keep its state where nobody else may write"
+    )
+}
+
+/// Says which daemon has done what was asked.
+pub(super) fn say(place: &Whereabouts) {
+    printer::note(&format!("by the daemon of {}", shown(&place.config)));
+}
+
+/// As a person sees a path.
+pub(super) fn shown(path: &Path) -> String {
+    printer::plain(&path.display().to_string())
+}
