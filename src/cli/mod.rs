@@ -49,6 +49,7 @@ mod status;
 mod table;
 mod terminal;
 mod trust;
+mod trust_summary;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -110,7 +111,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),
         Command::Status(args) => status::run(&args, config),
-        Command::Trust(args) => trust::run(&args),
+        Command::Trust(args) => trust::run(&args, cli.verbose),
     }
     .map(|()| Exit::Fine)
 }

@@ -123,6 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap();
         fs::create_dir_all(top.join("p/sub")).unwrap();
+        fs::create_dir(top.join("d")).unwrap();
         for name in ["p/sub/x", "p/copy", "beside"] {
             fs::write(top.join(name), name).unwrap();
         }
@@ -131,7 +132,7 @@ mod tests {
         let seen = kept_out(&top.join("p"), &top.join("p/copy"), move || {
             let read = |name: &str| fs::read_to_string(at.join(name)).is_ok();
             let names = ["p/sub/x", "link", "beside/../p/sub/x", "p/copy", "beside"].map(read);
-            let moved = fs::rename(at.join("p/sub/x"), at.join("x")).is_ok();
+            let moved = fs::rename(at.join("p/sub/x"), at.join("d/x")).is_ok();
             let ran = std::process::Command::new("/bin/true").status().is_ok_and(|s| s.success());
             let cat = |name: &str| {
                 let done = std::process::Command::new("/bin/cat").arg(at.join(name)).output();
