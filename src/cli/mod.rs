@@ -55,6 +55,7 @@ mod status;
 mod table;
 mod terminal;
 mod trust;
+mod trust_summary;
 mod trusted;
 mod unreached;
 
@@ -123,7 +124,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),
         Command::Status(args) => status::run(&args, config),
-        Command::Trust(args) => trust::run(&args),
+        Command::Trust(args) => trust::run(&args, cli.verbose),
     }
     .map(|()| Exit::Fine)
 }

@@ -7,23 +7,33 @@ use similar::{ChangeTag, TextDiff};
 
 use super::args::Trust;
 use super::failure::Failure;
+use super::trust_summary::Summary;
 use super::{context, printer, trusted};
 use crate::config::trust::{Record, Records};
-use crate::config::{Config, SecretSource, helpers, load_to_trust};
+use crate::config::{
+    Config, Held, UNFENCED, UNFENCED_HINT, UNFENCED_SAYS, env, helpers, load_to_trust, parse,
+};
+use crate::local::fence;
+use crate::policy::Policy;
 
 /// Changed lines that are shown.
 const MAX_LINES: usize = 60;
 
-pub(super) fn run(args: &Trust) -> Result<(), Failure> {
+pub(super) fn run(args: &Trust, verbose: u8) -> Result<(), Failure> {
     match &args.remove {
         _ if args.list => trusted::list(args.json),
         Some(path) => trusted::remove(path),
-        None => allow(args),
+        None => allow(args, verbose),
     }
 }
 
-fn allow(args: &Trust) -> Result<(), Failure> {
+fn allow(args: &Trust, verbose: u8) -> Result<(), Failure> {
     let (found, config, held) = load_to_trust(&args.file).map_err(context::said)?;
+    // What does not hold as a whole is not shown as if it did.
+    Policy::compile(&config).map_err(|problems| {
+        printer::problems(&problems);
+        Failure::usage("config-invalid", "the config has errors", "repair it, and trust it then")
+    })?;
     let records = Records::own();
     let before = records.find(&found.named)?;
     let now = Record::of(&found, &held, SystemTime::now());
@@ -32,9 +42,21 @@ fn allow(args: &Trust) -> Result<(), Failure> {
         printer::note(&format!("already trusted: {}", printer::plain(&shown.to_string())));
         return Ok(());
     }
+    let has_helpers = helpers(&config).next().is_some();
+    if has_helpers && !fence::is_kept() {
+        printer::warn(UNFENCED, UNFENCED_SAYS, UNFENCED_HINT);
+    }
     let mut text = format!("{} allows what follows:\n", printer::plain(&shown.to_string()));
-    for line in allows(&config) {
+    for line in project(&held, has_helpers) {
         text.push_str(&format!("  {}\n", printer::plain(&line)));
+    }
+    let earlier = before.as_ref().map(|before| then(before, &config)).unwrap_or_default();
+    let (known, new) = Summary::of(&config).split(&earlier);
+    for line in known.lines(verbose > 0) {
+        text.push_str(&format!("  {}\n", printer::plain(&line)));
+    }
+    if before.is_none() {
+        text.push_str(&marked(&new.lines(verbose > 0), "  "));
     }
     if !now.files.is_empty() {
         text.push_str("held as they are now, and used from copies:\n");
@@ -45,7 +67,17 @@ fn allow(args: &Trust) -> Result<(), Failure> {
     }
     if let Some(before) = &before {
         text.push_str(&format!("changed since it was trusted at {}:\n", before.since));
-        text.push_str(&changes(before, &now, &before.changed(&held)));
+        let files = before.changed(&held);
+        text.push_str(&changes(before, &now, &files));
+        // Last, and whole: what a person must not miss.
+        let mut fresh: Vec<_> =
+            files.iter().map(|path| format!("uses as it is now {path}")).collect();
+        fresh.extend(new.new_lines(verbose > 0));
+        text.push_str(match fresh.is_empty() {
+            true => "nothing that it did not allow before\n",
+            false => "what it did not allow before:\n",
+        });
+        text.push_str(&marked(&fresh, "  NEW  "));
     }
     // Said before it holds: a daemon that runs may take it up at once.
     printer::note(text.trim_end());
@@ -54,82 +86,27 @@ fn allow(args: &Trust) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What whoever trusts it should have read: what is run, what is spent, and where it goes.
-fn allows(config: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (helper, _) in helpers(config) {
-        let words = std::iter::once(helper.program.display().to_string())
-            .chain(helper.arguments.iter().cloned());
-        let given = if helper.env.is_empty() {
-            String::new()
-        } else {
-            format!(", with ${}", helper.env.join(" $"))
-        };
-        lines.push(format!("runs {}{given}", words.collect::<Vec<_>>().join(" ")));
-    }
-    for (name, credential) in &config.credentials {
-        let sources: Vec<String> =
-            credential.grant.secrets().into_iter().filter_map(source).collect();
-        let spends = if sources.is_empty() {
-            String::new()
-        } else {
-            format!(", spends {}", sources.join(", "))
-        };
-        let at = credential
-            .grant
-            .endpoints()
-            .into_iter()
-            .map(|url| format!(" at {url}"))
-            .collect::<String>();
-        lines.push(format!("mints `{name}` by {}{at}{spends}", credential.grant.name()));
-    }
-    for route in config.routes.iter().map(|route| &route.value) {
-        if let Some(credential) = &route.credential {
-            lines.push(format!("sends tokens of `{credential}` to {}:{}", route.host, route.port));
-        }
-    }
-    for (target, address) in &config.upstream.resolve {
-        lines.push(format!("takes {address} for {target}"));
-    }
-    for root in &config.upstream.extra_roots {
-        lines.push(format!("believes certificates of {}", root.display()));
-    }
-    for session in &config.sessions {
-        lines.push(format!("lets in whoever has the secret of session `{}`", session.name));
-    }
-    if let Some(parent) = &config.upstream.parent {
-        lines.push(format!("goes through the proxy {}", parent.origin));
-    }
-    let beyond = config.proxy.listen.iter().filter(|address| !address.ip().is_loopback());
-    lines.extend(beyond.map(|address| format!("listens on {address}, for other machines")));
-    lines.extend(config.proxy.allow_uids.iter().map(|uid| format!("lets in uid {uid}")));
-    lines.extend(
-        config.ca.publish.iter().map(|dir| format!("writes certificates to {}", dir.display())),
-    );
-    let bare = config.routes.iter().filter(|route| !route.value.redact);
-    lines
-        .extend(bare.map(|route| format!("looks for no token in answers of {}", route.value.host)));
-    if !config.upstream.allow_private.is_empty() {
-        lines.push("reaches private networks".to_owned());
-    }
-    if config.ca.unconstrained {
-        lines.push("has a CA that may sign any name".to_owned());
-    }
-    if config.proxy.open_to_all() {
-        lines.push("gives tokens to every process of this machine".to_owned());
+/// Where the project is, and what follows from that.
+fn project(held: &Held, has_helpers: bool) -> Vec<String> {
+    let tops = held.project().real();
+    let mut lines: Vec<_> = tops.iter().map(|top| format!("project: {}", top.display())).collect();
+    let home = env::path("HOME").and_then(|home| home.canonicalize().ok());
+    if has_helpers && home.is_some_and(|home| tops.iter().any(|top| home.starts_with(top))) {
+        lines.push(
+            "its helpers can open nothing of your home directory: it is the project".to_owned(),
+        );
     }
     lines
 }
 
-/// A secret by its place; what a helper prints is named with the helper.
-fn source(source: &SecretSource) -> Option<String> {
-    match source {
-        SecretSource::Env(name) => Some(format!("${name}")),
-        SecretSource::Exec(_) => None,
-        SecretSource::File(path) => Some(path.display().to_string()),
-        SecretSource::Keyring(name) => Some(format!("`{name}` of the keyring")),
-        SecretSource::Systemd(name) => Some(format!("`{name}` of systemd")),
-    }
+/// What was allowed by what was trusted before; where that cannot be read any more, nothing.
+fn then(before: &Record, now: &Config) -> Summary {
+    let parsed = parse(&now.path, before.text.as_bytes(), now.state_dir.clone());
+    parsed.map(|(config, _)| Summary::of(&config)).unwrap_or_default()
+}
+
+fn marked(lines: &[String], mark: &str) -> String {
+    lines.iter().map(|line| format!("{mark}{}\n", printer::plain(line))).collect()
 }
 
 /// Lines that were taken out and put in, and files that are others.

@@ -1,8 +1,10 @@
 //! Helpers, checked: programs that print a secret or a token.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Fence;
 use super::json::Pointer;
 
 /// A program that is run, without a shell, to print something secret.
@@ -16,6 +18,8 @@ pub struct Helper {
     pub env: Vec<String>,
     /// How long it may take.
     pub timeout: Duration,
+    /// What it is kept out of, where its config is used because it was trusted.
+    pub fence: Option<Arc<Fence>>,
 }
 
 /// `grant = "exec"`

@@ -9,14 +9,16 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
 use super::problem::{Problem, Problems};
+use super::project::{Fence, Project, normal};
 use super::{Config, Grant, Helper, SecretSource};
+use crate::local::fence;
 use crate::local::place::{self, PlaceError, Private};
 use crate::model::hex::hex;
 
@@ -26,13 +28,21 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 const DIRECTORY: &str = "held";
 /// Below that, where nothing ever is.
 const ABSENT: &str = "absent";
-/// What marks the top of a project.
-const MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
 /// What is held of one config, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     files: BTreeMap<PathBuf, Option<File>>,
+    project: Project,
+}
+
+/// What takes the place of a project's files in a config that is used because it was trusted.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// By the file that it was made of.
+    pub(super) copies: BTreeMap<PathBuf, PathBuf>,
+    /// For its helpers.
+    pub(super) fence: Option<Arc<Fence>>,
 }
 
 /// One file.
@@ -57,7 +67,14 @@ impl Held {
         let mut problems = Problems::of(&config.path);
         let mut wanted = BTreeSet::new();
         for (helper, line) in helpers(config) {
-            match project.words(helper) {
+            if project.is_everything() {
+                let message =
+                    "the project is the whole machine, so no helper can be kept out of it";
+                let hint = "put the config into a directory of its own";
+                problems.error(line, "helper-unheld", message, hint);
+                continue;
+            }
+            match project.words(helper, fence::is_kept()) {
                 Ok(files) => wanted.extend(files),
                 Err(argument) => problems.error(
                     line,
@@ -68,6 +85,8 @@ impl Held {
             }
         }
         wanted.extend(config.upstream.extra_roots.iter().cloned());
+        let credentials = config.credentials.values();
+        wanted.extend(credentials.filter_map(|it| it.grant.certificate()).cloned());
         wanted.extend(config.secret_sources().filter_map(SecretSource::file).cloned());
         let mut files = BTreeMap::new();
         for path in wanted.into_iter().filter(|path| project.holds(path)) {
@@ -81,14 +100,15 @@ impl Held {
                 Err(error) => problems.error(0, error.code(), error.to_string(), error.hint()),
             }
         }
-        let interpreters = files.values().flatten().filter_map(|file| interpreter(&file.bytes));
-        for path in interpreters.filter(|path| project.holds(path)) {
-            let message = format!("a helper's interpreter lies in the project: {}", path.display());
+        let begun = |file: &File| project.is_begun_with(&file.bytes);
+        for (path, _) in files.iter().filter(|(_, file)| file.as_ref().is_some_and(begun)) {
+            let message =
+                format!("the first line of a helper leads into the project: {}", path.display());
             problems.error(
                 0,
                 "helper-unheld",
                 message,
-                "begin the script with one of the system's",
+                "begin the script with an interpreter of the system's, and with no file of the project",
             );
         }
         for (key, path) in outputs(config) {
@@ -105,12 +125,17 @@ impl Held {
                 );
             }
         }
-        if problems.any_error() { Err(problems.into_sorted()) } else { Ok(Self { files }) }
+        if problems.any_error() { Err(problems.into_sorted()) } else { Ok(Self { files, project }) }
     }
 
     /// The files, and the SHA-256 of each in hex; `None` for one that is not there.
     pub fn files(&self) -> impl Iterator<Item = (&Path, Option<&str>)> {
         self.files.iter().map(|(path, file)| (&**path, file.as_ref().map(|file| &*file.sha256)))
+    }
+
+    /// The project that they are held of.
+    pub fn project(&self) -> &Project {
+        &self.project
     }
 
     /// Adds to what a trusted state is told by.
@@ -123,8 +148,16 @@ impl Held {
         }
     }
 
+    /// Puts copies below a state directory: what is used of the project from then on, and what is kept out of it.
+    pub(super) fn kept(&self, state_dir: &Path) -> Result<Kept, PlaceError> {
+        let copies = self.keep(state_dir)?;
+        let project = self.project.clone();
+        let fence = Fence { project, copies: copies.values().cloned().collect() };
+        Ok(Kept { copies, fence: Some(Arc::new(fence)) })
+    }
+
     /// Puts copies below a state directory; where each file's copy is.
-    pub(super) fn keep(&self, state_dir: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, PlaceError> {
+    fn keep(&self, state_dir: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, PlaceError> {
         let mut copies = BTreeMap::new();
         for (path, file) in &self.files {
             let dir = state_dir.join(DIRECTORY);
@@ -224,143 +257,8 @@ fn outputs(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
     always.into_iter().chain(published).chain(sockets)
 }
 
-/// The directories that a pull may change.
-struct Project(Vec<PathBuf>);
-
-impl Project {
-    /// From the name that was trusted, and from where it leads.
-    fn of(config: &Config) -> Self {
-        let mut tops = BTreeSet::new();
-        for file in [&config.named, &config.path] {
-            let dir = file.parent().unwrap_or(Path::new("/"));
-            let top = top(dir);
-            tops.extend(fs::canonicalize(&top));
-            tops.insert(top);
-        }
-        Self(tops.into_iter().collect())
-    }
-
-    /// Whether a pull may change what is at `path`: the way there leads through the project, be it by a link or by
-    /// names that are absent yet.
-    fn holds(&self, path: &Path) -> bool {
-        let within = |path: &PathBuf| self.0.iter().any(|top| path.starts_with(top));
-        steps(path).iter().any(within)
-    }
-
-    /// The files that a command line names; or the word that reaches into the project otherwise.
-    fn words(&self, helper: &Helper) -> Result<Vec<PathBuf>, String> {
-        let program = helper.program.to_string_lossy();
-        let words =
-            || std::iter::once(&*program).chain(helper.arguments.iter().map(String::as_str));
-        // Who is handed a text to carry out can be told to read anything.
-        let carries_out = |(at, word): (usize, &str)| {
-            let name =
-                Path::new(word).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-            INTERPRETERS
-                .contains(&name)
-                .then(|| words().skip(at + 1).find(|word| is_text_option(word)))?
-        };
-        if let Some(option) = words().enumerate().find_map(carries_out) {
-            return Err(format!("{program} … {option} …"));
-        }
-        let mut files = vec![helper.program.clone()];
-        for argument in &helper.arguments {
-            // It is run in `/`.
-            let path = Path::new("/").join(path_in(argument));
-            if self.holds(&path) {
-                if path.is_dir() {
-                    return Err(argument.clone());
-                }
-                files.push(path);
-            } else if self.is_named_in(argument) {
-                return Err(argument.clone());
-            }
-        }
-        Ok(files)
-    }
-
-    /// Whether a text holds the project's path, however many slashes are in it.
-    fn is_named_in(&self, text: &str) -> bool {
-        let plain: String =
-            text.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-        self.0.iter().any(|top| {
-            let top = top.to_string_lossy();
-            let top = top.trim_matches('/');
-            !top.is_empty() && plain.contains(top)
-        })
-    }
-}
-
-/// Programs that carry out a text which is one of their arguments.
-const INTERPRETERS: [&str; 17] = [
-    "ash", "awk", "bash", "busybox", "dash", "deno", "fish", "gawk", "ksh", "lua", "node", "perl",
-    "php", "python", "ruby", "sh", "zsh",
-];
-
-/// `-c`, `-lc`, `-e`, `--eval`, …
-fn is_text_option(word: &str) -> bool {
-    let short = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
-    short.is_some_and(|flags| flags.contains(['c', 'e', 'E', 'r', 'p']))
-        || ["--eval", "--exec", "--print", "--command", "eval"]
-            .iter()
-            .any(|long| word.starts_with(long))
-}
-
-/// The interpreter that the first line of a script names.
-fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
-    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?.trim();
-    Some(PathBuf::from(line.split_ascii_whitespace().next()?))
-}
-
-/// Every place that the way to a path leads through: each link, and what it stands for.
-fn steps(path: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<_> =
-        path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
-    let (mut at, mut found, mut links) = (PathBuf::from("/"), Vec::new(), 0);
-    while let Some(name) = names.pop() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(&name);
-        found.push(at.clone());
-        if let Ok(target) = fs::read_link(&at)
-            && links < MAX_LINKS
-        {
-            links += 1;
-            at.pop();
-            names.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
-        }
-    }
-    found
-}
-
-/// As many as the kernel follows (path_resolution(7)).
-const MAX_LINKS: usize = 40;
-
-/// The same path without `.` and `..`, as it is written.
-fn normal(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            other => plain.push(other),
-        }
-    }
-    plain
-}
-
-/// The directory of the project that a directory belongs to: the outermost that is under version control, or itself.
-fn top(dir: &Path) -> PathBuf {
-    let marked = |dir: &&Path| MARKS.iter().any(|mark| dir.join(mark).symlink_metadata().is_ok());
-    dir.ancestors().filter(marked).last().unwrap_or(dir).to_owned()
-}
-
 /// What of an argument could be a path.
-fn path_in(argument: &str) -> &str {
+pub(super) fn path_in(argument: &str) -> &str {
     match argument.split_once('=') {
         Some((name, path)) if name.starts_with('-') => path,
         _ => argument,
@@ -384,63 +282,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_what_an_argument_reaches() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().canonicalize().unwrap();
-        fs::create_dir_all(top.join("p/.git")).unwrap();
-        fs::create_dir_all(top.join("p/sub")).unwrap();
-        fs::write(top.join("p/mint.sh"), "").unwrap();
-        std::os::unix::fs::symlink(top.join("p/mint.sh"), top.join("link")).unwrap();
-        fs::create_dir_all(top.join("p/sub/.hg")).unwrap();
-        assert_eq!(self::top(&top.join("p/sub")), top.join("p"), "the outermost");
-        let project = Project(vec![top.join("p")]);
-        let at = |name: &str| top.join(name).display().to_string();
-        let words = |program: &str, arguments: &[&str]| {
-            project.words(&Helper {
-                program: program.into(),
-                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-                env: vec![],
-                timeout: std::time::Duration::from_secs(1),
-            })
-        };
-        std::os::unix::fs::symlink(top.join("p"), top.join("way")).unwrap();
-        for (argument, file) in [
-            (at("p/mint.sh"), at("p/mint.sh")),
-            (format!("--script={}", at("p/mint.sh")), at("p/mint.sh")),
-            (at("p/mint.sh").trim_start_matches('/').to_owned(), at("p/mint.sh")),
-            (at("link"), at("link")),
-            (at("q/../p/gone"), at("q/../p/gone")),
-            (at("way/gone"), at("way/gone")),
-            (at("p/gone"), at("p/gone")),
-        ] {
-            let found = words("/usr/bin/x", &[&argument]).unwrap();
-            assert_eq!(found, [PathBuf::from("/usr/bin/x"), file.into()], "{argument}");
-        }
-        let doubled = at("p/mint.sh").replace("/p/", "//p//");
-        for unheld in [at("p/sub"), format!(". {}; mint", at("p/mint.sh")), format!("a={doubled}")]
-        {
-            assert!(words("/usr/bin/x", &[&unheld]).is_err(), "{unheld}");
-        }
-        for text in [
-            &["/bin/sh", "-c", "x"][..],
-            &["/usr/bin/env", "bash", "-lc", "x"],
-            &["/usr/bin/python3.11", "-c", "x"],
-            &["/usr/bin/node", "--eval=x"],
-        ] {
-            assert!(words(text[0], &text[1..]).is_err(), "{text:?}");
-        }
-        for elsewhere in ["get", "/usr/bin/env", "--name=x", "-c", &at("q")] {
-            assert_eq!(words("/usr/bin/x", &[elsewhere]).unwrap().len(), 1, "{elsewhere}");
-        }
-        // The way is what counts, and not only where it ends.
-        std::os::unix::fs::symlink("/bin/echo", top.join("p/echo")).unwrap();
-        assert!(project.holds(&top.join("q/../p/echo")) && !project.holds(Path::new("/bin/echo")));
-        assert_eq!(interpreter(b"#! /p/x -u\nrest"), Some("/p/x".into()));
-        assert_eq!(normal(Path::new("/s/../x/./y")), Path::new("/x/y"));
-        let copies = [(PathBuf::from(at("p/mint.sh")), PathBuf::from("/s/held/1/mint.sh"))].into();
+    fn a_copy_takes_the_place_of_its_file() {
+        let copies = [(PathBuf::from("/p/mint.sh"), PathBuf::from("/s/held/1/mint.sh"))].into();
         let with = |argument: &str| with_copies(argument.to_owned(), &copies);
-        assert_eq!(with(&at("p/mint.sh")), "/s/held/1/mint.sh");
-        assert_eq!(with(&format!("--script={}", at("p/mint.sh"))), "--script=/s/held/1/mint.sh");
+        assert_eq!(with("/p/mint.sh"), "/s/held/1/mint.sh");
+        assert_eq!(with(&format!("--script={}", "/p/mint.sh")), "--script=/s/held/1/mint.sh");
         assert_eq!(with("get"), "get");
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Config;
 use super::check::{parse, parse_with};
-use super::held::Held;
+use super::held::{Held, helpers};
 use super::locate::{self, Found, LocateError, StateError};
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::trust::{self, Records};
+use crate::local::fence;
 use crate::local::place::{self, PlaceError};
 
 /// Why there is no config.
@@ -156,11 +157,12 @@ pub(super) fn judge(
             return Err(untrusted(vec![locate::PROJECT_FILE.to_owned()]).into());
         }
         Some(record) if record.has_text(found) => {
-            let (mut config, problems) = parse_named(found, state_dir)?;
+            let (mut config, mut problems) = parse_named(found, state_dir)?;
             let held = held(&config)?;
             if record.is_for(found, &held) {
                 config.digest = trust::digest_of(found, &held);
                 config.held = Some(held);
+                problems.extend(unfenced(&config));
             } else if word == Word::Trust {
                 let mut changed = record.changed(&held);
                 if changed.is_empty() {
@@ -177,6 +179,21 @@ pub(super) fn judge(
     }
     Ok((config, problems))
 }
+
+/// Said where the kernel can keep no helper out of its project.
+fn unfenced(config: &Config) -> Option<Problem> {
+    let (_, line) = helpers(config).next().filter(|_| !fence::is_kept())?;
+    let mut problems = Problems::of(&config.path);
+    problems.warn(line, UNFENCED, UNFENCED_SAYS, UNFENCED_HINT);
+    problems.into_sorted().pop()
+}
+
+/// The stable word of it.
+pub const UNFENCED: &str = "helper-unfenced";
+/// What is wrong.
+pub const UNFENCED_SAYS: &str = "this kernel cannot keep helpers out of the project (no Landlock): what a helper opens there by itself is not what was trusted";
+/// What to do about it.
+pub const UNFENCED_HINT: &str = "run it where Landlock is (Linux 5.13, and a container's seccomp filter that allows it), or keep helpers that read nothing of the project";
 
 pub(super) fn parse_named(
     found: &Found,
@@ -199,8 +216,8 @@ pub(super) fn held(config: &Config) -> Result<Held, LoadError> {
 /// The same config with copies in the place of what it holds.
 pub(super) fn hold(config: Config, found: &Found) -> Result<Config, LoadError> {
     let Some(held) = &config.held else { return Ok(config) };
-    let copies = held.keep(&config.state_dir)?;
-    let (copied, _) = parse_with(&found.path, &found.text, config.state_dir.clone(), &copies)?;
+    let kept = held.kept(&config.state_dir)?;
+    let (copied, _) = parse_with(&found.path, &found.text, config.state_dir.clone(), &kept)?;
     let Config { named, digest, held, state, unexposed, .. } = config;
     Ok(Config { named, digest, held, state, unexposed, ..copied })
 }

@@ -23,6 +23,7 @@ pub mod oauth;
 pub mod parent;
 mod places;
 pub mod problem;
+mod project;
 mod route;
 pub mod search;
 mod slot;
@@ -35,13 +36,16 @@ pub use exec::{Exec, ExecFormat, Helper};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
 pub use held::{Held, helpers, prune};
 pub use json::Pointer;
-pub use load::{LoadError, load, load_to_trust, load_to_use, reload};
+pub use load::{
+    LoadError, UNFENCED, UNFENCED_HINT, UNFENCED_SAYS, load, load_to_trust, load_to_use, reload,
+};
 pub use login::{AuthorizationCode, Device, LoginProtection, Logins, Redirect, RefreshToken};
 pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
     TokenExchange, TypedToken,
 };
 pub use places::Places;
+pub use project::{Fence, Project};
 pub use route::{ClientSelector, Inject, OnStaticKey, Placement, Route};
 pub use slot::PathSlot;
 

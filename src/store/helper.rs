@@ -8,17 +8,19 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{platform, watch};
-use crate::config::Helper;
+use crate::config::{Fence, Helper};
 
 /// Our own program, where it knows how to be a watch.
 static WATCH: OnceLock<PathBuf> = OnceLock::new();
@@ -56,6 +58,9 @@ pub enum HelperError {
     /// It printed too much, and was killed.
     #[error("the helper printed more than {MAX_OUTPUT} bytes and was killed")]
     TooLong,
+    /// A variable leads it into the project that it should be kept out of, and this kernel keeps nobody out.
+    #[error("the variable `{0}` leads the helper into its project")]
+    Unheld(String),
 }
 
 fn ended(code: &Option<i32>, signal: &Option<i32>) -> String {
@@ -75,6 +80,7 @@ impl HelperError {
             Self::NotStarted(_) => "helper-not-started",
             Self::TimedOut(_) => "helper-timeout",
             Self::TooLong => "helper-output-too-long",
+            Self::Unheld(_) => "helper-unheld",
         }
     }
 
@@ -82,7 +88,7 @@ impl HelperError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Failed { .. } => {
-                "run the command by hand under `env -i` with PATH, HOME, LANG and what `env` lists; its stderr is not logged, for it may hold a secret"
+                "run the command by hand under `env -i` with PATH, HOME, LANG and what `env` lists; its stderr is not logged, for it may hold a secret; of a project's own config it can open nothing below the project but what `trust` holds"
             }
             Self::Lost(_) => "check the machine's limits of processes and files",
             Self::NotStarted(_) => {
@@ -92,6 +98,9 @@ impl HelperError {
                 "it must not ask anybody anything: its stdin is empty and it has no terminal"
             }
             Self::TooLong => "it must print the secret and nothing else",
+            Self::Unheld(_) => {
+                "take it out of the helper's `env`, or set it to something outside of the project"
+            }
         }
     }
 }
@@ -115,11 +124,11 @@ pub async fn run(
     // The watch could only say by its exit code that it cannot start it.
     access(&helper.program, Access::EXEC_OK).map_err(|e| HelperError::NotStarted(e.into()))?;
     let watch = WATCH.get();
-    let mut command = command(helper, watch, input);
+    let mut command = command(helper, watch, input)?;
     for (name, value) in more {
         command.env(name, value);
     }
-    let mut child = command.spawn().map_err(HelperError::NotStarted)?;
+    let mut child = spawn(command, helper.fence.clone()).await.map_err(HelperError::NotStarted)?;
     let _group = Group::of(child.id());
     let (mut stdin, stdout, stderr) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -146,8 +155,20 @@ pub async fn run(
     }
 }
 
+/// Starts it; where it is kept out of something, from a thread that is kept out before, and ends then.
+async fn spawn(mut command: Command, fence: Option<Arc<Fence>>) -> io::Result<Child> {
+    let Some(fence) = fence else { return command.spawn() };
+    let (runtime, (started, child)) = (Handle::current(), oneshot::channel());
+    std::thread::Builder::new().name("fence".into()).spawn(move || {
+        let _runtime = runtime.enter();
+        // Nobody waits for it any more where this fails: it ends with what is dropped then.
+        let _ = started.send(fence.keep_out().and_then(|()| command.spawn()));
+    })?;
+    child.await.map_err(io::Error::other)?
+}
+
 /// The helper, or the watch that runs it; a leader of its own process group either way.
-fn command(helper: &Helper, watch: Option<&PathBuf>, input: &[u8]) -> Command {
+fn command(helper: &Helper, watch: Option<&PathBuf>, input: &[u8]) -> Result<Command, HelperError> {
     let mut command = match watch {
         None => {
             let mut command = Command::new(&helper.program);
@@ -164,13 +185,19 @@ fn command(helper: &Helper, watch: Option<&PathBuf>, input: &[u8]) -> Command {
     command.args(&helper.arguments).env_clear().current_dir("/");
     let listed = helper.env.iter().map(String::as_str);
     for name in ALWAYS.iter().copied().chain(listed) {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
+        let Some(mut value) = std::env::var_os(name) else { continue };
+        if let Some(fence) = &helper.fence {
+            if name == "PATH" {
+                value = fence.path(&value);
+            } else if !ALWAYS.contains(&name) && fence.lets_in(&value) {
+                return Err(HelperError::Unheld(name.to_owned()));
+            }
         }
+        command.env(name, value);
     }
     let stdin = if watch.is_none() && input.is_empty() { Stdio::null() } else { Stdio::piped() };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    Ok(command)
 }
 
 /// As [`run`] from where nothing can be awaited: on a thread of its own, with a runtime of its own.
@@ -245,6 +272,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             env: vec![],
             timeout: Duration::from_secs(10),
+            fence: None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use secret_service::{Collection, EncryptionType, Error, Item, SecretService};
 use zeroize::Zeroizing;
 
-use super::{Place, StoreError, checked, without_newline};
+use super::{Place, StoreError, bus, checked, without_newline};
 use crate::model::secret::Secret;
 
 /// Why the keyring does not do what it is asked.
@@ -20,6 +20,9 @@ pub enum KeyringError {
     /// It said no, or something that is not understood.
     #[error("the keyring does not answer as it should")]
     Failed,
+    /// Who listens at the session bus's address is not known to be a process of our own user.
+    #[error("the session bus is not known to be this user's own")]
+    Foreign,
     /// It is there, and locked.
     #[error("the keyring is locked")]
     Locked,
@@ -42,6 +45,7 @@ impl KeyringError {
     pub fn code(self) -> &'static str {
         match self {
             Self::Failed => "keyring-failed",
+            Self::Foreign => "keyring-foreign",
             Self::Locked => "keyring-locked",
             Self::Missing => "keyring-item-missing",
             Self::Several => "keyring-item-ambiguous",
@@ -55,6 +59,9 @@ impl KeyringError {
         match self {
             Self::Failed | Self::TimedOut => {
                 "repeat it, and look at the log of the program that keeps the keyring"
+            }
+            Self::Foreign => {
+                "nothing was sent to it; set DBUS_SESSION_BUS_ADDRESS to the socket of your own session, as `unix:path=/run/user/UID/bus`; look who listens at the one that is named"
             }
             Self::Locked => "unlock it, as by logging in to the desktop; nothing in it is lost",
             Self::Missing => {
@@ -129,13 +136,7 @@ pub(super) fn ready() -> Result<(), KeyringError> {
 }
 
 async fn connect() -> Result<SecretService<'static>, KeyringError> {
-    // Only where the environment names one: a daemon of another session must not find the bus of this one by
-    // guessing its path.
-    let named = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !named("DBUS_SESSION_BUS_ADDRESS") && !named("XDG_RUNTIME_DIR") {
-        return Err(KeyringError::Unavailable);
-    }
-    Ok(SecretService::connect(EncryptionType::Dh).await?)
+    Ok(SecretService::connect_with_existing(EncryptionType::Dh, bus::connect().await?).await?)
 }
 
 /// The one item with these attributes.
@@ -207,7 +208,7 @@ impl From<Error> for KeyringError {
 }
 
 impl KeyringError {
-    fn of_bus(error: &zbus::Error) -> Self {
+    pub(super) fn of_bus(error: &zbus::Error) -> Self {
         match error {
             zbus::Error::Address(_) | zbus::Error::InputOutput(_) => Self::Unavailable,
             zbus::Error::FDO(error) => Self::of_standard(error),

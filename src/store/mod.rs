@@ -3,6 +3,7 @@
 //! A secret is read when it is needed and kept by nobody here. Errors name the variable or file,
 //! never the content.
 
+mod bus;
 mod env;
 mod file;
 pub mod helper;

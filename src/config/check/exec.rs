@@ -97,9 +97,15 @@ impl Check<'_> {
         };
         warn_of_writable(&program, line, problems);
         let program = self.held(program);
-        let with_copies = |argument| held::with_copies(argument, self.copies);
+        let with_copies = |argument| held::with_copies(argument, &self.kept.copies);
         let arguments = arguments.into_iter().map(with_copies).collect();
-        Some(Helper { program, arguments, env: table.env.into_iter().collect(), timeout })
+        Some(Helper {
+            program,
+            arguments,
+            env: table.env.into_iter().collect(),
+            timeout,
+            fence: self.kept.fence.clone(),
+        })
     }
 }
 

@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::held::Kept;
 use super::load::LoadError;
 use super::locate::MAX_BYTES;
 use super::places::Places;
@@ -44,7 +45,7 @@ pub fn parse(
     text: &[u8],
     state_dir: PathBuf,
 ) -> Result<(Config, Vec<Problem>), LoadError> {
-    parse_with(path, text, state_dir, &BTreeMap::new())
+    parse_with(path, text, state_dir, &Kept::default())
 }
 
 /// The same with other files in the place of some that it has run or believed.
@@ -52,10 +53,10 @@ pub(super) fn parse_with(
     path: &Path,
     text: &[u8],
     state_dir: PathBuf,
-    copies: &BTreeMap<PathBuf, PathBuf>,
+    kept: &Kept,
 ) -> Result<(Config, Vec<Problem>), LoadError> {
     let mut problems = Problems::of(path);
-    let config = Check::new(path, text, state_dir, copies, &mut problems)
+    let config = Check::new(path, text, state_dir, kept, &mut problems)
         .and_then(|check| check.run(&mut problems));
     match config {
         Some(mut config) if !problems.any_error() => {
@@ -81,8 +82,7 @@ struct Check<'a> {
     path: &'a Path,
     dir: &'a Path,
     state_dir: PathBuf,
-    /// What is used in the place of files that it names.
-    copies: &'a BTreeMap<PathBuf, PathBuf>,
+    kept: &'a Kept,
     lines: Lines,
     places: Arc<Places>,
     root: DeTable<'a>,
@@ -106,7 +106,7 @@ impl<'a> Check<'a> {
         path: &'a Path,
         text: &'a [u8],
         state_dir: PathBuf,
-        copies: &'a BTreeMap<PathBuf, PathBuf>,
+        kept: &'a Kept,
         problems: &mut Problems,
     ) -> Option<Self> {
         if text.len() as u64 > MAX_BYTES {
@@ -138,7 +138,7 @@ impl<'a> Check<'a> {
         let root = root.into_inner();
         let places = Arc::new(Places::of(&root, &|offset| lines.at(offset)));
         problems.place(Arc::clone(&places));
-        errors.is_empty().then_some(Self { path, dir, state_dir, copies, lines, places, root })
+        errors.is_empty().then_some(Self { path, dir, state_dir, kept, lines, places, root })
     }
 
     fn run(mut self, problems: &mut Problems) -> Option<Config> {
@@ -290,7 +290,7 @@ impl<'a> Check<'a> {
 
     /// The file itself, or what is used in its place.
     fn held(&self, path: PathBuf) -> PathBuf {
-        self.copies.get(&path).cloned().unwrap_or(path)
+        self.kept.copies.get(&path).cloned().unwrap_or(path)
     }
 }
 

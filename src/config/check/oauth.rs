@@ -164,7 +164,7 @@ impl Check<'_> {
                 })
             }
             TlsClientAuth => ClientAuth::TlsClientAuth(Identity {
-                chain: self.beside_config(table.client_cert.clone()?),
+                chain: self.held(self.beside_config(table.client_cert.clone()?)),
                 key: self.noted(table.client_key.clone()?, notes)?,
             }),
         })

@@ -1,10 +1,9 @@
 //! The tab key in a real bash: names that only the config or the daemon knows.
 
-use std::path::Path;
 
 use crate::harness::client::finish;
 use crate::harness::stage::Stage;
-use crate::harness::valetkey::{BINARY, Home};
+use crate::harness::valetkey::{Home, program};
 
 /// What bash offers for the last of these words, one a line.
 async fn tab(home: &Home, line: &str) -> Vec<String> {
@@ -12,7 +11,8 @@ async fn tab(home: &Home, line: &str) -> Vec<String> {
     let mut bash = tokio::process::Command::new("bash");
     bash.env_clear();
     bash.envs(valetkey.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let bin = Path::new(BINARY).parent().unwrap().display();
+    let program = program();
+    let bin = program.parent().unwrap().display();
     let path = std::env::var("PATH").unwrap_or_default();
     bash.env("PATH", format!("{bin}:{path}")).env("VALETKEY_CONFIG", &home.config);
     bash.env("LINE", line).current_dir(home.path("")).args(["--norc", "--noprofile", "-c"]);

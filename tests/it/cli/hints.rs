@@ -1,6 +1,5 @@
 //! What a refusal says to do next is what helps, and can be pasted as it stands.
 
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -10,7 +9,7 @@ use crate::harness::idp::{CLIENT, Idp, PERSON};
 use crate::harness::pki::Pki;
 use crate::harness::soon;
 use crate::harness::stage::{BILLING, EVIL, ORDERS, Stage, own_answer};
-use crate::harness::valetkey::{BINARY, Home, Valetkey};
+use crate::harness::valetkey::{Home, Valetkey, program};
 
 /// The first command of ours that a text tells somebody to type, in quotes or after `type:`.
 fn told(text: &str) -> String {
@@ -27,7 +26,8 @@ async fn paste(home: &Home, command: &str) -> Finished {
     let mut shell = tokio::process::Command::new("sh");
     shell.env_clear();
     shell.envs(valetkey.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let bin = Path::new(BINARY).parent().unwrap().display();
+    let program = program();
+    let bin = program.parent().unwrap().display();
     let path = std::env::var("PATH").unwrap_or_default();
     shell.env("PATH", format!("{bin}:{path}")).current_dir("/").args(["-c", command]);
     finish(&mut shell).await

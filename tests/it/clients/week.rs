@@ -17,7 +17,7 @@ use crate::harness::idp::{CLIENT, Idp};
 use crate::harness::issuer::Issuer;
 use crate::harness::laptop::{Laptop, OWN};
 use crate::harness::pki::Pki;
-use crate::harness::valetkey::BINARY;
+use crate::harness::valetkey::program;
 use crate::harness::{Background, accept_loop, soon};
 use crate::mint::clock;
 
@@ -204,7 +204,7 @@ impl Week {
     /// A person logs in, in the project.
     async fn logs_in(&self) -> String {
         let before = self.idp.calls_of("/device").len();
-        let mut login = self.laptop.program(BINARY, DEEP);
+        let mut login = self.laptop.program(program(), DEEP);
         login.args(["login", "shop"]);
         let login = tokio::spawn(async move { finish(&mut login).await });
         soon("the code", async {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::client::{Finished, finish};
-use super::valetkey::BINARY;
+use super::valetkey::program;
 
 /// Where the person's own config is.
 pub const OWN: &str = ".config/valetkey/valetkey.toml";
@@ -53,13 +53,13 @@ impl Laptop {
     }
 
     /// A program in a directory of this home.
-    pub fn program(&self, program: &str, here: &str) -> Command {
-        let mut command = Command::new(program);
+    pub fn program(&self, named: impl AsRef<std::ffi::OsStr>, here: &str) -> Command {
+        let mut command = Command::new(named);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.home)
-            .env("VALETKEY", BINARY)
+            .env("VALETKEY", program())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.at(here));
         command
@@ -67,7 +67,7 @@ impl Laptop {
 
     /// Runs a command of ours in a directory.
     pub async fn valetkey(&self, here: &str, arguments: &[&str]) -> Finished {
-        finish(self.program(BINARY, here).args(arguments)).await
+        finish(self.program(program(), here).args(arguments)).await
     }
 
     /// The same, which must succeed.

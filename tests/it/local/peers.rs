@@ -80,6 +80,70 @@ async fn nobody_but_our_own_user_is_a_daemon() {
     drop(running);
 }
 
+/// Takes the name of a session bus that has ended, and writes down what it is sent.
+const BUS: &str = r#"
+import os, socket, sys
+name, log = sys.argv[1], sys.argv[2]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("\0" + name[1:] if name[0] == "@" else name)
+if name[0] != "@":
+    os.chmod(name, 0o666)
+listener.listen(8)
+print("ready", flush=True)
+while True:
+    peer, _ = listener.accept()
+    sent = peer.recv(65536)
+    with open(log, "ab") as out:
+        out.write(sent)
+    peer.close()
+"#;
+
+async fn bus(mut python: tokio::process::Command, name: &str, log: &Path) -> tokio::process::Child {
+    use tokio::io::AsyncBufReadExt as _;
+    python.args(["-c", BUS, name]).arg(log).stdout(std::process::Stdio::piped());
+    let mut child = python.kill_on_drop(true).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = soon("a bus", lines.next_line()).await.unwrap();
+    assert_eq!(ready.as_deref(), Some("ready"));
+    child
+}
+
+/// A session bus is believed by who listens, and not by its name: nothing is sent to another user's.
+#[tokio::test]
+async fn another_users_session_bus_is_not_ours() {
+    if !neighbour::exists() {
+        return;
+    }
+    let (_shared, dir) = neighbour::shared_dir(true);
+    let secret = "[[sessions]]\nname = \"x\"\nsecret = { keyring = \"x\" }";
+    let home = Valetkey::new().toml(secret).written();
+    let config = home.config.display().to_string();
+    let (path, log) = (dir.join("bus").display().to_string(), dir.join("log"));
+    let name = format!("vk-bus-{}", dir.file_name().unwrap().display());
+    for (listens, address) in [
+        (format!("@{name}"), format!("unix:abstract={name}")),
+        (path.clone(), format!("unix:path={path}")),
+    ] {
+        let mut serve = home.bare_command(&["serve", "--config", &config]);
+        serve.env("DBUS_SESSION_BUS_ADDRESS", &address);
+        let his = bus(neighbour::command("python3"), &listens, &log).await;
+        let done = finish(&mut serve).await;
+        assert!(done.stderr.contains("keyring-foreign"), "{address}: {done:?}");
+        assert_eq!(std::fs::read(&log).unwrap_or_default(), b"", "not a byte was sent");
+        drop(his);
+        // Control: one of our own is spoken to.
+        let _ = std::fs::remove_file(&path);
+        let own_log = home.path("own-log");
+        let listens = listens.replace('@', "@own-");
+        serve.env("DBUS_SESSION_BUS_ADDRESS", address.replace("abstract=", "abstract=own-"));
+        let _own = bus(tokio::process::Command::new("python3"), &listens, &own_log).await;
+        let done = finish(&mut serve).await;
+        assert!(!done.stderr.contains("keyring-foreign") && done.code != Some(0), "{done:?}");
+        assert!(!std::fs::read(&own_log).unwrap().is_empty(), "{address}");
+        std::fs::remove_file(&own_log).unwrap();
+    }
+}
+
 /// A state directory is ours alone, with all that is above it.
 #[tokio::test]
 async fn a_foreign_state_directory_is_not_used() {

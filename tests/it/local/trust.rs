@@ -243,7 +243,7 @@ async fn a_rotated_key_of_a_project_is_to_be_trusted() {
     project.trust().await;
     let rotate = project.command(&["credential", "rotate", "c"]);
     let mut sh = Command::new("sh");
-    sh.args(["-c", "printf sk-fedcba9876543210 | \"$0\" credential rotate c", BINARY]);
+    sh.args(["-c", "printf sk-fedcba9876543210 | \"$0\" credential rotate c"]).arg(program());
     sh.env_clear().current_dir(&project.dir);
     sh.envs(rotate.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let done = finish(&mut sh).await;
@@ -259,6 +259,109 @@ async fn a_config_of_any_size_is_not_trusted() {
     std::fs::write(project.config(), many).unwrap();
     let done = project.run(&["trust"]).await;
     assert!(done.code == Some(2) && done.stderr.contains("larger than 1048576"), "{done:?}");
+}
+
+/// What no word of a config tells: a helper that finds its way into the project reads and runs nothing there.
+#[tokio::test]
+async fn a_helper_is_kept_out_of_the_project() {
+    if !valetkey::local::fence::is_kept() {
+        return println!("skipped: this kernel has no Landlock");
+    }
+    let ways: [&[&str]; 9] = [
+        &["/usr/bin/env", "-C", "HOME", "project/mint.sh"],
+        &["/usr/bin/env", "-C", "HOME", "sh", "project/mint.sh"],
+        &["/usr/bin/env", "-SHOME/./project/mint.sh"],
+        &["/usr/bin/env", "-C", "HOME", "-S", "sh project/mint.sh"],
+        &["/usr/bin/find", "HOME", "-name", "mint.sh", "-exec", "{}", ";"],
+        &["/usr/bin/awk", "BEGIN{system(\"HOME/\" \"project/mint.sh\")}"],
+        &["/usr/bin/flock", "HOME/lock", "-c", "cd HOME; project/mint.sh"],
+        &["/usr/bin/sed", "1e cd HOME; project/mint.sh", "/etc/passwd"],
+        &["HOME/outer.sh"],
+    ];
+    let (mut reached, mut refused) = (0, 0);
+    for way in ways {
+        let project = Project::new();
+        let home = project.home.path("").canonicalize().unwrap();
+        let home = home.display().to_string();
+        let home = home.trim_end_matches('/');
+        let words: Vec<_> = way.iter().map(|word| word.replace("HOME", home)).collect();
+        script(&project.home.path("outer.sh"), &format!(". {home}/project/mint.sh"));
+        let mint = project.dir.join("mint.sh");
+        let evil = format!("touch {}", project.home.path("mark").display());
+        let exec = format!("secret = {{ exec = {{ command = {words:?} }} }}");
+        let text = format!("{}[[sessions]]\nname = \"x\"\n{exec}\n", project.good());
+        std::fs::write(project.config(), text).unwrap();
+        // Control: on the word of whoever names it, and never trusted, it is a way in.
+        script(&mint, &evil);
+        let state = project.home.path("state-control");
+        let config = project.config().display().to_string();
+        let mut control = project.command(&["run", "--config", &config, "--", "true"]);
+        finish(control.env("VALETKEY_STATE_DIR", &state)).await;
+        end_daemons(&state).await;
+        reached += usize::from(project.was_run());
+        let _ = std::fs::remove_file(project.home.path("mark"));
+        // What was trusted, and a pull.
+        script(&mint, "true");
+        let done = project.run(&["trust"]).await;
+        if done.code == Some(2) && done.stderr.contains("helper-unheld") {
+            refused += 1;
+            continue;
+        }
+        assert_eq!(done.code, Some(0), "{way:?}: {done:?}");
+        script(&mint, &evil);
+        let done = project.run(&["run", "--", "true"]).await;
+        end_daemons(&project.home.state).await;
+        assert!(!project.was_run(), "{way:?}: {done:?}");
+    }
+    println!("{reached} ways in, {refused} of them refused");
+    assert!(reached >= 5 && refused <= 2, "{reached} {refused}");
+}
+
+/// Neither does a `PATH` lead there, nor the first line of what is held.
+#[tokio::test]
+async fn no_interpreter_is_found_in_the_project() {
+    let project = Project::new();
+    let (bin, tool) = (project.dir.join("bin"), project.dir.join("tool.sh"));
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(&tool, "#!/usr/bin/env sh\necho 0123456789abcdef0123456789\n").unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(project.config(), project.running(&tool)).unwrap();
+    project.trust().await;
+    script(&bin.join("sh"), &format!("touch {}", project.home.path("mark").display()));
+    let mut run = project.command(&["run", "--", "true"]);
+    let path = std::env::var("PATH").unwrap();
+    let done = finish(run.env("PATH", format!("{}:{path}", bin.display()))).await;
+    end_daemons(&project.home.state).await;
+    assert!(done.code == Some(0) && !project.was_run(), "{done:?}");
+    for line in ["/bin/sh", "/usr/bin/env -S sh"] {
+        let lib = project.dir.join("lib.sh");
+        std::fs::write(&tool, format!("#!{line} {}\n", lib.display())).unwrap();
+        let done = project.run(&["trust"]).await;
+        assert!(done.code == Some(2) && done.stderr.contains("helper-unheld"), "{line}: {done:?}");
+    }
+}
+
+/// What is new is marked and comes last, and what would not load is not trusted.
+#[tokio::test]
+async fn what_is_new_is_the_last_that_is_shown() {
+    let project = Project::new();
+    let credential = "[credentials.a]\ngrant = \"client-credentials\"\ntoken_url = \"https://token.example/t\"\nclient_id = \"x\"\nclient_secret = { env = \"K\" }\n";
+    let text = format!("{}{credential}", project.good());
+    std::fs::write(project.config(), &text).unwrap();
+    let shown = project.run(&["trust"]).await;
+    let top = project.dir.canonicalize().unwrap();
+    assert!(shown.stderr.contains(&format!("project: {}", top.display())), "{shown:?}");
+    let many: String = (0..200).map(|n| format!("# {n}\n")).collect();
+    let evil = "revocation_url = \"https://evil.example/r\"\n";
+    std::fs::write(project.config(), format!("{many}{text}{evil}")).unwrap();
+    let shown = project.run(&["trust"]).await;
+    let at = shown.stderr.find("\n  NEW  ").expect("marked");
+    assert!(shown.stderr[at..].contains("https://evil.example/r"), "{shown:?}");
+    assert!(shown.stderr[at..].lines().count() <= 4, "{shown:?}");
+    let route = "[[routes]]\nname = \"r\"\nhost = \"\u{430}pi.example\"\ncredential = \"a\"\n";
+    std::fs::write(project.config(), format!("{text}{route}")).unwrap();
+    let shown = project.run(&["trust"]).await;
+    assert!(shown.code == Some(2) && !shown.stderr.contains("sends tokens"), "{shown:?}");
 }
 
 /// An argument that cannot be held is no way round.
