@@ -2,15 +2,18 @@
 
 mod platform;
 
-/// So deep no tree of processes goes.
-const MAX_DEPTH: usize = 1024;
+/// Deeper than this no tree of processes goes that somebody works in.
+const MAX_DEPTH: usize = 256;
 
-/// Those that a process comes from, the nearest first. `None`: it is gone, or a parent ended while they were
-/// counted, so that nothing can be said.
+/// Those that a process comes from, the nearest first. `None`: it is gone, a parent ended while they were counted,
+/// or there are too many, so that nothing can be said.
 pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
     let mut found = Vec::new();
     let mut next = platform::parent_of(pid)?;
-    while next > 0 && found.len() < MAX_DEPTH {
+    while next > 0 {
+        if found.len() == MAX_DEPTH {
+            return None;
+        }
         found.push(next);
         next = platform::parent_of(next)?;
     }
