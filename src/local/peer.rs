@@ -11,10 +11,25 @@ use rustix::net::sockopt::socket_peercred;
 use super::place::{self, PlaceError};
 pub use platform::Owner;
 
+/// An IPv4 address as one, also where a socket of both families writes it as IPv6 (`::ffff:127.0.0.1`).
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        // With the device that a link-local one is on.
+        _ => address,
+    }
+}
+
 /// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where the kernel
 /// knows none: the socket is gone, or lives on another machine or in another network namespace.
 pub fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<Owner> {
     platform::owner_of(peer, local)
+}
+
+/// Whether a connection to `local` begins on this machine, by whichever of its addresses. Whoever has no owner all
+/// the same is a user of it that nobody knows. On doubt, yes.
+pub fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
+    platform::is_here(peer, local)
 }
 
 /// Whether a connection to `local` comes from a process of our own user, or of root's: some relay a desktop's
