@@ -165,7 +165,7 @@ pub fn exposure(path: &Path) -> Option<Exposure> {
         return Some(Exposure::Owner { path: walked.path, uid });
     }
     let writable = || Exposure::Writable { path: walked.path.clone(), mode };
-    walked.exposure.or_else(|| platform::others_may_write(&found.stat).then(writable))
+    walked.exposure.or_else(|| platform::others_may_write(&found.fd, &found.stat).then(writable))
 }
 
 /// A directory that is ours alone (0700), held open: what is done by [`Private::anchor`] happens in this very
