@@ -105,6 +105,20 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_is_bound_to_a_device_has_an_owner() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        for device in [None, Some(&b"lo"[..])] {
+            let kind = socket2::Type::STREAM;
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).unwrap();
+            socket.bind_device(device).unwrap();
+            socket.connect(&local.into()).unwrap();
+            let (_served, peer) = listener.accept().unwrap();
+            assert!(is_own(peer, local), "{device:?}");
+        }
+    }
+
+    #[test]
     fn our_own_socket_is_connected_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
