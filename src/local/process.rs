@@ -8,14 +8,18 @@ const MAX_DEPTH: usize = 256;
 /// Those that a process comes from, the nearest first. `None`: it is gone, a parent ended while they were counted,
 /// or there are too many, so that nothing can be said.
 pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
+    chain(pid, platform::parent_of)
+}
+
+fn chain(pid: u32, parent_of: impl Fn(u32) -> Option<u32>) -> Option<Vec<u32>> {
     let mut found = Vec::new();
-    let mut next = platform::parent_of(pid)?;
+    let mut next = parent_of(pid)?;
     while next > 0 {
         if found.len() == MAX_DEPTH {
             return None;
         }
         found.push(next);
-        next = platform::parent_of(next)?;
+        next = parent_of(next)?;
     }
     Some(found)
 }
@@ -23,6 +27,20 @@ pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_deep_to_be_counted_comes_from_nowhere() {
+        let below = |pid: u32| pid.checked_sub(1);
+        assert_eq!(chain(3, below), Some(vec![2, 1]));
+        assert_eq!(chain(257, below).map(|above| above.len()), Some(MAX_DEPTH));
+        for depth in [258, 1040, 5000] {
+            assert_eq!(
+                chain(depth, below),
+                None,
+                "{depth}: part of them would be none of a session's"
+            );
+        }
+    }
 
     #[test]
     fn a_child_comes_from_us() {

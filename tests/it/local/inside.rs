@@ -139,22 +139,6 @@ async fn a_command_cannot_read_what_run_was_given() {
     assert!(!out.contains(&secret) && !out.contains("read 0"), "{out}{err}");
 }
 
-/// So many processes below each other are no way out: what cannot be counted is refused.
-#[tokio::test]
-async fn a_session_reaches_down_however_deep() {
-    let stage = Stage::valetkey().await;
-    let home = stage.running().unwrap().home.clone();
-    let deep = |levels: u32| {
-        format!(
-            "python3 -c 'import os, sys\nfor _ in range({levels}):\n    child = os.fork()\n    if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\nos.execv(sys.argv[1], sys.argv[1:])' $VALETKEY session open"
-        )
-    };
-    for (levels, code) in [(3, "inside-session"), (1040, "caller-unknown")] {
-        let done = inside(&home, &[], &deep(levels)).await;
-        assert!(done.code != Some(0) && done.stderr.contains(code), "{levels}: {done:?}");
-    }
-}
-
 /// No process is named on anyone's word: from where the kernel has no numbers for us, none is tied.
 #[tokio::test]
 async fn nobody_is_held_by_a_number_that_somebody_said() {
