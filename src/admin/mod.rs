@@ -3,6 +3,7 @@
 //! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon can do
 //! is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in [`observe`].
 
+mod door;
 mod hold;
 pub mod observe;
 mod socket;
@@ -25,13 +26,21 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Event;
 use crate::model::id::CredentialName;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 
+use door::{Door, Seat};
 use hold::SESSION;
 pub use hold::{Caller, Hold, INSIDE_SESSION};
 pub use socket::{SocketError, bind};
 
 /// A request's body is at most this long, in bytes.
 const MAX_BODY: usize = 64 * 1024;
+/// For the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for a caller that is held.
+const HELD_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a whole connection of a caller that is held.
+const HELD_LIFE: Duration = Duration::from_secs(10);
 
 /// What the daemon lets the command line do.
 pub trait Control: Send + Sync + 'static {
@@ -230,6 +239,7 @@ pub struct AdminError {
 
 /// Serves the socket until the task is dropped.
 pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
+    let door = Arc::new(Door::default());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -239,26 +249,45 @@ pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
                 continue;
             }
         };
-        match socket::caller(&stream) {
-            Some(caller) => drop(tokio::spawn(connection(stream, caller, Arc::clone(&control)))),
-            None => tracing::warn!("another user tried the admin socket"),
-        }
+        let Some(caller) = socket::caller(&stream) else {
+            tracing::warn!("another user tried the admin socket");
+            continue;
+        };
+        // Closed at once rather than kept waiting: whoever waits here would hold up all others.
+        let Some(mut seat) = door.seat(caller).await else { continue };
+        let (door, control) = (Arc::clone(&door), Arc::clone(&control));
+        tokio::spawn(async move {
+            // Looked at before it is heard: a process that ends or is passed on later was who it was.
+            if let Some(hold) = door.judge(&mut seat, &control).await {
+                connection(stream, caller, control, hold, seat).await;
+            }
+        });
     }
 }
 
-async fn connection(stream: UnixStream, caller: Caller, control: Arc<dyn Control>) {
-    // Looked at before it is heard: a process that ends or is passed on later was who it was.
-    let hold = control.hold(caller);
+async fn connection(
+    stream: UnixStream,
+    caller: Caller,
+    control: Arc<dyn Control>,
+    hold: Option<Hold>,
+    _seat: Seat,
+) {
+    let (patience, life) = match hold {
+        Some(_) => (HELD_HEAD_TIMEOUT, HELD_LIFE),
+        None => (HEAD_TIMEOUT, Duration::MAX),
+    };
     let service = service_fn(|request| {
         let (control, hold) = (Arc::clone(&control), hold.clone());
         async move { Ok::<_, Infallible>(answer(&control, caller, hold, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(60))
+        .header_read_timeout(patience)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = serving.await {
-        tracing::debug!(%error, "an admin connection ended");
+    match timeout(life, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
+        Err(_) => tracing::debug!("an admin connection of a session's took too long"),
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::{AdminError, json};
-use crate::local::peer::owner_of;
+use crate::local::peer::{canonical, is_here, owner_of};
 use crate::local::uid::Uid;
 use crate::net::shares::Shares;
 use crate::telemetry::metrics::CONTENT_TYPE;
@@ -80,13 +80,13 @@ enum Holder {
 
 impl Holder {
     fn of(stream: &TcpStream, peer: SocketAddr) -> Self {
-        let of = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        let peer = of(peer);
-        let owner = stream.local_addr().ok().and_then(|local| owner_of(peer, of(local)));
-        match owner.and_then(|owner| owner.uid) {
+        // All of this machine that have no name are one.
+        let unnamed = Self::Address(Ipv4Addr::LOCALHOST.into());
+        let Ok(local) = stream.local_addr() else { return unnamed };
+        let [peer, local] = [peer, local].map(canonical);
+        match owner_of(peer, local).and_then(|owner| owner.uid) {
             Some(uid) => Self::User(uid),
-            // All of this machine that have no name are one.
-            None if peer.ip().is_loopback() => Self::Address(Ipv4Addr::LOCALHOST.into()),
+            None if is_here(peer, local) => unnamed,
             None => Self::Address(peer.ip()),
         }
     }

@@ -51,6 +51,10 @@ impl SocketError {
     }
 }
 
+/// Connections that the kernel queues. Few: whoever comes behind a flood waits for all of it that is queued, and
+/// of those that wait for a place in it each has its turn.
+const QUEUED: i32 = 64;
+
 /// Listens at `path`. The caller holds the state directory's lock, so a socket left there is a dead daemon's.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
@@ -65,6 +69,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         Err(error) => return Err(failed(error)),
     }
     let listener = place::listen(path, 0o600).map_err(failed)?;
+    rustix::net::listen(&listener, QUEUED).map_err(|error| failed(error.into()))?;
     listener.set_nonblocking(true).map_err(failed)?;
     UnixListener::from_std(listener).map_err(failed)
 }

@@ -21,7 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config;
-use crate::local::peer::{self as kernel, Owner};
+use crate::local::peer::{self as kernel, canonical};
 use crate::local::uid::Uid;
 use crate::model::client::{Client, ClientKey, Found};
 use crate::model::clock::Moment;
@@ -71,6 +71,8 @@ pub struct Admitted {
     pub session: Option<Arc<Session>>,
     /// Whether the guard treats it as one of another user (private networks are refused).
     pub foreign: bool,
+    /// Whether it is on this machine for sure.
+    pub here: bool,
 }
 
 /// The other end of a connection, as far as the kernel tells.
@@ -96,13 +98,16 @@ pub enum End {
 }
 
 impl Peer {
-    fn of(owner: Option<Owner>) -> Self {
-        owner.map_or_else(Self::default, |owner| Self {
-            uid: owner.uid.map(Uid::raw),
-            end: Some(End::Inode(owner.inode)),
-            found: Found::default(),
-            here: true,
-        })
+    fn at(peer: SocketAddr, local: SocketAddr) -> Self {
+        match kernel::owner_of(peer, local) {
+            Some(owner) => Self {
+                uid: owner.uid.map(Uid::raw),
+                end: Some(End::Inode(owner.inode)),
+                found: Found::default(),
+                here: true,
+            },
+            None => Self { here: kernel::is_here(peer, local), ..Self::default() },
+        }
     }
 
     /// Whoever connected a unix socket (`SO_PEERCRED`, unix(7)).
@@ -110,11 +115,6 @@ impl Peer {
         let uid = Uid::known(uid).map(Uid::raw);
         Self { uid, end: pid.map(End::Process), found: Found::default(), here: true }
     }
-}
-
-/// An IPv4 address as one, also where a socket of both families writes it as IPv6 (`::ffff:127.0.0.1`).
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl From<Option<u32>> for Peer {
@@ -198,14 +198,13 @@ impl Gate {
         // Asked of every peer: one on this machine may come by any of its addresses. As the client's socket has
         // them, which is of the family that it connected by.
         let [peer, local] = [peer, local].map(canonical);
-        let here = local.ip().is_loopback() || peer.ip().is_loopback();
-        Peer { here, ..Peer::of(kernel::owner_of(peer, local)) }
+        Peer::at(peer, local)
     }
 
     /// The owner of the socket at `peer` that was to reach `original`, where it is one of this machine's (and
     /// network namespace's): as good as a loopback peer.
     pub fn peer_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Peer {
-        Peer::of(kernel::owner_of(canonical(peer), canonical(original)))
+        Peer::at(canonical(peer), canonical(original))
     }
 
     /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner. That somebody came is
@@ -238,7 +237,7 @@ impl Gate {
             |session, user| Arc::new(Client { session, uid, user, process: process.clone() });
         let foreign = uid.is_none() || uid != self.own_uid;
         if !rules.auth_session && !rules.auth_uid {
-            return Ok(Admitted { client: client(None, user), session: None, foreign });
+            return Ok(Admitted { client: client(None, user), session: None, foreign, here });
         }
         if let Some(sent) = sent {
             let sent = if rules.auth_session { Basic::parse(sent) } else { None };
@@ -257,10 +256,10 @@ impl Gate {
             }
             let user = session.user().or(user);
             let client = client(Some(session.name().clone()), user);
-            return Ok(Admitted { client, session: Some(session), foreign });
+            return Ok(Admitted { client, session: Some(session), foreign, here });
         }
         if rules.auth_uid && self.admits_uid(rules, uid) {
-            return Ok(Admitted { client: client(None, user), session: None, foreign });
+            return Ok(Admitted { client: client(None, user), session: None, foreign, here });
         }
         Err(Reason::ProxyAuthRequired)
     }
@@ -276,7 +275,7 @@ impl Gate {
     ) -> Result<(Admitted, Arc<[RouteName]>), Reason> {
         let found = self.sessions.by_placeholder(mark, now);
         let (session, routes) = found.ok_or(Reason::PlaceholderRefused)?;
-        if !session.serves(admitted.client.uid, false) {
+        if !session.serves(admitted.client.uid, admitted.here) {
             return Err(Reason::PlaceholderRefused);
         }
         match &admitted.session {
@@ -286,9 +285,9 @@ impl Gate {
                 let user = session.user().or_else(|| admitted.client.user.clone());
                 let process = admitted.client.process.clone();
                 let client = Client { session: Some(session.name().clone()), uid, user, process };
-                let foreign = admitted.foreign;
+                let Admitted { foreign, here, .. } = *admitted;
                 let client = Arc::new(client);
-                Ok((Admitted { client, session: Some(session), foreign }, routes))
+                Ok((Admitted { client, session: Some(session), foreign, here }, routes))
             }
             Some(_) | None => Err(Reason::PlaceholderRefused),
         }

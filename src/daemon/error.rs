@@ -33,6 +33,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Somebody else has the same port of the other family.
+    #[error("cannot listen on {bound} alone: another program has {other}")]
+    ListenBeside {
+        /// Where we listen.
+        bound: SocketAddr,
+        /// What must be ours as well.
+        other: SocketAddr,
+        /// Why it cannot be.
+        source: io::Error,
+    },
     /// A unix socket cannot be listened on.
     #[error("cannot listen on unix:{path}", path = path.display())]
     ListenSocket {
@@ -120,6 +130,7 @@ impl Error {
                 "socket-in-use"
             }
             Self::Listen { .. } | Self::ListenSocket { .. } => "listen-failed",
+            Self::ListenBeside { .. } => "port-shared",
             Self::Running { .. } => "daemon-running",
             Self::Policy(_) => "config-invalid",
             Self::ParentIsUs => "parent-is-valetkey",
@@ -148,6 +159,10 @@ impl Error {
                     .into()
             }
             Self::Listen { .. } => "name an address of this machine in proxy.listen".into(),
+            Self::ListenBeside { other, .. } => format!(
+                "it could take connections that are meant for Valetkey: stop what listens on port {} (`ss -ltnp` shows it), or name another port or single addresses of this machine",
+                other.port()
+            ),
             Self::ListenSocket { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => "another program, perhaps the Valetkey of another config, listens there: stop it, or name another path in proxy.listen",
                 io::ErrorKind::AlreadyExists => "something that is no socket lies there: look who put it there, and remove it",

@@ -107,7 +107,7 @@ async fn run(options: Options) -> Result<(), Error> {
     prune(&config.state_dir, config.held.iter());
     workers::raise_descriptor_limit();
     let doors = Doors::open(&config, &state)?;
-    let scraped = workers::bind(config.admin.metrics.as_slice())?.only()?;
+    let (scraped, _beside) = workers::bind(config.admin.metrics.as_slice())?.only()?;
     let metrics_address = scraped.as_ref().map(|(_, address)| *address);
     let metrics = Arc::new(Metrics::default());
     let observer = Observer::start(scraped, &metrics)?;

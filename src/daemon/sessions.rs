@@ -41,8 +41,8 @@ impl Daemon {
             });
         }
         // The process that it ends with, and that its own processes are told by, is the one that asks: no other's
-        // number is taken on its word.
-        open.pid = open.pid.map(|said| caller.pid.unwrap_or(said));
+        // number is taken on its word. Where the kernel has none for us, the session ends by word or by time.
+        open.pid = open.pid.and(caller.pid);
         self.take_up(open.config.as_deref())?;
         let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
         else {

@@ -1,11 +1,12 @@
 //! Worker threads: one for each core, each with a runtime and a pool of its own.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Type};
 use tokio::sync::mpsc::error::TrySendError;
@@ -24,13 +25,22 @@ use crate::proxy::{Pool, Proxy, Worker, listen};
 const BACKLOG: i32 = 1024;
 /// Who asks for a thread's pulse at once; a thread with more of them waiting does not answer.
 const WAITING: usize = 32;
-/// Descriptors kept for the audit, the admin socket, scrapers (16) and the rest of the process.
+/// Descriptors kept for the audit, the admin socket, scrapers and the rest of the process, at the least.
 const FIXED: u64 = 32;
+/// As many as all of those ever need: 64 for the admin socket, 64 for scrapers.
+const FIXED_AMPLE: u64 = 192;
 /// Those of one worker: its runtime, its copies of the listeners, a question to the kernel.
 const PER_WORKER: u64 = 6;
 
 /// Bound listeners.
-pub(super) struct Listeners(Vec<TcpListener>);
+pub(super) struct Listeners {
+    bound: Vec<TcpListener>,
+    beside: Beside,
+}
+
+/// The same ports of the other family, where we listen on all addresses of one: held and not listened on, for a
+/// socket of another user that takes both families there could get what is meant for us (ipv6(7), `IPV6_V6ONLY`).
+pub(super) struct Beside(Vec<socket2::Socket>);
 
 /// How long a worker may take to say that it is there.
 const PULSE: Duration = Duration::from_secs(2);
@@ -81,39 +91,80 @@ async fn beat(mut asked: mpsc::Receiver<Asked>) {
 
 /// Binds all of them, or none.
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Listeners, Error> {
-    let bind = |address: &SocketAddr| -> io::Result<TcpListener> {
-        let socket =
-            socket2::Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
-        // Lets a restart take the port while old connections linger; two listeners are still refused.
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&(*address).into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
+    let mut listeners = Listeners { bound: Vec::new(), beside: Beside(Vec::new()) };
+    for &address in addresses {
+        let failed = |source| Error::Listen { address, source };
+        let socket = bind_one(address).map_err(failed)?;
+        let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+        if let Some(other) = other_family(&socket, bound).filter(|other| !addresses.contains(other))
+        {
+            let held =
+                hold(other).map_err(|source| Error::ListenBeside { bound, other, source })?;
+            listeners.beside.0.extend(held);
+        }
+        socket.listen(BACKLOG).map_err(failed)?;
+        listeners.bound.push(socket.into());
+    }
+    Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Lets a restart take the port while old connections linger; two listeners are still refused.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// All addresses of the family that this socket leaves out, at its port, where it has all of its own.
+fn other_family(socket: &socket2::Socket, bound: SocketAddr) -> Option<SocketAddr> {
+    let other: IpAddr = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
+        // Otherwise it has both.
+        IpAddr::V6(ip) if ip.is_unspecified() && socket.only_v6().unwrap_or(true) => {
+            Ipv4Addr::UNSPECIFIED.into()
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => return None,
     };
-    let bound = addresses
-        .iter()
-        .map(|address| bind(address).map_err(|source| Error::Listen { address: *address, source }));
-    bound.collect::<Result<_, _>>().map(Listeners)
+    Some(SocketAddr::new(other, bound.port()))
+}
+
+/// Shared with nobody. `None`: the machine has no such family, so nobody can come by it.
+fn hold(address: SocketAddr) -> io::Result<Option<socket2::Socket>> {
+    let domain = Domain::for_address(address);
+    let socket = match socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP)) {
+        Ok(socket) => socket,
+        Err(error) if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(Some(socket))
 }
 
 impl Listeners {
     /// The addresses really bound, ports filled in.
     pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
-        self.0.iter().map(|listener| listener.local_addr().map_err(Error::Runtime)).collect()
+        self.bound.iter().map(|listener| listener.local_addr().map_err(Error::Runtime)).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &TcpListener> {
-        self.0.iter()
+        self.bound.iter()
     }
 
-    /// The one there is, if there is one.
-    pub(super) fn only(self) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    /// The one there is, if there is one, and what must be kept as long as it.
+    pub(super) fn only(self) -> Result<(Option<(TcpListener, SocketAddr)>, Beside), Error> {
         let with_address = |listener: TcpListener| {
             let address = listener.local_addr().map_err(Error::Runtime)?;
-            Ok((listener, address))
+            Ok::<_, Error>((listener, address))
         };
-        self.0.into_iter().next().map(with_address).transpose()
+        Ok((self.bound.into_iter().next().map(with_address).transpose()?, self.beside))
     }
 }
 
@@ -214,7 +265,8 @@ impl Descriptors {
 
     /// Issuers get a sixteenth; clients and upstreams half each of what is left.
     fn of(all: u64, workers: u64) -> Self {
-        let free = all.saturating_sub(FIXED + PER_WORKER * workers);
+        let fixed = (all / 16).clamp(FIXED, FIXED_AMPLE);
+        let free = all.saturating_sub(fixed + PER_WORKER * workers);
         let issuers = (free / 16).clamp(4, 256);
         let each = (free.saturating_sub(issuers) / 2).max(1);
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);

@@ -11,10 +11,25 @@ use rustix::net::sockopt::socket_peercred;
 use super::place::{self, PlaceError};
 pub use platform::Owner;
 
+/// An IPv4 address as one, also where a socket of both families writes it as IPv6 (`::ffff:127.0.0.1`).
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        // With the device that a link-local one is on.
+        _ => address,
+    }
+}
+
 /// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where the kernel
 /// knows none: the socket is gone, or lives on another machine or in another network namespace.
 pub fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<Owner> {
     platform::owner_of(peer, local)
+}
+
+/// Whether a connection to `local` begins on this machine, by whichever of its addresses. Whoever has no owner all
+/// the same is a user of it that nobody knows. On doubt, yes.
+pub fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
+    platform::is_here(peer, local)
 }
 
 /// Whether a connection to `local` comes from a process of our own user, or of root's: some relay a desktop's
@@ -87,6 +102,20 @@ mod tests {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
         assert_eq!(owner_of(nowhere, SocketAddr::from(([127, 0, 0, 1], 2))), None);
         assert!(!is_own(nowhere, SocketAddr::from(([127, 0, 0, 1], 2))));
+    }
+
+    #[test]
+    fn a_socket_that_is_bound_to_a_device_has_an_owner() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        for device in [None, Some(&b"lo"[..])] {
+            let kind = socket2::Type::STREAM;
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).unwrap();
+            socket.bind_device(device).unwrap();
+            socket.connect(&local.into()).unwrap();
+            let (_served, peer) = listener.accept().unwrap();
+            assert!(is_own(peer, local), "{device:?}");
+        }
     }
 
     #[test]

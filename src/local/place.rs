@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -165,7 +166,7 @@ pub fn exposure(path: &Path) -> Option<Exposure> {
         return Some(Exposure::Owner { path: walked.path, uid });
     }
     let writable = || Exposure::Writable { path: walked.path.clone(), mode };
-    walked.exposure.or_else(|| platform::others_may_write(&found.stat).then(writable))
+    walked.exposure.or_else(|| platform::others_may_write(&found.fd, &found.stat).then(writable))
 }
 
 /// The same of a name that is there, whatever it leads to: a link that leads nowhere may be somebody's too.
@@ -370,17 +371,22 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     listener
 }
 
+/// So long a connection waits where more of them are waiting than the kernel queues.
+const QUEUED: Duration = Duration::from_secs(4);
+
 /// A socket of ours, where nobody else owns a directory on the way to it.
 #[derive(Debug)]
 pub(super) struct Socket(OwnedFd);
 
 impl Socket {
-    /// To this very socket, whatever has its name by now. Not blocking, neither now nor later: somebody may listen
-    /// and never accept.
+    /// To this very socket, whatever has its name by now. Somebody may listen and never accept, so behind others who
+    /// came first it waits for a while and no longer, and what comes later does not block.
     pub(super) fn connect(&self) -> io::Result<UnixStream> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let flags = SocketFlags::CLOEXEC;
         let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        net::sockopt::set_socket_timeout(&stream, net::sockopt::Timeout::Send, Some(QUEUED))?;
         net::connect(&stream, &SocketAddrUnix::new(platform::by_descriptor(&self.0))?)?;
+        rustix::io::ioctl_fionbio(&stream, true)?;
         Ok(stream.into())
     }
 }

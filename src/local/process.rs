@@ -2,17 +2,24 @@
 
 mod platform;
 
-/// So deep no tree of processes goes.
-const MAX_DEPTH: usize = 1024;
+/// Deeper than this no tree of processes goes that somebody works in.
+const MAX_DEPTH: usize = 256;
 
-/// Those that a process comes from, the nearest first. `None`: it is gone, or a parent ended while they were
-/// counted, so that nothing can be said.
+/// Those that a process comes from, the nearest first. `None`: it is gone, a parent ended while they were counted,
+/// or there are too many, so that nothing can be said.
 pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
+    chain(pid, platform::parent_of)
+}
+
+fn chain(pid: u32, parent_of: impl Fn(u32) -> Option<u32>) -> Option<Vec<u32>> {
     let mut found = Vec::new();
-    let mut next = platform::parent_of(pid)?;
-    while next > 0 && found.len() < MAX_DEPTH {
+    let mut next = parent_of(pid)?;
+    while next > 0 {
+        if found.len() == MAX_DEPTH {
+            return None;
+        }
         found.push(next);
-        next = platform::parent_of(next)?;
+        next = parent_of(next)?;
     }
     Some(found)
 }
@@ -25,6 +32,20 @@ pub fn began(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_deep_to_be_counted_comes_from_nowhere() {
+        let below = |pid: u32| pid.checked_sub(1);
+        assert_eq!(chain(3, below), Some(vec![2, 1]));
+        assert_eq!(chain(257, below).map(|above| above.len()), Some(MAX_DEPTH));
+        for depth in [258, 1040, 5000] {
+            assert_eq!(
+                chain(depth, below),
+                None,
+                "{depth}: part of them would be none of a session's"
+            );
+        }
+    }
 
     #[test]
     fn a_child_comes_from_us() {

@@ -47,7 +47,7 @@ pub(super) fn overflow() -> Option<u32> {
     *OVERFLOW.get_or_init(platform::overflow_uid)
 }
 
-/// Whether anybody but `owner` and root is in a group, as far as the machine's own files say.
+/// Whether anybody but `owner` and root may be in a group: a directory service may know of more than the files.
 pub(super) fn is_shared(gid: u32, owner: u32) -> bool {
     platform::is_shared(gid, owner)
 }

@@ -431,7 +431,7 @@ mod tests {
         fn own(&self) -> Admitted {
             let uid = Some(rustix::process::getuid().as_raw());
             let client = Arc::new(Client { uid, ..Client::default() });
-            Admitted { client, session: None, foreign: false }
+            Admitted { client, session: None, foreign: false, here: true }
         }
 
         fn with_session(&self) -> (Admitted, SessionName) {
@@ -440,7 +440,7 @@ mod tests {
             let user = Some("ann".into());
             let client =
                 Arc::new(Client { session: Some(name.clone()), user, ..Client::default() });
-            (Admitted { client, session: Some(session), foreign: false }, name)
+            (Admitted { client, session: Some(session), foreign: false, here: true }, name)
         }
 
         fn again(&self, routes: &str, generation: u64) -> usize {

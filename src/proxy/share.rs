@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::client::Admitted;
+use crate::client::{Admitted, Peer};
 use crate::model::client::ClientKey;
 use crate::net::shares::Share;
 
@@ -14,13 +14,16 @@ pub enum Holder {
     Address(IpAddr),
     /// Known by more than that.
     Client(ClientKey),
+    /// Of this machine, by whichever of its many addresses, and of no user that it knows: all of them are one.
+    Unnamed,
 }
 
 impl Holder {
     /// As far as it is known before anything was said.
-    pub(super) fn before(uid: Option<u32>, peer: Option<SocketAddr>) -> Self {
-        match (uid, peer) {
+    pub(super) fn before(end: &Peer, peer: Option<SocketAddr>) -> Self {
+        match (end.uid, peer) {
             (Some(uid), _) => Self::Client(ClientKey::Uid(uid)),
+            (None, Some(_)) if end.here => Self::Unnamed,
             (None, Some(peer)) => Self::Address(peer.ip()),
             (None, None) => Self::Client(ClientKey::Anyone),
         }

@@ -66,9 +66,9 @@ impl Handler {
     }
 
     fn admit(&self, client: SocketAddr, head: &Head) -> Result<Admitted, Reason> {
-        let uid = self.parts.gate.uid_of(client, self.local);
+        let peer = self.parts.gate.peer_of(client, self.local);
         let sent = head.headers.get(header::PROXY_AUTHORIZATION).map(|value| value.as_bytes());
-        self.parts.gate.admit(&self.parts.rules, sent, uid, self.parts.clock.now())
+        self.parts.gate.admit(&self.parts.rules, sent, peer, self.parts.clock.now())
     }
 
     /// CONNECT: who asks, for what. Only hosts that routes name are let through.

@@ -148,7 +148,7 @@ fn exposed_directory(path: &Path, fd: &OwnedFd, stat: &Stat) -> Option<Exposure>
     }
     let mode = stat.st_mode & 0o7777;
     // In a sticky directory only the owner of a file can take its name away, and owners are judged as well.
-    if mode & 0o1000 != 0 || !(others_may_write(stat) || (mode & 0o020 != 0 && has_list(fd))) {
+    if mode & 0o1000 != 0 || !others_may_write(fd, stat) {
         return None;
     }
     let read_only =
@@ -161,10 +161,10 @@ fn has_list(fd: &OwnedFd) -> bool {
     rustix::fs::getxattr_query(by_descriptor(fd), "system.posix_acl_access").is_ok()
 }
 
-/// Whether users other than the owner and root have the right to write.
-pub(super) fn others_may_write(stat: &Stat) -> bool {
+/// Whether users other than the owner and root have the right to write, to a file or to a directory.
+pub(super) fn others_may_write(fd: &OwnedFd, stat: &Stat) -> bool {
     stat.st_mode & 0o002 != 0
-        || (stat.st_mode & 0o020 != 0 && uid::is_shared(stat.st_gid, stat.st_uid))
+        || (stat.st_mode & 0o020 != 0 && (uid::is_shared(stat.st_gid, stat.st_uid) || has_list(fd)))
 }
 
 /// Another user's. One that this namespace does not know counts as root: above a place of our own that is

@@ -23,8 +23,8 @@ fn knows_all(map: &str) -> bool {
     map.lines().filter_map(length).sum::<u64>() >= ALL
 }
 
-/// Whether anybody but `owner` and root is in a group. A group that the files do not know is shared: it may
-/// come from a directory service.
+/// Whether anybody but `owner` and root may be in a group. A directory service can put people into any group and
+/// the files do not say so, so only two are not shared: root's, and the one that was made for the owner alone.
 pub(super) fn is_shared(gid: u32, owner: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     shared_in(&read("/etc/group"), &read("/etc/passwd"), gid, owner)
@@ -48,8 +48,13 @@ fn shared_in(groups: &str, users: &str, gid: u32, owner: u32) -> bool {
     else {
         return true;
     };
+    let name = group.split(':').next().unwrap_or_default();
+    let private = |(user, uid, primary): &(&str, Option<u32>, Option<u32>)| {
+        *uid == Some(owner) && *primary == Some(gid) && (*user == name || gid == owner)
+    };
     let mut members = group.split(':').nth(3).unwrap_or_default().split(',');
-    members.any(|name| !name.is_empty() && !harmless(uid_of(name)))
+    (gid != 0 && !users.iter().any(private))
+        || members.any(|name| !name.is_empty() && !harmless(uid_of(name)))
         || users.iter().any(|(_, uid, primary)| *primary == Some(gid) && !harmless(*uid))
 }
 
@@ -68,10 +73,14 @@ mod tests {
 
     #[test]
     fn a_group_of_ones_own_is_not_shared() {
-        let users = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/h:/b\nbob:x:1001:1001::/h:/b\n";
-        let groups = "root:x:0:\nstaff:x:50:\nann:x:1000:\ndev:x:2000:ann\nall:x:2001:ann,bob\nbob:x:1001:gone\n";
+        let users = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/h:/b\nbob:x:1001:1001::/h:/b\neve:x:1002:100::/h:/b\nkim:x:1003:700::/h:/b\n";
+        let groups = "root:x:0:\nusers:x:100:\nstaff:x:50:\nann:x:1000:\ndev:x:2000:ann\nall:x:2001:ann,bob\nbob:x:1001:gone\nkim:x:700:kim\n";
         let shared = |gid| shared_in(groups, users, gid, 1000);
-        assert!(!shared(0) && !shared(50) && !shared(1000) && !shared(2000));
+        assert!(!shared(0) && !shared(1000));
+        assert!(!shared_in(groups, users, 700, 1003), "of his name");
+        assert!(shared(50) && shared(2000), "a directory service may know more members");
+        assert!(shared_in(groups, users, 100, 1002), "primary, and not his own");
+        assert!(shared_in(groups, users, 50, 0), "root owns it, and others may be in it");
         assert!(shared(2001), "bob is in it");
         assert!(shared(1001), "bob's own, and of one whom nobody knows");
         assert!(shared(4242), "the files do not know it");

@@ -80,7 +80,7 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
         short = false;
         let end = Box::new(accepted.end(&worker.proxy.gate));
         let Accepted { stream, peer, way } = accepted;
-        let Some(share) = worker.proxy.shares.take(&Holder::before(end.uid, peer)) else {
+        let Some(share) = worker.proxy.shares.take(&Holder::before(&end, peer)) else {
             if way == Way::Straight {
                 connect::turn_away(&worker, &stream);
             }

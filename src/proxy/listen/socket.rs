@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::transparent::{self, canonical};
+use super::transparent;
 use crate::client::{Gate, Peer};
 
 /// What clients connect to, not yet on a runtime; non-blocking.
@@ -123,7 +123,7 @@ impl Accepted {
                 .local_addr()
                 .map_or_else(|_| Peer::default(), |local| gate.peer_of(peer, local)),
             (Socket::Tcp(_), Way::Redirected(original), Some(peer)) => {
-                gate.peer_of_redirected(canonical(peer), original)
+                gate.peer_of_redirected(peer, original)
             }
             (Socket::Tcp(_), ..) => Peer::default(),
         }

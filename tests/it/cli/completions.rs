@@ -1,6 +1,5 @@
 //! The tab key in a real bash: names that only the config or the daemon knows.
 
-
 use crate::harness::client::finish;
 use crate::harness::stage::Stage;
 use crate::harness::valetkey::{Home, program};

@@ -1,6 +1,5 @@
 //! What a refusal says to do next is what helps, and can be pasted as it stands.
 
-
 use serde_json::{Value, json};
 
 use crate::harness::api::Api;

@@ -138,3 +138,111 @@ async fn a_command_cannot_read_what_run_was_given() {
     assert!(err.contains("/environ: Permission denied"), "{out}{err}");
     assert!(!out.contains(&secret) && !out.contains("read 0"), "{out}{err}");
 }
+
+/// No process is named on anyone's word: from where the kernel has no numbers for us, none is tied.
+#[tokio::test]
+async fn nobody_is_held_by_a_number_that_somebody_said() {
+    if !neighbour::exists() {
+        return;
+    }
+    let home = Valetkey::new().written();
+    let serve = home.command(&["serve"]);
+    let mut apart = tokio::process::Command::new("unshare");
+    apart.args(["--pid", "--fork", "--kill-child", "--"]).arg(program());
+    apart.args(serve.as_std().get_args()).env_clear().current_dir(home.path(""));
+    apart.envs(serve.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut running = home.spawn(apart);
+    running.listening().await;
+    let mut curl = tokio::process::Command::new("curl");
+    curl.args(["-sS", "--unix-socket"]).arg(home.state.join("admin.sock"));
+    curl.args(["-d", r#"{"kind":"run","pid":1}"#, "http://x/v1/sessions"]);
+    let opened = finish(&mut curl).await;
+    assert!(opened.stdout.contains("secret"), "{opened:?}");
+    for arguments in
+        [&["session", "open"][..], &["revoke", "--all"], &["revoke", "--all", "--undo"]]
+    {
+        let done = home.run(arguments).await;
+        assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}");
+    }
+    // And `run` works there.
+    let done = inside(&home, &[], "echo $HTTPS_PROXY").await;
+    assert!(done.code == Some(0) && done.stdout.contains("@127.0.0.1"), "{done:?}");
+}
+
+/// Keeps 200 connections open in each of 25 processes and says nothing, and opens others for those that are closed.
+const FLOOD: &str = r#"
+import os, socket, sys, time
+for _ in range(24):
+    if os.fork() == 0:
+        break
+else:
+    open(sys.argv[2], "w").close()
+held, end = [], time.time() + 40
+while time.time() < end and not os.path.exists(sys.argv[3]):
+    kept = []
+    for s in held:
+        try:
+            if s.recv(1) == b"":
+                s.close()
+                continue
+        except BlockingIOError:
+            pass
+        except OSError:
+            s.close()
+            continue
+        kept.append(s)
+    held = kept
+    while len(held) < 200:
+        s = socket.socket(socket.AF_UNIX)
+        s.setblocking(False)
+        try:
+            s.connect(sys.argv[1])
+        except OSError:
+            s.close()
+            break
+        held.append(s)
+    time.sleep(0.02)
+"#;
+
+/// What ends a session or a daemon works, however many connections a tool in a session opens.
+#[tokio::test]
+async fn a_flood_from_a_session_holds_up_no_off_switch() {
+    let stage = Stage::valetkey_with(|v| v.with_descriptors(1024)).await;
+    let home = stage.running().unwrap().home.clone();
+    std::fs::write(home.path("flood.py"), FLOOD).unwrap();
+    let [socket, ready, done] =
+        [home.state.join("admin.sock"), home.path("ready"), home.path("done")];
+    let line = format!(
+        "exec python3 flood.py {} {} {}",
+        socket.display(),
+        ready.display(),
+        done.display()
+    );
+    let flood = inside(&home, &[], &line);
+    let switches = async {
+        crate::harness::soon("the flood", async {
+            while !ready.exists() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let mut answers = Vec::new();
+        for arguments in [
+            &["status"][..],
+            &["revoke", "--credential", "orders"],
+            &["revoke", "--all"],
+            &["stop"],
+        ] {
+            let asked = std::time::Instant::now();
+            let answer = home.run(arguments).await;
+            answers.push((arguments, answer, asked.elapsed()));
+        }
+        std::fs::write(&done, "").unwrap();
+        answers
+    };
+    let (_flood, answers) = tokio::join!(flood, switches);
+    for (arguments, answer, took) in answers {
+        assert_eq!(answer.code, Some(0), "{arguments:?}: {answer:?}");
+        assert!(took < std::time::Duration::from_secs(2), "{arguments:?}: {took:?}");
+    }
+}

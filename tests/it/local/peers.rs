@@ -319,3 +319,110 @@ async fn stuck_connections_hold_up_no_probe() {
     }
     stage.control().await.unwrap();
 }
+
+/// Copies what comes to a port of his to ours, by a socket that is bound to a device, by which it has no name at first.
+const BY_DEVICE: &str = r#"
+import socket, sys, threading
+ip, port, device = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+def pump(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+while True:
+    client, _ = listener.accept()
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    server.connect((ip, port))
+    threading.Thread(target=pump, args=(client, server), daemon=True).start()
+    threading.Thread(target=pump, args=(server, client), daemon=True).start()
+"#;
+
+/// Nor does a socket that is bound to a device make him one of another machine.
+#[tokio::test]
+async fn a_session_is_bound_by_any_device() {
+    if !neighbour::exists() {
+        return;
+    }
+    use tokio::io::AsyncBufReadExt as _;
+    let addresses = neighbour::sh("hostname -I").await.stdout;
+    let outer = addresses.split_whitespace().find(|address| address.contains('.'));
+    let route = neighbour::sh("ip -o route show default | sed 's/.* dev //; s/ .*//'").await.stdout;
+    let mut ways = vec![("127.0.0.1".to_owned(), "lo".to_owned())];
+    if let (Some(address), device @ 1..) = (outer, route.trim().len()) {
+        ways.push((address.to_owned(), route.trim()[..device].to_owned()));
+    }
+    let stage = Stage::valetkey_with(|v| v.proxy("listen = \"0.0.0.0:0\"")).await;
+    let home = stage.running().unwrap().home.clone();
+    std::fs::set_permissions(home.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(home.path("ca.pem"), stage.running().unwrap().ca_pem().await).unwrap();
+    let port = stage.running().unwrap().proxy_addr().port();
+    let opened = home.run(&["session", "open"]).await.stdout;
+    let ours = opened.trim().strip_prefix("http://").unwrap().split('@').next().unwrap().to_owned();
+    for (ip, device) in ways {
+        let mut python = neighbour::command("python3");
+        python.args(["-c", BY_DEVICE, &ip, &port.to_string(), &device]);
+        let mut relay = python.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = tokio::io::BufReader::new(relay.stdout.take().unwrap()).lines();
+        let his = soon("a relay", lines.next_line()).await.unwrap().unwrap();
+        let proxy = format!("http://127.0.0.1:{his}");
+        let by = status_by(&home, &proxy, &ours, Some(NEIGHBOUR)).await;
+        assert_eq!(by, "000 407", "{ip} by {device}");
+    }
+    let own = status_by(&home, &format!("http://127.0.0.1:{port}"), &ours, None).await;
+    assert_eq!(own, "200 200", "control");
+}
+
+/// Takes all addresses of a port in both families, as far as it can.
+const BOTH_FAMILIES: &str = r#"
+import socket, sys
+def listen(only_v6):
+    s = socket.socket(socket.AF_INET6)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
+    s.bind(("::", int(sys.argv[1])))
+    s.listen()
+    return s
+try:
+    held = listen(1)
+    print(held.getsockname()[1], flush=True)
+except OSError as error:
+    print(error, flush=True)
+sys.stdin.read()
+"#;
+
+/// Where we listen on all addresses of one family, nobody else has the port in the other, by which he could take both.
+#[tokio::test]
+async fn a_port_is_ours_in_both_families() {
+    if !neighbour::exists() {
+        return;
+    }
+    use tokio::io::AsyncBufReadExt as _;
+    let his = async |port: u16| {
+        let mut python = neighbour::command("python3");
+        python.args(["-c", BOTH_FAMILIES, &port.to_string()]);
+        python.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = python.spawn().unwrap();
+        let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = soon("his socket", lines.next_line()).await.unwrap().unwrap();
+        (child, said)
+    };
+    let running = Valetkey::new().proxy("listen = \"0.0.0.0:0\"").start().await;
+    let (_child, said) = his(running.proxy_addr().port()).await;
+    assert!(said.contains("in use"), "{said}");
+    // He was there first: we do not come up beside him.
+    let (_child, port) = his(0).await;
+    let listen = format!("listen = \"0.0.0.0:{port}\"");
+    let done = Valetkey::new().proxy(&listen).written().run(&["serve"]).await;
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.stderr.contains("port-shared") && done.stderr.contains("hint"), "{done:?}");
+    // Control: one address of ours is nobody else's.
+    let listen = format!("listen = \"127.0.0.1:{port}\"");
+    let running = Valetkey::new().proxy(&listen).start().await;
+    assert_eq!(running.proxy_addr().port().to_string(), port);
+}

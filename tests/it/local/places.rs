@@ -206,3 +206,27 @@ async fn check_says_what_others_may_change() {
     let done = finish(command.arg(dir.join("valetkey.toml"))).await;
     assert!(!done.stdout.contains("config-exposed"), "control: {done:?}");
 }
+
+/// An access list gives a file to others as its bits would.
+#[tokio::test]
+async fn a_file_with_an_access_list_is_not_ours_alone() {
+    if !neighbour::exists() {
+        return;
+    }
+    // acl(5): owner, NEIGHBOUR, group, mask, others.
+    let list = format!(
+        "import os, struct, sys\ne = lambda tag, may, who=0xffffffff: struct.pack('<HHI', tag, may, who)\n\
+         os.setxattr(sys.argv[1], 'system.posix_acl_access', struct.pack('<I', 2) + e(1, 6) + e(2, int(sys.argv[2]), {}) + e(4, 4) + e(16, int(sys.argv[2])) + e(32, 4))",
+        neighbour::NEIGHBOUR
+    );
+    for (rights, exposed) in [("6", true), ("4", false)] {
+        let home = Valetkey::new().written();
+        let mut python = tokio::process::Command::new("python3");
+        let set = finish(python.args(["-c", &list]).arg(&home.config).arg(rights)).await;
+        if set.code != Some(0) {
+            return println!("skipped: no access lists on this file system: {}", set.stderr);
+        }
+        let done = home.run(&["check"]).await;
+        assert_eq!(done.stdout.contains("config-exposed"), exposed, "{rights}: {done:?}");
+    }
+}
