@@ -56,7 +56,12 @@ pub fn candidates(explicit: Option<&Path>) -> Candidates {
         found.passed_over.clear();
     }
     let mut all = before.into_iter().chain(found.chosen).chain(found.others);
-    Candidates { chosen: all.next(), others: all.collect(), passed_over: found.passed_over }
+    let chosen = all.next();
+    // Named or found, the same one is no other.
+    let absolute = |one: &Candidate| std::path::absolute(&one.path).ok();
+    let same = chosen.as_ref().and_then(absolute);
+    let others = all.filter(|one| absolute(one) != same).collect();
+    Candidates { chosen, others, passed_over: found.passed_over }
 }
 
 /// The user's own config, be it there or not.

@@ -69,8 +69,8 @@ fn is_spoken_for(address: &SocketAddr, config: &Config) -> bool {
     let parent = config.upstream.parent.as_ref().map(|parent| &parent.origin.target);
     let is_parents =
         parent.is_some_and(|parent| parent.port == address.port() && is_loopback(&parent.host));
-    let named = config.proxy.transparent.iter().chain(&config.admin.metrics);
-    is_parents || named.into_iter().any(|named| named.port() == address.port())
+    let mut named = config.proxy.transparent.iter().chain(&config.admin.metrics);
+    is_parents || named.any(|named| named.port() == address.port())
 }
 
 /// Whether another config of this user's had it last, be its daemon there or not: its shells hold it.

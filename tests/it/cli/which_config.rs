@@ -102,6 +102,19 @@ fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// Somebody else's from now on: as soon as it is to be had.
+async fn taken(address: SocketAddr) -> TcpListener {
+    soon("the port", async {
+        loop {
+            match TcpListener::bind(address) {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn two_configs_without_a_port_have_one_each_and_keep_it() {
     let laptop = laptop();
@@ -135,7 +148,7 @@ async fn a_port_that_is_taken_by_now_is_given_up_and_said() {
     assert!(env["set"]["HTTPS_PROXY"].as_str().unwrap().ends_with(&format!("@{last}")), "{env}");
     assert_eq!(holds(&laptop.json("", &["status", "--json"]).await), Value::Null);
     laptop.fine("", &["stop"]).await;
-    let taken = TcpListener::bind(last).unwrap();
+    let taken = taken(last).await;
     laptop.fine("", &["restart"]).await;
     let now = first_address(&laptop.daemon(OWN).await.unwrap());
     assert_ne!(now, last);

@@ -393,7 +393,15 @@ async fn friday_a_port_is_lost_and_a_config_broken(week: &mut Week) {
 
 /// Somebody who takes connections and says nothing.
 async fn somebody_at(address: &str) -> Background {
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = soon("the port", async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
     accept_loop(listener, |stream| async move { drop(stream) })
 }
 
