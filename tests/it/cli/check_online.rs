@@ -82,7 +82,8 @@ async fn an_issuer_that_fails_is_named_with_what_to_do() {
 async fn an_upstream_is_met_as_the_daemon_would() {
     let pki = Pki::new();
     let api = Api::tls(&pki.server(&[ORDERS])).await;
-    let route = |host: &str| format!("name = {host:?}\nhost = {host:?}");
+    let name = |host: &str| host.trim_start_matches("*.").to_owned();
+    let route = |host: &str| format!("name = {:?}\nhost = {host:?}", name(host));
     let home = |trusted: bool| {
         let home = if trusted { Valetkey::new().trusting(&pki) } else { Valetkey::new() };
         home.reaching(&format!("{ORDERS}:443"), api.addr())
