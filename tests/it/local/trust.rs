@@ -203,6 +203,58 @@ async fn what_a_trusted_config_refers_to_is_held() {
     assert!(shown.stderr.contains(&format!("! {named}")), "{shown:?}");
     let _running = project.serving().await;
     project.runs().await;
+    // Of what was trusted before, nothing is kept.
+    assert_eq!(std::fs::read_dir(project.home.state.join("held")).unwrap().count(), 1);
+}
+
+/// A helper beside a trusted config is held, but not where others can put another there before it is.
+#[tokio::test]
+async fn a_helper_that_others_may_replace_is_not_trusted() {
+    let project = Project::new();
+    let helper = project.dir.join("mint.sh");
+    script(&helper, "true");
+    std::fs::write(project.config(), project.running(&helper)).unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(&project.dir, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o755);
+    project.trust().await;
+    assert_eq!(project.run(&["check"]).await.code, Some(0), "control");
+    mode(0o777);
+    for arguments in [&["trust"][..], &["run", "--", "true"], &["serve"]] {
+        let done = project.run(arguments).await;
+        assert!(done.code != Some(0), "{arguments:?}: {done:?}");
+        assert!(done.stderr.contains("place-exposed"), "{arguments:?}: {done:?}");
+    }
+}
+
+/// A key that the project holds is sent as it was trusted, whatever is put in its place: that is said.
+#[tokio::test]
+async fn a_rotated_key_of_a_project_is_to_be_trusted() {
+    let project = Project::new();
+    std::fs::write(project.dir.join("c.key"), "sk-0123456789abcdef").unwrap();
+    let credential = "[credentials.c]\ngrant = \"static-key\"\nsecret = { file = \"c.key\" }\n\
+                      [[routes]]\nname = \"r\"\nhost = \"a.example\"\ncredential = \"c\"\n";
+    std::fs::write(project.config(), format!("{}{credential}", project.good())).unwrap();
+    project.trust().await;
+    let rotate = project.command(&["credential", "rotate", "c"]);
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "printf sk-fedcba9876543210 | \"$0\" credential rotate c", BINARY]);
+    sh.env_clear().current_dir(&project.dir);
+    sh.envs(rotate.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = finish(&mut sh).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stderr.contains("valetkey trust"), "{done:?}");
+}
+
+/// What a person cannot read is not trusted, and costs him no time.
+#[tokio::test]
+async fn a_config_of_any_size_is_not_trusted() {
+    let project = Project::new();
+    let many: String = (0..100_000).map(|n| format!("# {n}\nk{n} = 1\n")).collect();
+    std::fs::write(project.config(), many).unwrap();
+    let done = project.run(&["trust"]).await;
+    assert!(done.code == Some(2) && done.stderr.contains("larger than 1048576"), "{done:?}");
 }
 
 /// An argument that cannot be held is no way round.
@@ -236,8 +288,16 @@ async fn a_project_writes_nothing_elsewhere() {
         "[audit]\npath = \"/tmp/audit.jsonl\"",
         "[logins]\ndir = \"../0123456789abcdef/logins\"",
         "[admin]\nsocket = \"/tmp/vk-admin.sock\"",
+        "[ca]\npublish = \"out\"",
+        "unix:out.sock",
     ] {
-        std::fs::write(project.config(), format!("{}{line}\n", project.good())).unwrap();
+        let text = match line.starts_with("unix:") {
+            true => project
+                .good()
+                .replace("127.0.0.1:0", &format!("unix:{}/out.sock", project.dir.display())),
+            false => format!("{}{line}\n", project.good()),
+        };
+        std::fs::write(project.config(), text).unwrap();
         let done = project.run(&["trust"]).await;
         assert!(
             done.code == Some(2) && done.stderr.contains("output-elsewhere"),
