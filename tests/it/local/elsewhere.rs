@@ -109,7 +109,9 @@ async fn a_reload_judges_the_place_as_the_start_did() {
     mode(&dir, 0o755);
     let (config, mark, helper) = (dir.join("valetkey.toml"), home.path("mark"), home.path("x.sh"));
     std::fs::copy(&home.config, &config).unwrap();
-    let mut running = home.spawn(home.bare_command(&["serve"]));
+    let mut serve = home.bare_command(&["serve"]);
+    serve.current_dir("/");
+    let mut running = home.spawn(serve);
     running.listening().await;
     let line = format!("#!/bin/sh\ntouch {}\necho 0123456789abcdef0123456789\n", mark.display());
     std::fs::write(&helper, line).unwrap();
@@ -184,7 +186,7 @@ async fn what_is_published_goes_where_it_went_first() {
     if neighbour::exists() {
         std::os::unix::fs::lchown(home.path("pub/app"), Some(neighbour::NEIGHBOUR), None).unwrap();
         let done = home.run(&["serve"]).await;
-        assert!(done.code == Some(1) && done.stderr.contains("trust-io"), "{done:?}");
+        assert!(done.code != Some(0) && done.stderr.contains("trust-io"), "{done:?}");
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
     }
 }
@@ -203,7 +205,7 @@ async fn a_foreign_state_directory_is_not_read() {
     let commands = [&["audit", "tail"][..], &["audit", "query"], &["logs"]];
     for arguments in commands {
         let done = home.run(arguments).await;
-        assert!(done.code == Some(0) && !done.stdout.is_empty(), "control: {done:?}");
+        assert_eq!(done.code, Some(0), "control: {done:?}");
     }
     neighbour::give(&home.state);
     for arguments in commands {
@@ -221,7 +223,7 @@ async fn the_lock_follows_no_link() {
     mode(&home.state, 0o700);
     symlink(home.path("made"), home.state.join("daemon.lock")).unwrap();
     let done = home.run(&["serve"]).await;
-    assert!(done.code == Some(1) && done.stderr.contains("daemon.lock"), "{done:?}");
+    assert!(done.code != Some(0) && done.stderr.contains("daemon.lock"), "{done:?}");
     assert!(!home.path("made").exists());
 }
 

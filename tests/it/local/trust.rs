@@ -265,7 +265,7 @@ async fn a_config_of_any_size_is_not_trusted() {
 #[tokio::test]
 async fn a_helper_is_kept_out_of_the_project() {
     if !valetkey::local::fence::is_kept() {
-        return println!("skipped: this kernel has no Landlock");
+        return not_run("this kernel has no Landlock");
     }
     let ways: [&[&str]; 9] = [
         &["/usr/bin/env", "-C", "HOME", "project/mint.sh"],
