@@ -128,7 +128,7 @@ async fn another_users_session_bus_is_not_ours() {
         serve.env("DBUS_SESSION_BUS_ADDRESS", &address);
         let his = bus(neighbour::command("python3"), &listens, &log).await;
         let done = finish(&mut serve).await;
-        assert!(done.stderr.contains("keyring-foreign"), "{address}: {done:?}");
+        assert!(done.stderr.contains("known to be this user's own"), "{address}: {done:?}");
         assert_eq!(std::fs::read(&log).unwrap_or_default(), b"", "not a byte was sent");
         drop(his);
         // Control: one of our own is spoken to.
@@ -138,7 +138,7 @@ async fn another_users_session_bus_is_not_ours() {
         serve.env("DBUS_SESSION_BUS_ADDRESS", address.replace("abstract=", "abstract=own-"));
         let _own = bus(tokio::process::Command::new("python3"), &listens, &own_log).await;
         let done = finish(&mut serve).await;
-        assert!(!done.stderr.contains("keyring-foreign") && done.code != Some(0), "{done:?}");
+        assert!(!done.stderr.contains("this user's own") && done.code != Some(0), "{done:?}");
         assert!(!std::fs::read(&own_log).unwrap().is_empty(), "{address}");
         std::fs::remove_file(&own_log).unwrap();
     }
