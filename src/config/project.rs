@@ -224,30 +224,36 @@ fn top(dir: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    #[test]
-    fn knows_what_an_argument_reaches() {
+    /// A project `p`, with links to it and into it beside it; and the directory that they are in.
+    fn tree() -> (tempfile::TempDir, PathBuf, Project) {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().canonicalize().unwrap();
         fs::create_dir_all(top.join("p/.git")).unwrap();
-        fs::create_dir_all(top.join("p/sub")).unwrap();
+        fs::create_dir_all(top.join("p/sub/.hg")).unwrap();
         fs::write(top.join("p/mint.sh"), "").unwrap();
         std::os::unix::fs::symlink(top.join("p/mint.sh"), top.join("link")).unwrap();
-        fs::create_dir_all(top.join("p/sub/.hg")).unwrap();
-        assert_eq!(self::top(&top.join("p/sub")), top.join("p"), "the outermost");
-        let project = Project(vec![top.join("p")]);
-        let at = |name: &str| top.join(name).display().to_string();
-        let by = |kept: bool, program: &str, arguments: &[&str]| {
-            let helper = Helper {
-                program: program.into(),
-                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-                env: vec![],
-                timeout: std::time::Duration::from_secs(1),
-                fence: None,
-            };
-            project.words(&helper, kept)
-        };
-        let words = |program: &str, arguments: &[&str]| by(true, program, arguments);
         std::os::unix::fs::symlink(top.join("p"), top.join("way")).unwrap();
+        let project = Project(vec![top.join("p")]);
+        (dir, top, project)
+    }
+
+    fn helper(program: &str, arguments: &[&str]) -> Helper {
+        Helper {
+            program: program.into(),
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            env: vec![],
+            timeout: std::time::Duration::from_secs(1),
+            fence: None,
+        }
+    }
+
+    #[test]
+    fn knows_what_an_argument_reaches() {
+        let (_dir, top, project) = tree();
+        assert_eq!(self::top(&top.join("p/sub")), top.join("p"), "the outermost");
+        let at = |name: &str| top.join(name).display().to_string();
+        let words =
+            |program: &str, arguments: &[&str]| project.words(&helper(program, arguments), true);
         for (argument, file) in [
             (at("p/mint.sh"), at("p/mint.sh")),
             (format!("--script={}", at("p/mint.sh")), at("p/mint.sh")),
@@ -276,7 +282,14 @@ mod tests {
         for elsewhere in ["get", "/usr/bin/env", "--name=x", "-c", &at("q")] {
             assert_eq!(words("/usr/bin/x", &[elsewhere]).unwrap().len(), 1, "{elsewhere}");
         }
-        // Where the kernel keeps nobody out, a word is plain or it is refused.
+    }
+
+    /// Where the kernel keeps nobody out, a word is plain or it is refused.
+    #[test]
+    fn takes_plain_words_where_nobody_is_kept_out() {
+        let (_dir, top, project) = tree();
+        let at = |name: &str| top.join(name).display().to_string();
+        let word = |word: &str| project.words(&helper("/usr/bin/x", &[word]), false);
         let above = top.display().to_string();
         let dotted = at("p/mint.sh").replace("/p/", "/./p/");
         for led in [
@@ -292,15 +305,21 @@ mod tests {
             ";",
             "sh x",
         ] {
-            assert!(by(false, "/usr/bin/x", &[led]).is_err(), "{led}");
+            assert!(word(led).is_err(), "{led}");
         }
         for plain in ["get", "--name=x", "/usr/bin/env", "https://a.example/b?c", "/", "1:2"] {
-            assert_eq!(by(false, "/usr/bin/x", &[plain]).is_ok(), !plain.contains('?'), "{plain}");
+            assert_eq!(word(plain).is_ok(), !plain.contains('?'), "{plain}");
         }
         assert!(
             project.is_reached_by(&format!("/usr/lib:{above}"))
                 && !project.is_reached_by("/usr/lib:/")
         );
+    }
+
+    #[test]
+    fn knows_what_leads_there() {
+        let (_dir, top, project) = tree();
+        let at = |name: &str| top.join(name).display().to_string();
         let fence = Fence { project: project.clone(), copies: vec![] };
         let path = format!("/usr/bin:{}:{}:/bin", at("p/bin"), at("way/bin"));
         assert_eq!(fence.path(OsStr::new(&path)), "/usr/bin:/bin");

@@ -167,9 +167,7 @@ async fn run(options: Options) -> Result<(), Error> {
     let publishing = shared.map(|shared| tokio::spawn(shared.keep_up(Arc::clone(&proxy))));
     until_stopped(&daemon, &mut signals, options.idle_exit).await;
     watching.iter().for_each(JoinHandle::abort);
-    if let Some(task) = publishing {
-        task.abort();
-    }
+    publishing.iter().for_each(JoinHandle::abort);
     tracing::info!("stopping: no new connections, open ones are drained");
     stop.send_replace(Stop::Drain);
     drop(doors);

@@ -138,7 +138,7 @@ fn make(path: &Path, good: &str, change: &Change) {
             let mut file = std::fs::File::create(path).unwrap();
             file.write_all(&text(good, change)).unwrap();
             if matches!(change, Change::Unreadable) {
-                file.set_permissions(std::fs::Permissions::from_mode(0)).unwrap();
+                file.set_permissions(std::fs::Permissions::from_mode(0o0)).unwrap();
             }
         }
     }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::harness::client::finish;
 use crate::harness::neighbour;
-use crate::harness::soon;
 use crate::harness::stage::Stage;
 use crate::harness::valetkey::{Valetkey, program};
+use crate::harness::{not_run, soon};
 
 async fn mkfifo(path: &Path) {
     let made = finish(tokio::process::Command::new("mkfifo").arg(path)).await;
@@ -224,7 +224,7 @@ async fn a_file_with_an_access_list_is_not_ours_alone() {
         let mut python = tokio::process::Command::new("python3");
         let set = finish(python.args(["-c", &list]).arg(&home.config).arg(rights)).await;
         if set.code != Some(0) {
-            return println!("skipped: no access lists on this file system: {}", set.stderr);
+            return not_run(format_args!("no access lists on this file system: {}", set.stderr));
         }
         let done = home.run(&["check"]).await;
         assert_eq!(done.stdout.contains("config-exposed"), exposed, "{rights}: {done:?}");
