@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::printer;
 use crate::admin::{UNKNOWN_CALL, Who};
 use crate::config::index::Whereabouts;
+use crate::model::hint::config_flag;
 
 /// A process that ends answers no more a moment before it is gone.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -85,7 +86,9 @@ fn another(who: &Who, place: &Whereabouts) -> Failure {
         shown(&place.config)
     );
     let hint = match running(place) {
-        None => format!("where that one is meant, name it: --config {}", shown(&who.config)),
+        None => {
+            format!("where that one is meant, name it: valetkey status{}", config_flag(&who.config))
+        }
         Some(running) => kill(&running),
     };
     Failure::failed("daemon-of-another-config", message, hint)

@@ -4,8 +4,12 @@
 //! All types of config are taken apart by name, so that a new key does not compile until it is shown here, or passed
 //! over (`_`) as what lets nothing in and nothing out.
 
+mod words;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
+
+use words::{Spent, word};
 
 use crate::config::parent::{Login, Parent};
 use crate::config::{
@@ -383,29 +387,6 @@ impl Summary {
     }
 }
 
-/// A word of a command line, in quotes where one could not see where it ends.
-fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_graphic() && !"\"'\\".contains(c);
-    let is_plain = !text.is_empty() && text.chars().all(|c| plain(c) || c.is_alphanumeric());
-    if is_plain { text.to_owned() } else { format!("{text:?}") }
-}
-
-/// What a credential is minted from, and where that goes.
-struct Spent {
-    at: Vec<String>,
-    secrets: Vec<String>,
-}
-
-impl Display for Spent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.at.iter().try_for_each(|at| write!(f, " at {at}"))?;
-        if self.secrets.is_empty() {
-            return Ok(());
-        }
-        write!(f, ", spends {}", self.secrets.join(", "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -483,7 +464,7 @@ redact = false
         let text = |routes: usize| format!("{key}{}", (0..routes).map(route).collect::<String>());
         let before = summary(&text(300));
         let lines = before.lines(false);
-        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].contains("to 300: h0.example:443, ") && lines[0].contains("288 more"));
         assert!(before.lines(true)[0].contains("h299.example"));
         let (known, new) = summary(&text(301)).split(&before);

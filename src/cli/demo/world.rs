@@ -2,9 +2,9 @@
 //! All of it on loopback and in one temporary directory, and all of it gone at the end.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -56,6 +56,7 @@ impl World {
     pub(in crate::cli) async fn start(token_life_s: u64) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("valetkey-demo-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(short_temp_dir())
             .map_err(|error| broken("make a temporary directory", &error))?;
         // What is written there is run: nobody else may be able to put something in its place.

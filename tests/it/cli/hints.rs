@@ -66,8 +66,17 @@ async fn commands_in_hints_work_where_they_are_pasted() {
     // A word of a shell.
     let odd = home.path("it's odd.toml");
     std::fs::copy(&home.config, &odd).unwrap();
-    let done = finish(home.bare_command(&["session", "end", "x", "--config"]).arg(&odd)).await;
-    let shown = paste(home, &told(&done.stderr)).await;
+    let end = || {
+        let mut end = home.bare_command(&["session", "end", "x", "--config"]);
+        end.arg(&odd);
+        end
+    };
+    // The daemon of the other config answers there, and is named.
+    let done = finish(&mut end()).await;
+    assert_eq!(told(&done.stderr), format!("valetkey status {flag}"), "{done:?}");
+    let done = finish(end().env("VALETKEY_STATE_DIR", home.path("odd-state"))).await;
+    // It would serve until it is ended.
+    let shown = paste(home, &told(&done.stderr).replace(" serve ", " check ")).await;
     assert_eq!(shown.code, Some(0), "{done:?} {shown:?}");
 }
 

@@ -85,6 +85,12 @@ async fn a_config_that_others_could_have_put_above_is_passed_over() {
     let here = laptop.valetkey("work/p", &["check"]).await;
     assert!(here.code == Some(2) && here.stderr.contains("config-untrusted"), "{here:?}");
     let project = laptop.at("work/p/valetkey.toml").display().to_string();
+    let refused = laptop.valetkey("", &["trust", &project]).await;
+    assert!(refused.code == Some(2) && refused.stderr.contains("place-exposed"), "{refused:?}");
+    // A key that others could put another in the place of is none.
+    let key = laptop.at(OWN).with_file_name("key").display().to_string();
+    laptop
+        .rewrite("work/p/valetkey.toml", |text| text.replace("\"key\" }", &format!("{key:?} }}")));
     laptop.fine("", &["trust", &project]).await;
     let checked = laptop.fine("work/p/a", &["check"]).await;
     assert!(checked.stdout.contains(&project), "{checked:?}");
