@@ -62,6 +62,15 @@ pub(super) async fn join(config: &Config, stay: Stay) -> Result<AdminClient, Fai
     Ok(find_or_start(config, stay).await?.0)
 }
 
+/// The next daemon of this config, where the last one has just ended: what that one's socket took in without an answer
+/// is none.
+pub(super) async fn join_next(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
+    match answering(&config.admin.socket).await {
+        Err(AdminError::Absent { .. } | AdminError::Broken(_)) => start(config, stay).await,
+        other => Ok(other?),
+    }
+}
+
 async fn find_or_start(config: &Config, stay: Stay) -> Result<(AdminClient, Joined), Failure> {
     match AdminClient::connect(&config.admin.socket).await {
         Err(AdminError::Absent { .. }) => Ok((start(config, stay).await?, Joined::Started)),
@@ -75,16 +84,26 @@ async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
         return Ok(daemon);
     }
     locate::open_state(&config.state_dir).map_err(unsafe_state)?;
-    let (log, start) = open_log(&config.state_dir)?;
-    let mut daemon = spawn(config, stay, log)?;
-    let log = Log { path: log_path(&config.state_dir), start };
-    wait_for(&config.admin.socket, &mut || daemon.try_wait(), &log).await
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (log, start) = open_log(&config.state_dir)?;
+        let mut daemon = spawn(config, stay, log)?;
+        let log = Log { path: log_path(&config.state_dir), start };
+        match wait_for(&config.admin.socket, &mut || daemon.try_wait(), &log).await {
+            // The lock was that of one which answers no more, and is about to be gone.
+            Err(failure) if &*failure.code == RUNNING && Instant::now() < deadline => {}
+            other => return other,
+        }
+    }
 }
 
 /// Whether a daemon was there that ends, so that another can be had in a moment.
 pub(super) fn is_ending(failure: &Failure) -> bool {
     [BROKE_OFF, STOPPING, RUNNING].contains(&&*failure.code)
 }
+
+/// One that has won the lock answers after this long, or it was one that ends.
+const WINNER: Duration = Duration::from_millis(500);
 
 /// What a daemon says that finds another one's lock on its state.
 const RUNNING: &str = "daemon-running";
@@ -127,17 +146,20 @@ pub(super) async fn wait_for(
     log: &Log,
 ) -> Result<AdminClient, Failure> {
     let deadline = Instant::now() + PATIENCE;
-    let mut gone = false;
+    let mut gone = None;
     loop {
         match answering(socket).await {
             Err(AdminError::Absent { .. } | AdminError::Broken(_)) => {}
             other => return Ok(other?),
         }
-        // Its end cannot be asked for twice. One that lost the lock is no failure: the winner is
+        // Its end cannot be asked for twice. One that lost the lock is no failure yet: the winner may be
         // about to listen.
-        gone =
-            gone || ended().map_err(|error| not_started(&log.path, &error.to_string()))?.is_some();
-        if gone && !lost_the_lock(log) {
+        if gone.is_none()
+            && ended().map_err(|error| not_started(&log.path, &error.to_string()))?.is_some()
+        {
+            gone = Some(Instant::now());
+        }
+        if gone.is_some_and(|since| !lost_the_lock(log) || since.elapsed() > WINNER) {
             return Err(ended_early(log));
         }
         if Instant::now() >= deadline {

@@ -39,7 +39,7 @@ pub(super) fn restart(explicit: Option<&Path>) -> Result<(), Failure> {
     context::runtime()?.block_on(async {
         let was_there = join::stop(&entry).await?;
         let stay = if entry.ends_idle { Stay::WhileUsed } else { Stay::Forever };
-        join::join(&config, stay).await?;
+        join::join_next(&config, stay).await?;
         printer::note(match was_there {
             true => "restarted: it reads secrets from the environment that it has now",
             false => "none was running: one was started",

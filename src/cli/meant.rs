@@ -33,10 +33,12 @@ pub(super) async fn connect(place: &Whereabouts) -> Result<AdminClient, Failure>
 /// has another name by now, or its socket is gone.
 pub(super) async fn find(place: &Whereabouts) -> Result<Option<AdminClient>, Failure> {
     let deadline = Instant::now() + PATIENCE;
-    let mut daemon = loop {
-        match AdminClient::connect(&place.socket).await {
-            Ok(daemon) => break daemon,
-            Err(AdminError::Absent { .. }) => {}
+    loop {
+        match ask(place).await {
+            Ok((_, Some(who))) if !is_meant(&who, place) => return Err(another(&who, place)),
+            Ok((daemon, _)) => return Ok(Some(daemon)),
+            // One that has just ended takes connections that it never answers.
+            Err(AdminError::Absent { .. } | AdminError::Broken(_)) => {}
             Err(error) => return Err(error.into()),
         }
         match running(place) {
@@ -45,13 +47,16 @@ pub(super) async fn find(place: &Whereabouts) -> Result<Option<AdminClient>, Fai
             // One that begins or ends just now.
             Some(_) => sleep(LOOK_EVERY).await,
         }
-    };
+    }
+}
+
+/// Whoever answers there, and which daemon it is. One of an older version does not say.
+async fn ask(place: &Whereabouts) -> Result<(AdminClient, Option<Who>), AdminError> {
+    let mut daemon = AdminClient::connect(&place.socket).await?;
     match daemon.who().await {
-        Ok(who) if is_meant(&who, place) => Ok(Some(daemon)),
-        Ok(who) => Err(another(&who, place)),
-        // One of an older version does not say.
-        Err(AdminError::Refused { code, .. }) if code == UNKNOWN_CALL => Ok(Some(daemon)),
-        Err(error) => Err(error.into()),
+        Ok(who) => Ok((daemon, Some(who))),
+        Err(AdminError::Refused { code, .. }) if code == UNKNOWN_CALL => Ok((daemon, None)),
+        Err(error) => Err(error),
     }
 }
 

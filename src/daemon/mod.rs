@@ -160,9 +160,10 @@ async fn run(options: Options) -> Result<(), Error> {
         started,
     ));
     observer.running(&proxy, pulse);
+    // Before it answers: whoever waited for that finds it in the index.
+    daemon.enter(options.idle_exit.is_some());
     let serving = tokio::spawn(admin::serve(admin, Arc::new(Handle(Arc::clone(&daemon)))));
     doors.announce(started.elapsed())?;
-    daemon.enter(options.idle_exit.is_some());
     let watching = watch(&daemon);
     let publishing = shared.map(|shared| tokio::spawn(shared.keep_up(Arc::clone(&proxy))));
     until_stopped(&daemon, &mut signals, options.idle_exit).await;

@@ -103,9 +103,15 @@ fn first_address(daemon: &Value) -> SocketAddr {
     daemon["listen"][0].as_str().unwrap().parse().unwrap()
 }
 
-/// A port that nobody has at this moment.
+/// A port that nobody has at this moment, and no outgoing connection of another test will have.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    use std::hash::{BuildHasher as _, RandomState};
+    let mut ports =
+        std::iter::from_fn(|| Some(20_000 + (RandomState::new().hash_one(0) % 10_000) as u16));
+    ports
+        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .and_then(|listener| listener.local_addr().ok())
+        .unwrap()
 }
 
 /// Somebody else's from now on: as soon as it is to be had.
