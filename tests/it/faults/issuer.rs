@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::harness::client::exchange;
 use crate::harness::figure;
 use crate::harness::stage::{BILLING, ORDERS, Stage, Tunnel, own_answer};
-use crate::torture::vitals::is_release;
 
 const REQUESTS: usize = 500;
 /// The mint's deadline, and a moment for the answer.
@@ -46,11 +45,8 @@ async fn a_slow_issuer_slows_only_those_who_need_it() {
     assert!(took < DEADLINE, "{took:?}");
     stage.bare("the API", &stage.orders).unwrap();
     let more = during.saturating_sub(before);
-    // Of a debug build on a busy machine the figure says nothing.
-    assert!(
-        !is_release() || more <= Duration::from_millis(1),
-        "{before:?} before, {during:?} during"
-    );
+    // The issuer never answers, so who waits for it waits for seconds. Less says more of the tests beside this one.
+    assert!(more <= Duration::from_millis(250), "{before:?} before, {during:?} during");
     figure(
         "issuer-slow",
         format!("cached p99 {before:?} before, {during:?} during; 503 after {took:.1?}"),
