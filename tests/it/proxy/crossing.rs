@@ -16,7 +16,7 @@ use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::stage::{EVIL, Stage};
 
 /// All requests together.
-const REQUESTS: usize = 10_000;
+const REQUESTS: usize = 15_000;
 /// Who asks: the session and how its route knows it.
 const WHO: [&str; 4] = ["ann", "bob", "job-1", "job-2"];
 
