@@ -7,8 +7,7 @@ use std::path::Path;
 use super::join::Joined;
 use super::printer;
 use super::session::Open;
-use crate::config::env;
-use crate::config::locate::PROJECT_FILE;
+use crate::config::search::{self, By};
 use crate::config::{Config, Route};
 
 /// More routes than this are counted, unless all is asked for.
@@ -31,7 +30,7 @@ fn lines(explicit: Option<&Path>, config: &Config, open: &Open, whole: bool) -> 
     };
     let until = open.until.as_deref().map_or("its command ends".to_owned(), str::to_owned);
     let mut lines = vec![
-        format!("config: {} ({})", config.named.display(), why(explicit, config)),
+        format!("config: {} ({})", config.named.display(), why(explicit)),
         format!("state: {}", config.state_dir.display()),
         format!("daemon: process {} at {}, {joined}", facts.pid, open.proxy),
         format!("session: {}, until {until}", open.name),
@@ -56,15 +55,13 @@ fn lines(explicit: Option<&Path>, config: &Config, open: &Open, whole: bool) -> 
 }
 
 /// Why it is this config and no other.
-fn why(explicit: Option<&Path>, config: &Config) -> &'static str {
-    let own = env::config_home().map(|dir| dir.join(PROJECT_FILE));
-    match explicit {
-        Some(_) => "by --config",
-        None if env::path(env::CONFIG).is_some() => "by VALETKEY_CONFIG",
-        None if own.is_some_and(|own| own == config.named) => {
-            "your own: no other is named or nearer"
-        }
-        None => "the project's own, as it was trusted",
+fn why(explicit: Option<&Path>) -> &'static str {
+    match search::candidates(explicit).chosen.map(|chosen| chosen.by) {
+        Some(By::Flag) => "by --config",
+        Some(By::Variable) => "by VALETKEY_CONFIG",
+        Some(By::Home) => "your own: no other is named or nearer",
+        Some(By::Project) => "the project's own, as it was trusted",
+        None => "it is gone by now",
     }
 }
 

@@ -184,7 +184,7 @@ mod tests {
         };
         let around = Surroundings {
             home: Some(dir.path().join("home")),
-            here: dir.path().join("work/deep"),
+            here: dir.path().join("repo/deep"),
             variable: &variable,
             root: dir.path().join("root"),
         };
@@ -199,11 +199,11 @@ mod tests {
         assert!(said.contains("/home/.gitconfig, line 4") && !said.contains("secret"), "{said}");
         assert!(reason("curl x", &[git]).contains("reads no HTTPS_PROXY"), "another's setting");
         // In a script as well, by its path too, and for one remote or URL.
-        let remote = ("work/.git/config", "[remote \"origin\"]\nproxy=\n");
+        let remote = ("repo/.git/config", "[remote \"origin\"]\nproxy=\n");
         let said = reason("sh -c /usr/bin/git\\ fetch||true", &[remote]);
         assert!(said.contains("reads no"), "{said}");
         let said = reason("sh -c x;git fetch", &[remote]);
-        assert!(said.contains("/work/.git/config, line 2"), "{said}");
+        assert!(said.contains("/repo/.git/config, line 2"), "{said}");
         for (command, file, text) in [
             ("curl x", "home/.curlrc", "# proxy = a\n-x corp:1\n"),
             ("curl x", "home/.curlrc", "\nnoproxy=\"*\"\n"),
