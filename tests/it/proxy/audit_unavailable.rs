@@ -55,7 +55,7 @@ async fn on_failure_continue_is_loud_and_goes_on() {
         v.ignoring_file_size_signal().toml("[audit]\non_failure = \"continue\"")
     })
     .await;
-    assert!(stage.running().unwrap().stderr_text().contains("on_failure"), "said at start");
+    stage.running().unwrap().says("on_failure").await.expect("said at start");
     limit(&stage, &audit_size(&stage).to_string()).await;
     let answer = stage.get(ORDERS, "/v1/x", "").await.unwrap();
     assert_eq!(answer.status(), 200, "{}", answer.everything());
