@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// All of them, in the order in which one would read them.
-pub const DOCS: [&str; 12] = [
+pub const DOCS: [&str; 13] = [
     "README.md",
     "config/README.md",
     "config/commands.md",
@@ -15,6 +15,7 @@ pub const DOCS: [&str; 12] = [
     "config/container/README.md",
     ".github/SECURITY.md",
     "src/local/README.md",
+    ".github/CONTRIBUTING.md",
     "benches/README.md",
     "certs/README.md",
 ];
