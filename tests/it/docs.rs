@@ -1,6 +1,7 @@
 //! What is written for people agrees with the program: codes, commands, variables, configs that load, the schema. What a
 //! document itself must be is in `form`, which there are in `text`.
 
+mod form;
 mod text;
 
 use std::collections::BTreeSet;
