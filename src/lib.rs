@@ -44,8 +44,8 @@
 //! # Who may see a secret
 //!
 //! `Secret::expose` is called in `mint/endpoint.rs`, `mint/id_token.rs`, `mint/jws.rs`, `mint/template.rs`, `net/client.rs`, `net/via.rs`,
-//! `inject/place.rs` and `inject/redact.rs`, and nowhere else outside tests; a test holds the code to that. Comparing and
-//! fingerprinting are methods of [`model::secret::Secret`].
+//! `inject/place.rs`, `inject/redact.rs` and in `store`, and nowhere else outside tests; a test holds the code to that. Comparing
+//! and fingerprinting are methods of [`model::secret::Secret`].
 //!
 //! # Threads
 //!

@@ -1,7 +1,7 @@
 //! The variables that lead an unmodified tool through the proxy. Pure: what `run` sets and `env`
 //! prints is computed here from a session, the trust bundles and the user's own environment.
 //!
-//! Which client listens to what was tried one variable at a time (README, "Tools").
+//! Which client listens to what was tried one variable at a time (`config/tools.md`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

@@ -136,7 +136,8 @@ fn likely(command: &[OsString], around: &Surroundings<'_>) -> String {
     if let Some(version) = programs.iter().find_map(|program| node::too_old(program, around)) {
         return format!("{version} ignores HTTPS_PROXY, which Node reads from 24 on");
     }
-    "it asked nobody, or reads no HTTPS_PROXY, or a setting of its own wins (README, \"Tools\")"
+    "it asked nobody, or reads no HTTPS_PROXY, or a setting of its own wins (`valetkey run -vv` prints each variable that \
+     it was given; config/tools.md says what each tool reads)"
         .to_owned()
 }
 

@@ -1,4 +1,8 @@
-//! What is written for people agrees with the program: codes in the README, configs that load, the schema.
+//! What is written for people agrees with the program: codes, commands, variables, configs that load, the schema. What a
+//! document itself must be is in `form`, which there are in `text`.
+
+mod form;
+mod text;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,20 +11,21 @@ use valetkey::model::reason::Reason;
 
 use crate::harness::client::finish;
 use crate::harness::valetkey::Valetkey;
+use text::project;
+pub use text::section;
 
-fn project(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
+/// In the first cell of a row of the table of codes, which says what to do.
 #[test]
-fn every_reason_is_in_the_readme() {
-    let readme = std::fs::read_to_string(project("README.md")).expect("README.md");
-    let missing: Vec<_> = Reason::ALL
-        .iter()
-        .map(|r| r.code())
-        .filter(|code| !readme.contains(&format!("`{code}`")))
+fn every_reason_is_in_the_docs() {
+    let codes = section("Codes");
+    let told: BTreeSet<&str> = codes
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+        .flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2))
         .collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    let codes = Reason::ALL.iter().map(|reason| reason.code());
+    let missing: Vec<_> = codes.filter(|code| !told.contains(code)).collect();
+    assert!(missing.is_empty(), "not in the docs: {missing:?}");
 }
 
 fn configs(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -264,13 +269,11 @@ async fn commands() -> Vec<(String, BTreeSet<String>)> {
     found
 }
 
-/// The README has a row for each command, with each of its options, and no others.
+/// The docs have a row for each command, with each of its options, and no others.
 #[tokio::test]
-async fn every_command_and_option_is_in_the_readme() {
-    let readme = std::fs::read_to_string(project("README.md")).expect("README.md");
-    let table = readme.split("\n## Commands\n").nth(1).and_then(|rest| rest.split("\n## ").next());
-    let rows: Vec<&str> =
-        table.expect("its part").lines().filter(|line| line.starts_with("| `")).collect();
+async fn every_command_and_option_is_in_the_docs() {
+    let table = section("Commands");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
     let commands = commands().await;
     assert!(commands.len() > 20, "{commands:?}");
     let mut wrong = Vec::new();
@@ -297,9 +300,7 @@ async fn every_command_and_option_is_in_the_readme() {
         let is = |command: &str| {
             code.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         };
-        code.starts_with("VALETKEY_")
-            || is("valetkey")
-            || commands.iter().any(|(command, _)| is(command))
+        is("valetkey") || commands.iter().any(|(command, _)| is(command))
     };
     wrong.extend(rows.iter().filter(|row| !known(row)).map(|row| format!("no command: {row}")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -307,13 +308,12 @@ async fn every_command_and_option_is_in_the_readme() {
 
 /// The variables of ours that the program reads have a row each; `config/env.rs` names them.
 #[test]
-fn every_variable_is_in_the_readme() {
-    let readme = std::fs::read_to_string(project("README.md")).expect("README.md");
+fn every_variable_is_in_the_docs() {
+    let docs = section("Variables");
     let source = std::fs::read_to_string(project("src/config/env.rs")).expect("src/config/env.rs");
     let read =
         source.split('"').filter(|text| text.starts_with("VALETKEY_") && *text != "VALETKEY_");
-    let missing: Vec<_> =
-        read.filter(|name| !readme.contains(&format!("\n| `{name}` |"))).collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    let missing: Vec<_> = read.filter(|name| !docs.contains(&format!("\n| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "not in the docs: {missing:?}");
     assert!(source.contains("VALETKEY_STATE_DIR"));
 }

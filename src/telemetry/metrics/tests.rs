@@ -109,15 +109,15 @@ fn recording_a_request_costs_little() {
     has(&metrics, &format!("{line} {rounds}"));
 }
 
-/// Every name stands in the README.
+/// Every name stands in `config/metrics.md`.
 #[test]
-fn the_readme_names_every_metric() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+fn the_docs_name_every_metric() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/config/metrics.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
     let text = Arc::new(Metrics::default()).text(None);
     let names: Vec<_> =
         text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(names.len() > 15, "{text}");
-    let missing: Vec<_> = names.iter().filter(|n| !readme.contains(&format!("`{n}"))).collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    let missing: Vec<_> = names.iter().filter(|n| !docs.contains(&format!("`{n}"))).collect();
+    assert!(missing.is_empty(), "not in config/metrics.md: {missing:?}");
 }

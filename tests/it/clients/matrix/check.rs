@@ -13,6 +13,7 @@ use super::tap::Tap;
 use super::variables::{CA, JAVA, PROXY};
 use super::{Client, Ends, Form, Needs, Slot};
 use crate::clients::{Output, finish, peer, tests_file, under_run};
+use crate::docs;
 use crate::harness::api::{Api, Seen};
 use crate::harness::issuer::Issuer;
 use crate::harness::pki::Pki;
@@ -321,8 +322,7 @@ impl<'a> Stage<'a> {
         assert!(says.iter().any(|words| said.contains(words)), "{name} says otherwise: {said}");
         assert!(self.api.requests().is_empty(), "{name} got there: {said}");
         assert!(self.issuer.minted().is_empty(), "{name}: nothing is minted for it");
-        let readme = std::fs::read_to_string(tests_file("../README.md")).unwrap();
-        assert!(readme.contains(told), "{name}: the README says `{told}`");
+        assert!(docs::section("Tools").contains(told), "{name}: the docs say `{told}`");
 
         let helped = Client { line: remedy, ends: Ends::Well("matrix-ok"), ..*self.client };
         let helped = Stage::of(&helped).await.works_once().await;

@@ -22,7 +22,7 @@ use crate::harness::api::{Answer, Seen};
 /// `{cargo}` and `{host}` are filled in; nothing in them names a proxy or a CA.
 #[derive(Clone, Copy)]
 pub struct Client {
-    /// For people: the README's and PARTS' word for it.
+    /// For people: the word of `config/tools.md` for it.
     pub name: &'static str,
     /// What must be there. Everything that `tests/run` installs is; the rest is said in the matrix.
     pub needs: Needs,
@@ -100,7 +100,7 @@ pub enum Ends {
     /// The request gets there; how the tool likes the fake's answer is its own affair, for this reason.
     Asked(&'static str),
     /// It can't, and says one of these. With the words of the second member it works: that is
-    /// what the README tells people.
+    /// what `config/tools.md` tells people.
     Cannot { says: &'static [&'static str], remedy: &'static str, told: &'static str },
 }
 

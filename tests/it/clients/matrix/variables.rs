@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Client, Ends, command_line, node, python};
-use crate::clients::tests_file;
+use crate::docs;
 use crate::harness::valetkey::Valetkey;
 
 /// Those that name a proxy.
@@ -71,25 +71,23 @@ async fn run_sets_what_the_table_tries_and_nothing_else() {
     assert_eq!(tried, known, "each variable is tried alone with at least one client");
 }
 
-/// The README's table is this one.
+/// The docs' table is this one.
 #[test]
-fn every_client_is_in_the_readme() {
-    let readme = std::fs::read_to_string(tests_file("../README.md")).unwrap();
-    let (_, tools) = readme.split_once("\n## Tools\n").expect("a section on tools");
-    let (tools, _) = tools.split_once("\n## ").expect("a section after it");
+fn every_client_is_in_the_docs() {
+    let tools = docs::section("Tools");
     let told: BTreeSet<&str> = tools
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split_once(" |").map(|(cell, _)| cell))
         .flat_map(split_outside_brackets)
         .collect();
     let missing: Vec<_> = all_rows().map(|row| row.name).filter(|n| !told.contains(n)).collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    assert!(missing.is_empty(), "not in the docs: {missing:?}");
     let cannot = |name: &str| {
         tools.lines().any(|l| l.starts_with(&format!("| {name} |")) && l.contains("cannot"))
     };
     for row in all_rows() {
         let fails = matches!(row.ends, Ends::Cannot { .. });
-        assert_eq!(cannot(row.name), fails, "{} in the README", row.name);
+        assert_eq!(cannot(row.name), fails, "{} in the docs", row.name);
     }
 }
 
