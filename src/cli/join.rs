@@ -108,14 +108,18 @@ const WINNER: Duration = Duration::from_millis(500);
 /// What a daemon says that finds another one's lock on its state.
 const RUNNING: &str = "daemon-running";
 
-/// Asks the daemon that is meant to end and waits until nobody listens any more; whether one was there.
+/// Asks the daemon that is meant to end and waits until it is gone; whether one was there. It holds its state for a
+/// moment after it answers no more, and whatever comes next would find that.
 pub(super) async fn stop(place: &Whereabouts) -> Result<bool, Failure> {
     let Some(mut daemon) = meant::find(place).await? else { return Ok(false) };
+    // Before it ends: then the index forgets its process.
+    let process = meant::running(place);
     daemon.stop().await?;
     let deadline = Instant::now() + DRAIN;
     while Instant::now() < deadline {
-        if let Err(AdminError::Absent { .. } | AdminError::Broken(_)) =
-            answering(&place.socket).await
+        let answer = answering(&place.socket).await;
+        if matches!(answer, Err(AdminError::Absent { .. } | AdminError::Broken(_)))
+            && !process.as_ref().is_some_and(Whereabouts::lives)
         {
             return Ok(true);
         }

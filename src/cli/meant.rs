@@ -61,7 +61,7 @@ async fn ask(place: &Whereabouts) -> Result<(AdminClient, Option<Who>), AdminErr
 }
 
 /// What the index knows of a daemon that lives, of this config and in this very place.
-fn running(place: &Whereabouts) -> Option<Whereabouts> {
+pub(super) fn running(place: &Whereabouts) -> Option<Whereabouts> {
     let known = Whereabouts::find(&place.config)?;
     (known.state_dir == place.state_dir && known.lives()).then_some(known)
 }

@@ -170,7 +170,7 @@ impl Error {
             }
             .into(),
             Self::Running { .. } => {
-                "`valetkey status` shows it; send it SIGHUP to reload, SIGTERM to stop".into()
+                "`valetkey status` shows it; `valetkey restart` starts it anew, `valetkey stop` ends it".into()
             }
             Self::Policy(_) => "`valetkey check` lists all problems".into(),
             Self::ParentIsUs => {

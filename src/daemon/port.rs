@@ -47,18 +47,26 @@ pub(super) fn bind(config: &Config, before: Option<&Remembered>) -> Result<Liste
     let last = before.map(|before| at(before.address.port()));
     let usual_is_free = last != Some(*usual) && !is_anothers(usual, config);
     let wanted = last.into_iter().chain(usual_is_free.then_some(*usual));
-    for address in wanted.filter(|address| !is_spoken_for(address, config)) {
+    let had = wanted.filter(|address| !is_spoken_for(address, config)).find_map(|address| {
         match workers::bind(&[address]) {
-            Ok(listeners) => return Ok(listeners),
-            Err(error) => tracing::debug!(code = error.code(), "{address} is not to be had"),
+            Ok(listeners) => Some((listeners, Some(address))),
+            Err(error) => {
+                tracing::debug!(code = error.code(), "{address} is not to be had");
+                None
+            }
         }
-    }
-    let listeners = workers::bind(&[at(0)])?;
-    if let Some(last) = last {
+    });
+    let (listeners, address) = match had {
+        Some(had) => had,
+        None => (workers::bind(&[at(0)])?, None),
+    };
+    if let Some(last) = last
+        && address != Some(last)
+    {
         tracing::warn!(
             code = "port-taken",
             hint = "shells that evaluated `valetkey env` before hold the old one: evaluate it there again",
-            "{last} is another program's by now: another port is taken"
+            "{last} is not to be had by now: another port is taken"
         );
     }
     Ok(listeners)

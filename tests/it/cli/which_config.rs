@@ -114,6 +114,19 @@ fn free() -> SocketAddr {
         .unwrap()
 }
 
+/// The log comes by a thread of its own, so it may be later than the answer.
+async fn logged(laptop: &Laptop, words: &[&str]) {
+    soon("the log", async {
+        loop {
+            let log = laptop.fine("", &["logs"]).await.stdout;
+            if words.iter().all(|word| log.contains(word)) {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
 /// Somebody else's from now on: as soon as it is to be had.
 async fn taken(address: SocketAddr) -> TcpListener {
     soon("the port", async {
@@ -164,8 +177,7 @@ async fn a_port_that_is_taken_by_now_is_given_up_and_said() {
     laptop.fine("", &["restart"]).await;
     let now = first_address(&laptop.daemon(OWN).await.unwrap());
     assert_ne!(now, last);
-    let log = laptop.fine("", &["logs"]).await.stdout;
-    assert!(log.contains("port-taken") && log.contains("sessions-elsewhere"), "{log}");
+    logged(&laptop, &["port-taken", "sessions-elsewhere"]).await;
     assert_eq!(holds(&laptop.json("", &["status", "--json"]).await), last.to_string());
     let status = laptop.fine("", &["status"]).await.stdout;
     assert!(status.contains(&format!("was given {last}")), "{status}");
@@ -233,8 +245,7 @@ async fn what_a_restart_alone_takes_up_is_said_until_then() {
     changed(&["proxy.listen"]).await;
     let status = laptop.fine("", &["status"]).await.stdout;
     assert!(status.contains("proxy.listen changed since the start: valetkey restart"), "{status}");
-    let log = laptop.fine("", &["logs"]).await.stdout;
-    assert!(log.contains("takes effect at the next start: proxy.listen"), "{log}");
+    logged(&laptop, &["takes effect at the next start: proxy.listen"]).await;
     laptop.fine("", &["restart"]).await;
     assert_eq!(laptop.json("", &["status", "--json"]).await["restart"], Value::Null);
     let checked = laptop.fine("", &["check"]).await;
