@@ -28,7 +28,7 @@ pub(super) use session::{Session, SessionEnd, SessionOpen};
     after_help = "Start with `valetkey demo`, which needs nothing, then `valetkey init`."
 )]
 pub(super) struct Cli {
-    /// Config file [default: $VALETKEY_CONFIG, ./valetkey.toml if trusted, then the user's own]
+    /// Config file [default: $VALETKEY_CONFIG, the nearest valetkey.toml upwards, the user's own]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) config: Option<PathBuf>,
 

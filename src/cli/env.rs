@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::failure::{Failure, chain};
 use super::given::{Given, SessionOfShell};
 use super::join::Stay;
+use super::local_time::Here;
 use super::session::{self, Kind};
 use super::{context, decided, printer, shell};
 use crate::daemon;
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<()
             script.extend(shell.export(name, value));
         }
         printer::bytes(&script)?;
-        let until = open.until.as_deref().unwrap_or("the daemon's end");
+        let until = Here::new(false).end(open.until.as_deref());
         printer::note(&format!("a session is open until {until}; `valetkey env --unset` ends it"));
         Ok(())
     })

@@ -11,6 +11,7 @@ use super::admin_client::AdminClient;
 use super::args::{Json, Logs};
 use super::failure::Failure;
 use super::join::{self, Stay, log_path};
+use super::local_time::Here;
 use super::meant::shown;
 use super::table::table;
 use super::{context, printer};
@@ -114,6 +115,7 @@ pub(super) fn ps(args: &Json) -> Result<(), Failure> {
         printer::note("no daemon of yours is running");
         return Ok(());
     }
+    let here = Here::new(false);
     let rows: Vec<Value> = shown.iter().map(|one| json!(one)).collect();
     let text = table(["PID", "STATE", "SINCE", "LISTENS", "CONFIG"], &rows, |row| {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
@@ -121,7 +123,7 @@ pub(super) fn ps(args: &Json) -> Result<(), Failure> {
         [
             row["pid"].to_string(),
             text("state"),
-            text("since"),
+            here.short(&text("since")),
             listen.unwrap_or_default().to_owned(),
             text("config"),
         ]

@@ -49,6 +49,11 @@ impl Here {
         }
     }
 
+    /// The end of a session that was just opened.
+    pub(super) fn end(&self, rfc3339: Option<&str>) -> String {
+        rfc3339.map_or_else(|| "the daemon's end".into(), |until| self.short(until))
+    }
+
     /// What a person wrote, as records write it.
     pub(super) fn moment(&self, text: &str) -> Result<String, Failure> {
         self.read(text.trim()).map(rfc3339_millis).ok_or_else(|| {

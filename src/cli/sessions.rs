@@ -82,9 +82,10 @@ async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
         });
     }
     printer::line(url)?;
-    let until = opened.until.as_deref().unwrap_or("the daemon's end");
+    let until = Here::new(false).end(opened.until.as_deref());
     printer::note(&format!(
-        "a session is open until {until}; `valetkey session end {}` ends it, `valetkey ca show --pem` is what its tool must trust",
+        "a session is open until {until}; `valetkey session end {}` ends it\n\
+         its tool must trust what this prints: valetkey ca show --pem",
         opened.name
     ));
     Ok(())
