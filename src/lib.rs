@@ -37,7 +37,7 @@
 //! | 5 | [`proxy`]: the data plane. [`admin`]: looking in. [`adapter`]: the same decisions in other proxies (cargo features) |
 //! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer. [`limits`]: rates |
 //! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
-//! | 2 | [`net`], [`store`], [`telemetry`] |
+//! | 2 | [`masking`]: words found and masked, whoever they belong to. [`net`], [`store`], [`telemetry`] |
 //! | 1 | [`config`]: TOML to types that cannot be wrong |
 //! | 0 | [`model`]: the nouns. [`local`]: what a place or a peer on this machine must be before it is believed |
 //!
@@ -69,6 +69,7 @@ pub mod daemon;
 pub mod inject;
 pub mod limits;
 pub mod local;
+pub mod masking;
 pub mod mint;
 pub mod model;
 pub mod net;

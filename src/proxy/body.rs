@@ -14,7 +14,8 @@ use super::live::{LiveRequest, Watch};
 use super::upgrade::Upgraded;
 use super::upstream::Home;
 use crate::audit::{Outcome, Recorder};
-use crate::inject::{BodyRedactor, Redactor, clean_answer};
+use crate::inject::clean_answer;
+use crate::masking::{BodyRedactor, Redactor};
 use crate::model::reason::Reason;
 
 /// What a client sends.

@@ -16,7 +16,6 @@ mod http1;
 mod intercept;
 pub mod listen;
 pub mod live;
-mod masked;
 mod panic;
 mod peek;
 mod plain;

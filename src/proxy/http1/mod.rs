@@ -34,7 +34,7 @@ pub(super) enum BodyError {
     Malformed,
     /// It cannot be searched for tokens.
     #[error("an answer that cannot be searched")]
-    Unsearchable(#[from] crate::inject::DecodeError),
+    Unsearchable(#[from] crate::masking::DecodeError),
     /// We ended it.
     #[error("a body that was cut")]
     Cut,
