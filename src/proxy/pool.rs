@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::body::Upload;
-use super::http1::Connection;
+use super::upload::Upload;
 use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
+use crate::http1::{self, MAX_HEAD};
 use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::id::CredentialName;
@@ -80,6 +80,9 @@ impl Spoken {
         }
     }
 }
+
+/// A connection over HTTP/1, counted as open until its end.
+pub(super) type Connection = http1::Connection<Held>;
 
 /// An upstream connection that belongs to one client connection, if it has one.
 pub(super) type Pinned = Arc<Mutex<Option<(Key, Connection)>>>;
@@ -334,7 +337,7 @@ async fn http2(
     io.inner().get_ref().0.give_up_after(UNANSWERED);
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_header_list_size(super::MAX_HEAD as u32)
+        .max_header_list_size(MAX_HEAD as u32)
         .handshake(io)
         .await
         .map_err(|_| Reason::UpstreamUnreachable)?;

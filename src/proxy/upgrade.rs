@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::http1::Exchange;
+use super::body::Exchange;
 use super::live::LiveRequest;
 use super::peek::Prefixed;
 use super::{Proxy, tunnel};

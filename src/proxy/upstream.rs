@@ -6,12 +6,13 @@ use std::sync::{Arc, Weak};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
 
-use super::body::{Reply, Sent, Upload};
-use super::http1::{self, Connection, Exchange, Failure};
-use super::pool::{Key, Pinned, Pool, Sender, lock};
+use super::body::{Exchange, Reply};
+use super::pool::{Connection, Key, Pinned, Pool, Sender, lock};
 use super::upgrade::Asked;
+use super::upload::{Sent, Upload};
 use super::{ANSWER_TIMEOUT, World};
 use crate::audit::Written;
+use crate::http1::{self, Failure};
 use crate::inject::Cleared;
 use crate::model::reason::Reason;
 
@@ -167,7 +168,8 @@ impl Pool {
         let sent = Arc::clone(upload.sent());
         match sender {
             Sender::Http1(connection) => {
-                let mut exchange = Box::new(Exchange::new(connection, request, upload));
+                let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
+                let mut exchange = Box::new(Exchange::new(connection, request, upgrade, upload));
                 match patiently(&sent, exchange.head(&mut ask.inform)).await {
                     Some(Ok(answer)) => {
                         let http1::Answer { status, headers } = answer;

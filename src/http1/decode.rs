@@ -16,7 +16,7 @@ const LARGE: u64 = 8 * 1024;
 
 /// How a body is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Framing {
+pub enum Framing {
     /// By chunks.
     Chunked,
     /// By the end of the connection: answers only.
@@ -27,7 +27,7 @@ pub(in super::super) enum Framing {
 
 /// A body under way.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     state: State,
     trailers: Vec<u8>,
 }
@@ -43,7 +43,8 @@ enum State {
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// For a body that its head framed so.
+    pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Chunked => State::Chunked(Chunks::default()),
             Framing::Close => State::Close,
@@ -54,12 +55,12 @@ impl Decoder {
     }
 
     /// Whether it was read to its end.
-    pub(super) fn done(&self) -> bool {
+    pub fn done(&self) -> bool {
         self.state == State::Done
     }
 
     /// What is known of the length still to come.
-    pub(super) fn size(&self) -> SizeHint {
+    pub fn size(&self) -> SizeHint {
         match self.state {
             State::Left(left) => SizeHint::with_exact(left),
             State::Done => SizeHint::with_exact(0),
@@ -68,7 +69,7 @@ impl Decoder {
     }
 
     /// The next piece, or the trailers, or `None` at the end.
-    pub(super) fn poll<T: AsyncRead + Unpin>(
+    pub fn poll<T: AsyncRead + Unpin>(
         &mut self,
         from: &mut Buffered<T>,
         cx: &mut Context<'_>,
