@@ -16,8 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
 use super::buffered::{Buffered, SMALL};
-use super::decode::{Decoder, Framing};
-use super::{BodyError, encode, head};
+use super::decode::Decoder;
+use super::head::{self, Framing};
+use super::{BodyError, encode};
 
 /// Heads of 1xx before the one that counts.
 const MAX_INFORMATIONAL: u8 = 16;

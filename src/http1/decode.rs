@@ -7,23 +7,13 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncRead;
 
+use super::BodyError;
 use super::buffered::Buffered;
 use super::chunks::{Chunks, Read};
-use super::{BodyError, head};
+use super::head::{self, Framing};
 
 /// From this much on, content is read without a copy.
 const LARGE: u64 = 8 * 1024;
-
-/// How a body is delimited (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// By chunks.
-    Chunked,
-    /// By the end of the connection: answers only.
-    Close,
-    /// By its length in bytes; 0 where there is none.
-    Length(u64),
-}
 
 /// A body under way.
 #[derive(Debug)]

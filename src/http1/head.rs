@@ -12,8 +12,6 @@ use http::{
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memchr::memmem::Finder;
 
-use super::decode::Framing;
-
 /// A request's head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Header fields of a request; more are refused.
@@ -40,6 +38,17 @@ pub enum HeadError {
     /// Its URI is too long.
     #[error("a URI that is too long")]
     UriTooLong,
+}
+
+/// How a body is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By chunks.
+    Chunked,
+    /// By the end of the connection: answers only.
+    Close,
+    /// By its length in bytes; 0 where there is none.
+    Length(u64),
 }
 
 /// The head of a request that has one reading.

@@ -21,8 +21,8 @@ mod writer;
 
 pub use buffered::Buffered;
 pub use client::{Answer, Connection, Exchange, Failure, Io};
-pub use decode::{Decoder, Framing};
-pub use head::{HeadError, MAX_FIELDS, MAX_HEAD, MAX_URI, expects_continue};
+pub use decode::Decoder;
+pub use head::{Framing, HeadError, MAX_FIELDS, MAX_HEAD, MAX_URI, expects_continue};
 pub use server::{Arrived, Inbound, Patience, Service, serve};
 pub use writer::{AnswerBody, Unsent};
 

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::buffered::Buffered;
-use super::decode::{Decoder, Framing};
-use super::head::RequestHead;
+use super::decode::Decoder;
+use super::head::{Framing, RequestHead};
 use super::watchdog::Watchdog;
 use super::writer::{AnswerBody, Written, write};
 use super::{BodyError, HeadError, encode, head};

@@ -9,18 +9,14 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::live::{LiveRequest, Watch};
+use super::pool::{Exchange, Home};
 use super::upgrade::Upgraded;
-use super::upload::{BodyError, Sent, Upload};
-use super::upstream::Home;
+use super::upload::{BodyError, Sent};
 use crate::audit::{Outcome, Recorder};
-use crate::http1::{self, AnswerBody, Unsent};
+use crate::http1::{AnswerBody, Unsent};
 use crate::inject::clean_answer;
 use crate::masking::{BodyRedactor, Redactor};
 use crate::model::reason::Reason;
-use crate::telemetry::metrics::Held;
-
-/// A request on its way to an upstream over HTTP/1, and its answer.
-pub(super) type Exchange = http1::Exchange<Upload, Held>;
 
 /// What an upstream sends.
 pub(super) enum Reply {

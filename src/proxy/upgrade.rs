@@ -10,9 +10,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::Exchange;
 use super::live::LiveRequest;
 use super::peek::Prefixed;
+use super::pool::Exchange;
 use super::{Proxy, tunnel};
 use crate::audit::{Outcome, Recorder};
 use crate::masking::{Redactor, Switched};
