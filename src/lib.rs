@@ -9,7 +9,7 @@
 //! proxy::connect ── client::Gate ───────▶ Admitted │ 407
 //!   │            ── policy.at_connect ──▶ Intercept │ Tunnel ─▶ proxy::tunnel │ Refuse ─▶ proxy::respond
 //!   ▼ Intercept
-//! proxy::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (our own, proxy::http1) or h2 (hyper)
+//! proxy::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (our own, http1) or h2 (hyper)
 //!   ▼
 //! proxy::serve     audit::Recorder::start ································┐ writes what is missing when dropped
 //!   ├─ agree: CONNECT = SNI = Host = :authority                           :
@@ -37,7 +37,7 @@
 //! | 5 | [`proxy`]: the data plane. [`admin`]: looking in. [`adapter`]: the same decisions in other proxies (cargo features) |
 //! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer. [`limits`]: rates |
 //! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
-//! | 2 | [`net`], [`store`], [`telemetry`] |
+//! | 2 | [`http1`]: bytes to head and body and back. [`masking`]: words found and masked, whoever they belong to. [`net`], [`store`], [`telemetry`] |
 //! | 1 | [`config`]: TOML to types that cannot be wrong |
 //! | 0 | [`model`]: the nouns. [`local`]: what a place or a peer on this machine must be before it is believed |
 //!
@@ -66,9 +66,11 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod http1;
 pub mod inject;
 pub mod limits;
 pub mod local;
+pub mod masking;
 pub mod mint;
 pub mod model;
 pub mod net;

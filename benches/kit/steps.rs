@@ -14,7 +14,8 @@ use valetkey::audit::{Audit, Decision, Outcome, Recorder, RequestFacts};
 use valetkey::broker::{Broker, SlotKey};
 use valetkey::ca::{Authority, LeafRequest, Signer as _};
 use valetkey::config::{self, Config};
-use valetkey::inject::{self, BodyRedactor, DecodeError, Redactor};
+use valetkey::inject;
+use valetkey::masking::{BodyRedactor, DecodeError};
 use valetkey::mint::{MintRequest, Minter, Minting};
 use valetkey::model::client::Client;
 use valetkey::model::clock::{Clock, Deadline, SystemClock};
@@ -234,7 +235,7 @@ fn strip_and_inject(times: usize) -> Call {
 /// A body of 1 MiB, perhaps encoded, in pieces as they come off TLS, of a text that holds nothing of the token.
 fn redact(text: &str, coding: Option<&'static str>) -> Call {
     const PIECE: usize = 16 * 1024;
-    let redactor = Arc::new(Redactor::new(&token()));
+    let redactor = Arc::new(inject::redactor_of(std::iter::once(&token())));
     let mut body = orders(text, 1 << 20);
     let mut headers = HeaderMap::new();
     if let Some(coding) = coding {

@@ -18,12 +18,10 @@ use http::{HeaderMap, Method};
 pub use mask::{mask_text, mask_word};
 pub use shape::{Standing, refused_key, standing_key};
 
-pub use redact::{
-    BodyRedactor, DecodeError, LastRedactor, PATIENCE, Redactor, Redactors, SwitchedRedactor,
-    Unsearchable, clean_answer,
-};
+pub use redact::{LastRedactor, Redactors, clean_answer, redactor_of};
 
 use crate::audit::Written;
+use crate::masking;
 use crate::model::placeholder::{Mark, Placeholder};
 use crate::model::target::Origin;
 use crate::model::token::Token;
@@ -144,7 +142,7 @@ pub fn clear(
                 place::prove(key, token, what, &mut parts.headers)?;
             }
             if permit.redacts() {
-                redact::ask(&mut parts.headers);
+                masking::ask(&mut parts.headers);
             }
         }
         (Some(Action::Inject(..)), _) | (_, Some(_)) => return Err(InjectError::Mismatch),

@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
-use super::{InjectError, Redactor};
+use super::InjectError;
 use crate::config::Placement;
+use crate::masking::Redactor;
 use crate::model::placeholder::{self, Placeholder};
 
 /// Fields of one connection only (RFC 9110 section 7.6.1), and the client's words to the proxy.

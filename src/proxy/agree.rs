@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
-use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
+use crate::http1::{MAX_FIELDS, MAX_HEAD, MAX_URI};
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
 

@@ -1,162 +1,22 @@
-//! Bodies in both directions: counted, never buffered, and tied to the record of their request.
+//! What a client gets: counted, never buffered, and tied to the record of its request.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::http1::{BodyError, Exchange, Inbound};
 use super::live::{LiveRequest, Watch};
+use super::pool::{Exchange, Home};
 use super::upgrade::Upgraded;
-use super::upstream::Home;
+use super::upload::{BodyError, Sent};
 use crate::audit::{Outcome, Recorder};
-use crate::inject::{BodyRedactor, Redactor, clean_answer};
+use crate::http1::{AnswerBody, Unsent};
+use crate::inject::clean_answer;
+use crate::masking::{BodyRedactor, Redactor};
 use crate::model::reason::Reason;
-
-/// What a client sends.
-#[derive(Debug)]
-pub(super) enum RequestBody {
-    /// Nothing.
-    Empty,
-    /// Over HTTP/1.
-    Http1(Arc<dyn Inbound>),
-    /// Over HTTP/2.
-    Http2(Incoming),
-}
-
-impl RequestBody {
-    pub(super) fn http2(body: Incoming) -> Self {
-        if http_body::Body::is_end_stream(&body) { Self::Empty } else { Self::Http2(body) }
-    }
-}
-
-impl http_body::Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Http1(inbound) => inbound.poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Http1(inbound) => inbound.done(),
-            Self::Http2(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Http1(inbound) => inbound.size(),
-            Self::Http2(body) => body.size_hint(),
-        }
-    }
-}
-
-/// What became of a request's body.
-#[derive(Debug, Default)]
-pub(super) struct Sent {
-    bytes: AtomicU64,
-    broke: AtomicBool,
-    exceeded: AtomicBool,
-}
-
-impl Sent {
-    /// Bytes so far: while they grow, nobody waits for an answer yet.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-
-    /// Whether the client sent more than it may: what came before is gone.
-    pub(super) fn exceeded(&self) -> bool {
-        self.exceeded.load(Relaxed)
-    }
-
-    /// Whether the client's body ended in an error.
-    pub(super) fn broke(&self) -> bool {
-        self.broke.load(Relaxed)
-    }
-}
-
-/// A request's body on its way upstream. Its trailers stay behind: they could be read as header fields.
-pub(super) struct Upload {
-    inner: RequestBody,
-    sent: Arc<Sent>,
-    watch: Option<Watch>,
-    /// In bytes, of all of it.
-    most: u64,
-}
-
-impl Upload {
-    /// `most`: after so many bytes it is cut off.
-    pub(super) fn new(inner: RequestBody, watch: Watch, most: u64) -> Self {
-        Self { inner, sent: Arc::default(), watch: Some(watch), most }
-    }
-
-    /// Nothing, for a request that is sent again; counted with the first.
-    pub(super) fn empty(sent: Arc<Sent>) -> Self {
-        Self { inner: RequestBody::Empty, sent, watch: None, most: 0 }
-    }
-
-    /// What became of it so far.
-    pub(super) fn sent(&self) -> &Arc<Sent> {
-        &self.sent
-    }
-}
-
-impl http_body::Body for Upload {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            if self.watch.as_mut().is_some_and(|watch| watch.poll_cut(cx).is_ready()) {
-                return Poll::Ready(Some(Err(BodyError::Cut)));
-            }
-            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => {
-                    self.sent.broke.store(true, Relaxed);
-                    return Poll::Ready(Some(Err(error)));
-                }
-            };
-            if let Some(data) = frame.data_ref() {
-                let length = data.len() as u64;
-                let before = self.sent.bytes.fetch_add(length, Relaxed);
-                if before.saturating_add(length) > self.most {
-                    self.sent.exceeded.store(true, Relaxed);
-                    return Poll::Ready(Some(Err(BodyError::Cut)));
-                }
-                return Poll::Ready(Some(Ok(frame)));
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
 
 /// What an upstream sends.
 pub(super) enum Reply {
@@ -172,7 +32,7 @@ impl Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Http1(Some(exchange)) => exchange.poll_body(cx),
+            Self::Http1(Some(exchange)) => exchange.poll_body(cx).map_err(BodyError::from),
             Self::Http1(None) => Poll::Ready(None),
             Self::Http2(body) => {
                 match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {
@@ -262,24 +122,28 @@ impl Body {
         }
         Self::Streamed(Box::new(streamed))
     }
+}
 
-    /// It will not be asked for more, and why.
-    pub(super) fn cut(&mut self, reason: Option<Reason>) {
-        if let (Self::Streamed(streamed), Some(reason)) = (self, reason) {
-            streamed.end(Some(reason));
-        }
-    }
-
-    /// Moves the upload on while nobody takes the answer. Why it was ended, if it was.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Option<Reason> {
-        let Self::Streamed(streamed) = self else { return None };
+impl AnswerBody for Body {
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self::Streamed(streamed) = self else { return true };
         if let Poll::Ready(reason) = streamed.watch.poll_cut(cx) {
-            return Some(reason);
+            streamed.end(Some(reason));
+            return false;
         }
         if let Reply::Http1(Some(exchange)) = &mut streamed.inner {
             exchange.drive(cx);
         }
-        None
+        true
+    }
+
+    fn cut(&mut self, why: Unsent) {
+        let Self::Streamed(streamed) = self else { return };
+        streamed.end(Some(match why {
+            Unsent::Gone => Reason::ClientGone,
+            Unsent::Silent => Reason::UpstreamTimeout,
+            Unsent::Stalled => Reason::ClientTimeout,
+        }));
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::request::Parts;
 
-use super::body::Sent;
 use super::exchange::Exchange;
 use super::rejected;
+use super::upload::Sent;
 use super::upstream::Answered;
 use crate::audit::Recorder;
 use crate::model::dpop;

@@ -9,7 +9,8 @@ use http::{HeaderMap, StatusCode};
 use super::body::{Clean, Reply};
 use super::exchange::Exchange;
 use crate::broker::SlotKey;
-use crate::inject::{self, BodyRedactor, Redactor};
+use crate::inject;
+use crate::masking::{BodyRedactor, Redactor};
 use crate::model::reason::Reason;
 use crate::model::token::Token;
 use crate::policy::Permit;
@@ -89,7 +90,7 @@ impl Exchange<'_> {
             Some(token) => Some(self.kept.redactor.of(token, &others, &self.worker.redactors)),
             // A request without a token may still be answered with one.
             None => {
-                let redactor = || Arc::new(Redactor::of_all(others.iter().map(Arc::as_ref)));
+                let redactor = || Arc::new(inject::redactor_of(others.iter().map(Arc::as_ref)));
                 (!others.is_empty()).then(redactor)
             }
         }

@@ -7,8 +7,7 @@ use bytes::{Buf as _, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING, VIA};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::http1::head;
-use super::{MAX_FIELDS, MAX_HEAD, MAX_URI};
+use crate::http1::{MAX_FIELDS, MAX_HEAD, MAX_URI, head};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 

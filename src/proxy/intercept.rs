@@ -16,14 +16,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::Body;
 use super::frames::Frames;
-use super::http1::{self, Buffered};
 use super::live::LiveConnection;
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
-use super::{HANDSHAKE_TIMEOUT, MAX_HEAD, Proxy};
-
+use super::{HANDSHAKE_TIMEOUT, Proxy};
 use crate::ca::Alpn;
 use crate::client::session::Session;
+use crate::http1::{self, Buffered, MAX_HEAD};
 use crate::model::host::Host;
 use crate::model::reason::Reason;
 

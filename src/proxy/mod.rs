@@ -11,12 +11,12 @@ mod cleaning;
 mod connect;
 mod exchange;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
-mod http1;
 mod intercept;
 pub mod listen;
 pub mod live;
-mod masked;
 mod panic;
 mod peek;
 mod plain;
@@ -29,6 +29,7 @@ mod standing_key;
 pub mod step_up;
 mod tunnel;
 mod upgrade;
+mod upload;
 mod upstream;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use crate::broker::{Broker, Minters};
 use crate::ca::Authority;
 use crate::client::attribution::Attribution;
 use crate::client::{Admitted, Gate, Rules};
+use crate::http1::Patience;
 use crate::inject::Redactors;
 use crate::limits::{Buckets, Rates};
 use crate::model::clock::Clock;
@@ -53,8 +55,6 @@ use crate::net::shares::Shares;
 use crate::policy::Policy;
 use crate::store::logins::Logins;
 
-#[cfg(any(test, fuzzing))]
-pub use http1::fuzz;
 pub use pool::Pool;
 pub use respond::{name_config, status};
 
@@ -74,12 +74,13 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// An answer of which the upstream sends nothing more: event streams may be silent for long.
 pub const STREAM_TIMEOUT: Duration = TUNNEL_IDLE_TIMEOUT;
-/// A request's head, in bytes.
-pub const MAX_HEAD: usize = 64 * 1024;
-/// Header fields of a request; more are refused.
-pub const MAX_FIELDS: usize = 128;
-/// A request's URI, in bytes.
-pub const MAX_URI: usize = 8 * 1024;
+/// How long the two sides of a request over HTTP/1 may take.
+const PATIENCE: Patience = Patience {
+    head: HEAD_TIMEOUT,
+    idle: IDLE_TIMEOUT,
+    stall: STALL_TIMEOUT,
+    stream: STREAM_TIMEOUT,
+};
 
 /// Everything that a config decides, as one immutable snapshot.
 pub struct World {

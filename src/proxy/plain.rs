@@ -10,16 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::agree;
 use super::body::Body;
 use super::exchange::{self, Exchange, Kept};
-use super::http1::{self, Arrived, Buffered, Service};
 use super::intercept::until_ended;
 use super::live::{Facts, Kind, LiveConnection};
 use super::peek::Prefixed;
 use super::respond::{self, Refused};
 use super::share::{self, Holder};
 use super::standing_key;
+use super::upload::RequestBody;
 use super::{Worker, World};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::{Admitted, Peer};
+use crate::http1::{self, Arrived, Buffered, HeadError, Patience, Service};
 use crate::inject;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
@@ -54,12 +55,16 @@ struct Plain {
 }
 
 impl Service for Plain {
+    type Body = Body;
+    const PATIENCE: Patience = super::PATIENCE;
+
     async fn answer(&self, arrived: Arrived) -> Response<Body> {
         self.exchange(RequestId::new(), arrived).await
     }
 
-    fn refuse(&self, reason: Reason) -> Response<Body> {
-        exchange::malformed(&self.worker.proxy, &self.nobody(), RequestId::new(), reason, None)
+    fn refuse(&self, error: HeadError) -> Response<Body> {
+        let (proxy, reason) = (&self.worker.proxy, error.into());
+        exchange::malformed(proxy, &self.nobody(), RequestId::new(), reason, None)
     }
 
     fn failed(&self) -> Response<Body> {
@@ -80,7 +85,7 @@ impl Plain {
     async fn exchange(&self, id: RequestId, arrived: Arrived) -> Response<Body> {
         let worker = &self.worker;
         let world = worker.proxy.world.load_full();
-        let (mut parts, body) = arrived.request.into_parts();
+        let Arrived { mut parts, body, inbound } = arrived;
         let target = match target(&parts) {
             Ok(target) => target,
             Err(reason) => {
@@ -147,9 +152,9 @@ impl Plain {
             reach: if admitted.foreign { Reach::Public } else { Reach::Private },
             client: &admitted.client,
             kept: &self.kept,
-            inbound: Some(arrived.inbound),
+            inbound: Some(inbound),
         };
-        exchange.forward(permit, None, recorder, live, parts, body).await
+        exchange.forward(permit, None, recorder, live, parts, RequestBody::http1(body)).await
     }
 }
 

@@ -2,7 +2,7 @@
 //! (invariant I7) together with the TLS sessions that may resume them, and used again only in the world that made them.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::body::Upload;
-use super::http1::Connection;
+use super::upload::Upload;
 use super::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
+use crate::http1::{self, MAX_HEAD};
 use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::id::CredentialName;
@@ -81,6 +81,12 @@ impl Spoken {
     }
 }
 
+/// A connection over HTTP/1, counted as open until its end.
+pub(super) type Connection = http1::Connection<Held>;
+
+/// A request on its way to an upstream over HTTP/1, and its answer.
+pub(super) type Exchange = http1::Exchange<Upload, Held>;
+
 /// An upstream connection that belongs to one client connection, if it has one.
 pub(super) type Pinned = Arc<Mutex<Option<(Key, Connection)>>>;
 
@@ -112,6 +118,45 @@ pub(super) struct Shared2 {
 pub(super) enum Sender {
     Http1(Connection),
     Http2(Shared2),
+}
+
+/// Where a connection goes after the answer.
+pub(super) struct Home {
+    pool: Weak<Pool>,
+    key: Key,
+    pinned: Option<Pinned>,
+    _stream: Option<Arc<()>>,
+}
+
+impl Home {
+    /// That of a connection which `sender` sends on; `pinned`: where it is kept for its client connection alone.
+    pub(super) fn of(
+        pool: &Arc<Pool>,
+        key: &Key,
+        pinned: Option<&Pinned>,
+        sender: &Sender,
+    ) -> Self {
+        let stream = match sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(shared) => Some(Arc::clone(&shared.streams)),
+        };
+        let (pool, pinned) = (Arc::downgrade(pool), pinned.map(Arc::clone));
+        Self { pool, key: key.clone(), pinned, _stream: stream }
+    }
+
+    /// From now on the connection belongs to one client connection, and ends with it.
+    pub(super) fn pin(&mut self, pinned: &Pinned) {
+        self.pinned = Some(Arc::clone(pinned));
+    }
+
+    /// Keeps it for the next request of the same key.
+    pub(super) fn take_back(&self, connection: Connection) {
+        if let Some(pinned) = &self.pinned {
+            *lock(pinned) = Some((self.key.clone(), connection));
+        } else if let Some(pool) = self.pool.upgrade() {
+            pool.put(&self.key, connection);
+        }
+    }
 }
 
 impl Pool {
@@ -334,7 +379,7 @@ async fn http2(
     io.inner().get_ref().0.give_up_after(UNANSWERED);
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_header_list_size(super::MAX_HEAD as u32)
+        .max_header_list_size(MAX_HEAD as u32)
         .handshake(io)
         .await
         .map_err(|_| Reason::UpstreamUnreachable)?;

@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
 
-use super::body::RequestBody;
+use super::upload::RequestBody;
 
 /// What is needed to send the request once more: only where that changes nothing that the first one
 /// didn't (an idempotent method, no body) and the connection stays HTTP.

@@ -14,6 +14,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
+use crate::http1::HeadError;
 use crate::model::hint::with_config;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -263,6 +264,17 @@ pub(super) fn raw(refused: Refused, request: RequestId, close: bool) -> Vec<u8> 
     let mut bytes = text.into_bytes();
     bytes.extend_from_slice(&body);
     bytes
+}
+
+impl From<HeadError> for Reason {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Late => Self::ClientTimeout,
+            HeadError::Malformed => Self::MalformedRequest,
+            HeadError::TooLarge => Self::HeadersTooLarge,
+            HeadError::UriTooLong => Self::UriTooLong,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,17 +19,18 @@ use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::agree;
-use super::body::{Body, RequestBody};
+use super::body::Body;
 use super::exchange::{Exchange, Kept, closes, malformed, refuse};
-use super::http1::{Arrived, Inbound, Service};
 use super::live::{Facts, Kind, LiveConnection, LiveRequest};
 use super::panic::Caught;
 use super::respond::{self, Refused, Word};
 use super::standing_key;
+use super::upload::RequestBody;
 use super::{Worker, World, enough};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, Slot, SlotKey};
 use crate::client::Admitted;
+use crate::http1::{Arrived, HeadError, Inbound, Patience, Service};
 use crate::inject;
 use crate::model::id::{RequestId, RouteName};
 use crate::model::reason::Reason;
@@ -73,13 +74,17 @@ impl<'a> Asking<'a> {
 
 /// HTTP/1: a panic costs the connection, which has one request at a time.
 impl Service for Connection {
+    type Body = Body;
+    const PATIENCE: Patience = super::PATIENCE;
+
     async fn answer(&self, arrived: Arrived) -> Response<Body> {
-        self.exchange(RequestId::new(), arrived.request, Some(arrived.inbound)).await
+        let Arrived { parts, body, inbound } = arrived;
+        self.exchange(RequestId::new(), parts, RequestBody::http1(body), Some(inbound)).await
     }
 
-    fn refuse(&self, reason: Reason) -> Response<Body> {
+    fn refuse(&self, error: HeadError) -> Response<Body> {
         let (proxy, client) = (&self.worker.proxy, &self.admitted.client);
-        malformed(proxy, client, RequestId::new(), reason, Some(&self.target))
+        malformed(proxy, client, RequestId::new(), error.into(), Some(&self.target))
     }
 
     fn failed(&self) -> Response<Body> {
@@ -101,8 +106,9 @@ impl Connection {
     /// Serves one HTTP/2 request of an intercepted connection. A panic costs this request only.
     pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let id = RequestId::new();
-        let request = request.map(RequestBody::http2);
-        match Caught(Box::pin(self.exchange(id, request, None))).await {
+        let (parts, body) = request.into_parts();
+        let body = RequestBody::http2(body);
+        match Caught(Box::pin(self.exchange(id, parts, body, None))).await {
             Some(mut response) => {
                 // Allowed (RFC 9110 section 8.6), and refused by some HTTP/2 clients as a body too short.
                 if response.status() == StatusCode::NOT_MODIFIED {
@@ -117,12 +123,12 @@ impl Connection {
     async fn exchange(
         &self,
         id: RequestId,
-        request: Request<RequestBody>,
+        parts: Parts,
+        body: RequestBody,
         inbound: Option<Arc<dyn Inbound>>,
     ) -> Response<Body> {
         let proxy = &self.worker.proxy;
         let mut world = proxy.world.load_full();
-        let (parts, body) = request.into_parts();
         proxy.requests.fetch_add(1, Relaxed);
         let asking = self.asking(&world, &parts);
         let refused = asking.as_ref().err().copied();

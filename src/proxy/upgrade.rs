@@ -10,13 +10,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::http1::Exchange;
 use super::live::LiveRequest;
-use super::masked::Masked;
 use super::peek::Prefixed;
+use super::pool::Exchange;
 use super::{Proxy, tunnel};
 use crate::audit::{Outcome, Recorder};
-use crate::inject::Redactor;
+use crate::masking::{Redactor, Switched};
 use crate::model::reason::Reason;
 
 /// The protocol that a request asks for, in lower case: put into the request as it leaves.
@@ -106,7 +105,7 @@ impl Upgraded {
         let outcome = match self.redactor {
             None => tunnel::copy(proxy, &self.live, client, upstream).await,
             Some(redactor) => {
-                let upstream = Masked::new(upstream, redactor, &self.protocol);
+                let upstream = Switched::new(upstream, redactor, &self.protocol);
                 tunnel::copy(proxy, &self.live, client, upstream).await
             }
         };

@@ -1,17 +1,18 @@
 //! Sending a cleared request to its origin, and nowhere else: `send` takes only [`Cleared`].
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
 
-use super::body::{Reply, Sent, Upload};
-use super::http1::{self, Connection, Exchange, Failure};
-use super::pool::{Key, Pinned, Pool, Sender, lock};
+use super::body::Reply;
+use super::pool::{Exchange, Home, Key, Pinned, Pool, Sender, lock};
 use super::upgrade::Asked;
+use super::upload::{Sent, Upload};
 use super::{ANSWER_TIMEOUT, World};
 use crate::audit::Written;
+use crate::http1::{self, Failure};
 use crate::inject::Cleared;
 use crate::model::reason::Reason;
 
@@ -33,30 +34,6 @@ pub(super) struct Answered {
     pub(super) headers: HeaderMap,
     pub(super) reply: Reply,
     pub(super) home: Home,
-}
-
-/// Where a connection goes after the answer.
-pub(super) struct Home {
-    pool: Weak<Pool>,
-    key: Key,
-    pinned: Option<Pinned>,
-    _stream: Option<Arc<()>>,
-}
-
-impl Home {
-    /// From now on the connection belongs to one client connection, and ends with it.
-    pub(super) fn pin(&mut self, pinned: &Pinned) {
-        self.pinned = Some(Arc::clone(pinned));
-    }
-
-    /// Keeps it for the next request of the same key.
-    pub(super) fn take_back(&self, connection: Connection) {
-        if let Some(pinned) = &self.pinned {
-            *lock(pinned) = Some((self.key.clone(), connection));
-        } else if let Some(pool) = self.pool.upgrade() {
-            pool.put(&self.key, connection);
-        }
-    }
 }
 
 /// Why an attempt came to nothing.
@@ -155,19 +132,12 @@ impl Pool {
     where
         I: FnMut(StatusCode, HeaderMap),
     {
-        let home = Home {
-            pool: Arc::downgrade(self),
-            key: ask.key.clone(),
-            pinned: pinned.then(|| Arc::clone(ask.pinned)),
-            _stream: match &sender {
-                Sender::Http1(_) => None,
-                Sender::Http2(shared) => Some(Arc::clone(&shared.streams)),
-            },
-        };
+        let home = Home::of(self, &ask.key, pinned.then_some(ask.pinned), &sender);
         let sent = Arc::clone(upload.sent());
         match sender {
             Sender::Http1(connection) => {
-                let mut exchange = Box::new(Exchange::new(connection, request, upload));
+                let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
+                let mut exchange = Box::new(Exchange::new(connection, request, upgrade, upload));
                 match patiently(&sent, exchange.head(&mut ask.inform)).await {
                     Some(Ok(answer)) => {
                         let http1::Answer { status, headers } = answer;

@@ -29,6 +29,7 @@ mod local;
 mod mint;
 mod mutant;
 mod proxy;
+mod seeds;
 mod soak;
 mod stream;
 mod torture;

@@ -14,7 +14,8 @@ use super::{ConnectError, Parts, answer};
 use crate::audit::{Decision, Outcome, Recorder, RequestFacts};
 use crate::broker::{Failure, SlotKey};
 use crate::client::Admitted;
-use crate::inject::{self, Redactor};
+use crate::inject;
+use crate::masking::Redactor;
 use crate::model::client::Client;
 use crate::model::host::Host;
 use crate::model::id::RequestId;
@@ -251,7 +252,7 @@ impl Handler {
     /// A request without a token may still be answered with one: the upstream has seen those of others.
     fn redactor(&self, pending: &Pending) -> Option<Redactor> {
         if let Some(token) = &pending.token {
-            return Some(Redactor::new(token));
+            return Some(inject::redactor_of(std::iter::once(&**token)));
         }
         let Parts { policy, broker, minters, .. } = &*self.parts;
         let held: Vec<_> = (policy.credentials_of(&pending.host))
@@ -261,7 +262,7 @@ impl Handler {
                 broker.held(&key, minters.get(name)?)
             })
             .collect();
-        (!held.is_empty()).then(|| Redactor::of_all(held.iter().map(Arc::as_ref)))
+        (!held.is_empty()).then(|| inject::redactor_of(held.iter().map(Arc::as_ref)))
     }
 
     fn recorder(

@@ -12,7 +12,7 @@ use http_body_util::combinators::BoxBody;
 
 use super::{answer, handler};
 use crate::audit::{Outcome, Recorder};
-use crate::inject::{BodyRedactor, DecodeError, Redactor};
+use crate::masking::{BodyRedactor, DecodeError, Redactor};
 use crate::model::reason::Reason;
 
 impl From<DecodeError> for Error {

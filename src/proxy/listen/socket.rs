@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::transparent;
 use crate::client::{Gate, Peer};
 
 /// What clients connect to, not yet on a runtime; non-blocking.
@@ -92,7 +92,7 @@ impl Listener {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let way = if redirected {
-            match transparent::original(&stream) {
+            match original(&stream) {
                 Ok(Some(original)) => Way::Redirected(original),
                 Ok(None) => Way::Astray,
                 Err(error) => {
@@ -105,6 +105,26 @@ impl Listener {
         };
         Ok(Accepted { stream: Socket::Tcp(stream), peer: Some(peer), way })
     }
+}
+
+/// Where the client wanted to go. `None`: nobody redirected it, it came to our own address.
+fn original(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
+    let local = canonical(stream.local_addr()?);
+    let original = match local {
+        SocketAddr::V4(_) => sockopt::ip_original_dst(stream).map(SocketAddr::V4),
+        SocketAddr::V6(_) => sockopt::ipv6_original_dst(stream).map(SocketAddr::V6),
+    };
+    match original {
+        Ok(original) => Ok(Some(canonical(original)).filter(|original| *original != local)),
+        // The kernel keeps no record of connections that it left alone.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOPROTOOPT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Without the IPv6 disguise of IPv4, and without flow and scope, which say nothing about who it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Accepted {
@@ -191,5 +211,16 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_has_one_spelling() {
+        let mapped = "[::ffff:10.1.2.3]:443".parse().unwrap();
+        assert_eq!(canonical(mapped), "10.1.2.3:443".parse().unwrap());
     }
 }

@@ -14,17 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::net::sockopt;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::super::connect::{self, Opening};
 use super::super::peek::Prefixed;
 use super::super::share::{self, Holder};
-use super::super::{HEAD_TIMEOUT, MAX_HEAD, Worker, World};
+use super::super::{HEAD_TIMEOUT, Worker, World};
 use super::socket::Socket;
 use crate::client::Peer;
+use crate::http1::MAX_HEAD;
 use crate::model::client::Client;
 use crate::model::host::Host;
 use crate::model::reason::Reason;
@@ -34,26 +33,6 @@ use crate::policy::AtConnect;
 
 /// Who waits for the server to speak first (SSH, SMTP) waits so long.
 const SILENCE: Duration = Duration::from_millis(500);
-
-/// Where the client wanted to go. `None`: nobody redirected it, it came to our own address.
-pub(super) fn original(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
-    let local = canonical(stream.local_addr()?);
-    let original = match local {
-        SocketAddr::V4(_) => sockopt::ip_original_dst(stream).map(SocketAddr::V4),
-        SocketAddr::V6(_) => sockopt::ipv6_original_dst(stream).map(SocketAddr::V6),
-    };
-    match original {
-        Ok(original) => Ok(Some(canonical(original)).filter(|original| *original != local)),
-        // The kernel keeps no record of connections that it left alone.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOPROTOOPT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Without the IPv6 disguise of IPv4, and without flow and scope, which say nothing about who it is.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
 
 /// Serves one redirected connection to its end.
 pub(in super::super) async fn serve(
@@ -236,11 +215,5 @@ mod tests {
         ] {
             assert_eq!(hello(bytes), Some(Hello::Other), "{bytes:?}");
         }
-    }
-
-    #[test]
-    fn one_address_has_one_spelling() {
-        let mapped = "[::ffff:10.1.2.3]:443".parse().unwrap();
-        assert_eq!(canonical(mapped), "10.1.2.3:443".parse().unwrap());
     }
 }

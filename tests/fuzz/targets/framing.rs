@@ -2,10 +2,12 @@
 
 #![no_main]
 
+#[path = "framing/holds.rs"]
+mod holds;
+
 use libfuzzer_sys::fuzz_target;
-use valetkey::proxy::fuzz;
 
 fuzz_target!(|input: &[u8]| {
-    fuzz::request(input);
-    fuzz::answer(input);
+    holds::request(input);
+    holds::answer(input);
 });

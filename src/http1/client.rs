@@ -1,6 +1,7 @@
 //! The side towards upstreams: one request at a time on a connection, the answer's head, then its
 //! body. Whoever reads the answer drives the upload too; no task of its own does.
 
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -10,43 +11,43 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
 use super::buffered::{Buffered, SMALL};
-use super::decode::{Decoder, Framing};
-use super::{BodyError, encode, head};
-use crate::proxy::body::Upload;
-use crate::telemetry::metrics::Held;
+use super::decode::Decoder;
+use super::head::{self, Framing};
+use super::{BodyError, encode};
 
 /// Heads of 1xx before the one that counts.
 const MAX_INFORMATIONAL: u8 = 16;
 
 /// How long an upstream may take to say 100 before the body is sent all the same, as clients do it
 /// (RFC 9110 section 10.1.1).
-const PATIENCE: Duration = Duration::from_secs(1);
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What an upstream connection runs over.
-pub(in super::super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-/// A connection without a request on it, counted as open until its end.
-pub(in super::super) struct Connection(Buffered<Box<dyn Io>>, Held);
+/// A connection without a request on it. `G`: what is held until its end, such as its place in a count.
+pub struct Connection<G>(Buffered<Box<dyn Io>>, G);
 
-impl Connection {
-    pub(in super::super) fn new(io: impl Io + 'static, open: Held) -> Self {
+impl<G> Connection<G> {
+    /// A connection on which nothing was said yet.
+    pub fn new(io: impl Io + 'static, open: G) -> Self {
         Self(Buffered::new(Box::new(io), BytesMut::new()), open)
     }
 
     /// Whether nothing has come on it: neither its end nor an answer that nobody asked for. What is
     /// on its way shows only once the runtime has looked.
-    pub(in super::super) fn is_quiet(&mut self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         self.0.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 
-impl fmt::Debug for Connection {
+impl<G> fmt::Debug for Connection<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connection")
     }
@@ -54,7 +55,7 @@ impl fmt::Debug for Connection {
 
 /// Why no answer came.
 #[derive(Debug)]
-pub(in super::super) enum Failure {
+pub enum Failure {
     /// It is not valid HTTP/1.1.
     Invalid,
     /// The connection was closed before a byte of the answer.
@@ -70,10 +71,10 @@ fn small(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX).min(SMALL)
 }
 
-/// A request on its way and the answer coming back.
-pub(in super::super) struct Exchange {
-    connection: Connection,
-    upload: Upload,
+/// A request with a body `B` on its way and the answer coming back, on a connection that holds `G`.
+pub struct Exchange<B, G> {
+    connection: Connection<G>,
+    upload: B,
     chunked: bool,
     uploaded: bool,
     /// The upstream takes no more of the upload; it may have answered all the same.
@@ -90,17 +91,25 @@ pub(in super::super) struct Exchange {
 }
 
 /// The head of the answer that counts.
-pub(in super::super) struct Answer {
-    pub(in super::super) status: StatusCode,
-    pub(in super::super) headers: HeaderMap,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: HeaderMap,
 }
 
-impl Exchange {
-    /// Writes the head of `request` (its URI absolute) into the connection's buffer.
-    pub(in super::super) fn new(
-        mut connection: Connection,
+impl<B, G> Exchange<B, G>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Writes the head of `request` (its URI absolute) into the connection's buffer. `upgrade`: the protocol that it
+    /// asks for.
+    pub fn new(
+        mut connection: Connection<G>,
         request: &Request<()>,
-        upload: Upload,
+        upgrade: Option<&str>,
+        upload: B,
     ) -> Self {
         let size = upload.size_hint().exact();
         let framing = match size {
@@ -113,9 +122,9 @@ impl Exchange {
         let out = connection.0.output();
         encode::request_line(out, request.method(), request.uri());
         encode::fields(out, request.headers(), framing);
-        if let Some(upgrade) = request.extensions().get::<super::super::upgrade::Asked>() {
+        if let Some(upgrade) = upgrade {
             encode::field(out, b"connection", b"upgrade");
-            encode::field(out, b"upgrade", upgrade.0.as_bytes());
+            encode::field(out, b"upgrade", upgrade.as_bytes());
         }
         out.extend_from_slice(encode::CRLF);
         Self {
@@ -130,12 +139,13 @@ impl Exchange {
             body: Decoder::new(Framing::Length(0)),
             seen: 0,
             informational: 0,
-            holding: head::expects_continue(request.headers()).then(|| Box::pin(sleep(PATIENCE))),
+            holding: head::expects_continue(request.headers())
+                .then(|| Box::pin(sleep(CONTINUE_TIMEOUT))),
         }
     }
 
     /// Sends, and waits for the head that counts; 1xx before it go to `inform`.
-    pub(in super::super) async fn head(
+    pub async fn head(
         &mut self,
         mut inform: impl FnMut(StatusCode, HeaderMap),
     ) -> Result<Answer, Failure> {
@@ -209,7 +219,7 @@ impl Exchange {
 
     /// Moves the upload on as far as it goes. Errors are found by whoever reads: an upstream may
     /// refuse the rest of an upload and answer.
-    pub(in super::super) fn drive(&mut self, cx: &mut Context<'_>) {
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
         if self.refused {
             return;
         }
@@ -222,7 +232,10 @@ impl Exchange {
         }
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Box<dyn Error + Send + Sync>>> {
         let io = &mut self.connection.0;
         loop {
             while !self.uploaded && self.holding.is_none() && io.has_room() {
@@ -235,8 +248,11 @@ impl Exchange {
                         }
                     }
                     Poll::Ready(Some(frame)) => {
-                        // Trailers stay behind: `Upload` gives none.
-                        let frame = frame.inspect_err(|_| self.broken = true)?;
+                        // Trailers stay behind: they could be read as header fields.
+                        let frame = frame.map_err(|error| {
+                            self.broken = true;
+                            error.into()
+                        })?;
                         let Ok(content) = frame.into_data() else { continue };
                         if self.chunked && !content.is_empty() {
                             encode::chunk(io.output(), &content);
@@ -255,7 +271,7 @@ impl Exchange {
     }
 
     /// The next frame of the answer's body.
-    pub(in super::super) fn poll_body(
+    pub fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -269,16 +285,17 @@ impl Exchange {
     }
 
     /// Whether the answer was read to its end.
-    pub(in super::super) fn done(&self) -> bool {
+    pub fn done(&self) -> bool {
         self.body.done()
     }
 
-    pub(in super::super) fn size(&self) -> SizeHint {
+    /// What is known of the length still to come.
+    pub fn size(&self) -> SizeHint {
         self.body.size()
     }
 
     /// The connection, if it may carry another request.
-    pub(in super::super) fn into_connection(self) -> Option<Connection> {
+    pub fn into_connection(self) -> Option<Connection<G>> {
         let io = &self.connection.0;
         let clean = self.uploaded && !self.refused && !io.has_output() && io.input.is_empty();
         (clean && self.body.done() && !self.close && !io.ended).then_some(self.connection)
@@ -286,7 +303,7 @@ impl Exchange {
 
     /// The stream, what was read behind the head, and its place in the count: after a 101 it is no
     /// longer ours to read.
-    pub(in super::super) fn into_stream(self) -> (Box<dyn Io>, BytesMut, Held) {
+    pub fn into_stream(self) -> (Box<dyn Io>, BytesMut, G) {
         let Connection(io, open) = self.connection;
         let (io, input) = io.into_parts();
         (io, input, open)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::stream::Held;
-use super::{PATIENCE, Redactor};
+use super::Redactor;
+use super::stream::{Held, PATIENCE};
 
 /// How long a frame that may stand between the parts of a message waits behind what may be the beginning of a token:
 /// peers end a connection whose pings get no answer.

@@ -10,20 +10,17 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version, request};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::buffered::Buffered;
-use super::decode::{Decoder, Framing};
-use super::head::RequestHead;
+use super::decode::Decoder;
+use super::head::{Framing, RequestHead};
 use super::watchdog::Watchdog;
-use super::writer::{Written, write};
-use super::{BodyError, encode, head};
-use crate::model::reason::Reason;
-use crate::proxy::body::{Body, RequestBody};
-use crate::proxy::{HEAD_TIMEOUT, IDLE_TIMEOUT};
+use super::writer::{AnswerBody, Written, write};
+use super::{BodyError, HeadError, encode, head};
 
 /// Pipelined bytes taken while an answer is under way.
 const MAX_AHEAD: usize = 16 * 1024;
@@ -31,26 +28,48 @@ const MAX_AHEAD: usize = 16 * 1024;
 const MAX_LINGER: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a connection is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of a request's head to its last.
+    pub head: Duration,
+    /// Without a request.
+    pub idle: Duration,
+    /// While the client takes nothing of an answer.
+    pub stall: Duration,
+    /// While nothing more comes of an answer.
+    pub stream: Duration,
+}
+
 /// What answers requests.
-pub(in super::super) trait Service: Sync {
+pub trait Service: Sync {
+    /// The body of an answer.
+    type Body: AnswerBody;
+    /// How long a client, and what answers it, may take.
+    const PATIENCE: Patience;
+
     /// Answers one request. A panic costs this request, and then its connection.
-    fn answer(&self, arrived: Arrived) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(&self, arrived: Arrived) -> impl Future<Output = Response<Self::Body>> + Send;
     /// What to say to a head that has no one reading, or none in time.
-    fn refuse(&self, reason: Reason) -> Response<Body>;
+    fn refuse(&self, error: HeadError) -> Response<Self::Body>;
     /// What to say after a panic.
-    fn failed(&self) -> Response<Body>;
+    fn failed(&self) -> Response<Self::Body>;
     /// Resolves when no further request is wanted.
     fn stopping(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// A request, and the way back for 1xx answers.
-pub(in super::super) struct Arrived {
-    pub(in super::super) request: Request<RequestBody>,
-    pub(in super::super) inbound: Arc<dyn Inbound>,
+pub struct Arrived {
+    /// Its head.
+    pub parts: request::Parts,
+    /// Where its body comes from, if it has one.
+    pub body: Option<Arc<dyn Inbound>>,
+    /// The connection.
+    pub inbound: Arc<dyn Inbound>,
 }
 
 /// A connection as its request sees it.
-pub(in super::super) trait Inbound: Send + Sync {
+pub trait Inbound: Send + Sync {
     /// The next frame of the request's body.
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
     /// Whether the body was read to its end.
@@ -126,16 +145,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
 #[expect(clippy::large_enum_variant, reason = "moved once for each request, never stored")]
 enum Next {
     End,
-    Refused(Reason),
+    Refused(HeadError),
     Request(RequestHead),
 }
 
 /// Serves a connection to its end. After an upgrade it gives the stream back, with what was read from
 /// it, and the answer's body, which holds the upstream's.
-pub(in super::super) async fn serve<T, S>(
-    io: Buffered<T>,
-    service: &S,
-) -> Option<(T, BytesMut, Body)>
+pub async fn serve<T, S>(io: Buffered<T>, service: &S) -> Option<(T, BytesMut, S::Body)>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
@@ -146,22 +162,23 @@ where
     let mut stopping = pin!(service.stopping());
     let mut stop = false;
     loop {
-        let (answer, method, close) = match next(&shared, &mut watchdog, stopping.as_mut()).await {
-            Next::End => break,
-            Next::Refused(reason) => (service.refuse(reason), Method::GET, true),
-            Next::Request(head) => {
-                let (method, close) = (head.parts.method.clone(), head.close);
-                match answer(&shared, service, head).await {
-                    Some(answer) => (answer, method, close),
-                    None => return None,
+        let (answer, method, close) =
+            match next(&shared, &mut watchdog, &S::PATIENCE, stopping.as_mut()).await {
+                Next::End => break,
+                Next::Refused(error) => (service.refuse(error), Method::GET, true),
+                Next::Request(head) => {
+                    let (method, close) = (head.parts.method.clone(), head.close);
+                    match answer(&shared, service, head).await {
+                        Some(answer) => (answer, method, close),
+                        None => return None,
+                    }
                 }
-            }
-        };
+            };
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return switch(shared, answer).await;
         }
         stop = stop || poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
-        match write(&shared, &mut watchdog, answer, &method, close || stop).await {
+        match write(&shared, &mut watchdog, &S::PATIENCE, answer, &method, close || stop).await {
             Written::Whole { close: false } => {}
             Written::Whole { close: true } => break,
             // No end of the stream is said: the client must not take what it got for all.
@@ -176,9 +193,10 @@ where
 async fn next<T: AsyncRead + Unpin>(
     shared: &Shared<T>,
     watchdog: &mut Watchdog,
+    patience: &Patience,
     mut stopping: Pin<&mut impl Future<Output = ()>>,
 ) -> Next {
-    watchdog.expect(IDLE_TIMEOUT);
+    watchdog.expect(patience.idle);
     let (mut seen, mut begun) = (0, false);
     let next = poll_fn(|cx| {
         let mut half = shared.lock();
@@ -194,10 +212,10 @@ async fn next<T: AsyncRead + Unpin>(
             }
         } else if !begun {
             begun = true;
-            watchdog.expect(HEAD_TIMEOUT);
+            watchdog.expect(patience.head);
         }
         ready!(watchdog.poll(cx));
-        Poll::Ready(if begun { Next::Refused(Reason::ClientTimeout) } else { Next::End })
+        Poll::Ready(if begun { Next::Refused(HeadError::Late) } else { Next::End })
     });
     let next = next.await;
     watchdog.rest();
@@ -216,14 +234,14 @@ impl<T: AsyncRead + Unpin> Half<T> {
                 let bytes = self.io.input.split_to(end).freeze();
                 return Poll::Ready(match head::request(&bytes) {
                     Ok(head) => Next::Request(head),
-                    Err(reason) => Next::Refused(reason),
+                    Err(error) => Next::Refused(error),
                 });
             }
-            if let Some(reason) = head::too_long(&self.io.input) {
-                return Poll::Ready(Next::Refused(reason));
+            if let Some(error) = head::too_long(&self.io.input) {
+                return Poll::Ready(Next::Refused(error));
             }
             if head::has_bare_line_feed(&self.io.input, *seen) {
-                return Poll::Ready(Next::Refused(Reason::MalformedRequest));
+                return Poll::Ready(Next::Refused(HeadError::Malformed));
             }
             *seen = self.io.input.len();
             if self.io.ended {
@@ -255,7 +273,7 @@ async fn answer<T, S>(
     shared: &Arc<Shared<T>>,
     service: &S,
     head: RequestHead,
-) -> Option<Response<Body>>
+) -> Option<Response<S::Body>>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
@@ -266,11 +284,11 @@ where
         half.body = Decoder::new(head.framing);
         half.http11 = head.parts.version == Version::HTTP_11;
         half.waits = half.http11 && head::expects_continue(&head.parts.headers);
-        if half.body.done() { RequestBody::Empty } else { RequestBody::Http1(Arc::clone(&inbound)) }
+        (!half.body.done()).then(|| Arc::clone(&inbound))
     };
-    let request = Request::from_parts(head.parts, body);
+    let arrived = Arrived { parts: head.parts, body, inbound };
     // In a box: a connection that waits for its next request does not hold room for it.
-    let mut answering = Box::pin(service.answer(Arrived { request, inbound }));
+    let mut answering = Box::pin(service.answer(arrived));
     poll_fn(|cx| {
         // After a panic the future is never polled again, only dropped (I12).
         match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
@@ -286,7 +304,7 @@ where
 }
 
 /// Says 101 and hands the stream over.
-async fn switch<T>(shared: Arc<Shared<T>>, answer: Response<Body>) -> Option<(T, BytesMut, Body)>
+async fn switch<T, B>(shared: Arc<Shared<T>>, answer: Response<B>) -> Option<(T, BytesMut, B)>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

@@ -1,4 +1,4 @@
-//! An upstream's stream after a switch of protocols, with the token masked in what it sends.
+//! An upstream's stream after a switch of protocols, with the words masked in what it sends.
 
 use std::io;
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::inject::{Redactor, SwitchedRedactor};
+use super::{Redactor, SwitchedRedactor};
 
 /// Read at once.
 const PIECE: usize = 16 * 1024;
 
 /// Masked towards whoever reads it.
-pub(super) struct Masked<T> {
+pub struct Switched<T> {
     io: T,
     redactor: SwitchedRedactor,
     ready: Bytes,
@@ -23,15 +23,15 @@ pub(super) struct Masked<T> {
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Masked<T> {
+impl<T> Switched<T> {
     /// `protocol`: as it was agreed on.
-    pub(super) fn new(io: T, redactor: Arc<Redactor>, protocol: &str) -> Self {
+    pub fn new(io: T, redactor: Arc<Redactor>, protocol: &str) -> Self {
         let redactor = SwitchedRedactor::new(redactor, protocol);
         Self { io, redactor, ready: Bytes::new(), ended: false, patience: None }
     }
 }
 
-impl<T: AsyncRead + Unpin> Masked<T> {
+impl<T: AsyncRead + Unpin> Switched<T> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut piece = BytesMut::zeroed(PIECE);
         let mut buffer = ReadBuf::new(&mut piece);
@@ -53,7 +53,7 @@ impl<T: AsyncRead + Unpin> Masked<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Masked<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Switched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +69,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Masked<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Masked<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Switched<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

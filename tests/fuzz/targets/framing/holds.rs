@@ -1,43 +1,11 @@
-//! What `tests/fuzz` feeds with foreign bytes: everything of this module that reads them, with what must hold of
-//! whatever it takes. Compiled for tests and fuzzing alone; the seeds are tests as well.
+//! What must hold of whatever is read as HTTP/1.1: for the fuzz target, and for its seeds in the tests.
 
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use tokio::io::AsyncReadExt as _;
-
-use super::super::head::{self as first, Head};
-use super::super::{agree, plain};
-use super::buffered::Buffered;
-use super::decode::{Decoder, Framing};
-use super::{encode, head};
-use crate::model::reason::Reason;
-use crate::model::target::Target;
-
-/// The first head of a connection: a CONNECT names the same target in any pieces, and in our own words.
-pub fn connect(input: &[u8]) {
-    let (cut, bytes) = halves(input);
-    let target = connect_target(bytes, 0);
-    assert_eq!(target, connect_target(bytes, cut), "pieces make a difference");
-    let Some(target) = target else { return };
-    let ours = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    assert_eq!(connect_target(ours.as_bytes(), 0), Some(target));
-}
-
-/// A request in absolute-form: everything that names a host names the one that is judged.
-pub fn absolute(input: &[u8]) {
-    let Some(Ok(request)) = request_head(input) else { return };
-    let Ok(target) = plain::target(&request.parts) else { return };
-    let authority = request.parts.uri.authority().map(|authority| authority.as_str());
-    for named in authority.into_iter().chain(agree::host(&request.parts.headers).ok().flatten()) {
-        assert_eq!(Target::parse(named, Some(80)).as_ref(), Ok(&target));
-    }
-    let ours = format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    let ours = request_head(ours.as_bytes()).and_then(Result::ok);
-    assert_eq!(ours.map(|ours| plain::target(&ours.parts)), Some(Ok(target)));
-}
+use valetkey::http1::{Buffered, Decoder, Framing, HeadError, MAX_FIELDS, MAX_HEAD, encode, head};
 
 /// A request: framed by one field at most, however carelessly that is looked for; its body the same in any
 /// pieces; and written anew it is the same request.
@@ -61,7 +29,7 @@ pub fn request(input: &[u8]) {
     let head_length = ours.len();
     ours.extend_from_slice(&content);
     // A head that was as long as it may be is longer with a length.
-    if head_length > crate::proxy::MAX_HEAD || parts.headers.len() >= crate::proxy::MAX_FIELDS {
+    if head_length > MAX_HEAD || parts.headers.len() >= MAX_FIELDS {
         return;
     }
     let again = request_head(&ours).and_then(Result::ok);
@@ -83,16 +51,7 @@ pub fn answer(input: &[u8]) {
     assert_eq!(body, self::body(answer.framing, &bytes[end..], cut), "pieces make a difference");
 }
 
-fn connect_target(bytes: &[u8], cut: usize) -> Option<Target> {
-    let (front, mut back) = bytes.split_at(cut.min(bytes.len()));
-    let mut io = front.chain(&mut back);
-    match at_once(first::read(&mut io, &mut BytesMut::new())) {
-        Ok(Head::Connect(connect)) => Some(connect.target),
-        Ok(Head::End | Head::Other) | Err(_) => None,
-    }
-}
-
-fn request_head(bytes: &[u8]) -> Option<Result<head::RequestHead, Reason>> {
+fn request_head(bytes: &[u8]) -> Option<Result<head::RequestHead, HeadError>> {
     let end = head::end(bytes, 0)?;
     Some(head::request(&Bytes::copy_from_slice(&bytes[..end])))
 }
@@ -154,30 +113,5 @@ fn halves(input: &[u8]) -> (usize, &[u8]) {
     match input {
         [at, bytes @ ..] => (usize::from(*at), bytes),
         [] => (0, input),
-    }
-}
-
-fn at_once<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => unreachable!("memory never waits"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::seeds;
-
-    #[test]
-    fn seeds_hold() {
-        seeds::each("connect", |seed| {
-            connect(seed);
-            absolute(seed);
-        });
-        seeds::each("framing", |seed| {
-            request(seed);
-            answer(seed);
-        });
     }
 }

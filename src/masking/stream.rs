@@ -1,12 +1,17 @@
 //! A stream of text with its forms masked: what may be the beginning of one waits for what comes next,
 //! everything else passes at once, and nothing changes its length.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, Bytes};
 use zeroize::Zeroizing;
 
 use super::breaks::ends_line;
 use super::search::Search;
 
+/// How long a few bytes wait for what comes after them: a token that is cut in two by the network comes whole
+/// within it, and a peer that waits for them notices nothing.
+pub const PATIENCE: Duration = Duration::from_millis(20);
 /// What a form is overwritten with.
 pub(super) const MASK: u8 = b'*';
 /// A beginning of up to so many bytes is let go where nothing follows for a while: an answer that waits for

@@ -12,74 +12,109 @@ use http::{
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memchr::memmem::Finder;
 
-use super::decode::Framing;
-use crate::model::reason::Reason;
-use crate::proxy::{MAX_FIELDS, MAX_HEAD, MAX_URI};
-
+/// A request's head, in bytes.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Header fields of a request; more are refused.
+pub const MAX_FIELDS: usize = 128;
+/// A request's URI, in bytes.
+pub const MAX_URI: usize = 8 * 1024;
 /// The head of an answer, in bytes.
 pub(super) const MAX_ANSWER_HEAD: usize = 128 * 1024;
 /// Its fields.
 const MAX_ANSWER_FIELDS: usize = 256;
 
+/// Why a request's head is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// The client took too long over it.
+    #[error("a head that did not come in time")]
+    Late,
+    /// It is not valid, or has two readings.
+    #[error("a malformed head")]
+    Malformed,
+    /// It has too many bytes or fields.
+    #[error("a head that is too large")]
+    TooLarge,
+    /// Its URI is too long.
+    #[error("a URI that is too long")]
+    UriTooLong,
+}
+
+/// How a body is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By chunks.
+    Chunked,
+    /// By the end of the connection: answers only.
+    Close,
+    /// By its length in bytes; 0 where there is none.
+    Length(u64),
+}
+
 /// The head of a request that has one reading.
 #[derive(Debug)]
-pub(super) struct RequestHead {
-    pub(super) parts: request::Parts,
-    pub(super) framing: Framing,
+pub struct RequestHead {
+    /// Method, target, version and fields.
+    pub parts: request::Parts,
+    /// How its body is delimited.
+    pub framing: Framing,
     /// The client wants the connection closed after the answer.
-    pub(super) close: bool,
+    pub close: bool,
 }
 
 /// The head of an answer that has one reading.
 #[derive(Debug)]
-pub(super) struct AnswerHead {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+pub struct AnswerHead {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: HeaderMap,
     /// Not looked at where the status or the request's method say that there is no body.
-    pub(super) framing: Framing,
-    pub(super) close: bool,
+    pub framing: Framing,
+    /// The upstream closes the connection after it.
+    pub close: bool,
 }
 
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// Length of the head at the front of `bytes`; `seen`: how much was searched before.
-pub(in super::super) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
+pub fn end(bytes: &[u8], seen: usize) -> Option<usize> {
     let from = seen.saturating_sub(3);
     END.find(&bytes[from..]).map(|at| from + at + 4)
 }
 
 /// Why a head that is not whole yet is too long already, if it is.
-pub(super) fn too_long(head: &[u8]) -> Option<Reason> {
+pub(super) fn too_long(head: &[u8]) -> Option<HeadError> {
     match memchr::memchr(b'\n', &head[..head.len().min(MAX_URI + 64)]) {
-        None if head.len() > MAX_URI + 64 => Some(Reason::UriTooLong),
-        _ if head.len() > MAX_HEAD => Some(Reason::HeadersTooLarge),
+        None if head.len() > MAX_URI + 64 => Some(HeadError::UriTooLong),
+        _ if head.len() > MAX_HEAD => Some(HeadError::TooLarge),
         _ => None,
     }
 }
 
 /// Whether what is new of a head that is not whole yet has a line that ends in a bare LF: it will be refused, and its end
 /// may never come.
-pub(in super::super) fn has_bare_line_feed(head: &[u8], seen: usize) -> bool {
+pub fn has_bare_line_feed(head: &[u8], seen: usize) -> bool {
     memchr::memchr_iter(b'\n', &head[seen..])
         .any(|at| (seen + at).checked_sub(1).is_none_or(|before| head[before] != b'\r'))
 }
 
 /// Parses the lines of a whole request head, strictly.
-pub(in super::super) fn lines<'h, 'b>(
+pub fn lines<'h, 'b>(
     head: &'b [u8],
     fields: &'h mut [MaybeUninit<Header<'b>>; MAX_FIELDS],
-) -> Result<httparse::Request<'h, 'b>, Reason> {
+) -> Result<httparse::Request<'h, 'b>, HeadError> {
     if head.len() > MAX_HEAD {
-        return Err(Reason::HeadersTooLarge);
+        return Err(HeadError::TooLarge);
     }
     if !lines_end_in_crlf(head) {
-        return Err(Reason::MalformedRequest);
+        return Err(HeadError::Malformed);
     }
     let mut request = httparse::Request::new(&mut []);
     match ParserConfig::default().parse_request_with_uninit_headers(&mut request, head, fields) {
         Ok(Status::Complete(_)) => Ok(request),
-        Err(httparse::Error::TooManyHeaders) => Err(Reason::HeadersTooLarge),
-        Ok(Status::Partial) | Err(_) => Err(Reason::MalformedRequest),
+        Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooLarge),
+        Ok(Status::Partial) | Err(_) => Err(HeadError::Malformed),
     }
 }
 
@@ -93,14 +128,14 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
 }
 
 /// A whole request head.
-pub(super) fn request(head: &Bytes) -> Result<RequestHead, Reason> {
+pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let lines = lines(head, &mut fields)?;
     let target = lines.path.unwrap_or_default().as_bytes();
     if target.len() > MAX_URI {
-        return Err(Reason::UriTooLong);
+        return Err(HeadError::UriTooLong);
     }
-    let malformed = Reason::MalformedRequest;
+    let malformed = HeadError::Malformed;
     let uri = uri(head, target).ok_or(malformed)?;
     let method = lines.method.unwrap_or_default();
     let http11 = lines.version == Some(1);
@@ -144,7 +179,7 @@ fn header_map(head: &Bytes, fields: &[Header<'_>]) -> Option<HeaderMap> {
 }
 
 /// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
-pub(in super::super) fn expects_continue(headers: &HeaderMap) -> bool {
+pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
@@ -208,7 +243,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// A whole head of an answer. `None`: it is not valid, or has two readings.
-pub(super) fn answer(head: &Bytes) -> Option<AnswerHead> {
+pub fn answer(head: &Bytes) -> Option<AnswerHead> {
     if !lines_end_in_crlf(head) {
         return None;
     }
@@ -239,11 +274,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(text: &str) -> Result<RequestHead, Reason> {
+    fn read(text: &str) -> Result<RequestHead, HeadError> {
         request(&Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    fn framed(lines: &str) -> Result<Framing, Reason> {
+    fn framed(lines: &str) -> Result<Framing, HeadError> {
         read(&format!("POST /x HTTP/1.1\r\nHost: a\r\n{lines}\r\n")).map(|head| head.framing)
     }
 
@@ -289,27 +324,27 @@ mod tests {
             "X : a\r\n",
             "X: a\0\r\n",
         ] {
-            assert_eq!(framed(lines), Err(Reason::MalformedRequest), "{lines:?}");
+            assert_eq!(framed(lines), Err(HeadError::Malformed), "{lines:?}");
         }
         let get =
             |target: &str| read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).map(drop);
         for target in ["/a#b", "/a b", "/caf\u{e9}", " /a", "v1/a", "/<a>", "http://"] {
-            assert_eq!(get(target), Err(Reason::MalformedRequest), "{target}");
+            assert_eq!(get(target), Err(HeadError::Malformed), "{target}");
         }
-        assert_eq!(get(&format!("/{}", "a".repeat(MAX_URI))), Err(Reason::UriTooLong));
+        assert_eq!(get(&format!("/{}", "a".repeat(MAX_URI))), Err(HeadError::UriTooLong));
         let old = read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").map(drop);
-        assert_eq!(old, Err(Reason::MalformedRequest));
+        assert_eq!(old, Err(HeadError::Malformed));
         let many: String = (0..=MAX_FIELDS).map(|n| format!("x-{n}: y\r\n")).collect();
-        assert_eq!(framed(&many), Err(Reason::HeadersTooLarge));
+        assert_eq!(framed(&many), Err(HeadError::TooLarge));
     }
 
     #[test]
     fn too_long_before_the_end() {
         let endless = [b"GET /", &[b'a'; MAX_URI][..], &[b'b'; 100]].concat();
-        assert_eq!(too_long(&endless), Some(Reason::UriTooLong));
+        assert_eq!(too_long(&endless), Some(HeadError::UriTooLong));
         assert_eq!(too_long(&endless[..MAX_URI]), None);
         let fields = [b"GET / HTTP/1.1\r\n", &[b'a'; MAX_HEAD][..]].concat();
-        assert_eq!(too_long(&fields), Some(Reason::HeadersTooLarge));
+        assert_eq!(too_long(&fields), Some(HeadError::TooLarge));
     }
 
     fn answered(text: &str) -> Option<(u16, Framing, bool)> {

@@ -7,11 +7,11 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
 /// What ends a chunk.
-pub(super) const CRLF: &[u8] = b"\r\n";
+pub const CRLF: &[u8] = b"\r\n";
 
 /// How the body that follows a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub enum Body {
     /// As the fields of the head say, or not at all: HEAD, 204 and 304.
     AsNamed,
     /// Chunked.
@@ -23,7 +23,7 @@ pub(super) enum Body {
 }
 
 /// `method target HTTP/1.1`, origin-form, with `Host`.
-pub(super) fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri) {
+pub fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
@@ -35,7 +35,7 @@ pub(super) fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri) {
 }
 
 /// What the head of a request takes at most, in bytes.
-pub(super) fn length(request: &Request<()>) -> usize {
+pub fn length(request: &Request<()>) -> usize {
     let uri = request.uri();
     let target = uri.path_and_query().map_or(1, |target| target.as_str().len());
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
@@ -48,7 +48,7 @@ pub(super) fn length(request: &Request<()>) -> usize {
 const FRAMING: usize = 160;
 
 /// Always of this version: we speak for ourselves (RFC 9110 section 2.5).
-pub(super) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+pub fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
@@ -58,7 +58,7 @@ pub(super) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
 }
 
 /// The fields, but for those that frame the body or speak of the connection, which are ours.
-pub(super) fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body) {
+pub fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body) {
     for (name, value) in headers {
         let ours = *name == CONNECTION
             || *name == TRANSFER_ENCODING
@@ -78,7 +78,8 @@ pub(super) fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body) {
     }
 }
 
-pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// One field.
+pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -86,13 +87,13 @@ pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// The line in front of a chunk.
-pub(super) fn chunk(out: &mut Vec<u8>, content: &Bytes) {
+pub fn chunk(out: &mut Vec<u8>, content: &Bytes) {
     // Writing to memory cannot fail.
     let _ = write!(out, "{:x}\r\n", content.len());
 }
 
 /// The last chunk, with what trails it.
-pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         field(out, name.as_str().as_bytes(), value.as_bytes());

@@ -7,27 +7,17 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncRead;
 
+use super::BodyError;
 use super::buffered::Buffered;
 use super::chunks::{Chunks, Read};
-use super::{BodyError, head};
+use super::head::{self, Framing};
 
 /// From this much on, content is read without a copy.
 const LARGE: u64 = 8 * 1024;
 
-/// How a body is delimited (RFC 9112 section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Framing {
-    /// By chunks.
-    Chunked,
-    /// By the end of the connection: answers only.
-    Close,
-    /// By its length in bytes; 0 where there is none.
-    Length(u64),
-}
-
 /// A body under way.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     state: State,
     trailers: Vec<u8>,
 }
@@ -43,7 +33,8 @@ enum State {
 }
 
 impl Decoder {
-    pub(super) fn new(framing: Framing) -> Self {
+    /// For a body that its head framed so.
+    pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Chunked => State::Chunked(Chunks::default()),
             Framing::Close => State::Close,
@@ -54,12 +45,12 @@ impl Decoder {
     }
 
     /// Whether it was read to its end.
-    pub(super) fn done(&self) -> bool {
+    pub fn done(&self) -> bool {
         self.state == State::Done
     }
 
     /// What is known of the length still to come.
-    pub(super) fn size(&self) -> SizeHint {
+    pub fn size(&self) -> SizeHint {
         match self.state {
             State::Left(left) => SizeHint::with_exact(left),
             State::Done => SizeHint::with_exact(0),
@@ -68,7 +59,7 @@ impl Decoder {
     }
 
     /// The next piece, or the trailers, or `None` at the end.
-    pub(super) fn poll<T: AsyncRead + Unpin>(
+    pub fn poll<T: AsyncRead + Unpin>(
         &mut self,
         from: &mut Buffered<T>,
         cx: &mut Context<'_>,

@@ -4,7 +4,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -17,11 +16,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::Redactor;
 use super::coding::{Codings, DecodeError, Pulled, is_asked_for};
-use super::stream::Held;
+use super::stream::{Held, PATIENCE};
 
-/// How long a few bytes wait for what comes after them: a token that is cut in two by the network comes whole
-/// within it, and a peer that waits for them notices nothing.
-pub const PATIENCE: Duration = Duration::from_millis(20);
 /// Digests of a body as it was (RFC 9530, RFC 3230, RFC 1864).
 static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
@@ -47,7 +43,7 @@ pub struct Unsearchable;
 
 /// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in none
 /// where a part is asked for; WebSocket without compression, gRPC without.
-pub(in crate::inject) fn ask(headers: &mut HeaderMap) {
+pub fn ask(headers: &mut HeaderMap) {
     if headers.contains_key(RANGE) {
         headers.insert(ACCEPT_ENCODING, IDENTITY);
     } else if headers.contains_key(ACCEPT_ENCODING) {

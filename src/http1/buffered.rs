@@ -21,7 +21,7 @@ thread_local! {
 
 /// A stream and its two buffers.
 #[derive(Debug)]
-pub(in super::super) struct Buffered<T> {
+pub struct Buffered<T> {
     io: T,
     /// Read and not yet used.
     pub(super) input: BytesMut,
@@ -38,13 +38,13 @@ pub(in super::super) struct Buffered<T> {
 
 impl<T> Buffered<T> {
     /// `input`: what was read from `io` already.
-    pub(in super::super) fn new(io: T, input: BytesMut) -> Self {
+    pub fn new(io: T, input: BytesMut) -> Self {
         let (output, content) = (Vec::new(), Bytes::new());
         Self { io, input, ended: false, output, written: 0, content, tail: b"" }
     }
 
     /// Takes it apart; what is still to be written is lost.
-    pub(in super::super) fn into_parts(self) -> (T, BytesMut) {
+    pub fn into_parts(self) -> (T, BytesMut) {
         (self.io, self.input)
     }
 

@@ -6,16 +6,32 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::buffered::Buffered;
-use super::server::{Half, Shared};
+use super::server::{Half, Patience, Shared};
 use super::watchdog::Watchdog;
 use super::{encode, head};
-use crate::model::reason::Reason;
-use crate::proxy::body::Body;
-use crate::proxy::{STALL_TIMEOUT, STREAM_TIMEOUT};
+
+/// The body of an answer. Whoever sends it drives the upload of its request, too.
+pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
+    /// Moves the upload on while nobody takes the answer. `false`: the answer was ended meanwhile.
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool;
+    /// It will not be asked for more, and why.
+    fn cut(&mut self, why: Unsent);
+}
+
+/// Why the rest of an answer was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// The client is gone.
+    Gone,
+    /// Nothing more came of it.
+    Silent,
+    /// The client took nothing.
+    Stalled,
+}
 
 /// How an answer went.
 pub(super) enum Written {
@@ -26,7 +42,7 @@ pub(super) enum Written {
 }
 
 /// How the answer to this request is framed (RFC 9112 section 6).
-fn framing(answer: &Response<Body>, method: &Method, http11: bool) -> encode::Body {
+fn framing(answer: &Response<impl AnswerBody>, method: &Method, http11: bool) -> encode::Body {
     let bare = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match answer.body().size_hint().exact() {
         _ if bare || *method == Method::HEAD => encode::Body::AsNamed,
@@ -40,7 +56,8 @@ fn framing(answer: &Response<Body>, method: &Method, http11: bool) -> encode::Bo
 pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared<T>,
     watchdog: &mut Watchdog,
-    answer: Response<Body>,
+    patience: &Patience,
+    answer: Response<impl AnswerBody>,
     method: &Method,
     close: bool,
 ) -> Written {
@@ -57,40 +74,44 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
         }
         io.output().extend_from_slice(encode::CRLF);
     }
-    let mut writer = Writer { framing, ended: framing == encode::Body::AsNamed };
-    watchdog.expect(STREAM_TIMEOUT);
+    let mut writer = Writer { framing, ended: framing == encode::Body::AsNamed, patience };
+    watchdog.expect(patience.stream);
     let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, cx)).await;
     watchdog.rest();
     match whole {
         Ok(()) => Written::Whole { close: close || !shared.lock().body.done() },
-        Err(reason) => {
-            body.cut(reason);
+        Err(why) => {
+            if let Some(why) = why {
+                body.cut(why);
+            }
             Written::Broken
         }
     }
 }
 
-struct Writer {
+struct Writer<'a> {
     framing: encode::Body,
     /// The body's end is in the output.
     ended: bool,
+    patience: &'a Patience,
 }
 
-impl Writer {
+impl Writer<'_> {
+    /// `Err(None)`: the body itself knows why.
     fn poll<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         shared: &Shared<T>,
         watchdog: &mut Watchdog,
-        body: &mut Body,
+        body: &mut impl AnswerBody,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Option<Reason>>> {
+    ) -> Poll<Result<(), Option<Unsent>>> {
         loop {
             let mut waits = false;
             if !self.ended && shared.lock().io.has_room() {
                 // Without the lock: an upload that is still under way reads from the same connection.
                 match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
-                        watchdog.expect(STREAM_TIMEOUT);
+                        watchdog.expect(self.patience.stream);
                         self.push(&mut shared.lock().io, frame);
                         continue;
                     }
@@ -109,27 +130,27 @@ impl Writer {
             let mut half = shared.lock();
             let flushed = half.io.poll_flush(cx);
             match flushed {
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Some(Reason::ClientGone))),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Some(Unsent::Gone))),
                 Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if !waits => continue,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             if !half.watch(cx) {
-                return Poll::Ready(Err(Some(Reason::ClientGone)));
+                return Poll::Ready(Err(Some(Unsent::Gone)));
             }
             drop(half);
-            let reason = if flushed.is_pending() {
+            let why = if flushed.is_pending() {
                 // The client reads no more, but it may still send.
-                if let Some(reason) = body.drive(cx) {
-                    return Poll::Ready(Err(Some(reason)));
+                if !body.drive(cx) {
+                    return Poll::Ready(Err(None));
                 }
-                watchdog.expect_at_most(STALL_TIMEOUT);
-                Reason::ClientTimeout
+                watchdog.expect_at_most(self.patience.stall);
+                Unsent::Stalled
             } else {
-                Reason::UpstreamTimeout
+                Unsent::Silent
             };
             ready!(watchdog.poll(cx));
-            return Poll::Ready(Err(Some(reason)));
+            return Poll::Ready(Err(Some(why)));
         }
     }
 
