@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! socket
-//!   │ proxy::listen::forward              a worker accepts it and keeps it
+//!   │ proxy::listen::accept               a worker accepts it and keeps it
 //!   ▼
 //! proxy::connect ── client::Gate ───────▶ Admitted │ 407
 //!   │            ── policy.at_connect ──▶ Intercept │ Tunnel ─▶ proxy::tunnel │ Refuse ─▶ proxy::respond

@@ -202,7 +202,7 @@ fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<Asked>) 
     let worker = Arc::new(Worker { proxy, pool, redactors: Redactors::default() });
     let serving = async {
         tokio::spawn(beat(asked));
-        listen::forward::run(worker, listeners).await
+        listen::accept::run(worker, listeners).await
     };
     if let Err(error) = runtime.block_on(serving) {
         tracing::error!(%error, "a worker cannot listen");

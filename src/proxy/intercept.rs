@@ -15,7 +15,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::body::Body;
-use super::frames::Frames;
+use super::flood_guard::FloodGuard;
 use super::live::LiveConnection;
 use super::peek::{Prefixed, Speaks};
 use super::serve::Connection;
@@ -131,7 +131,7 @@ where
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(Frames::new(stream)), service);
+        .serve_connection(TokioIo::new(FloodGuard::new(stream)), service);
     // Boxed, as each move into another future would otherwise keep the room of the last one.
     let serving =
         until_drained(&connection.worker.proxy, Box::pin(serving), |s| s.graceful_shutdown());

@@ -10,7 +10,7 @@ mod bound;
 mod cleaning;
 mod connect;
 mod exchange;
-mod frames;
+mod flood_guard;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod head;

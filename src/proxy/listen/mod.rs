@@ -1,6 +1,6 @@
 //! Sockets that clients connect to. One file for each kind; after `connect` nothing differs.
 
-pub mod forward;
+pub mod accept;
 pub(super) mod socket;
 mod transparent;
 

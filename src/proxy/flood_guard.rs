@@ -43,14 +43,14 @@ const MAX_PADDING: u32 = 256;
 const PREFACE: u32 = 24;
 
 /// The client connection below an HTTP/2 server.
-pub(super) struct Frames<S> {
+pub(super) struct FloodGuard<S> {
     io: S,
     read: Heads,
     written: Heads,
     account: Account,
 }
 
-impl<S> Frames<S> {
+impl<S> FloodGuard<S> {
     pub(super) fn new(io: S) -> Self {
         let read = Heads { skip: PREFACE, ..Heads::default() };
         Self { io, read, written: Heads::default(), account: Account::new(Instant::now()) }
@@ -164,7 +164,7 @@ fn flood() -> io::Error {
     io::Error::other("too many HTTP/2 control frames that go nowhere")
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -181,7 +181,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -305,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_ends_the_connection() {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let mut frames = Frames::new(server);
+        let mut frames = FloodGuard::new(server);
         client.write_all(&[b'P'; PREFACE as usize]).await.unwrap();
         for _ in 0..CREDIT {
             client.write_all(&frame(6, 0, &[0; 8])).await.unwrap();
