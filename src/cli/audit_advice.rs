@@ -23,10 +23,14 @@ pub(super) fn of(seen: &Seen, config: &Config) -> Advice {
     }
     let routes = || config.routes.iter().map(|route: &Located<Route>| &route.value);
     let with_token = |route: &&Route| route.credential.is_some() && !route.deny;
-    let own = routes().filter(|route| seen.routes.contains(route.name.as_str()));
-    let host = routes().filter(|route| seen.routes.is_empty() && seen.hosts.contains(&route.host));
-    if let Some(route) = own.chain(host).find(with_token) {
+    let mut own = routes().filter(|route| seen.routes.contains(route.name.as_str()));
+    if let Some(route) = own.find(with_token) {
         return covered(seen, route, config);
+    }
+    let mut host =
+        routes().filter(|route| seen.routes.is_empty() && seen.hosts.contains(&route.host));
+    if let Some(route) = host.find(with_token) {
+        return beside(route);
     }
     if seen.kind == "aws" {
         return said(
@@ -70,6 +74,15 @@ fn covered(seen: &Seen, route: &Route, config: &Config) -> Advice {
         text.push_str("; until then, `on_static_key = \"deny\"` in that route refuses it");
     }
     said(&text)
+}
+
+/// A route of its host would, but for other requests than those it came with.
+fn beside(route: &Route) -> Advice {
+    said(&format!(
+        "goes to {} as it is, in requests that no route is for: widen `path` or `methods` of the route `{}`, which \
+         `valetkey explain METHOD URL` tries, take it out of its tool and revoke it at its provider",
+        route.host, route.name
+    ))
 }
 
 /// What is known of a kind of key.
@@ -275,11 +288,16 @@ mod tests {
     #[test]
     fn a_route_that_mints_gets_no_snippet() {
         let config = config(MINTS);
-        for routes in [&["orders"][..], &[]] {
+        let words: [(&[&str], &[&str]); 2] = [
+            (&["orders"], &["`orders` mints", "out of curl", "ORDERS_KEY", "revoke it"]),
+            // Where no route took it out, it went on.
+            (&[], &["as it is", "widen `path`", "`orders`", "revoke it"]),
+        ];
+        for (routes, words) in words {
             let advice =
                 of(&seen("opaque", "api.orders.example", routes, &["/usr/bin/curl"]), &config);
             assert_eq!((advice.replace, advice.recipe), (None, None));
-            for words in ["`orders` mints", "out of curl", "ORDERS_KEY", "revoke it"] {
+            for words in words {
                 assert!(advice.text.contains(words), "{words}: {}", advice.text);
             }
         }

@@ -1,14 +1,57 @@
-//! Whether other users of the machine could put something else in the place of what a config names.
+//! Whether other users of the machine could put something else in the place of what a config names, and whether we
+//! could put there what we write.
 
+use std::io;
 use std::path::Path;
+
+use rustix::fs::{Access, access};
 
 use crate::config::Config;
 use crate::config::problem::{Problem, Problems};
 use crate::local::place::{self, Exposure};
 
-/// Warnings: who shares a machine with people that he trusts may mean it so.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Problems::of(&config.path);
+    exposed(config, &mut problems);
+    unwritable(config, &mut problems);
+    problems.into_sorted()
+}
+
+/// Where a daemon could not write, with the words that its start would have for it.
+fn unwritable(config: &Config, problems: &mut Problems) {
+    let parent = |path: &'_ Path| path.parent().map(Path::to_owned).unwrap_or_default();
+    for (what, code, dir) in [
+        ("the state directory", "state-dir-unwritable", config.state_dir.clone()),
+        ("the directory of the audit", "audit-unreadable", parent(&config.audit.path)),
+        (
+            "the directory of the admin socket",
+            "admin-socket-unavailable",
+            parent(&config.admin.socket),
+        ),
+    ] {
+        if let Err((at, error)) = writable(&dir) {
+            let message =
+                format!("{what} cannot be used: {}: {}: {error}", dir.display(), at.display());
+            problems.error(0, code, message, "mend its permissions, or name another place");
+        }
+    }
+}
+
+/// Whether files can be made in a directory, or it itself where it is not there yet; else what is in the way.
+fn writable(dir: &Path) -> Result<(), (&Path, io::Error)> {
+    let nearest = dir.ancestors().find(|path| path.symlink_metadata().is_ok());
+    let Some(nearest) = nearest else { return Ok(()) };
+    let may_write = || {
+        if !std::fs::metadata(nearest)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(access(nearest, Access::WRITE_OK | Access::EXEC_OK)?)
+    };
+    may_write().map_err(|error| (nearest, error))
+}
+
+/// Warnings: who shares a machine with people that he trusts may mean it so.
+fn exposed(config: &Config, problems: &mut Problems) {
     let mut look = |what: &str, code: &'static str, path: &Path, then: &str| {
         if let Some(exposure) = place::exposure(path) {
             problems.warn(
@@ -33,7 +76,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let then = "whoever takes its name away can stand in for it";
         look("a directory of the daemon's", "place-exposed", path.parent().unwrap_or(path), then);
     }
-    problems.into_sorted()
 }
 
 fn message(what: &str, path: &Path, exposure: &Exposure) -> String {
@@ -66,5 +108,23 @@ mod tests {
         assert_eq!(codes(), [""; 0], "nobody else can take a name away");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(codes(), ["config-exposed"]);
+    }
+
+    #[test]
+    fn says_where_nothing_can_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().canonicalize().unwrap();
+        fs::write(at.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(at.join("gone"), at.join("link")).unwrap();
+        for (made, fine) in [
+            ("", true),
+            ("a/b/c", true),
+            ("file", false),
+            ("file/below/it", false),
+            ("link", false),
+            ("link/below", false),
+        ] {
+            assert_eq!(writable(&at.join(made)).is_ok(), fine, "{made}");
+        }
     }
 }

@@ -1,13 +1,15 @@
-//! What of a config meets the daemons of this user: its own, which keeps what it began with, and those of other
-//! configs, which have their ports.
+//! What of a config meets what runs here: its own daemon, which keeps what it began with, those of this user's other
+//! configs, which have their ports, and whoever else has one.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::admin_client::AdminClient;
 use super::context;
+use super::failure::chain;
 use crate::config::index::Whereabouts;
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, at_start, load};
@@ -30,18 +32,40 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             problems.warn(0, "restart-needed", message, hint);
         }
     }
+    let mut are_known = false;
     for entry in &others {
-        meets(entry, config, &mut problems);
+        are_known |= meets(entry, config, &mut problems);
+    }
+    let runs = status(&config.admin.socket).is_some() || own.iter().any(is_running);
+    if !runs && !are_known {
+        refused(config, &mut problems);
     }
     problems.into_sorted()
 }
 
-/// What both a config and another's daemon, or the next one of it, listen on.
-fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) {
+/// What a start would be refused at this moment, by whoever has it.
+fn refused(config: &Config, problems: &mut Problems) {
+    let listen = if config.proxy.any_port { &[][..] } else { &config.proxy.listen };
+    let metrics = config.admin.metrics.as_slice();
+    for (key, addresses) in [
+        (at_start::LISTEN, listen),
+        ("proxy.transparent", &config.proxy.transparent),
+        ("admin.metrics", metrics),
+    ] {
+        if let Err(error) = daemon::can_listen(addresses) {
+            let message = format!("`{key}`: {}", chain(&error));
+            problems.error(0, error.code(), message, error.hint());
+        }
+    }
+}
+
+/// What both a config and another's daemon, or the next one of it, listen on. Whether that is said as an error.
+fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) -> bool {
     let named: Vec<_> = named(config);
     if named.is_empty() {
-        return;
+        return false;
     }
+    let mut is_refused = false;
     let is_running = is_running(other);
     let theirs = if is_running { other.listen.clone() } else { next(other) };
     for (key, address) in named.iter().filter(|(_, own)| theirs.iter().any(|one| is_same(own, one)))
@@ -53,6 +77,7 @@ fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) {
                 "`{key}`: the daemon of another config of yours listens on {address}: {whose}"
             );
             problems.error(0, "port-of-another-config", message, hint);
+            is_refused = true;
         } else {
             let message = format!(
                 "`{key}`: another config of yours listens on {address} too, when it runs: {whose}"
@@ -60,6 +85,7 @@ fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) {
             problems.warn(0, "port-of-another-config", message, hint);
         }
     }
+    is_refused
 }
 
 /// Where a config says that it listens, by key.
@@ -81,11 +107,14 @@ fn next(other: &Whereabouts) -> Vec<String> {
 
 /// The entry may be one of a daemon that is gone, and its socket that of the next one.
 fn is_running(entry: &Whereabouts) -> bool {
-    let Ok(runtime) = context::runtime() else { return false };
-    let status = runtime.block_on(async {
-        AdminClient::connect(&entry.socket).await.ok()?.get::<Value>("/v1/status").await.ok()
-    });
-    status.is_some_and(|status| status["pid"] == entry.pid)
+    status(&entry.socket).is_some_and(|status| status["pid"] == entry.pid)
+}
+
+/// What a daemon says that answers there.
+fn status(socket: &Path) -> Option<Value> {
+    context::runtime()
+        .ok()?
+        .block_on(async { AdminClient::connect(socket).await.ok()?.get("/v1/status").await.ok() })
 }
 
 /// Whether the second to listen would be refused.

@@ -244,8 +244,10 @@ impl Gate {
             let found = sent.as_ref().and_then(|sent| sent.session(&self.sessions, now));
             let Some(session) = found else {
                 let ended = sent.is_some_and(|sent| sent.was_session(&self.sessions));
-                // Whoever knows the secret of a session that has ended guesses nothing.
+                // Whoever knows the secret of a session that has ended guesses nothing. Where the next one would be
+                // refused as well, that is what he is told.
                 let reason = match ended {
+                    true if self.revoked.has_client(&client(None, user)) => Reason::ClientRevoked,
                     true => Reason::ProxyAuthEnded,
                     false => self.throttle.failure(uid, now),
                 };
@@ -355,6 +357,7 @@ impl Basic {
 mod tests {
     use super::*;
     use crate::model::clock::{Clock as _, SystemClock};
+    use revoked::Subject;
     use session::NewSession;
 
     fn gate() -> Gate {
@@ -430,6 +433,11 @@ mod tests {
         let answers: Vec<_> = (0..21).map(|_| admit(&guess)).collect();
         assert_eq!(answers[0], Reason::ProxyAuthFailed);
         assert_eq!(answers[20], Reason::ProxyAuthThrottled);
+        assert_eq!(admit(&sent[0]), Reason::ProxyAuthEnded);
+        // Another session would not help whom everybody's revocation holds.
+        gate.revoked().add(&Subject::All, String::new());
+        assert_eq!(admit(&sent[0]), Reason::ClientRevoked);
+        gate.revoked().remove(&Subject::All);
         assert_eq!(admit(&sent[0]), Reason::ProxyAuthEnded);
     }
 

@@ -41,6 +41,7 @@ use tokio::task::JoinHandle;
 pub use at_rest::{end_at_rest, revoke_at_rest};
 pub use error::Error;
 pub use logins::{known as known_logins, stored as stored_logins};
+pub use workers::can_listen;
 pub use world::{issuers, spare};
 
 use crate::admin;

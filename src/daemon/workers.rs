@@ -91,7 +91,23 @@ async fn beat(mut asked: mpsc::Receiver<Asked>) {
 
 /// Binds all of them, or none.
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Listeners, Error> {
-    let mut listeners = Listeners { bound: Vec::new(), beside: Beside(Vec::new()) };
+    let (sockets, beside) = reserve(addresses)?;
+    let mut bound = Vec::with_capacity(sockets.len());
+    for (socket, &address) in sockets.into_iter().zip(addresses) {
+        socket.listen(BACKLOG).map_err(|source| Error::Listen { address, source })?;
+        bound.push(socket.into());
+    }
+    Ok(Listeners { bound, beside })
+}
+
+/// Whether a daemon could listen there at this moment. Nobody can connect meanwhile.
+pub fn can_listen(addresses: &[SocketAddr]) -> Result<(), Error> {
+    reserve(addresses).map(drop)
+}
+
+/// Sockets that have the addresses and do not listen yet.
+fn reserve(addresses: &[SocketAddr]) -> Result<(Vec<socket2::Socket>, Beside), Error> {
+    let (mut sockets, mut beside) = (Vec::with_capacity(addresses.len()), Beside(Vec::new()));
     for &address in addresses {
         let failed = |source| Error::Listen { address, source };
         let socket = bind_one(address).map_err(failed)?;
@@ -100,12 +116,11 @@ pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Listeners, Error> {
         {
             let held =
                 hold(other).map_err(|source| Error::ListenBeside { bound, other, source })?;
-            listeners.beside.0.extend(held);
+            beside.0.extend(held);
         }
-        socket.listen(BACKLOG).map_err(failed)?;
-        listeners.bound.push(socket.into());
+        sockets.push(socket);
     }
-    Ok(listeners)
+    Ok((sockets, beside))
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<socket2::Socket> {

@@ -81,7 +81,7 @@ reasons! {
     /// Whoever asks was revoked, or everybody was.
     ClientRevoked = "client-revoked", Client,
         "this user, or everybody, was revoked",
-        "whoever revoked it can take that back: `valetkey revoke --user NAME --undo`";
+        "whoever revoked it can take that back: `valetkey revoke --user NAME --undo`, or `--all --undo`";
     /// The client's TLS handshake failed.
     ClientTlsFailed = "client-tls-failed", Client,
         "the client broke off the TLS handshake",

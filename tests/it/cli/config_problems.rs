@@ -408,6 +408,35 @@ async fn each_bad_config_is_said_with_code_and_line() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
 }
 
+/// What this machine, and not the config, would make a start fail is said in the same words.
+#[tokio::test]
+async fn what_a_start_would_meet_here_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let listen = "\"127.0.0.1:0\"";
+    for (replace, with, code) in [
+        (listen, format!("\"{taken}\""), "port-in-use"),
+        (listen, format!("[{listen}, \"192.0.2.7:8383\"]"), "listen-failed"),
+        (
+            "[[routes]]",
+            "[audit]\npath = \"/dev/null/audit.jsonl\"\n[[routes]]".into(),
+            "audit-unreadable",
+        ),
+        (
+            "[[routes]]",
+            "[admin]\nsocket = \"/dev/null/a/admin.sock\"\n[[routes]]".into(),
+            "admin-socket-unavailable",
+        ),
+    ] {
+        let home = home_with(&GOOD.replacen(replace, &with, 1));
+        let checked = home.run(&["check"]).await;
+        let said = format!("error[{code}]");
+        assert!(checked.code == Some(2) && checked.stdout.contains(&said), "{code}: {checked:?}");
+        let started = home.run(&["serve"]).await;
+        assert!(started.code == Some(1) && started.stderr.contains(&said), "{started:?}");
+    }
+}
+
 #[tokio::test]
 async fn all_problems_are_said_at_once() {
     let text =

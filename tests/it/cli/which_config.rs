@@ -192,6 +192,8 @@ async fn a_port_that_is_taken_by_now_is_given_up_and_said() {
 async fn check_refuses_a_port_that_another_config_has() {
     let laptop = laptop();
     laptop.fine("work/p", &["trust"]).await;
+    // Not the usual port: another test may have that in a moment.
+    laptop.listened_last_at("", OWN, free()).await;
     laptop.fine("", &["restart"]).await;
     let own = first_address(&laptop.daemon(OWN).await.unwrap());
     let same = format!("[proxy]\nlisten = [\"127.0.0.1:0\", \"{own}\"]\n");
