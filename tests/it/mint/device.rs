@@ -249,3 +249,44 @@ async fn a_refresh_asks_for_what_was_granted() {
     let text = home.run(&["status"]).await.stdout;
     assert!(text.contains("not granted: orders:write"), "{text}");
 }
+
+/// However an issuer writes what it grants: a refresh asks for nothing else, and the login works.
+#[tokio::test]
+async fn a_refresh_asks_for_what_was_granted_in_any_words() {
+    const WANTED: &str = "openid offline_access orders:read orders:write";
+    for (granted, missing) in [
+        (None, None),
+        (Some("orders:write orders:read offline_access openid"), None),
+        (Some("orders:read orders:write openid"), Some("offline_access")),
+        (Some("openid openid orders:read orders:read"), Some("orders:write")),
+        (Some("orders:read  orders:write"), Some("openid")),
+        (Some("orders:read"), Some("orders:write")),
+    ] {
+        let idp = Idp::start().await;
+        let answer = granted.map_or_else(|| json!({}), |granted| json!({ "scope": granted }));
+        idp.with(|idp| idp.token_answer = answer);
+        let words: Vec<_> = WANTED.split(' ').collect();
+        let credential =
+            credential(&idp, "").replace("[\"openid\", \"orders\"]", &json!(words).to_string());
+        let stage = Stage::valetkey_with(|builder| {
+            builder
+                .toml(&credential)
+                .route(&format!("name = \"all\"\nhost = {EVIL:?}\ncredential = \"mine\""))
+        })
+        .await;
+        let mut terminal = login(stage.running().unwrap().home());
+        terminal.says("WDJB-MJHT").await.unwrap();
+        idp.approve();
+        assert_eq!(terminal.ended().await, Some(0), "{}", terminal.output());
+        let said = terminal.output();
+        let narrower = said.lines().find(|line| line.contains("login-narrower"));
+        let names = |line: &str| missing.is_some_and(|missing| line.contains(missing));
+        assert_eq!(narrower.map(names), missing.map(|_| true), "{granted:?}: {said}");
+        bearer(&stage, "/all").await;
+        let calls = idp.calls_of("/token");
+        let refresh = calls.iter().find(|call| call.one("grant_type") == "refresh_token").unwrap();
+        let may: Vec<_> = granted.unwrap_or(WANTED).split(' ').collect();
+        let asked = refresh.one("scope");
+        assert!(asked.split(' ').all(|word| may.contains(&word)), "{granted:?}: {asked}");
+    }
+}
