@@ -414,9 +414,13 @@ impl Running {
         self.child.kill().await.unwrap();
     }
 
-    /// Waits for its end: the exit code, `None` after a signal.
+    /// Waits for its end: the exit code, `None` after a signal. What it printed is there by then, unless a process
+    /// that it leaves behind could print more.
     pub async fn ended(&mut self) -> Option<i32> {
-        soon("valetkey to end", self.child.wait()).await.unwrap().code()
+        let status = soon("valetkey to end", self.child.wait()).await.unwrap();
+        let printed = async { tokio::join!(self.stdout.whole(), self.stderr.whole()) };
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), printed).await;
+        status.code()
     }
 }
 
@@ -468,6 +472,12 @@ impl Captured {
 
     fn text(&self) -> String {
         lock(&self.text).clone()
+    }
+
+    /// Waits until nobody can print any more.
+    async fn whole(&self) {
+        let mut length = self.length.clone();
+        while length.changed().await.is_ok() {}
     }
 
     async fn line_with(&self, needle: &str) -> Option<String> {
