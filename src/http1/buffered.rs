@@ -34,13 +34,15 @@ pub struct Buffered<T> {
     content: Bytes,
     /// Framing to be written last.
     tail: &'static [u8],
+    /// The stream took bytes that it may still hold itself, as TLS does while its socket is full.
+    unflushed: bool,
 }
 
 impl<T> Buffered<T> {
     /// `input`: what was read from `io` already.
     pub fn new(io: T, input: BytesMut) -> Self {
         let (output, content) = (Vec::new(), Bytes::new());
-        Self { io, input, ended: false, output, written: 0, content, tail: b"" }
+        Self { io, input, ended: false, output, written: 0, content, tail: b"", unflushed: false }
     }
 
     /// Takes it apart; what is still to be written is lost.
@@ -63,8 +65,12 @@ impl<T> Buffered<T> {
         self.content.is_empty() && self.tail.is_empty()
     }
 
-    /// Whether anything is still to be written.
+    /// Whether anything has not left yet: as long as it is so, somebody must flush.
     pub(super) fn has_output(&self) -> bool {
+        self.has_unwritten() || self.unflushed
+    }
+
+    fn has_unwritten(&self) -> bool {
         self.written < self.output.len() || !self.has_room()
     }
 
@@ -122,9 +128,9 @@ impl<T: AsyncRead + Unpin> Buffered<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Buffered<T> {
-    /// Writes all that is waiting.
+    /// Writes all that is waiting, and has the stream pass it on.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.has_output() {
+        while self.has_unwritten() {
             let plain = self.has_room();
             let head = &self.output[self.written..];
             let io = Pin::new(&mut self.io);
@@ -138,9 +144,14 @@ impl<T: AsyncWrite + Unpin> Buffered<T> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.unflushed = true;
             self.advance(written);
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

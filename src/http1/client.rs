@@ -313,3 +313,69 @@ where
 fn has_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use tokio::io::ReadBuf;
+
+    /// Takes all at once and holds it, as TLS does while its socket is full: it leaves with the second flush.
+    struct Holds {
+        held: usize,
+        asked: bool,
+        left: Arc<AtomicUsize>,
+    }
+
+    impl AsyncRead for Holds {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Holds {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held += bytes.len();
+            self.asked = false;
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !std::mem::replace(&mut self.asked, true) {
+                return Poll::Pending;
+            }
+            let held = std::mem::take(&mut self.held);
+            self.left.fetch_add(held, Relaxed);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_upload_is_not_left_in_the_stream() {
+        const LENGTH: usize = SMALL + 1;
+        let left = Arc::new(AtomicUsize::new(0));
+        let io = Holds { held: 0, asked: false, left: Arc::clone(&left) };
+        let request = Request::post("https://api.example/up").body(()).unwrap();
+        let upload = Full::new(Bytes::from_static(&[7; LENGTH]));
+        let mut exchange = Exchange::new(Connection::new(io, ()), &request, None, upload);
+        let mut cx = Context::from_waker(Waker::noop());
+        exchange.drive(&mut cx);
+        assert_eq!(left.load(Relaxed), 0);
+        exchange.drive(&mut cx);
+        assert!(left.load(Relaxed) > LENGTH, "{} bytes left", left.load(Relaxed));
+    }
+}
