@@ -4,27 +4,26 @@
 //!
 //! ```text
 //! socket
-//!   │ proxy::listen::accept               a worker accepts it and keeps it
+//!   │ proxy::front::accept               a worker accepts it and keeps it
 //!   ▼
-//! proxy::connect ── client::Gate ───────▶ Admitted │ 407
-//!   │            ── policy.at_connect ──▶ Intercept │ Tunnel ─▶ proxy::tunnel │ Refuse ─▶ proxy::respond
+//! front::connect ── client::Gate ───────▶ Admitted │ 407
+//!   │            ── policy.at_connect ──▶ Intercept │ Tunnel ─▶ back::tunnel │ Refuse ─▶ a problem document
 //!   ▼ Intercept
-//! proxy::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (our own, http1) or h2 (hyper)
+//! front::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (our own, http1) or h2 (hyper)
 //!   ▼
-//! proxy::serve     audit::Recorder::start ································┐ writes what is missing when dropped
-//!   ├─ agree: CONNECT = SNI = Host = :authority                           :
-//!   ├─ policy.decide ───────────────────▶ Permit │ Refusal(Reason)        :
-//!   ├─ broker::Slot ────────────────────▶ Token: a pointer load, or one mint for all who wait ─▶ mint ─▶ store, net
-//!   ├─ proxy::exchange: the same from here for plain http              :
-//!   ├─ Recorder::decide ────────────────▶ Written: in the kernel's hands  :
-//!   ├─ inject::clear(Permit, Token, Written, request) ─▶ Cleared          :
-//!   ├─ proxy::upstream.send(Cleared) ───▶ its one origin, verified        :
-//!   ▼                                                                     :
-//! the answer, cleaned (inject::clean_answer), streamed back ── outcome ───┘
+//! request::serve ── passage.arrive ─────▶ Incoming: its record has begun ······┐ writes what is missing when dropped
+//!   ├─ judge ─────▶ Judged              one authority, policy, standing key, rates
+//!   ├─ supply ────▶ Supplied            a pointer load, or one mint for all who wait ─▶ broker, mint, store, net
+//!   ├─ record ────▶ Written             in the kernel's hands                  :
+//!   ├─ clear ─────▶ Cleared             emptied and filled: inject             :
+//!   ├─ back::upstream.send(Cleared)     its one origin, verified               :
+//!   ├─ request::retry                   a 401, a nonce                         :
+//!   ▼                                                                          :
+//! the answer ─ passage: clean ─▶ Clean ─ request::body, streamed back ─ outcome ┘
 //! ```
 //!
 //! The proofs are types: a [`policy::Permit`] only comes from policy, an [`audit::Written`] only from a
-//! record on its way to disk, an [`inject::Cleared`] only from both, and nothing else can be sent.
+//! record on its way to disk, a [`passage::Cleared`] only from all the steps before it, and nothing else can be sent.
 //!
 //! # The floors
 //!
@@ -32,9 +31,10 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 7 | [`cli`]: what a person touches |
-//! | 6 | [`daemon`]: wiring; the only place that knows everyone |
-//! | 5 | [`proxy`]: the data plane. [`admin`]: looking in. [`adapter`]: the same decisions in other proxies (cargo features) |
+//! | 8 | [`cli`]: what a person touches |
+//! | 7 | [`daemon`]: wiring; the only place that knows everyone |
+//! | 6 | [`proxy`]: the data plane. [`admin`]: looking in. [`adapter`]: the same passage in other proxies (cargo features) |
+//! | 5 | [`passage`]: the one way from a request to what may leave, and from an answer to what may come back |
 //! | 4 | [`broker`]: holding tokens. [`inject`]: touching the request and the answer. [`limits`]: rates |
 //! | 3 | [`policy`]: pure decisions. [`mint`]: one file a grant. [`ca`], [`client`], [`audit`] |
 //! | 2 | [`http1`]: bytes to head and body and back. [`masking`]: words found and masked, whoever they belong to. [`net`], [`store`], [`telemetry`] |
@@ -74,6 +74,7 @@ pub mod masking;
 pub mod mint;
 pub mod model;
 pub mod net;
+pub mod passage;
 pub mod policy;
 pub mod proxy;
 pub mod store;

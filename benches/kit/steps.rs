@@ -228,14 +228,14 @@ fn strip_and_inject(times: usize) -> Call {
         .collect();
     Box::new(move || {
         let (written, parts) = ready.pop().unwrap();
-        std::hint::black_box(inject::clear(&permit, Some(&token), written, parts).unwrap());
+        std::hint::black_box(inject::fill(&permit, Some(&token), written, parts).unwrap());
     })
 }
 
 /// A body of 1 MiB, perhaps encoded, in pieces as they come off TLS, of a text that holds nothing of the token.
 fn redact(text: &str, coding: Option<&'static str>) -> Call {
     const PIECE: usize = 16 * 1024;
-    let redactor = Arc::new(inject::redactor_of(std::iter::once(&token())));
+    let redactor = Arc::new(inject::redactor_of(std::iter::once(token().value())));
     let mut body = orders(text, 1 << 20);
     let mut headers = HeaderMap::new();
     if let Some(coding) = coding {

@@ -6,9 +6,10 @@
 //!
 //! # What holds
 //!
-//! Admission, CONNECT and inner authority are one name (421 otherwise), policy on every request, one mint for
-//! all who wait, no token without its audit record, owned slots emptied, the guard and TLS verification
-//! towards upstreams, tokens masked in an answer, its body included, cookies and `alt-svc` taken out of it.
+//! Admission, and all that [`crate::passage`] does: CONNECT and inner authority are one name (421 otherwise), policy
+//! and rates on every request, placeholders that choose a route, one mint for all who wait, no token without its audit
+//! record, owned slots emptied, every live token of the client and host masked in an answer, its body and trailers
+//! included, cookies and `alt-svc` taken out of it. The guard and TLS verification towards upstreams.
 //!
 //! # What it cannot enforce
 //!
@@ -19,7 +20,8 @@
 //! - An SNI that differs from CONNECT is not refused: the leaf is for the SNI. Requests inside are still held to CONNECT's name.
 //! - Ambiguous framing that hyper resolves by itself is not seen (I3); fields are re-serialised, so nothing is smuggled on.
 //! - Upstream connections are pooled by origin alone, not by client and credential (I7).
-//! - Tokens in bodies and trailers are not masked (I6). The audit counts the answer's bytes, not the request's.
+//! - A 401 is not tried again, and no nonce of DPoP is heeded. The audit counts the answer's bytes, not the request's;
+//!   `[limits] body` holds where a request says its length.
 //! - Nothing has a timeout, no bound on connections, an ended session ends at its next request (I8, I11).
 //! - hudsucker dials opaque tunnels itself, past the guard: so hosts that no route names are refused here,
 //!   whatever `unmatched` says. Upgrades are refused, WebSockets too: it answers them before the upstream does.
@@ -49,6 +51,7 @@ use crate::client::session::Sessions;
 use crate::client::{Gate, Rules};
 use crate::config::Config;
 use crate::config::problem::Problem;
+use crate::limits::{Buckets, Rates};
 use crate::mint;
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::target::Target;
@@ -56,6 +59,7 @@ use crate::net::client::Client;
 use crate::net::dial::Dialer;
 use crate::net::guard::Guard;
 use crate::net::roots::{Roots, RootsError};
+use crate::passage::{Passage, Terms};
 use crate::policy::Policy;
 use crate::store::logins::Logins;
 
@@ -64,16 +68,11 @@ pub use handler::Handler;
 
 /// Everything that a config decides.
 pub struct Parts {
-    policy: Policy,
-    rules: Rules,
-    gate: Gate,
-    minters: Minters,
-    broker: Broker,
-    audit: Arc<Audit>,
+    passage: Passage,
+    terms: Terms,
     authority: Arc<Authority>,
     dialer: Dialer,
     roots: Roots,
-    clock: Arc<dyn Clock>,
 }
 
 /// Why there are no parts.
@@ -157,16 +156,25 @@ impl Parts {
         let broker = Broker::new(Arc::clone(&clock), Handle::current(), on_mint);
         audit.event(Event::config("loaded", Some(policy.hash())))?;
         Ok(Arc::new(Self {
-            policy,
-            rules: Rules::from(&config.proxy),
-            gate: Gate::new(Arc::new(Sessions::new(Arc::clone(&clock)))),
-            minters,
-            broker,
-            audit,
+            passage: Passage {
+                gate: Arc::new(Gate::new(Arc::new(Sessions::new(Arc::clone(&clock))))),
+                broker: Arc::new(broker),
+                audit,
+                clock,
+                buckets: Buckets::default(),
+                given: Default::default(),
+                config_flag: String::new(),
+            },
+            terms: Terms {
+                policy,
+                rules: Rules::from(&config.proxy),
+                minters,
+                rates: Rates::from(&config.limits),
+                generation: 0,
+            },
             authority: Arc::new(authority),
             dialer,
             roots,
-            clock,
         }))
     }
 
@@ -178,8 +186,8 @@ impl Parts {
     /// Writes what is pending in the audit and renews its head; to be called about twice a second. It syncs
     /// the disk: from a thread that may block.
     pub fn flush(&self) -> Result<(), AuditError> {
-        self.broker.sweep();
-        self.audit.flush()
+        self.passage.sweep();
+        self.passage.audit.flush()
     }
 }
 

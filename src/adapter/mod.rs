@@ -1,4 +1,4 @@
-//! Floor 5: our decisions inside other people's proxies. Each adapter is a cargo feature and says what it
+//! Floor 6: our decisions inside other people's proxies. Each adapter is a cargo feature and says what it
 //! cannot enforce there.
 
 #[cfg(feature = "hudsucker")]

@@ -1,4 +1,4 @@
-//! Floor 5: looking in, and the few verbs of the command line, over a unix socket.
+//! Floor 6: looking in, and the few verbs of the command line, over a unix socket.
 //!
 //! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon can do
 //! is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in [`observe`].

@@ -239,11 +239,6 @@ impl Broker {
         }
     }
 
-    /// The token that is held for a client and credential, if any; mints nothing.
-    pub fn held(&self, key: &SlotKey, minter: &Arc<dyn Minter>) -> Option<Arc<Token>> {
-        self.slots.get(&Place::of(key, minter))?.current(self.shared.clock.now())
-    }
-
     /// A token from a slot that was asked for earlier; asks for it again first where a revocation has
     /// closed it, by the same minter. [`Slot::current`] is the quick way to a hit.
     pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {

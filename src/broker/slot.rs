@@ -278,13 +278,7 @@ impl Slot {
     fn keep(self: &Arc<Self>, state: &mut State, token: Token, now: Moment) -> Landed {
         state.failures = 0;
         state.back_off = None;
-        // Whether it ended by age or was refused.
-        let old = self.held.load_full().map(|held| Arc::clone(&held.token));
-        let old = old.or_else(|| state.past.last().map(Arc::clone)).filter(|old| !old.is(&token));
-        let token = Arc::new(match &old {
-            Some(old) => token.in_place_of(old),
-            None => token,
-        });
+        let token = Arc::new(token);
         match state.closed {
             Some(Closed::Replaced) => self.retire(Arc::clone(&token)),
             // Minted for nobody: it must not outlive those it was meant for.

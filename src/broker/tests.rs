@@ -404,13 +404,6 @@ async fn a_rejected_token_is_dropped_once_it_is_old_enough() {
     assert_eq!(text(&second), "token-2");
     assert!(slot.invalidate(first.fingerprint()));
     assert_eq!(bench.current(&slot).as_deref(), Some("token-2"));
-    // Upstreams know it, for as long as it lives.
-    assert!(second.before().is_some_and(|old| old.is(&first)));
-    drop(first);
-    assert!(second.before().is_some());
-    bench.clock.pass(100_000.0);
-    slot.drop_ended(bench.clock.now());
-    assert!(second.before().is_none());
 }
 
 #[tokio::test]
@@ -509,13 +502,11 @@ async fn a_changed_credential_has_a_slot_of_its_own() {
     let minter: Arc<dyn Minter> = Arc::<Fake>::clone(&fake);
     let new = bench.broker.slot(&key("ci"), &minter).unwrap();
     assert!(!Arc::ptr_eq(&old, &new) && new.is_of(&minter) && !old.is_of(&minter));
-    assert!(bench.broker.held(&key("ci"), &minter).is_none());
     assert_eq!(text(&new.token().await.unwrap()), "token-1");
     assert_eq!((bench.fake.calls(), fake.calls()), (1, 1));
     bench.broker.keep_only(&minters(&minter), |_| true);
     assert_eq!((bench.current(&old), old.closed()), (None, Some(Closed::Replaced)));
     assert_eq!(bench.current(&new).as_deref(), Some("token-1"));
-    assert!(bench.broker.held(&key("ci"), &bench.minter).is_none());
 }
 
 /// Who was judged before a reload still gets the token of that time, and it is kept nowhere.

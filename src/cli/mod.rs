@@ -1,4 +1,4 @@
-//! Floor 7: what a person touches. A command becomes an exit code.
+//! Floor 8: what a person touches. A command becomes an exit code.
 //!
 //! One file per command; `args` holds the clap types, `printer` is the only place that prints,
 //! `failure` is how every command says why it didn't do what it was asked.

@@ -40,10 +40,10 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
         });
         // Refused where the runtime is going down.
         let Ok(found) = found.await else { return };
-        let now = daemon.proxy().clock.now().wall;
+        let now = daemon.proxy().passage.clock.now().wall;
         for (name, at_home, login) in &found {
             if let Some(stage) = told.stage(name, login, now) {
-                say(name, *at_home, login, stage, now, &daemon.proxy().config_flag);
+                say(name, *at_home, login, stage, now, &daemon.proxy().passage.config_flag);
             }
         }
         let until_next = found.iter().filter_map(|(_, _, login)| next(login, now)).min();

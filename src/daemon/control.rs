@@ -80,7 +80,7 @@ impl Daemon {
         let began = Whereabouts {
             pid: std::process::id(),
             began: process::began(std::process::id()).unwrap_or_default(),
-            since: rfc3339_seconds(proxy.clock.now().wall),
+            since: rfc3339_seconds(proxy.passage.clock.now().wall),
             listen: own.iter().take(listening).map(ToString::to_string).chain(sockets).collect(),
             ..Whereabouts::of(&config)
         };
@@ -174,15 +174,14 @@ impl Daemon {
 
     /// Ends sessions whose time is over and forgets tokens that ended.
     pub(super) fn sweep(&self) {
-        for session in self.proxy.gate.sessions().sweep() {
+        for session in self.proxy.passage.gate.sessions().sweep() {
             self.ended(&session, "ended");
         }
         for name in self.processes.ended() {
             self.end(&name);
         }
         self.save_sessions_again();
-        self.proxy.broker.sweep();
-        self.proxy.buckets.sweep(self.proxy.clock.mono());
+        self.proxy.passage.sweep();
         // Not beside a reload, or what the new world has let in would be judged by the old one.
         if let Ok(_config) = self.config.try_lock() {
             let world = self.proxy.world.load();
@@ -193,15 +192,15 @@ impl Daemon {
 
     /// Whose tokens the broker holds from now on: those of this world's routes.
     pub(super) fn keep_only(&self, world: &World) {
-        let asked = |key: &SlotKey| world.policy.asks(&key.credential, &key.ask);
-        self.proxy.broker.keep_only(&world.minters, asked);
+        let asked = |key: &SlotKey| world.terms.policy.asks(&key.credential, &key.ask);
+        self.proxy.passage.broker.keep_only(&world.terms.minters, asked);
     }
 
     /// Whether someone uses this daemon: a session of `run` or `env`, or a connection.
     pub(super) fn is_busy(&self) -> bool {
         let used = |session: &Arc<Session>| session.kind() != Kind::Preshared;
         self.proxy.connections.load(Relaxed) > 0
-            || self.proxy.gate.sessions().list().iter().any(used)
+            || self.proxy.passage.gate.sessions().list().iter().any(used)
     }
 
     pub(super) fn maintain_ca(&self) {
@@ -209,7 +208,7 @@ impl Daemon {
             Ok(Opened::Existing) => {}
             Ok(opened) => {
                 tracing::info!("local CA: {opened:?}");
-                self.proxy.audit.event(Event::ca("maintained")).ok();
+                self.proxy.passage.audit.event(Event::ca("maintained")).ok();
             }
             Err(error) => {
                 tracing::error!(%error, hint = error.hint(), "the local CA goes on as it is in memory")
@@ -259,16 +258,16 @@ impl Control for Handle {
 
     fn login(&self, login: Login) {
         self.proxy.step_ups.forget(&login.credential);
-        self.proxy.broker.revoke(&login.credential);
+        self.proxy.passage.revoke(&login.credential);
         // A full disk stops injection at the decision; that somebody logs in harms nobody.
-        self.proxy.audit.event(login.event()).ok();
+        self.proxy.passage.audit.event(login.event()).ok();
         self.logins_changed.notify_one();
     }
 
     fn rotated(&self, rotated: Rotated) {
-        self.proxy.broker.revoke(&rotated.credential);
+        self.proxy.passage.revoke(&rotated.credential);
         // As for a login.
-        self.proxy.audit.event(rotated.event()).ok();
+        self.proxy.passage.audit.event(rotated.event()).ok();
     }
 
     fn ca(&self) -> Value {
@@ -287,6 +286,7 @@ impl Control for Handle {
         })?;
         tracing::info!("local CA: rotated");
         self.proxy
+            .passage
             .audit
             .event(Event::ca(if compromised { "rotated, compromised" } else { "rotated" }))
             .ok();

@@ -10,7 +10,7 @@ use super::sockets::{self, Socket};
 use super::state::StateDir;
 use super::workers::{self, Listeners};
 use crate::config::Config;
-use crate::proxy::listen::Bound;
+use crate::proxy::front::Bound;
 
 /// Bound, not yet accepted from.
 pub(super) struct Doors {

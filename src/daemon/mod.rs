@@ -1,4 +1,4 @@
-//! Floor 6: wiring. Config becomes running parts here, and this is the only place that knows everyone.
+//! Floor 7: wiring. Config becomes running parts here, and this is the only place that knows everyone.
 //!
 //! The main thread runs the control side (admin socket, mints, signals, the ticker); each core has a
 //! worker thread with a runtime of its own, and connections never leave theirs (`benches/README.md`
@@ -57,7 +57,8 @@ use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::hint;
 use crate::net::shares::Shares;
-use crate::proxy::{Proxy, Stop, name_config};
+use crate::passage::{Passage, name_config};
+use crate::proxy::{Proxy, Stop};
 use crate::telemetry::metrics::Metrics;
 use control::{Daemon, Handle};
 use doors::Doors;
@@ -125,17 +126,22 @@ async fn run(options: Options) -> Result<(), Error> {
     let broker = broker(&clock, &audit, &last_mints, &gate);
     let (stop, stopping) = watch::channel(Stop::No);
     world::count(&config, &metrics);
-    let hash = world.policy.hash().clone();
+    let hash = world.terms.policy.hash().clone();
     let max_connections = workers::Descriptors::split().clients;
     let config_flag = config_flag(&config);
     name_config(&config_flag);
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
-        gate,
+        passage: Passage {
+            gate,
+            broker: Arc::new(broker),
+            audit: Arc::clone(&audit),
+            clock,
+            buckets: Buckets::default(),
+            given: Default::default(),
+            config_flag,
+        },
         attribution: Attribution::start(inject::mask_word).map_err(Error::Runtime)?,
-        broker: Arc::new(broker),
-        audit: Arc::clone(&audit),
-        clock,
         stop: stopping,
         connections: AtomicUsize::new(0),
         max_connections,
@@ -143,8 +149,6 @@ async fn run(options: Options) -> Result<(), Error> {
         freed: Notify::new(),
         live: Arc::default(),
         step_ups: Default::default(),
-        config_flag,
-        buckets: Buckets::default(),
         requests: AtomicU64::new(0),
     });
     audit.event(Event::config("loaded", Some(&hash))).map_err(Error::Audit)?;
@@ -221,8 +225,8 @@ fn watch(daemon: &Arc<Daemon>) -> [JoinHandle<()>; 2] {
 /// What issuers are still to be told, and what they have told us that must be stored.
 async fn settle(proxy: &Proxy) {
     // Nobody after us knows these tokens. An issuer that is down holds nobody up.
-    if proxy.broker.revoke_all() > 0 {
-        tokio::time::timeout(REVOKE, proxy.broker.settled()).await.ok();
+    if proxy.passage.broker.revoke_all() > 0 {
+        tokio::time::timeout(REVOKE, proxy.passage.broker.settled()).await.ok();
     }
     // A refresh token that is being renewed: its issuer may already have forgotten the old one.
     tokio::time::timeout(RENEW, proxy.world.load_full().logins.settled()).await.ok();

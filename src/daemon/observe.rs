@@ -73,11 +73,11 @@ impl Probe for Observer {
     fn unready(&self) -> Vec<&'static str> {
         let Some(Running { proxy, .. }) = self.running.get() else { return vec!["starting"] };
         let mut failing = Vec::new();
-        if proxy.audit.health().failing.is_some() {
+        if proxy.passage.audit.health().failing.is_some() {
             failing.push("audit");
         }
         let authority = &proxy.world.load().authority;
-        if authority.ends() <= proxy.clock.now().wall {
+        if authority.ends() <= proxy.passage.clock.now().wall {
             failing.push("ca");
         }
         if *proxy.stop.borrow() != Stop::No {
@@ -95,23 +95,23 @@ impl Probe for Observer {
 
 fn gauges(proxy: &Proxy) -> Gauges {
     let world = proxy.world.load();
-    let health = proxy.audit.health();
+    let health = proxy.passage.audit.health();
     let ends = world.authority.ends();
-    let now = proxy.clock.now().wall;
+    let now = proxy.passage.clock.now().wall;
     let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
     let logins = world.logins.ends().into_iter();
     Gauges {
         connections: proxy.connections.load(Relaxed),
         max_connections: proxy.max_connections,
-        sessions: proxy.gate.sessions().len(),
-        tokens: remaining(&proxy.broker, &*proxy.clock).into_iter().collect(),
+        sessions: proxy.passage.gate.sessions().len(),
+        tokens: remaining(&proxy.passage.broker, &*proxy.passage.clock).into_iter().collect(),
         logins: logins.map(|(name, until)| (name, left(until))).collect(),
         audit_failing: health.failing.is_some(),
         audit_failures: health.failures,
         audit_lost: health.lost,
-        policy: world.policy.hash().clone(),
-        generation: world.generation,
-        ca: ends.duration_since(proxy.clock.now().wall).unwrap_or_default(),
+        policy: world.terms.policy.hash().clone(),
+        generation: world.terms.generation,
+        ca: ends.duration_since(proxy.passage.clock.now().wall).unwrap_or_default(),
     }
 }
 

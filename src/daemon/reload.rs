@@ -68,16 +68,16 @@ impl Daemon {
         match built {
             Ok(built) => {
                 self.seen().succeeded(sight);
-                world::count(&built.config, self.proxy.audit.metrics());
+                world::count(&built.config, self.proxy.passage.audit.metrics());
                 self.swap(&mut current, built);
                 Ok(())
             }
             Err(refused) => {
                 let Refused { code, message } = &refused;
                 self.seen().considered = sight;
-                self.proxy.audit.metrics().not_loaded();
+                self.proxy.passage.audit.metrics().not_loaded();
                 tracing::error!(code, "config not reloaded, the old one stands: {message}");
-                self.proxy.audit.event(Event::config("refused", None).code(code)).ok();
+                self.proxy.passage.audit.event(Event::config("refused", None).code(code)).ok();
                 Err(refused)
             }
         }
@@ -87,7 +87,7 @@ impl Daemon {
         let before = self.proxy.world.load();
         let alike = self.seen().reaches_alike(&config, sight);
         let running = Current { world: &before, config: current, alike };
-        let (clock, audit) = (&self.proxy.clock, &self.proxy.audit);
+        let (clock, audit) = (&self.proxy.passage.clock, &self.proxy.passage.audit);
         let sessions = SharedSessions::read(&config)?;
         let world = world::build(&config, &self.own, Some(running), clock, audit)?;
         Ok(Built { config, world, sessions })
@@ -97,13 +97,13 @@ impl Daemon {
     /// policy that was not written for him.
     fn swap(&self, current: &mut Config, built: Built) {
         let Built { config, world, sessions } = built;
-        for session in sessions.withdraw(self.proxy.gate.sessions()) {
+        for session in sessions.withdraw(self.proxy.passage.gate.sessions()) {
             self.ended(&session, "ended");
         }
         let world = Arc::new(world);
         self.proxy.world.store(Arc::clone(&world));
         self.keep_only(&world);
-        sessions.share(&self.proxy.gate);
+        sessions.share(&self.proxy.passage.gate);
         let ended = self.proxy.live.judge_again(&self.proxy.judge(&world));
         let outdated = self.began.outdated_by(&config);
         if !outdated.is_empty() {
@@ -117,14 +117,14 @@ impl Daemon {
         // What was in use a moment ago may still be run by what is under way.
         super::prune(&config.state_dir, config.held.iter().chain(&current.held));
         *current = config;
-        let hash = world.policy.hash();
+        let hash = world.terms.policy.hash();
         tracing::info!(policy = %hash, ended, "config reloaded");
-        self.proxy.audit.event(Event::config("loaded", Some(hash))).ok();
+        self.proxy.passage.audit.event(Event::config("loaded", Some(hash))).ok();
     }
 
     /// What has it take up what a reload does not.
     pub(super) fn restart_command(&self) -> String {
-        format!("valetkey restart{}", self.proxy.config_flag)
+        format!("valetkey restart{}", self.proxy.passage.config_flag)
     }
 
     /// What the files hold, where that is not what was last considered.

@@ -43,7 +43,7 @@ impl Daemon {
             What::All => {
                 self.shut_out(&Subject::All)?;
                 self.end_sessions(|session| session.kind() != Kind::Preshared, &mut count);
-                count.tokens += self.proxy.broker.revoke_clients(|_| true);
+                count.tokens += self.proxy.passage.revoke_clients(|_| true);
                 count.requests += self.proxy.live.end(&Selector::All, Reason::ClientRevoked);
             }
             What::Credential(name) => {
@@ -52,7 +52,7 @@ impl Daemon {
                     return Err(unknown("credential", name.as_str()));
                 }
                 self.shut_out(&Subject::Credential(name.clone()))?;
-                count.tokens += self.proxy.broker.revoke(&name);
+                count.tokens += self.proxy.passage.revoke(&name);
                 let its = Selector::Credential(name);
                 count.requests += self.proxy.live.end(&its, Reason::CredentialRevoked);
             }
@@ -60,13 +60,13 @@ impl Daemon {
                 self.revoke_session(&SessionName::new(name.as_str()), &mut count)?
             }
             What::User(name) => {
-                let gate = &self.proxy.gate;
+                let gate = &self.proxy.passage.gate;
                 count.unknown = !gate.knows_user(name) && !self.names_user(name);
                 count.nearest = gate.nearest_user(name).filter(|_| count.unknown);
                 self.shut_out(&Subject::User(name.as_str().into()))?;
                 self.end_sessions(|session| session.user().as_deref() == Some(name), &mut count);
                 let its = |key: &ClientKey| gate.is_user(key, name);
-                count.tokens += self.proxy.broker.revoke_clients(its);
+                count.tokens += self.proxy.passage.revoke_clients(its);
                 let its = Selector::User(name.clone());
                 count.requests += self.proxy.live.end(&its, Reason::ClientRevoked);
             }
@@ -90,7 +90,7 @@ impl Daemon {
 
     /// A session of the config stays revoked until it gets another secret; any other is gone for good.
     fn revoke_session(&self, name: &SessionName, count: &mut Count) -> Result<(), AdminError> {
-        let sessions = self.proxy.gate.sessions();
+        let sessions = self.proxy.passage.gate.sessions();
         let found = sessions.list().into_iter().find(|session| session.name() == name);
         let session = found.ok_or_else(unknown_session)?;
         if session.kind() == Kind::Preshared {
@@ -101,7 +101,7 @@ impl Daemon {
     }
 
     fn end_sessions(&self, chosen: impl Fn(&Session) -> bool, count: &mut Count) {
-        let sessions = self.proxy.gate.sessions();
+        let sessions = self.proxy.passage.gate.sessions();
         for session in sessions.list().into_iter().filter(|session| chosen(session)) {
             if let Some(session) = sessions.end(session.name()) {
                 let (tokens, requests) = self.ended(&session, "revoked");
@@ -113,8 +113,8 @@ impl Daemon {
     }
 
     fn shut_out(&self, subject: &Subject) -> Result<(), AdminError> {
-        let since = rfc3339_seconds(self.proxy.clock.now().wall);
-        if self.proxy.gate.revoked().add(subject, since) {
+        let since = rfc3339_seconds(self.proxy.passage.clock.now().wall);
+        if self.proxy.passage.gate.revoked().add(subject, since) {
             return Ok(());
         }
         Err(AdminError {
@@ -133,7 +133,7 @@ impl Daemon {
             What::Session(name) => Subject::Session(SessionName::new(name.as_str()), [0; 32]),
             What::User(name) => Subject::User(Arc::from(name.as_str())),
         };
-        if !self.proxy.gate.revoked().remove(&subject) {
+        if !self.proxy.passage.gate.revoked().remove(&subject) {
             return Err(AdminError {
                 status: 404,
                 code: "not-revoked",
@@ -150,7 +150,7 @@ impl Daemon {
                 detail: error.to_string(),
                 hint: error.hint(),
             })?;
-            preshared.share(&self.proxy.gate);
+            preshared.share(&self.proxy.passage.gate);
         }
         self.note("restored", order);
         self.write_down()?;
@@ -171,11 +171,11 @@ impl Daemon {
             Some(by) => event.with("by", by.as_str()),
             None => event,
         };
-        self.proxy.audit.event(event).ok();
+        self.proxy.passage.audit.event(event).ok();
     }
 
     fn write_down(&self) -> Result<(), AdminError> {
-        let saved = self.state.save_revoked(self.proxy.gate.revoked());
+        let saved = self.state.save_revoked(self.proxy.passage.gate.revoked());
         saved.and_then(|()| self.save_sessions()).map_err(|error| AdminError {
             status: 500,
             code: "revocation-not-saved",
@@ -186,7 +186,7 @@ impl Daemon {
 
     /// For `status`.
     pub(super) fn revoked_facts(&self) -> Value {
-        let lists = self.proxy.gate.revoked().lists();
+        let lists = self.proxy.passage.gate.revoked().lists();
         let sessions: std::collections::BTreeMap<_, _> =
             lists.sessions.iter().map(|(name, entry)| (name, &entry.since)).collect();
         json!({

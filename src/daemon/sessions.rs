@@ -57,7 +57,7 @@ impl Daemon {
         };
         let mut new = self.wanted(open.clone())?;
         let placeholders = placeholders(&self.config(), &mut new);
-        let sessions = self.proxy.gate.sessions();
+        let sessions = self.proxy.passage.gate.sessions();
         if sessions.len() >= MAX_SESSIONS {
             return Err(AdminError {
                 status: 503,
@@ -91,7 +91,7 @@ impl Daemon {
             Some(by) => event.with("by", by.as_str()),
             None => event,
         };
-        self.proxy.audit.event(event).ok();
+        self.proxy.passage.audit.event(event).ok();
         let config = self.config();
         let secrets = config.secret_variables();
         let world = self.proxy.world.load();
@@ -175,7 +175,7 @@ impl Daemon {
 
     fn admits_user(&self, user: Option<&str>) -> Result<(), AdminError> {
         let client = Client { user: user.map(Into::into), ..Client::default() };
-        if !self.proxy.gate.revoked().has_client(&client) {
+        if !self.proxy.passage.gate.revoked().has_client(&client) {
             return Ok(());
         }
         Err(AdminError {
@@ -206,7 +206,7 @@ impl Daemon {
 
     /// Whether it was live.
     pub(super) fn end(&self, name: &SessionName) -> bool {
-        match self.proxy.gate.sessions().end(name) {
+        match self.proxy.passage.gate.sessions().end(name) {
             Some(session) => {
                 self.ended(&session, "ended");
                 true
@@ -219,10 +219,10 @@ impl Daemon {
     /// `how`: `ended`, `revoked`. How many tokens and requests there were.
     pub(super) fn ended(&self, session: &Session, how: &str) -> (usize, usize) {
         self.processes.untie(session.name());
-        let tokens = self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
+        let tokens = self.proxy.passage.end_client(&ClientKey::Session(session.name().clone()));
         let its = Selector::Session(session.name().clone());
         let requests = self.proxy.live.end(&its, Reason::SessionEnded);
-        self.proxy.audit.event(Event::session(how, &client(session), None)).ok();
+        self.proxy.passage.audit.event(Event::session(how, &client(session), None)).ok();
         if session.kind().outlives_the_daemon() {
             self.save_sessions().ok();
         }
@@ -230,7 +230,7 @@ impl Daemon {
     }
 
     pub(super) fn save_sessions(&self) -> io::Result<()> {
-        let saved = self.state.save(self.proxy.gate.sessions());
+        let saved = self.state.save(self.proxy.passage.gate.sessions());
         let known = self.unsaved.swap(saved.is_err(), Relaxed);
         if let Err(error) = &saved
             && !known
@@ -249,7 +249,7 @@ impl Daemon {
 
     /// For `session list` and `status`, oldest name first.
     pub(super) fn session_list(&self) -> Value {
-        let mut list = self.proxy.gate.sessions().list();
+        let mut list = self.proxy.passage.gate.sessions().list();
         list.sort_by(|a, b| a.name().cmp(b.name()));
         let with_address = |session: &Arc<Session>| {
             let mut facts = facts(session);
@@ -262,7 +262,7 @@ impl Daemon {
 
     /// One of them, with how often something came in its name, and in nobody's, since it began.
     pub(super) fn session_facts(&self, name: &str) -> Result<Value, AdminError> {
-        let sessions = self.proxy.gate.sessions();
+        let sessions = self.proxy.passage.gate.sessions();
         let session = sessions.find(&SessionName::new(name)).ok_or_else(unknown_session)?;
         let mut facts = facts(&session);
         facts["admitted"] = session.admitted().into();

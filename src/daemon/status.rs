@@ -21,14 +21,14 @@ impl Daemon {
         let mut logins = logins::facts(
             &config,
             &self.proxy().world.load_full().logins,
-            self.proxy().clock.now().wall,
+            self.proxy().passage.clock.now().wall,
         );
         for login in &mut logins {
             let credential = login["credential"].as_str().map(CredentialName::new);
             login["step_up"] = credential.and_then(|name| self.proxy().step_ups.of(&name)).into();
         }
         let world = self.proxy().world.load();
-        let health = self.proxy().audit.health();
+        let health = self.proxy().passage.audit.health();
         let metrics = self.metrics();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -37,9 +37,9 @@ impl Daemon {
             "config": config.path,
             "listen": self.began.listen,
             "metrics": metrics.map(|address| address.to_string()),
-            "unmatched": world::unmatched(&world.policy),
-            "policy": world.policy.hash(),
-            "generation": world.generation,
+            "unmatched": world::unmatched(&world.terms.policy),
+            "policy": world.terms.policy.hash(),
+            "generation": world.terms.generation,
             "routes": routes(&config),
             "credentials": self.credentials(&config),
             "logins": logins,
@@ -49,7 +49,7 @@ impl Daemon {
             "connections": self.proxy().connections.load(Relaxed),
             "requests": self.proxy().requests.load(Relaxed),
             "audit": {
-                "path": self.proxy().audit.path(),
+                "path": self.proxy().passage.audit.path(),
                 "failing": health.failing,
                 "since": health.since.map(rfc3339_seconds),
                 "lost": health.lost,
@@ -72,7 +72,8 @@ impl Daemon {
     }
 
     fn credentials(&self, config: &Config) -> Vec<Value> {
-        let remaining = observe::remaining(&self.proxy().broker, &*self.proxy().clock);
+        let remaining =
+            observe::remaining(&self.proxy().passage.broker, &*self.proxy().passage.clock);
         let describe = |(name, credential): (_, &crate::config::Credential)| {
             let last = self.last_mints().of(name);
             let last = last.as_ref();
@@ -96,10 +97,10 @@ impl Daemon {
     }
 
     fn tokens(&self) -> Vec<Value> {
-        let now = self.proxy().clock.now().wall;
+        let now = self.proxy().passage.clock.now().wall;
         let since = |time: SystemTime| now.duration_since(time).unwrap_or_default().as_secs();
         let until = |time: SystemTime| time.duration_since(now).unwrap_or_default().as_secs();
-        (self.proxy().broker.status().iter())
+        (self.proxy().passage.broker.status().iter())
             .map(|slot| {
                 let token = slot.token.as_ref();
                 json!({

@@ -25,7 +25,7 @@ pub(super) async fn run(daemon: Arc<Daemon>, idle_exit: Option<Duration>) {
     let mut starting = true;
     loop {
         tick.tick().await;
-        let audit = Arc::clone(&daemon.proxy().audit);
+        let audit = Arc::clone(&daemon.proxy().passage.audit);
         // It syncs the disk: not on the thread that mints.
         let flushed = tokio::task::spawn_blocking(move || audit.flush()).await;
         if let Ok(Err(error)) = flushed {

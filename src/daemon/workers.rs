@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout_at};
 use super::doors::Doors;
 use super::error::Error;
 use super::platform;
-use crate::inject::Redactors;
 use crate::net::budget::Budget;
-use crate::proxy::listen::Bound;
-use crate::proxy::{Pool, Proxy, Worker, listen};
+use crate::proxy::front::Bound;
+use crate::proxy::front::accept;
+use crate::proxy::{Pool, Proxy, Worker};
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 1024;
@@ -213,11 +213,11 @@ fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<Asked>) 
             return;
         }
     };
-    let pool = Arc::new(Pool::new(Arc::clone(proxy.audit.metrics())));
-    let worker = Arc::new(Worker { proxy, pool, redactors: Redactors::default() });
+    let pool = Arc::new(Pool::new(Arc::clone(proxy.passage.audit.metrics())));
+    let worker = Arc::new(Worker { proxy, pool });
     let serving = async {
         tokio::spawn(beat(asked));
-        listen::accept::run(worker, listeners).await
+        accept::run(worker, listeners).await
     };
     if let Err(error) = runtime.block_on(serving) {
         tracing::error!(%error, "a worker cannot listen");

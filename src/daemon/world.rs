@@ -24,6 +24,7 @@ use crate::net::client::Client;
 use crate::net::dial::Dialer;
 use crate::net::guard::Guard;
 use crate::net::roots::Roots;
+use crate::passage::Terms;
 use crate::policy::Policy;
 use crate::proxy::World;
 use crate::store;
@@ -97,15 +98,16 @@ pub(super) fn build(
         .iter()
         .map(|(name, credential)| {
             let same = before.as_ref().filter(|before| before.unchanged(config, name));
-            let kept = same.and_then(|before| before.world.minters.get(name).cloned());
+            let kept = same.and_then(|before| before.world.terms.minters.get(name).cloned());
             let build = || mint::build(name, credential, &issuers, &logins, clock);
             (name.clone(), kept.unwrap_or_else(build))
         })
         .collect();
-    let generation = before.map_or(0, |before| before.world.generation + 1);
+    let generation = before.map_or(0, |before| before.world.terms.generation + 1);
     let rules = Rules::from(&config.proxy);
     let rates = Rates::from(&config.limits);
-    Ok(World { policy, rules, rates, minters, logins, authority, dialer, roots, generation })
+    let terms = Terms { policy, rules, minters, rates, generation };
+    Ok(World { terms, logins, authority, dialer, roots })
 }
 
 /// How issuers are reached, for a command that speaks to one itself.

@@ -1,8 +1,8 @@
 //! Floor 4: touching the request and the answer.
 //!
 //! `strip` takes out, `place` puts in, `redact` sees that nothing comes back. The way through is
-//! [`clear`]: a [`Permit`], the proof that the audit record is written, and the request go in; a
-//! [`Cleared`] comes out, and `upstream.send` takes nothing else.
+//! [`fill`]: a [`Permit`], the proof that the audit record is written, and the request go in; a
+//! [`Filled`] comes out. `passage` alone calls it.
 
 mod elsewhere;
 mod mask;
@@ -18,7 +18,7 @@ use http::{HeaderMap, Method};
 pub use mask::{mask_text, mask_word};
 pub use shape::{Standing, refused_key, standing_key};
 
-pub use redact::{LastRedactor, Redactors, clean_answer, redactor_of};
+pub use redact::{clean_answer, redactor_of};
 
 use crate::audit::Written;
 use crate::masking;
@@ -27,9 +27,9 @@ use crate::model::target::Origin;
 use crate::model::token::Token;
 use crate::policy::{Action, Permit};
 
-/// A request that may leave: judged, recorded, emptied and filled. Only [`clear`] makes one.
+/// A request that was emptied and filled. Only [`fill`] makes one.
 #[derive(Debug)]
-pub struct Cleared {
+pub struct Filled {
     origin: Origin,
     method: Method,
     path_and_query: PathAndQuery,
@@ -47,7 +47,7 @@ pub enum InjectError {
     Target,
 }
 
-impl Cleared {
+impl Filled {
     /// The one origin it may be sent to.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -122,12 +122,12 @@ fn rooted(target: &PathAndQuery) -> Result<PathAndQuery, InjectError> {
 }
 
 /// Strips and fills one request. `written` proves that its decision is in the audit.
-pub fn clear(
+pub fn fill(
     permit: &Permit,
     token: Option<&Token>,
     written: Written,
     mut parts: Parts,
-) -> Result<Cleared, InjectError> {
+) -> Result<Filled, InjectError> {
     let target = &rooted(parts.uri.path_and_query().ok_or(InjectError::Target)?)?;
     strip::hop_by_hop(&mut parts.headers);
     strip::overrides(&mut parts.headers);
@@ -152,7 +152,7 @@ pub fn clear(
     if strip::holds_placeholder(path_and_query.path().as_bytes()) {
         return Err(InjectError::Target);
     }
-    Ok(Cleared {
+    Ok(Filled {
         origin: permit.origin().clone(),
         method: parts.method,
         path_and_query,

@@ -149,7 +149,18 @@ impl BodyRedactor {
     pub fn poll<E: From<DecodeError>>(
         &mut self,
         cx: &mut Context<'_>,
+        inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        self.poll_following(cx, inner, || None)
+    }
+
+    /// The same with more words to look for as time goes on. `newer` is asked after each frame, before that is looked
+    /// at, and gives what to search for from there on, where that has changed.
+    pub fn poll_following<E: From<DecodeError>>(
+        &mut self,
+        cx: &mut Context<'_>,
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
+        mut newer: impl FnMut() -> Option<Arc<Redactor>>,
     ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         loop {
             let piece = if !self.ready.is_empty() {
@@ -161,7 +172,12 @@ impl BodyRedactor {
                     self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
                 );
             } else {
-                match inner(cx) {
+                let polled = inner(cx);
+                if let Some(newer) = newer() {
+                    self.redactor = newer;
+                    self.held.look_again();
+                }
+                match polled {
                     Poll::Pending => match self.held.settle(&self.redactor.search) {
                         settled if settled.is_empty() => ready!(self.poll_patience(cx)),
                         settled => settled,

@@ -84,6 +84,11 @@ impl Held {
         (self.text.len() - self.searched + piece.len()) * LITTLE <= self.text.len()
     }
 
+    /// What waits is to be searched anew: for other words than before.
+    pub(super) fn look_again(&mut self) {
+        self.searched = 0;
+    }
+
     /// What can be said where no more comes for now.
     pub(super) fn settle(&mut self, search: &Search) -> Bytes {
         if self.searched == self.text.len() { Bytes::new() } else { self.join(search, &[]) }

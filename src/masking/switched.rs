@@ -32,10 +32,18 @@ impl<T> Switched<T> {
 }
 
 impl<T: AsyncRead + Unpin> Switched<T> {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        newer: &mut impl FnMut() -> Option<Arc<Redactor>>,
+    ) -> Poll<io::Result<Bytes>> {
         let mut piece = BytesMut::zeroed(PIECE);
         let mut buffer = ReadBuf::new(&mut piece);
-        if Pin::new(&mut self.io).poll_read(cx, &mut buffer)?.is_pending() {
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer)?;
+        if let Some(newer) = newer() {
+            self.redactor.follow(newer);
+        }
+        if polled.is_pending() {
             let Some(patience) = self.redactor.patience() else { return Poll::Pending };
             let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(patience)));
             ready!(patience.as_mut().poll(cx));
@@ -53,19 +61,32 @@ impl<T: AsyncRead + Unpin> Switched<T> {
     }
 }
 
+impl<T: AsyncRead + Unpin> Switched<T> {
+    /// Reads with more words to look for as time goes on. `newer` is asked after each piece, before that is looked at,
+    /// and gives what to search for from there on, where that has changed.
+    pub fn poll_read_following(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        mut newer: impl FnMut() -> Option<Arc<Redactor>>,
+    ) -> Poll<io::Result<()>> {
+        while self.ready.is_empty() && !self.ended {
+            self.ready = ready!(self.poll_piece(cx, &mut newer))?;
+        }
+        let take = out.remaining().min(self.ready.len());
+        out.put_slice(&self.ready[..take]);
+        self.ready.advance(take);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for Switched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.ready.is_empty() && !self.ended {
-            self.ready = ready!(self.poll_piece(cx))?;
-        }
-        let take = out.remaining().min(self.ready.len());
-        out.put_slice(&self.ready[..take]);
-        self.ready.advance(take);
-        Poll::Ready(Ok(()))
+        self.poll_read_following(cx, out, || None)
     }
 }
 

@@ -52,6 +52,12 @@ impl SwitchedRedactor {
         Self { redactor, held: Held::default(), frames }
     }
 
+    /// From now on these words are looked for.
+    pub fn follow(&mut self, newer: Arc<Redactor>) {
+        self.redactor = newer;
+        self.held.look_again();
+    }
+
     /// The next bytes; gives what can be passed on.
     pub fn pass(&mut self, bytes: Bytes) -> Bytes {
         let Some(frames) = &mut self.frames else {

@@ -1,7 +1,7 @@
 //! [`Reason`]: every way in which Valetkey itself says no, each with its stable code.
 //!
 //! One word per reason, the same in `Proxy-Status`, the problem document, the audit record, the
-//! metric label and `config/errors.md`. `proxy/respond.rs` maps each to its HTTP answer.
+//! metric label and `config/errors.md`. `passage/refused.rs` maps each to its HTTP answer.
 
 /// Whose fault a refusal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

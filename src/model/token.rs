@@ -1,6 +1,6 @@
 //! [`Token`]: short-lived, minted, never at rest.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::clock::{Deadline, Moment, rfc3339_millis};
@@ -17,7 +17,7 @@ pub const MAX_MARKS: usize = 16;
 /// A value that may be put into requests until its end. Cheap to share, never cloned in depth.
 #[derive(Debug)]
 pub struct Token {
-    value: Secret,
+    value: Arc<Secret>,
     fingerprint: Fingerprint,
     minted: Moment,
     end: Deadline,
@@ -25,7 +25,6 @@ pub struct Token {
     scope: Option<Arc<str>>,
     standing: bool,
     bound: Option<Arc<ProofKey>>,
-    before: Weak<Self>,
 }
 
 /// Why bytes are no token.
@@ -68,19 +67,8 @@ impl Token {
         }
         let fingerprint = value.fingerprint();
         let expires = rfc3339_millis(end.wall()).into();
-        let (standing, bound, before) = (false, None, Weak::new());
-        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound, before })
-    }
-
-    /// Marks it as the one that took the place of `old`.
-    pub fn in_place_of(mut self, old: &Arc<Self>) -> Self {
-        self.before = Arc::downgrade(old);
-        self
-    }
-
-    /// The one whose place it took, while that is remembered: until its end. Upstreams know it.
-    pub fn before(&self) -> Option<Arc<Self>> {
-        self.before.upgrade()
+        let (value, standing, bound) = (Arc::new(value), false, None);
+        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound })
     }
 
     /// Marks it as a standing credential (a static key), to be reported as one everywhere.
@@ -103,6 +91,11 @@ impl Token {
     /// The bytes, still wrapped.
     pub fn value(&self) -> &Secret {
         &self.value
+    }
+
+    /// The same for who must know them after the token is gone: an upstream may yet say them.
+    pub fn shared_value(&self) -> Arc<Secret> {
+        Arc::clone(&self.value)
     }
 
     /// Its name in audit records.

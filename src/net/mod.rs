@@ -10,6 +10,7 @@ pub mod client;
 pub mod dial;
 pub mod guard;
 mod platform;
+pub mod prefixed;
 pub mod roots;
 pub mod shares;
 pub mod stream;

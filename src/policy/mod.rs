@@ -113,17 +113,6 @@ impl Policy {
         self.unmatched
     }
 
-    /// The credentials whose tokens may go to this host, with what its routes ask of them.
-    pub fn credentials_of(
-        &self,
-        host: &Host,
-    ) -> impl Iterator<Item = (&CredentialName, &Arc<Ask>)> {
-        self.of_host(host).filter_map(|route| match &route.action {
-            Action::Inject(credential, _) => Some((credential, &route.ask)),
-            Action::Deny | Action::Pass => None,
-        })
-    }
-
     /// Whether some route asks this of a credential.
     pub fn asks(&self, credential: &CredentialName, ask: &Ask) -> bool {
         self.asks.get(credential).is_some_and(|asks| asks.iter().any(|of| ask.is_of(of)))

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
-use super::head::{self as first, Head};
-use super::{agree, plain};
+use super::front::head::{self as first, Head};
 use crate::http1::{HeadError, head};
 use crate::model::target::Target;
+use crate::passage::agree;
 
 /// The first head of a connection: a CONNECT names the same target in any pieces, and in our own words.
 pub fn connect(input: &[u8]) {
@@ -25,14 +25,14 @@ pub fn connect(input: &[u8]) {
 /// A request in absolute-form: everything that names a host names the one that is judged.
 pub fn absolute(input: &[u8]) {
     let Some(Ok(request)) = request_head(input) else { return };
-    let Ok(target) = plain::target(&request.parts) else { return };
+    let Ok(target) = agree::absolute(&request.parts) else { return };
     let authority = request.parts.uri.authority().map(|authority| authority.as_str());
     for named in authority.into_iter().chain(agree::host(&request.parts.headers).ok().flatten()) {
         assert_eq!(Target::parse(named, Some(80)).as_ref(), Ok(&target));
     }
     let ours = format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n");
     let ours = request_head(ours.as_bytes()).and_then(Result::ok);
-    assert_eq!(ours.map(|ours| plain::target(&ours.parts)), Some(Ok(target)));
+    assert_eq!(ours.map(|ours| agree::absolute(&ours.parts)), Some(Ok(target)));
 }
 
 fn connect_target(bytes: &[u8], cut: usize) -> Option<Target> {

@@ -9,9 +9,10 @@ const FLOORS: &[(u8, &[&str])] = &[
     (2, &["http1", "masking", "net", "store", "telemetry", "shared"]),
     (3, &["policy", "mint", "ca", "client", "audit"]),
     (4, &["broker", "inject", "approval", "limits"]),
-    (5, &["proxy", "admin", "authz", "adapter"]),
-    (6, &["daemon", "keeper"]),
-    (7, &["cli"]),
+    (5, &["passage"]),
+    (6, &["proxy", "admin", "authz", "adapter"]),
+    (7, &["daemon", "keeper"]),
+    (8, &["cli"]),
 ];
 
 fn floor(module: &str) -> Option<u8> {

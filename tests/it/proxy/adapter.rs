@@ -46,6 +46,14 @@ async fn adapted() -> Adapted {
             "name = \"keys\"\nhost = \"{ORDERS}\"\nmethods = [\"GET\"]\npath = [\"/v2/**\"]\ncredential = \"orders\"\n\
              strip = [\"header:x-api-key\"]\non_static_key = \"deny\""
         ))
+        .route(&format!(
+            "name = \"slow\"\nhost = \"{ORDERS}\"\npath = [\"/v3/**\"]\ncredential = \"orders\"\n\
+             rate_limit = \"1/h\""
+        ))
+        .minting("more", &issuer)
+        .route(&format!(
+            "name = \"more\"\nhost = \"{ORDERS}\"\npath = [\"/v4/**\"]\ncredential = \"more\""
+        ))
         .written();
     let text = std::fs::read(&home.config).unwrap();
     let config = config::parse(&home.config, &text, home.state.clone()).unwrap().0;
@@ -134,6 +142,39 @@ async fn what_policy_refuses_is_refused() {
         assert_eq!(answer.status(), 403, "{authority}: {}", answer.everything());
     }
     assert!(adapted.api.requests().is_empty() && adapted.issuer.calls().is_empty());
+}
+
+/// The same passage as everywhere: what was once left out here is not.
+#[tokio::test]
+async fn no_step_is_left_out() {
+    let adapted = adapted().await;
+    // A refused key is recorded with the route that refused it.
+    let key = concat!("gh", "p_wWPw5k4aXcaT4fNP0UcnZwJUVFk6LO0pINUx");
+    adapted.get_with(ORDERS, "/v2/orders", key).await;
+    let of_route = |r: &serde_json::Value| r["static_key"].is_object() && r["route"] == "keys";
+    assert_eq!(adapted.records(of_route).await, 1);
+    // A quote is no letter of a field's name.
+    let answer = adapted.get_with(ORDERS, "/v1/x", "k\r\nX\"Y: z").await;
+    assert_eq!(answer.status(), 400, "{}", answer.everything());
+    // A placeholder that nobody was given is nobody's.
+    let made_up = format!("vk-placeholder-1{}", "A".repeat(43));
+    let answer = adapted.get_with(ORDERS, "/v1/x", &made_up).await;
+    assert_eq!(answer.status(), 403, "{}", answer.everything());
+    assert!(answer.everything().contains("placeholder-refused"), "{}", answer.everything());
+    // The one of the route's own rate comes through, the next is told to wait.
+    for (status, code) in [(200, ""), (429, "rate-limited")] {
+        let answer = adapted.get(ORDERS, "/v3/x").await;
+        assert_eq!(answer.status(), status, "{}", answer.everything());
+        assert!(answer.everything().contains(code), "{}", answer.everything());
+    }
+    assert_eq!(adapted.api.requests().len(), 1);
+    // What the upstream was given on one route is masked on another.
+    let before = adapted.issuer.token();
+    let text = before.clone();
+    adapted.api.answer(move |_| Answer::ok(text.clone()));
+    let answer = adapted.get(ORDERS, "/v4/x").await;
+    assert_eq!(answer.status(), 200, "{}", answer.everything());
+    assert_eq!(answer.text(), "*".repeat(before.len()));
 }
 
 #[tokio::test]

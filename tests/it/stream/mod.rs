@@ -4,6 +4,7 @@
 mod broken;
 mod engine;
 mod flow;
+mod given;
 mod interim;
 mod kept;
 mod narrowed;

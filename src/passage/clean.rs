@@ -1,0 +1,145 @@
+//! What an answer is cleaned of as it comes, after its head: the body, the trailers, and what follows a switch of
+//! protocols. Tokens that its upstream is given meanwhile are masked, too.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::given::Given;
+use crate::inject;
+use crate::masking::{BodyRedactor, DecodeError, Redactor, Switched};
+
+/// Of one answer. Only [`Passed::clean`](super::Passed::clean) makes one.
+pub struct Clean {
+    /// Whether cookies stay behind.
+    bought: bool,
+    follows: Option<Follows>,
+    body: Option<Box<BodyRedactor>>,
+    /// Nothing is said of the body's length: there is none, and the upstream speaks of another.
+    unsaid: bool,
+}
+
+impl Clean {
+    pub(super) fn new(
+        bought: bool,
+        follows: Option<Follows>,
+        body: Option<Box<BodyRedactor>>,
+        unsaid: bool,
+    ) -> Self {
+        Self { bought, follows, body, unsaid }
+    }
+
+    /// The next frame to pass on, from those that `inner` gives; trailers are cleaned as the head was.
+    pub fn poll<E: From<DecodeError>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        let Self { bought, follows, body, .. } = self;
+        let polled = match body {
+            None => inner(cx),
+            Some(body) => {
+                body.poll_following(cx, inner, || follows.as_mut().and_then(Follows::moved))
+            }
+        };
+        polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                let redactor = follows.as_ref().and_then(Follows::redactor);
+                inject::clean_answer(*bought, redactor.as_deref(), &mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        })
+    }
+
+    /// Whether nothing more comes. `inner`: whether nothing more comes of the upstream's.
+    pub fn is_over(&self, inner: bool) -> bool {
+        self.unsaid || inner && self.body.as_ref().is_none_or(|body| body.is_ended())
+    }
+
+    /// What there is to say of the length of what is still to come, where `inner` says it of the upstream's.
+    pub fn size(&self, inner: SizeHint) -> SizeHint {
+        match &self.body {
+            _ if self.unsaid => SizeHint::new(),
+            Some(body) => body.size(&inner),
+            None => inner,
+        }
+    }
+}
+
+/// Follows what an upstream is given.
+pub(super) struct Follows {
+    given: Arc<Given>,
+    epoch: u64,
+}
+
+impl Follows {
+    pub(super) fn new(given: Arc<Given>) -> Self {
+        let epoch = given.epoch();
+        Self { given, epoch }
+    }
+
+    pub(super) fn redactor(&self) -> Option<Arc<Redactor>> {
+        self.given.redactor()
+    }
+
+    /// The redactor, where there is another one than before.
+    fn moved(&mut self) -> Option<Arc<Redactor>> {
+        let epoch = self.given.epoch();
+        if epoch == self.epoch {
+            return None;
+        }
+        self.epoch = epoch;
+        self.given.redactor()
+    }
+}
+
+/// An upstream's stream after a switch of protocols, masked towards whoever reads it.
+pub struct Followed<T> {
+    io: Switched<T>,
+    follows: Follows,
+}
+
+impl<T> Followed<T> {
+    /// `protocol`: as it was agreed on.
+    pub fn new(io: T, given: Arc<Given>, protocol: &str) -> Self {
+        let follows = Follows::new(given);
+        let redactor =
+            follows.redactor().unwrap_or_else(|| Arc::new(inject::redactor_of([].into_iter())));
+        Self { io: Switched::new(io, redactor, protocol), follows }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Followed<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { io, follows } = &mut *self;
+        io.poll_read_following(cx, out, || follows.moved())
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Followed<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

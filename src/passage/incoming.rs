@@ -1,0 +1,303 @@
+//! A request on its way in: who asks, what policy says, whether it is within its limits, and with which token.
+//!
+//! Each step gives the value that the next one takes. [`Passed`] has what all of them found out, and the request goes
+//! on as the one that was judged.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::agree;
+use super::asking::Asking;
+use super::desk::{Passage, Terms};
+use super::known::{Known, Source};
+use super::passed::{JudgedRequest, Passed};
+use super::refused::{Refused, Word};
+use crate::audit::{Recorder, RequestFacts};
+use crate::broker::{Failure, SlotKey};
+use crate::client::Admitted;
+use crate::inject;
+use crate::model::id::{RequestId, RouteName};
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+use crate::model::token::Token;
+use crate::policy::{self, Action, Permit};
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Absolute-form, in the clear (RFC 9112 section 3.2.2): carried to hosts that no route names, never with a token.
+    Clear,
+    /// Inside TLS that ended here, for the host that its tunnel names.
+    Intercepted,
+}
+
+/// What is known of a request before anything is asked about it.
+pub struct Arrival<'a> {
+    /// Its name.
+    pub id: RequestId,
+    /// How it came.
+    pub way: Way,
+    /// Whose connection it came on.
+    pub admitted: &'a Admitted,
+    /// Of the tunnel, or of the absolute-form URI.
+    pub target: &'a Target,
+    /// Its head.
+    pub parts: Parts,
+}
+
+/// A request whose record has begun. Dropped, it is recorded as refused.
+pub struct Incoming<'a> {
+    passage: &'a Passage,
+    way: Way,
+    target: &'a Target,
+    parts: Parts,
+    asking: Asking<'a>,
+    /// Its placeholders are nobody's, or of several.
+    refused: Option<Reason>,
+    recorder: Recorder,
+}
+
+/// The proof that a request may go, as far as policy, standing keys and rates are concerned.
+pub struct Judged(Permit);
+
+impl Judged {
+    /// What policy said.
+    pub fn permit(&self) -> &Permit {
+        &self.0
+    }
+}
+
+/// A judged request with the token that belongs to it, if one does.
+pub struct Supplied {
+    permit: Permit,
+    source: Option<Source>,
+    token: Option<Arc<Token>>,
+}
+
+impl Passage {
+    /// Begins the record of a request.
+    pub fn arrive<'a>(&'a self, terms: &Terms, arrival: Arrival<'a>) -> Incoming<'a> {
+        let Arrival { id, way, admitted, target, parts } = arrival;
+        let asking = match way {
+            Way::Intercepted => Asking::of(self, terms, admitted, &parts),
+            // None may stand in it, whosever it is.
+            Way::Clear => Ok(Asking::unbound(admitted)),
+        };
+        let refused = asking.as_ref().err().copied();
+        let asking = asking.unwrap_or_else(|_| Asking::unbound(admitted));
+        let facts = facts(terms, &asking, id, target, &parts);
+        let recorder = Recorder::start(&self.audit, facts, terms.policy.hash().clone());
+        Incoming { passage: self, way, target, parts, asking, refused, recorder }
+    }
+}
+
+impl Incoming<'_> {
+    /// Who asks.
+    pub fn admitted(&self) -> &Admitted {
+        &self.asking.admitted
+    }
+
+    /// The routes whose placeholder came with it, where a bound one did.
+    pub fn bound(&self) -> Option<&Arc<[RouteName]>> {
+        self.asking.bound.as_ref()
+    }
+
+    /// Its head, as it came.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// For its refusal.
+    pub fn into_recorder(self) -> Recorder {
+        self.recorder
+    }
+
+    /// Nothing was written down or sent yet: other terms may permit it in their own way.
+    pub fn begin_anew(&mut self, terms: &Terms) {
+        let id = self.recorder.request();
+        let facts = facts(terms, &self.asking, id, self.target, &self.parts);
+        self.recorder.begin_anew(facts, terms.policy.hash().clone());
+    }
+
+    /// Whether it may go.
+    pub fn judge(&mut self, terms: &Terms) -> Result<Judged, Refused> {
+        if let Some(reason) = self.refused {
+            return Err(reason.into());
+        }
+        let permit = self.decide(terms).map_err(|reason| {
+            // It was sent all the same.
+            if let Some(found) = inject::refused_key(&self.parts) {
+                self.note_key(&found);
+            }
+            self.asking.refused(reason)
+        })?;
+        if let Some(found) = inject::standing_key(&permit, &self.parts) {
+            self.note_key(&found);
+            if permit.refuses_keys() {
+                if let Some(route) = permit.route() {
+                    self.recorder.route(route.name.clone());
+                }
+                return Err(Reason::StaticKeyRefused.into());
+            }
+        }
+        let route = permit.route().map(|route| (&route.name, route.rate));
+        let (client, now) = (&self.asking.admitted.client, self.passage.clock.mono());
+        let taken =
+            self.passage.buckets.take(&terms.rates, client, route, permit.credential(), now);
+        taken.map_err(|wait| Refused::until(Reason::RateLimited, wait))?;
+        Ok(Judged(permit))
+    }
+
+    fn decide(&mut self, terms: &Terms) -> Result<Permit, Reason> {
+        let (passage, admitted) = (self.passage, &self.asking.admitted);
+        if let Some(reason) = passage.gate.objection(&terms.rules, admitted, passage.clock.now()) {
+            return Err(reason);
+        }
+        agree::fits(&self.parts)?;
+        let refused = match self.way {
+            Way::Clear => return self.decide_clear(terms),
+            Way::Intercepted => self.decide_intercepted(terms),
+        };
+        refused
+    }
+
+    fn decide_clear(&self, terms: &Terms) -> Result<Permit, Reason> {
+        if agree::absolute(&self.parts)? != *self.target {
+            return Err(Reason::AuthorityMismatch);
+        }
+        let permit = terms.policy.decide_plain(self.target).map_err(|refusal| refusal.reason)?;
+        // Nothing of ours goes to a host without a route.
+        if inject::holds_placeholder(&self.parts) {
+            return Err(Reason::ForeignPlaceholder);
+        }
+        Ok(permit)
+    }
+
+    fn decide_intercepted(&mut self, terms: &Terms) -> Result<Permit, Reason> {
+        agree::agree(self.target, &self.parts)?;
+        if self.parts.method == Method::CONNECT {
+            return Err(Reason::ConnectInTunnel);
+        }
+        let admitted = &self.asking.admitted;
+        let facts = policy::RequestFacts {
+            client: &admitted.client,
+            allowed: admitted.session.as_deref().and_then(|session| session.routes()),
+            method: &self.parts.method,
+            target: self.target,
+            path: self.parts.uri.path(),
+            bound: self.asking.bound.as_deref(),
+        };
+        terms.policy.decide(facts).map_err(|refusal| {
+            if let Some(route) = refusal.route {
+                self.recorder.route(route);
+            }
+            refusal.reason
+        })
+    }
+
+    /// A real key where a placeholder should be, or anywhere else in the head: recorded by kind and keyed fingerprint,
+    /// never by its value.
+    fn note_key(&mut self, found: &inject::Standing) {
+        let fingerprint = self.passage.audit.keyed_fingerprint(&found.key);
+        self.recorder.static_key(fingerprint, found.kind);
+    }
+
+    /// The token that the permit asks for: from its slot, or minted now.
+    pub async fn supply(
+        &mut self,
+        terms: &Terms,
+        judged: Judged,
+        known: &Known,
+    ) -> Result<Supplied, Refused> {
+        let Judged(permit) = judged;
+        let Some(route) = permit.route() else {
+            return Ok(Supplied { permit, source: None, token: None });
+        };
+        self.recorder.route(route.name.clone());
+        let Action::Inject(credential, _) = &route.action else {
+            return Ok(Supplied { permit, source: None, token: None });
+        };
+        self.recorder.credential(credential.clone());
+        let client = &self.asking.admitted.client;
+        let (key, ask) = (client.key(), route.ask.of(client));
+        let key = SlotKey { client: key, credential: credential.clone(), ask };
+        match self.token(terms, key, known).await {
+            Ok((source, token)) => {
+                Ok(Supplied { permit, source: Some(source), token: Some(token) })
+            }
+            Err(failure) => Err(Refused {
+                reason: failure.reason,
+                retry_after: failure.retry_after,
+                backing_off: failure.backing_off,
+                named: Some((
+                    Word::Credential,
+                    format!("{credential}{}", self.passage.config_flag),
+                )),
+            }),
+        }
+    }
+
+    async fn token(
+        &mut self,
+        terms: &Terms,
+        key: SlotKey,
+        known: &Known,
+    ) -> Result<(Source, Arc<Token>), Failure> {
+        let passage = self.passage;
+        // Every credential that a policy names has one in its terms.
+        let minter =
+            terms.minters.get(&key.credential).ok_or(Failure::of(Reason::InternalError))?;
+        let mut source = match known.find(&key, minter) {
+            Some(source) => source,
+            None => {
+                let slot = passage.broker.slot(&key, minter)?;
+                let given = passage.given.of(&key.client, &self.target.host);
+                let given = given.ok_or(Failure::of(Reason::TooManyConnections))?;
+                let source = Source { slot, given };
+                known.keep(&source);
+                source
+            }
+        };
+        if let Some(token) = source.slot.current(passage.clock.now()) {
+            return Ok((source, token));
+        }
+        let asked = Arc::clone(&source.slot);
+        let asked_at = passage.clock.mono();
+        // In a box: a request that finds its token does not carry room for a mint around.
+        let token = Box::pin(passage.broker.token(&mut source.slot)).await;
+        self.recorder.minted(passage.clock.mono().saturating_duration_since(asked_at));
+        if !Arc::ptr_eq(&asked, &source.slot) {
+            known.keep(&source);
+        }
+        token.map(|token| (source, token))
+    }
+}
+
+impl<'a> Incoming<'a> {
+    /// The request as it goes on, and its record.
+    pub fn pass(self, supplied: Supplied) -> (Passed, JudgedRequest, Recorder) {
+        let Supplied { permit, source, token } = supplied;
+        let client = Arc::clone(&self.asking.admitted.client);
+        let passed = Passed::new(permit, client, source, token);
+        (passed, JudgedRequest::new(self.parts), self.recorder)
+    }
+}
+
+fn facts(
+    terms: &Terms,
+    asking: &Asking<'_>,
+    id: RequestId,
+    target: &Target,
+    parts: &Parts,
+) -> RequestFacts {
+    RequestFacts::new(
+        id,
+        Arc::clone(&asking.admitted.client),
+        parts.method.clone(),
+        target.host.clone(),
+        target.port,
+        Some(&terms.policy.recorded_path(target, parts.uri.path())),
+    )
+}

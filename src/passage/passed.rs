@@ -1,0 +1,197 @@
+//! A request that passed: recorded, cleared to be sent, and its answer cleaned.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+
+use super::clean::{Clean, Follows};
+use super::desk::Passage;
+use super::given::Given;
+use super::known::Source;
+use crate::audit::{Decision, Recorder, Written};
+use crate::broker::{Slot, SlotKey};
+use crate::inject;
+use crate::masking::BodyRedactor;
+use crate::model::client::Client;
+use crate::model::reason::Reason;
+use crate::model::target::Origin;
+use crate::model::token::Token;
+use crate::policy::Permit;
+
+/// What all steps before found out.
+pub struct Passed {
+    permit: Permit,
+    client: Arc<Client>,
+    source: Option<Source>,
+    token: Option<Arc<Token>>,
+}
+
+/// The head that was judged, as it came; nothing else can be cleared.
+#[derive(Clone, Debug)]
+pub struct JudgedRequest(Parts);
+
+/// What may be sent, and to which origin alone: judged, within limits, recorded, emptied and filled.
+#[derive(Debug)]
+pub struct Cleared(inject::Filled);
+
+impl JudgedRequest {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(parts)
+    }
+
+    /// Its method, target and fields.
+    pub fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// Says one length of its body, this one, where it says any: HTTP/2 lets several, or odd spellings, through to us.
+    pub fn set_length(&mut self, exact: Option<u64>) {
+        let said = self.0.headers.remove(CONTENT_LENGTH).is_some();
+        if let Some(length) = exact.filter(|_| said) {
+            self.0.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+}
+
+impl Cleared {
+    /// The one origin it may be sent to.
+    pub fn origin(&self) -> &Origin {
+        self.0.origin()
+    }
+
+    /// Takes it apart for sending.
+    pub fn into_filled(self) -> inject::Filled {
+        self.0
+    }
+}
+
+impl Passed {
+    pub(super) fn new(
+        permit: Permit,
+        client: Arc<Client>,
+        source: Option<Source>,
+        token: Option<Arc<Token>>,
+    ) -> Self {
+        Self { permit, client, source, token }
+    }
+
+    /// What policy said.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Who asked.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it is sent with, if with anything.
+    pub fn token(&self) -> Option<&Arc<Token>> {
+        self.token.as_ref()
+    }
+
+    /// Whose token of what.
+    pub fn slot_key(&self) -> Option<&SlotKey> {
+        self.slot().map(|slot| slot.key())
+    }
+
+    /// Where its token came from.
+    pub fn slot(&self) -> Option<&Arc<Slot>> {
+        self.source.as_ref().map(|source| &source.slot)
+    }
+
+    /// From now on it is sent with this one, of the same slot. Gives the one before.
+    pub fn replace_token(&mut self, token: Arc<Token>) -> Option<Arc<Token>> {
+        self.token.replace(token)
+    }
+
+    /// Writes the decision down; each further attempt has its own (invariant I9).
+    pub fn record(&self, recorder: &mut Recorder) -> Result<Written, Reason> {
+        let decision = if self.permit.injects() { Decision::Inject } else { Decision::Pass };
+        record(recorder, decision, self.token.as_deref())
+    }
+
+    /// Strips and fills the request. From here on its upstream may say the token in any answer.
+    pub fn clear(&self, written: Written, request: JudgedRequest) -> Result<Cleared, Reason> {
+        if let (Some(source), Some(token)) = (&self.source, &self.token) {
+            source.given.note(&source.slot.key().credential, token);
+        }
+        let filled = inject::fill(&self.permit, self.token.as_deref(), written, request.0);
+        filled.map(Cleared).map_err(|_| Reason::MalformedRequest)
+    }
+
+    /// Cleans the head of an answer of all that its upstream was given; what comes after it is cleaned as it comes.
+    /// `bare`: it has no body, whatever it says. `done`: no body comes.
+    pub fn clean(
+        &self,
+        passage: &Passage,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        bare: bool,
+        done: bool,
+    ) -> Result<Clean, Reason> {
+        let follows = self.given(passage).map(Follows::new);
+        let redactor = follows.as_ref().and_then(Follows::redactor);
+        inject::clean_answer(self.bought(), redactor.as_deref(), headers);
+        if status == StatusCode::NO_CONTENT {
+            // RFC 9110 section 8.6; some clients would wait for so much.
+            headers.remove(CONTENT_LENGTH);
+        }
+        let bare = bare || status == StatusCode::NOT_MODIFIED;
+        let mut unsaid = false;
+        let body = match redactor {
+            Some(redactor) if self.searches() => {
+                if bare || done {
+                    unsaid = !BodyRedactor::of_none(headers) && bare;
+                    None
+                } else {
+                    let body = BodyRedactor::begin(redactor, status, headers);
+                    Some(Box::new(body.map_err(|_| Reason::UpstreamEncodingRefused)?))
+                }
+            }
+            _ => None,
+        };
+        Ok(Clean::new(self.bought(), follows, body, unsaid))
+    }
+
+    /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives what the bytes
+    /// behind it are searched for, if they are.
+    pub fn clean_head(&self, passage: &Passage, headers: &mut HeaderMap) -> Option<Arc<Given>> {
+        let given = self.given(passage);
+        let redactor = given.as_ref().and_then(|given| given.redactor());
+        inject::clean_answer(self.bought(), redactor.as_deref(), headers);
+        given.filter(|_| self.searches())
+    }
+
+    /// A request without a token may still be answered with one.
+    fn given(&self, passage: &Passage) -> Option<Arc<Given>> {
+        match &self.source {
+            Some(source) => Some(Arc::clone(&source.given)),
+            None => passage.given.find(&self.client.key(), &self.permit.origin().target.host),
+        }
+    }
+
+    /// Whether cookies in the answer were bought with the token, and stay behind.
+    fn bought(&self) -> bool {
+        self.token.is_some() && self.permit.strips_cookies()
+    }
+
+    /// Whether the answer's body is searched.
+    fn searches(&self) -> bool {
+        self.token.is_some() && self.permit.redacts()
+    }
+}
+
+/// The decision, in the kernel's hands before anything goes upstream (invariant I9).
+pub fn record(
+    recorder: &mut Recorder,
+    decision: Decision,
+    token: Option<&Token>,
+) -> Result<Written, Reason> {
+    recorder.decide(decision, token).or_else(|error| recorder.waive(error)).map_err(|error| {
+        tracing::error!(%error, "the audit record could not be written");
+        Reason::AuditUnavailable
+    })
+}

@@ -1,0 +1,8 @@
+//! Towards upstreams: what is sent, on which connection, and what comes back.
+
+pub(super) mod pool;
+pub(super) mod reply;
+pub(super) mod tunnel;
+pub(super) mod upgrade;
+pub(super) mod upload;
+pub(super) mod upstream;

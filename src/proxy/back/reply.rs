@@ -1,0 +1,57 @@
+//! The body of an upstream's answer, as it comes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::pool::Exchange;
+use super::upload::BodyError;
+
+/// What an upstream sends.
+pub enum Reply {
+    /// Over HTTP/1, with the connection it comes on; gone once that is home.
+    Http1(Option<Box<Exchange>>),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
+impl Reply {
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(Some(exchange)) => exchange.poll_body(cx).map_err(BodyError::from),
+            Self::Http1(None) => Poll::Ready(None),
+            Self::Http2(body) => {
+                match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {
+                    // The library takes a reset without an error for an end: it is one only where the
+                    // stream was ended before.
+                    None if !http_body::Body::is_end_stream(body) => {
+                        Poll::Ready(Some(Err(BodyError::Incomplete)))
+                    }
+                    polled => Poll::Ready(polled.map(|frame| frame.map_err(BodyError::from))),
+                }
+            }
+        }
+    }
+
+    /// Whether it was read to its end; at once where there is none.
+    pub fn done(&self) -> bool {
+        match self {
+            Self::Http1(exchange) => exchange.as_ref().is_none_or(|exchange| exchange.done()),
+            Self::Http2(body) => http_body::Body::is_end_stream(body),
+        }
+    }
+
+    pub fn size(&self) -> SizeHint {
+        match self {
+            Self::Http1(Some(exchange)) => exchange.size(),
+            Self::Http1(None) => SizeHint::with_exact(0),
+            Self::Http2(body) => http_body::Body::size_hint(body),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What a client sends: counted, never buffered, cut where it is over its limit or its request has ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::http1::{self, Inbound};
+use crate::masking::DecodeError;
+use crate::proxy::live::Watch;
+
+/// A body that ended before its end, in either direction.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// We ended it.
+    #[error("a body that was cut")]
+    Cut,
+    /// It broke off, or had two readings.
+    #[error(transparent)]
+    Http1(#[from] http1::BodyError),
+    /// The HTTP/2 library.
+    #[error("an HTTP/2 stream failed")]
+    Http2(#[from] hyper::Error),
+    /// An HTTP/2 stream was reset in the middle of it.
+    #[error("a body that breaks off")]
+    Incomplete,
+    /// It cannot be searched for tokens.
+    #[error("an answer that cannot be searched")]
+    Unsearchable(#[from] DecodeError),
+}
+
+/// What a client sends.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// Nothing.
+    Empty,
+    /// Over HTTP/1.
+    Http1(Arc<dyn Inbound>),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
+impl RequestBody {
+    pub fn http1(body: Option<Arc<dyn Inbound>>) -> Self {
+        body.map_or(Self::Empty, Self::Http1)
+    }
+
+    pub fn http2(body: Incoming) -> Self {
+        if http_body::Body::is_end_stream(&body) { Self::Empty } else { Self::Http2(body) }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(inbound) => inbound.poll_frame(cx).map_err(BodyError::from),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(inbound) => inbound.done(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(inbound) => inbound.size(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// What became of a request's body.
+#[derive(Debug, Default)]
+pub struct Sent {
+    bytes: AtomicU64,
+    broke: AtomicBool,
+    exceeded: AtomicBool,
+}
+
+impl Sent {
+    /// Bytes so far: while they grow, nobody waits for an answer yet.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Whether the client sent more than it may: what came before is gone.
+    pub fn exceeded(&self) -> bool {
+        self.exceeded.load(Relaxed)
+    }
+
+    /// Whether the client's body ended in an error.
+    pub fn broke(&self) -> bool {
+        self.broke.load(Relaxed)
+    }
+}
+
+/// A request's body on its way upstream. Its trailers stay behind: they could be read as header fields.
+pub struct Upload {
+    inner: RequestBody,
+    sent: Arc<Sent>,
+    watch: Option<Watch>,
+    /// In bytes, of all of it.
+    most: u64,
+}
+
+impl Upload {
+    /// `most`: after so many bytes it is cut off.
+    pub fn new(inner: RequestBody, watch: Watch, most: u64) -> Self {
+        Self { inner, sent: Arc::default(), watch: Some(watch), most }
+    }
+
+    /// Nothing, for a request that is sent again; counted with the first.
+    pub fn empty(sent: Arc<Sent>) -> Self {
+        Self { inner: RequestBody::Empty, sent, watch: None, most: 0 }
+    }
+
+    /// What became of it so far.
+    pub fn sent(&self) -> &Arc<Sent> {
+        &self.sent
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if self.watch.as_mut().is_some_and(|watch| watch.poll_cut(cx).is_ready()) {
+                return Poll::Ready(Some(Err(BodyError::Cut)));
+            }
+            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.sent.broke.store(true, Relaxed);
+                    return Poll::Ready(Some(Err(error)));
+                }
+            };
+            if let Some(data) = frame.data_ref() {
+                let length = data.len() as u64;
+                let before = self.sent.bytes.fetch_add(length, Relaxed);
+                if before.saturating_add(length) > self.most {
+                    self.sent.exceeded.store(true, Relaxed);
+                    return Poll::Ready(Some(Err(BodyError::Cut)));
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,257 @@
+//! Sending a cleared request to its origin, and nowhere else: `send` takes only [`Cleared`].
+
+use std::io;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use tokio::time::timeout;
+
+use super::pool::{Exchange, Home, Key, Pinned, Pool, Sender, lock};
+use super::reply::Reply;
+use super::upgrade::Asked;
+use super::upload::{Sent, Upload};
+use crate::audit::Written;
+use crate::http1::{self, Failure};
+use crate::model::reason::Reason;
+use crate::passage::Cleared;
+use crate::proxy::shared::{ANSWER_TIMEOUT, World};
+
+/// What is to be sent, beside the request itself.
+pub struct Ask<'a, A, I> {
+    pub world: &'a World,
+    pub key: Key,
+    pub pinned: &'a Pinned,
+    pub upgrade: Option<Asked>,
+    /// Writes another decision before the request is sent again.
+    pub again: A,
+    /// Takes 1xx answers.
+    pub inform: I,
+}
+
+/// The head of an answer, and where the rest comes from.
+pub struct Answered {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub reply: Reply,
+    pub home: Home,
+}
+
+/// Why an attempt came to nothing.
+enum Lost {
+    /// No byte of an answer came: the connection may have died before.
+    Silent(Reason),
+    /// Whatever came, it was no answer.
+    Failed(Reason),
+    /// Nothing of the request was sent.
+    Unsent(Box<Upload>),
+}
+
+impl Pool {
+    /// Sends one request. What was not sent at all on a kept connection is sent on another. What was
+    /// sent is sent once more only if that changes nothing (a safe method, no body) and the kept
+    /// connection said nothing at all.
+    pub async fn send<A, I>(
+        self: &Arc<Self>,
+        mut ask: Ask<'_, A, I>,
+        cleared: Cleared,
+        mut upload: Upload,
+    ) -> Result<Answered, Reason>
+    where
+        A: FnMut() -> Result<Written, Reason>,
+        I: FnMut(StatusCode, HeaderMap),
+    {
+        // The origin of the request and that of the connection are one value: nothing can differ.
+        if *cleared.origin() != ask.key.origin {
+            return Err(Reason::InternalError);
+        }
+        let mut request = request(cleared)?;
+        if let Some(upgrade) = ask.upgrade.take() {
+            request.extensions_mut().insert(upgrade);
+        }
+        let sent = Arc::clone(upload.sent());
+        let repeatable = request.method().is_safe() && http_body::Body::is_end_stream(&upload);
+        while let Some((sender, pinned)) = self.take(&ask, &request, repeatable).await {
+            match self.exchange(&mut ask, sender, pinned, &request, upload).await {
+                Ok(answered) => return Ok(answered),
+                Err(Lost::Unsent(unsent)) => upload = *unsent,
+                Err(Lost::Silent(_)) if repeatable => {
+                    let _another: Written = (ask.again)()?;
+                    upload = Upload::empty(sent);
+                    break;
+                }
+                Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
+            }
+        }
+        // In a box: a request on a kept connection does not carry room for a handshake around.
+        let connected = Box::pin(self.connect(ask.world, &ask.key, needs_http1(&request))).await;
+        let sender = match connected {
+            // An upstream without HTTP/1: the body is sent without its word.
+            Err(Reason::UpstreamTlsInvalid) if !is_upgrade(&request) && needs_http1(&request) => {
+                Box::pin(self.connect(ask.world, &ask.key, false)).await?
+            }
+            connected => connected?,
+        };
+        self.exchange(&mut ask, sender, false, &request, upload).await.map_err(|lost| match lost {
+            Lost::Silent(reason) | Lost::Failed(reason) => reason,
+            Lost::Unsent(_) => Reason::UpstreamUnreachable,
+        })
+    }
+
+    /// A kept connection, and whether it is the client connection's own.
+    async fn take<A, I>(
+        &self,
+        ask: &Ask<'_, A, I>,
+        request: &Request<()>,
+        repeatable: bool,
+    ) -> Option<(Sender, bool)> {
+        if is_upgrade(request) || (needs_http1(request) && !self.speaks_http1(&ask.key)) {
+            return None;
+        }
+        if !repeatable {
+            // Lets the runtime look at the sockets first: a connection that the upstream has closed
+            // by now must not take a request that cannot be repeated.
+            tokio::task::yield_now().await;
+        }
+        let own = lock(ask.pinned).take_if(|(key, _)| *key == ask.key);
+        if let Some((_, mut connection)) = own
+            && connection.is_quiet()
+        {
+            return Some((Sender::Http1(connection), true));
+        }
+        self.shelved(&ask.key).map(|sender| (sender, false))
+    }
+
+    async fn exchange<A, I>(
+        self: &Arc<Self>,
+        ask: &mut Ask<'_, A, I>,
+        sender: Sender,
+        pinned: bool,
+        request: &Request<()>,
+        upload: Upload,
+    ) -> Result<Answered, Lost>
+    where
+        I: FnMut(StatusCode, HeaderMap),
+    {
+        let home = Home::of(self, &ask.key, pinned.then_some(ask.pinned), &sender);
+        let sent = Arc::clone(upload.sent());
+        match sender {
+            Sender::Http1(connection) => {
+                let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
+                let mut exchange = Box::new(Exchange::new(connection, request, upgrade, upload));
+                match patiently(&sent, exchange.head(&mut ask.inform)).await {
+                    Some(Ok(answer)) => {
+                        let http1::Answer { status, headers } = answer;
+                        Ok(Answered { status, headers, reply: Reply::Http1(Some(exchange)), home })
+                    }
+                    Some(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
+                    Some(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
+                    Some(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
+                    Some(Err(Failure::Io(error))) => {
+                        tracing::debug!(%error, "an exchange with the upstream failed");
+                        Err(Lost::Failed(Reason::UpstreamUnreachable))
+                    }
+                    None => Err(Lost::Failed(Reason::UpstreamTimeout)),
+                }
+            }
+            Sender::Http2(mut shared) => {
+                let request = as_http2(request, upload);
+                match patiently(&sent, shared.sender.try_send_request(request)).await {
+                    Some(Ok(answer)) => {
+                        let (head, body) = answer.into_parts();
+                        let reply = Reply::Http2(body);
+                        Ok(Answered { status: head.status, headers: head.headers, reply, home })
+                    }
+                    Some(Err(mut error)) => {
+                        if let Some(unsent) = error.take_message() {
+                            return Err(Lost::Unsent(Box::new(unsent.into_body())));
+                        }
+                        let reason = reason(error.error());
+                        match reason {
+                            Reason::UpstreamUnreachable => Err(Lost::Silent(reason)),
+                            _ => Err(Lost::Failed(reason)),
+                        }
+                    }
+                    None => Err(Lost::Failed(Reason::UpstreamTimeout)),
+                }
+            }
+        }
+    }
+}
+
+/// HTTP/2 has no upgrades, and the library keeps a 100 to itself.
+fn needs_http1(request: &Request<()>) -> bool {
+    is_upgrade(request) || http1::expects_continue(request.headers())
+}
+
+fn is_upgrade(request: &Request<()>) -> bool {
+    request.extensions().get::<Asked>().is_some()
+}
+
+/// Waits for an answer; the time for it begins anew as long as the upload moves.
+async fn patiently<F: Future>(upload: &Sent, answer: F) -> Option<F::Output> {
+    let mut answer = std::pin::pin!(answer);
+    let mut before = upload.bytes();
+    loop {
+        if let Ok(answer) = timeout(ANSWER_TIMEOUT, answer.as_mut()).await {
+            return Some(answer);
+        }
+        let now = upload.bytes();
+        if now == before {
+            return None;
+        }
+        before = now;
+    }
+}
+
+/// The request as it leaves, with an absolute URI: HTTP/2 makes `:scheme` and `:authority` of it, HTTP/1
+/// `Host` (RFC 9112 section 3.2).
+fn request(cleared: Cleared) -> Result<Request<()>, Reason> {
+    let (origin, method, path_and_query, headers) = cleared.into_filled().into_parts();
+    let uri = Uri::builder()
+        .scheme(origin.scheme.as_str())
+        .authority(origin.authority())
+        .path_and_query(path_and_query)
+        .build()
+        .map_err(|_| Reason::MalformedRequest)?;
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    join_cookies(request.headers_mut());
+    Ok(request)
+}
+
+fn as_http2(request: &Request<()>, upload: Upload) -> Request<Upload> {
+    let mut http2 = Request::new(upload);
+    *http2.method_mut() = request.method().clone();
+    *http2.uri_mut() = request.uri().clone();
+    *http2.headers_mut() = request.headers().clone();
+    http2
+}
+
+/// HTTP/2 splits `Cookie` into crumbs; HTTP/1 has one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Field values joined by field characters are a field value.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+fn reason(error: &hyper::Error) -> Reason {
+    tracing::debug!(%error, "an exchange with the upstream failed");
+    let io = std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>());
+    if error.is_parse() || error.is_parse_too_large() {
+        Reason::UpstreamAnswerInvalid
+    } else if error.is_timeout() {
+        Reason::UpstreamTimeout
+    } else if io || error.is_closed() || error.is_canceled() || error.is_incomplete_message() {
+        Reason::UpstreamUnreachable
+    } else {
+        Reason::UpstreamAnswerInvalid
+    }
+}

@@ -1,0 +1,188 @@
+//! What a client gets: counted, never buffered, and tied to the record of its request.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Frame, SizeHint};
+
+use crate::audit::{Outcome, Recorder};
+use crate::http1::{AnswerBody, Unsent};
+use crate::model::id::RequestId;
+use crate::model::reason::Reason;
+use crate::passage::{self, Clean, Refused};
+use crate::proxy::back::pool::Home;
+use crate::proxy::back::reply::Reply;
+use crate::proxy::back::upgrade::Upgraded;
+use crate::proxy::back::upload::{BodyError, Sent};
+use crate::proxy::live::{LiveRequest, Watch};
+
+/// What a client gets.
+pub enum Body {
+    /// An answer of our own.
+    Own(Option<Bytes>),
+    /// The upstream's, as it comes.
+    Streamed(Box<Streamed>),
+    /// After a 101: no HTTP any more.
+    Upgraded(Box<Upgraded>),
+}
+
+/// The upstream's body on its way to the client. Ends its request's record when it ends, or is dropped.
+pub struct Streamed {
+    inner: Reply,
+    recorder: Option<Recorder>,
+    /// Found by whoever ends it.
+    _live: LiveRequest,
+    watch: Watch,
+    clean: Clean,
+    home: Home,
+    sent: Arc<Sent>,
+    outcome: Outcome,
+}
+
+impl Body {
+    /// An answer of our own to a request that goes no further.
+    pub fn refusal(refused: &Refused, request: RequestId, close: bool) -> Response<Self> {
+        passage::response(refused, request, close).map(|bytes| Self::Own(Some(bytes)))
+    }
+
+    /// `sent` counts the request's body; the connection goes `home` at the end.
+    pub fn streamed(
+        inner: Reply,
+        status: http::StatusCode,
+        recorder: Recorder,
+        live: LiveRequest,
+        clean: Clean,
+        home: Home,
+        sent: Arc<Sent>,
+    ) -> Self {
+        let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
+        let (recorder, watch) = (Some(recorder), live.watch());
+        let mut streamed =
+            Streamed { inner, recorder, _live: live, watch, clean, home, sent, outcome };
+        // The server never asks an empty body for its end.
+        if streamed.done() {
+            streamed.end(None);
+        }
+        Self::Streamed(Box::new(streamed))
+    }
+}
+
+impl AnswerBody for Body {
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self::Streamed(streamed) = self else { return true };
+        if let Poll::Ready(reason) = streamed.watch.poll_cut(cx) {
+            streamed.end(Some(reason));
+            return false;
+        }
+        if let Reply::Http1(Some(exchange)) = &mut streamed.inner {
+            exchange.drive(cx);
+        }
+        true
+    }
+
+    fn cut(&mut self, why: Unsent) {
+        let Self::Streamed(streamed) = self else { return };
+        streamed.end(Some(match why {
+            Unsent::Gone => Reason::ClientGone,
+            Unsent::Silent => Reason::UpstreamTimeout,
+            Unsent::Stalled => Reason::ClientTimeout,
+        }));
+    }
+}
+
+impl Streamed {
+    fn end(&mut self, code: Option<Reason>) {
+        self.outcome.bytes_in = self.sent.bytes();
+        // An upstream may have answered before its upload was cut off.
+        self.outcome.code = code.or(self.sent.exceeded().then_some(Reason::BodyTooLarge));
+        if let Some(recorder) = self.recorder.take() {
+            recorder.finish(self.outcome);
+        }
+        if let Reply::Http1(exchange) = &mut self.inner
+            && let Some(connection) =
+                exchange.take().and_then(|exchange| exchange.into_connection())
+        {
+            self.home.take_back(connection);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.recorder.is_some()
+            && let Poll::Ready(reason) = self.watch.poll_cut(cx)
+        {
+            self.end(Some(reason));
+            return Poll::Ready(Some(Err(BodyError::Cut)));
+        }
+        let Self { inner, clean, .. } = self;
+        let frame = match ready!(clean.poll(cx, |cx| inner.poll_frame(cx))) {
+            None => {
+                self.end(None);
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                // The client must see an error too, never a clean end.
+                self.end(Some(Reason::UpstreamAnswerInvalid));
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        self.outcome.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if self.done() {
+            self.end(None);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn done(&self) -> bool {
+        self.clean.is_over(self.inner.done())
+    }
+
+    fn size(&self) -> SizeHint {
+        self.clean.size(self.inner.size())
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if self.recorder.is_some() {
+            self.end(Some(Reason::ClientGone));
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll(cx),
+            Self::Upgraded(_) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Streamed(streamed) => streamed.done(),
+            Self::Upgraded(_) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Streamed(streamed) => streamed.size(),
+            Self::Upgraded(_) => SizeHint::with_exact(0),
+        }
+    }
+}

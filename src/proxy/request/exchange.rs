@@ -1,0 +1,278 @@
+//! The second half of a request, the same for intercepted and plain ones: record, clear, send, clean, stream.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body as _;
+
+use super::body::Body;
+use super::retry::{self, Resend};
+use super::step_up::StepUp;
+use crate::audit::{Event, Outcome, Recorder};
+use crate::http1::Inbound;
+use crate::model::client::Client;
+use crate::model::id::RequestId;
+use crate::model::reason::Reason;
+use crate::model::target::Target;
+use crate::net::guard::Reach;
+use crate::passage::{self, Cleared, JudgedRequest, Known, Passed, Refused, closes};
+use crate::proxy::back::pool::{Key, Pinned, Spoken};
+use crate::proxy::back::reply::Reply;
+use crate::proxy::back::upgrade::{Asked, Upgraded};
+use crate::proxy::back::upload::{RequestBody, Sent, Upload};
+use crate::proxy::back::upstream::{Answered, Ask};
+use crate::proxy::live::LiveRequest;
+use crate::proxy::shared::{Proxy, World};
+use crate::proxy::worker::Worker;
+
+/// What the exchanges of one client connection share.
+#[derive(Default)]
+pub struct Kept {
+    /// Where its tokens come from.
+    pub known: Known,
+    /// An upstream connection that authenticated itself and belongs to this client connection.
+    pinned: Pinned,
+}
+
+/// From where a request is sent, and under which world.
+pub struct Exchange<'a> {
+    pub worker: &'a Arc<Worker>,
+    pub world: &'a World,
+    pub reach: Reach,
+    pub kept: &'a Kept,
+    /// The way back for 1xx; HTTP/2 has none.
+    pub inbound: Option<Arc<dyn Inbound>>,
+}
+
+/// A request that is sent once more, its record going on.
+struct Again<'a> {
+    exchange: &'a Exchange<'a>,
+    recorder: &'a mut Recorder,
+    sent: &'a Arc<Sent>,
+}
+
+impl Resend for Again<'_> {
+    async fn resend(&mut self, passed: &Passed, request: JudgedRequest) -> Option<Answered> {
+        let written = passed.record(self.recorder).ok()?;
+        let cleared = passed.clear(written, request).ok()?;
+        let upload = Upload::empty(Arc::clone(self.sent));
+        self.exchange.send(passed, None, self.recorder, cleared, upload).await.ok()
+    }
+}
+
+impl Exchange<'_> {
+    pub async fn forward(
+        self,
+        mut passed: Passed,
+        mut request: JudgedRequest,
+        mut recorder: Recorder,
+        mut live: LiveRequest,
+        body: RequestBody,
+    ) -> Response<Body> {
+        let most = self.world.terms.rates.body();
+        let upgrade = match self.upgrade(&passed, &request, &body) {
+            // As far as it says beforehand how long it is.
+            Ok(_) if body.size_hint().lower() > most => {
+                return refuse(recorder, Reason::BodyTooLarge.into());
+            }
+            Ok(upgrade) => upgrade,
+            Err(reason) => return refuse(recorder, reason.into()),
+        };
+        let written = match passed.record(&mut recorder) {
+            Ok(written) => written,
+            Err(reason) => return refuse(recorder, reason.into()),
+        };
+        let injects = passed.token().is_some();
+        let pins = !injects
+            && request.parts().headers.get(header::AUTHORIZATION).is_some_and(is_of_connections);
+        request.set_length(body.size_hint().exact());
+        let bare = request.parts().method == Method::HEAD;
+        let spare = if injects { retry::spare(&request, &body) } else { None };
+        let cleared = match passed.clear(written, request) {
+            Ok(cleared) => cleared,
+            Err(reason) => return fail(recorder, reason),
+        };
+        let upload = Upload::new(body, live.watch(), most);
+        let sent = Arc::clone(upload.sent());
+        recorder.sent();
+        let answered = {
+            // Pinned where it is made: it is large to move.
+            let sending = pin!(self.send(&passed, upgrade.clone(), &mut recorder, cleared, upload));
+            live.watch().unless_cut(sending).await
+        };
+        let mut answered = match answered {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) if sent.exceeded() => return fail(recorder, Reason::BodyTooLarge),
+            // The upstream saw a body break off because the client's did.
+            Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
+            Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
+        };
+        if retry::concerns_us(&passed, &answered) {
+            let mut again = Again { exchange: &self, recorder: &mut recorder, sent: &sent };
+            let heeded = Box::pin(retry::heed(&mut passed, spare, answered, &mut again));
+            answered = match live.watch().unless_cut(heeded).await {
+                Ok(answered) => answered,
+                Err(reason) => return fail(recorder, reason),
+            };
+        }
+        recorder.answered();
+        live.carries(passed.token().cloned());
+        let Answered { status, mut headers, reply, mut home } = answered;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(&passed, upgrade, headers, reply, recorder, live);
+        }
+        if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
+            home.pin(&self.kept.pinned);
+        }
+        let passage = &self.worker.proxy.passage;
+        let clean = match passed.clean(passage, status, &mut headers, bare, reply.done()) {
+            Ok(clean) => clean,
+            Err(reason) => return fail(recorder, reason),
+        };
+        self.step_up(&passed, status, &mut headers);
+        let mut response =
+            Response::new(Body::streamed(reply, status, recorder, live, clean, home, sent));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Sends a cleared request; each further attempt is recorded as another decision (I9).
+    async fn send(
+        &self,
+        passed: &Passed,
+        upgrade: Option<Asked>,
+        recorder: &mut Recorder,
+        cleared: Cleared,
+        upload: Upload,
+    ) -> Result<Answered, Reason> {
+        let ask = Ask {
+            world: self.world,
+            key: self.key(passed),
+            pinned: &self.kept.pinned,
+            upgrade,
+            again: || passed.record(recorder),
+            inform: |status, headers| self.inform(passed, status, headers),
+        };
+        self.worker.pool.send(ask, cleared, upload).await
+    }
+
+    fn key(&self, passed: &Passed) -> Key {
+        let slot = passed.slot_key();
+        Key {
+            client: passed.client().key(),
+            credential: slot.map(|slot| slot.credential.clone()),
+            ask: slot.map(|slot| Arc::clone(&slot.ask)),
+            origin: passed.permit().origin().clone(),
+            generation: self.world.terms.generation,
+            reach: self.reach,
+            spoken: if self.inbound.is_some() { Spoken::Http1 } else { Spoken::Http2 },
+        }
+    }
+
+    /// The upgrade that the request asks for and the route allows.
+    fn upgrade(
+        &self,
+        passed: &Passed,
+        request: &JudgedRequest,
+        body: &RequestBody,
+    ) -> Result<Option<Asked>, Reason> {
+        let asked = Asked::of(request.parts(), !body.is_end_stream())?;
+        let Some(asked) = asked else { return Ok(None) };
+        let allowed = passed.permit().allows_upgrade(&asked.0);
+        // Without a way back for the 101 there is no upgrade.
+        if allowed && self.inbound.is_some() {
+            Ok(Some(asked))
+        } else {
+            Err(Reason::UpgradeRefused)
+        }
+    }
+
+    fn inform(&self, passed: &Passed, status: StatusCode, mut headers: HeaderMap) {
+        let Some(inbound) = &self.inbound else { return };
+        passed.clean_head(&self.worker.proxy.passage, &mut headers);
+        inbound.inform(status, &headers);
+    }
+
+    /// Tells a person that the upstream wants more of them.
+    fn step_up(&self, passed: &Passed, status: StatusCode, headers: &mut HeaderMap) {
+        let Some(slot) = passed.slot_key() else { return };
+        let Some(wanted) = StepUp::of(status, headers) else { return };
+        let minter = self.world.terms.minters.get(&slot.credential);
+        if minter.is_some_and(|minter| minter.is_of_a_person()) {
+            let Proxy { passage, step_ups, .. } = &*self.worker.proxy;
+            let login = format!("valetkey login {}{}", slot.credential, passage.config_flag);
+            step_ups.tell(&wanted, &slot.credential, &login, passage.clock.now().mono, headers);
+        }
+    }
+
+    fn switch(
+        &self,
+        passed: &Passed,
+        upgrade: Option<Asked>,
+        mut headers: HeaderMap,
+        reply: Reply,
+        recorder: Recorder,
+        live: LiveRequest,
+    ) -> Response<Body> {
+        // Nobody asked for this protocol: after this the bytes would mean something else.
+        let (Some(asked), Reply::Http1(Some(exchange))) = (upgrade, reply) else {
+            return fail(recorder, Reason::UpstreamAnswerInvalid);
+        };
+        if !asked.agreed(&headers) {
+            return fail(recorder, Reason::UpstreamAnswerInvalid);
+        }
+        let searched = passed.clean_head(&self.worker.proxy.passage, &mut headers);
+        // We asked for none, and what one packs cannot be searched.
+        if searched.is_some() && headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+            return fail(recorder, Reason::UpstreamEncodingRefused);
+        }
+        asked.confirm(&mut headers);
+        let upgraded = Upgraded::new(*exchange, asked, searched, recorder, live);
+        let mut response = Response::new(Body::Upgraded(Box::new(upgraded)));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// NTLM and Negotiate (RFC 4559) authenticate the connection, not the request.
+fn is_of_connections(value: &HeaderValue) -> bool {
+    let scheme = value.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+}
+
+/// Refused by us, before anything went upstream.
+pub fn refuse(recorder: Recorder, refused: Refused) -> Response<Body> {
+    let close = closes(refused.reason);
+    let request = recorder.request();
+    recorder.refuse(refused.reason, Some(refused.status().as_u16()));
+    Body::refusal(&refused, request, close)
+}
+
+/// Failed after the decision.
+fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
+    let request = recorder.request();
+    let status = Some(passage::status(reason).as_u16());
+    recorder.finish(Outcome { status, code: Some(reason), ..Outcome::default() });
+    Body::refusal(&reason.into(), request, closes(reason))
+}
+
+/// Refused before it could be parsed: nothing of it is written down but that, and the tunnel that it came in.
+pub fn malformed(
+    proxy: &Proxy,
+    client: &Client,
+    id: RequestId,
+    reason: Reason,
+    tunnel: Option<&Target>,
+) -> Response<Body> {
+    let world = proxy.world.load();
+    let event = Event::malformed(id, client, reason);
+    let event = match tunnel {
+        Some(tunnel) => event.within(tunnel, world.terms.policy.hash()),
+        None => event,
+    };
+    proxy.passage.audit.event(event).ok();
+    Body::refusal(&reason.into(), id, true)
+}

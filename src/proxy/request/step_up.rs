@@ -1,0 +1,210 @@
+//! What an upstream wants of a person beyond the token that it got: more scope (RFC 6750 section 3.1), or another or a
+//! fresher authentication (RFC 9470). No new token of the same login mends that, so none is minted: the person is
+//! told what to type, in the log, in `status` and in a field of the answer, which otherwise goes on as it is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::model::id::CredentialName;
+
+/// What is wanted. Only what can stand in a command line as it is: an upstream does not get to write one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct StepUp {
+    scope: Vec<String>,
+    acr_values: Vec<String>,
+    max_age: Option<u64>,
+}
+
+impl StepUp {
+    /// `None`: the answer does not say that it wants more.
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
+        if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return None;
+        }
+        let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        let mut challenges = values.filter_map(|value| value.to_str().ok()).map(parameters);
+        challenges.find_map(|parameters| {
+            let value = |name| {
+                let found = parameters.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.as_str())
+            };
+            match value("error")? {
+                "insufficient_scope" => {
+                    Some(Self { scope: words(value("scope")), ..Self::default() })
+                }
+                "insufficient_user_authentication" => Some(Self {
+                    acr_values: words(value("acr_values")),
+                    max_age: value("max_age").and_then(|seconds| seconds.parse().ok()),
+                    ..Self::default()
+                }),
+                _ => None,
+            }
+        })
+    }
+
+    /// What to do about it. `login`: the command without what this adds.
+    fn hint(&self, login: &str) -> String {
+        let mut hint = match self.scope.is_empty() {
+            true => String::new(),
+            false => format!(
+                "have `{}` in `scope` of the credential and its route, then ",
+                self.scope.join(" ")
+            ),
+        };
+        hint.push_str("type: ");
+        hint.push_str(login);
+        if !self.acr_values.is_empty() {
+            // Several are one argument.
+            hint.push_str(&format!(" --acr-values '{}'", self.acr_values.join(" ")));
+        }
+        if let Some(seconds) = self.max_age {
+            hint.push_str(&format!(" --max-age {seconds}"));
+        }
+        hint
+    }
+}
+
+/// What was wanted last, by credential.
+#[derive(Debug, Default)]
+pub struct StepUps(Mutex<HashMap<CredentialName, (String, Instant)>>);
+
+impl StepUps {
+    /// Says it: to the log once a minute, to the tool each time.
+    pub fn tell(
+        &self,
+        wanted: &StepUp,
+        credential: &CredentialName,
+        login: &str,
+        now: Instant,
+        headers: &mut HeaderMap,
+    ) {
+        let hint = wanted.hint(login);
+        let said = format!("valetkey; details=\"step-up-required\"; hint=\"{hint}\"");
+        // Of visible ASCII, all of it.
+        if let Ok(value) = HeaderValue::from_str(&said) {
+            headers.append(HeaderName::from_static("proxy-status"), value);
+        }
+        let mut all = self.all();
+        let fresh = all.get(credential).is_none_or(|(before, at)| {
+            *before != hint || now.saturating_duration_since(*at) >= QUIET
+        });
+        if fresh {
+            tracing::warn!(%credential, code = "step-up-required", hint, "the upstream wants more of the person than the login gives");
+            all.insert(credential.clone(), (hint, now));
+        }
+    }
+
+    /// For `status`: what a person would have to do.
+    pub fn of(&self, credential: &CredentialName) -> Option<String> {
+        self.all().get(credential).map(|(hint, _)| hint.clone())
+    }
+
+    /// Somebody has logged in or out since.
+    pub fn forget(&self, credential: &CredentialName) {
+        self.all().remove(credential);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<CredentialName, (String, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every `name=value` of a challenge (RFC 9110 section 11.2), values unquoted.
+fn parameters(challenge: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut rest = challenge;
+    while let Some((before, after)) = rest.split_once('=') {
+        let name = before.rsplit([' ', ',', '\t']).next().unwrap_or_default().to_owned();
+        let mut value = String::new();
+        if let Some(quoted) = after.strip_prefix('"') {
+            let mut characters = quoted.char_indices();
+            let mut end = quoted.len();
+            while let Some((at, c)) = characters.next() {
+                match c {
+                    '"' => {
+                        end = at + 1;
+                        break;
+                    }
+                    '\\' => value.extend(characters.next().map(|(_, c)| c)),
+                    c => value.push(c),
+                }
+            }
+            rest = quoted.get(end..).unwrap_or_default();
+        } else {
+            let end = after.find([' ', ',', '\t']).unwrap_or(after.len());
+            value.push_str(&after[..end]);
+            rest = &after[end..];
+        }
+        found.push((name, value));
+    }
+    found
+}
+
+/// The words that may be shown. One that holds anything else is left out: the answer still has it.
+fn words(text: Option<&str>) -> Vec<String> {
+    let plain = |word: &&str| {
+        (1..=MAX_WORD).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/".contains(&b))
+            && !word.starts_with('-')
+    };
+    text.unwrap_or_default().split(' ').filter(plain).take(MAX_WORDS).map(str::to_owned).collect()
+}
+
+const MAX_WORD: usize = 100;
+const MAX_WORDS: usize = 8;
+/// Between two words to the log about the same.
+const QUIET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(status: u16, challenge: &'static str) -> Option<String> {
+        let value = HeaderValue::from_static(challenge);
+        let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, value)]);
+        let wanted = StepUp::of(StatusCode::from_u16(status).unwrap(), &headers)?;
+        Some(wanted.hint("valetkey login mine"))
+    }
+
+    #[test]
+    fn the_command_says_what_is_wanted() {
+        for (challenge, told) in [
+            (
+                r#"Bearer realm="a, error=\"no\"", error="insufficient_scope", scope="orders:write x""#,
+                "have `orders:write x` in `scope` of the credential and its route, then type: valetkey login mine",
+            ),
+            (r#"Bearer error="insufficient_scope""#, "type: valetkey login mine"),
+            (
+                r#"DPoP algs="ES256", error="insufficient_user_authentication", acr_values="urn:mfa phr", max_age="300""#,
+                "type: valetkey login mine --acr-values 'urn:mfa phr' --max-age 300",
+            ),
+            (
+                "Bearer error=insufficient_user_authentication, max_age=5",
+                "type: valetkey login mine --max-age 5",
+            ),
+        ] {
+            for status in [401, 403] {
+                assert_eq!(hint(status, challenge).as_deref(), Some(told), "{challenge}");
+            }
+            assert_eq!(hint(400, challenge), None);
+        }
+        for other in
+            ["Bearer", r#"Bearer error="invalid_token""#, "Negotiate abc==", r#"Bearer error="#]
+        {
+            assert_eq!(hint(401, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_writes_no_command() {
+        for evil in [
+            r#"Bearer error="insufficient_user_authentication", acr_values="$(id) `id` --x ;id 'a' a|b", max_age="1;id""#,
+            r#"Bearer error="insufficient_scope", scope="$(id) a\"b \\ `id`""#,
+        ] {
+            assert_eq!(hint(401, evil).as_deref(), Some("type: valetkey login mine"), "{evil}");
+        }
+    }
+}
