@@ -30,10 +30,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::config;
 use crate::model::clock::{Clock, rfc3339_millis};
+use crate::model::lock::lock;
 use crate::model::secret::{Fingerprint, Secret};
 use crate::telemetry::metrics::Metrics;
 
@@ -155,7 +156,7 @@ impl Audit {
         let open = |source| AuditError::Open { path: config.path.clone(), source };
         make_dir(places.dir()).map_err(open)?;
         make_dir(state_dir).map_err(open)?;
-        let lock = lock(&places.lock)?;
+        let lock = hold(&places.lock)?;
         let key = Key::read_or_create(state_dir)?;
         let now = clock.now();
         let mut sink =
@@ -195,7 +196,7 @@ impl Audit {
 
     /// Has the index know the head as it is, and what was found.
     fn note(&self, findings: &[Finding]) {
-        let Some(head) = *relock(&self.head) else { return };
+        let Some(head) = *lock(&self.head) else { return };
         let time = rfc3339_millis(self.clock.now().wall);
         if let Err(error) = self.index.note(&self.key, head.link, findings, &time) {
             let path = self.index.path.display();
@@ -231,10 +232,10 @@ impl Audit {
     /// and may take a while, without holding up records.
     pub fn flush(&self) -> Result<(), AuditError> {
         self.count_refusals(false);
-        let mut written = relock(&self.head);
+        let mut written = lock(&self.head);
         let now = self.clock.now();
         let (done, head, files, surplus) = {
-            let mut writer = relock(&self.writer);
+            let mut writer = lock(&self.writer);
             let done = writer.flush(now);
             let link = writer.written();
             let head = Head { link, oldest: writer.sink.oldest(link.seq + 1) };
@@ -249,7 +250,7 @@ impl Audit {
             }
             surplus.into_iter().try_for_each(|first| self.delete_rotated(first))
         });
-        relock(&self.writer).flushed(done.as_ref().err());
+        lock(&self.writer).flushed(done.as_ref().err());
         done.map_err(|source| self.unwritable(source))
     }
 
@@ -272,7 +273,7 @@ impl Audit {
 
     /// Whether records can be written, as far as the last attempt showed.
     pub fn health(&self) -> Health {
-        relock(&self.writer).health()
+        lock(&self.writer).health()
     }
 
     /// The current file.
@@ -283,7 +284,7 @@ impl Audit {
     /// Writes a record and all that is pending before it.
     fn write(&self, record: &Record<'_>) -> Result<(), AuditError> {
         let record = encode::rest(record);
-        let mut writer = relock(&self.writer);
+        let mut writer = lock(&self.writer);
         // Read under the lock, so that times rise as numbers do.
         let now = self.clock.now();
         writer.write(&record, now).map_err(|source| self.unwritable(source))
@@ -292,7 +293,7 @@ impl Audit {
     /// Chains a record that the next write takes along.
     fn buffer(&self, record: &Record<'_>) -> Result<(), AuditError> {
         let record = encode::rest(record);
-        let mut writer = relock(&self.writer);
+        let mut writer = lock(&self.writer);
         let now = self.clock.now();
         writer.buffer(&record, now).map_err(|source| self.unwritable(source))
     }
@@ -300,7 +301,7 @@ impl Audit {
     fn delete_rotated(&self, first: u64) -> io::Result<()> {
         match fs::remove_file(self.places.rotated(first)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => relock(&self.writer).sink.forget(first),
+            _ => lock(&self.writer).sink.forget(first),
         }
         Ok(())
     }
@@ -325,16 +326,11 @@ impl std::fmt::Debug for Audit {
     }
 }
 
-/// A panic elsewhere while the lock was held has left the chain as it was: state changes last.
-fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn lock(path: &Path) -> Result<File, AuditError> {
+fn hold(path: &Path) -> Result<File, AuditError> {
     let unreadable = |source| AuditError::Open { path: path.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)

@@ -6,10 +6,11 @@
 //! never counted together (invariant I9).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::model::client::{Client, ClientKey};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Refusals {
 
     /// Whether a refusal has records of its own. Where not, it is counted here.
     pub(crate) fn is_recorded(&self, client: &Client, reason: Reason, now: Instant) -> bool {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = lock(&self.ledgers);
         let mut key = (client.key(), reason);
         let shared = ledgers.len() >= MOST && !ledgers.contains_key(&key);
         if shared {
@@ -77,7 +78,7 @@ impl Refusals {
 
     /// What is to be written down now: after [`EVERY`], or all of it.
     pub(crate) fn due(&self, now: Instant, all: bool) -> Vec<Counted> {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = lock(&self.ledgers);
         ledgers.retain(|_, ledger| ledger.counted > 0 || ledger.full_at > now);
         let due = ledgers.iter_mut().filter(|(_, ledger)| {
             ledger.counted > 0 && (all || now.saturating_duration_since(ledger.since) >= EVERY)
@@ -92,7 +93,7 @@ impl Refusals {
 
     /// Takes back what could not be written down.
     pub(crate) fn again(&self, counted: &Counted) {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = lock(&self.ledgers);
         // Its ledger is as full as can be: nobody has removed it.
         if let Some(ledger) = ledgers.get_mut(&(counted.client.key(), counted.reason)) {
             ledger.counted += counted.count;

@@ -273,7 +273,7 @@ fn a_full_disk_refuses_and_resumes() {
     deny(&audit);
     let before = bench.text();
     for space in [0, 1, 300] {
-        relock(&audit.writer).sink.space = Some(space);
+        lock(&audit.writer).sink.space = Some(space);
         let mut recorder = recorder(&audit);
         let error = recorder.decide(Decision::Inject, None).unwrap_err();
         assert_eq!(error.code(), "audit-unavailable");
@@ -284,7 +284,7 @@ fn a_full_disk_refuses_and_resumes() {
     let health = audit.health();
     assert_eq!((health.lost, health.failing.is_some()), (6, true));
 
-    relock(&audit.writer).sink.space = None;
+    lock(&audit.writer).sink.space = None;
     deny(&audit);
     assert_eq!(audit.health().failing, None);
     drop(audit);
@@ -299,7 +299,7 @@ fn on_failure_continue_waives_and_counts() {
     let mut bench = Bench::new();
     bench.config.continue_on_failure = true;
     let (audit, _) = bench.open();
-    relock(&audit.writer).sink.space = Some(0);
+    lock(&audit.writer).sink.space = Some(0);
     let mut recorder = recorder(&audit);
     let error = recorder.decide(Decision::Inject, None).unwrap_err();
     assert!(!recorder.waive(error).unwrap().covers(&token(&bench.clock)));
@@ -358,11 +358,11 @@ fn pending_outcomes_are_bounded_while_the_disk_is_full() {
     let (audit, _) = bench.open();
     let mut open: Vec<_> = (0..6000).map(|_| recorder(&audit)).collect();
     open.iter_mut().for_each(|r| drop(r.decide(Decision::Pass, None).unwrap()));
-    relock(&audit.writer).sink.space = Some(0);
+    lock(&audit.writer).sink.space = Some(0);
     open.into_iter().for_each(|r| r.finish(Outcome::default()));
     let lost = audit.health().lost;
     assert!(lost > 0 && lost < 6000, "{lost}");
-    relock(&audit.writer).sink.space = None;
+    lock(&audit.writer).sink.space = None;
     audit.flush().unwrap();
     assert!(bench.verify().is_intact());
 }

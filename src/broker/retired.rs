@@ -1,10 +1,11 @@
 //! What a reload took out of service while requests still use it: tokens, revoked as soon as none does, and
 //! slots, which still mint for requests that were judged before.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::Slot;
 use crate::model::clock::Moment;
+use crate::model::lock::lock;
 use crate::model::token::Token;
 
 /// More than this are forgotten, the oldest first: they end by themselves.
@@ -35,7 +36,7 @@ impl Retired {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Slot>, Arc<Token>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -60,6 +61,6 @@ impl Replaced {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Slot>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +16,7 @@ use super::{Closed, Failure, Shared, SlotKey, SlotStatus, TokenStatus};
 use super::{revoke, schedule};
 use crate::mint::{AnswerError, MintError, Minter};
 use crate::model::clock::{Deadline, Moment};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
@@ -332,7 +333,7 @@ impl Slot {
 
     /// Nothing under this lock can leave it half done; a poisoned one is as good.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

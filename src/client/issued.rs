@@ -8,12 +8,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use aws_lc_rs::digest;
 
 use super::disk;
 use crate::model::hex::hex;
+use crate::model::lock::lock;
 
 /// Those that are known at most; what is written down has 36 KB then.
 const MAX_ISSUED: usize = 1024;
@@ -34,18 +35,18 @@ struct Known {
 impl Issued {
     /// One more; the oldest goes where there are too many.
     pub(super) fn note(&self, name: &str, secret_sha256: &[u8; 32]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(print(name, secret_sha256));
+        lock(&self.0).add(print(name, secret_sha256));
     }
 
     /// Whether it is among them.
     pub(super) fn has(&self, name: &str, secret_sha256: &[u8; 32]) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         known.all.contains(&print(name, secret_sha256))
     }
 
     /// Writes them to `path`, by rename, mode 0600.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         disk::replace(path, &known.oldest_first)
     }
 
@@ -53,7 +54,7 @@ impl Issued {
     pub(super) fn restore(&self, path: &Path) -> io::Result<()> {
         let Some(text) = disk::read(path)? else { return Ok(()) };
         let saved: Vec<Print> = serde_json::from_slice(&text)?;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         saved.into_iter().rev().take(MAX_ISSUED).rev().for_each(|one| known.add(one));
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::disk;
 use crate::model::client::Client;
 use crate::model::hex::hex;
 use crate::model::id::{CredentialName, SessionName};
+use crate::model::lock::lock;
 
 /// Entries at most, of all kinds together.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -86,7 +87,7 @@ impl Revoked {
 
     /// Writes it to `path`, by rename, mode 0600.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = lock(&self.changing);
         disk::replace(path, &**self.lists.load())
     }
 
@@ -144,7 +145,7 @@ impl Revoked {
 
     /// What `change` makes of the lists, where it says that it should hold.
     fn change(&self, change: impl FnOnce(&mut Lists) -> bool) -> bool {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = lock(&self.changing);
         let mut lists = Lists::clone(&self.lists.load());
         let holds = change(&mut lists);
         if holds {

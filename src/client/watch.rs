@@ -1,11 +1,12 @@
 //! Sessions that end with a process: `valetkey run` may be killed before it can say goodbye.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
 use super::platform::{self, Process};
 use crate::model::id::SessionName;
+use crate::model::lock::lock;
 
 /// The processes that live sessions hang on.
 #[derive(Debug, Default)]
@@ -86,7 +87,7 @@ impl Processes {
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Tied>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The document is believed only as far as config named its issuer: the identifier must be repeated to
 //! the letter, and every endpoint used must be on the issuer's origin or on one that config names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Uri;
@@ -14,6 +14,7 @@ use super::issuer::Found;
 use super::{AnswerError, MintError};
 use crate::config::oauth::origin_of;
 use crate::model::clock::{Clock, Deadline};
+use crate::model::lock::lock;
 use crate::model::target::Scheme;
 use crate::net::client::Client;
 
@@ -78,14 +79,14 @@ impl Discovery {
     }
 
     pub(super) async fn endpoints(&self) -> Result<Found, MintError> {
-        if let Some((found, until)) = &*self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((found, until)) = &*lock(&self.kept)
             && !until.passed(self.clock.now())
         {
             return Ok(found.clone());
         }
         let found = self.look().await?;
         let until = Deadline::after(self.clock.now(), KEPT);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((found.clone(), until));
+        *lock(&self.kept) = Some((found.clone(), until));
         Ok(found)
     }
 
@@ -97,7 +98,7 @@ impl Discovery {
             _ => false,
         };
         if moved {
-            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *lock(&self.kept) = None;
         }
     }
 

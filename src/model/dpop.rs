@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 use super::id::random_text;
 use super::secret::Secret;
 use super::target::Origin;
+
+use crate::model::lock::lock;
 
 /// The field that carries a proof.
 pub const PROOF: &str = "dpop";
@@ -128,7 +130,7 @@ impl ProofKey {
     }
 
     fn nonces(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Arc<str>>> {
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.nonces)
     }
 }
 

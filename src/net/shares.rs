@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::model::lock::lock;
+
 /// What is held now, by whom.
 #[derive(Debug)]
 pub struct Shares<K> {
@@ -67,14 +69,14 @@ impl<K: Clone + Debug + Eq + Hash> Shares<K> {
 
 impl<K: Eq + Hash> Shares<K> {
     fn held(&self) -> MutexGuard<'_, Held<K>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 
 impl<K: Clone + Eq + Hash> Share<K> {
     /// Counts it as another's from now on; `false`: that one has its share, and nothing changes.
     pub fn pass_to(&self, holder: &K) -> bool {
-        let mut own = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = lock(&self.holder);
         if *own == *holder {
             return true;
         }

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -21,6 +21,7 @@ use super::{CA, COMBINED, JAVA, TrustError, io_error, java, merged, text};
 use crate::ca::pem;
 use crate::local::place;
 use crate::model::id::random_text;
+use crate::model::lock::lock;
 
 /// Keeps the files as they should be.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Publisher {
         ours_pem: &str,
         platform: impl FnOnce() -> Vec<CertificateDer<'static>>,
     ) -> Result<Kept, TrustError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         let Published { dir, ours, files } = &mut *last;
         let dir = self.same(dir)?;
         let fresh = *ours != ours_pem;

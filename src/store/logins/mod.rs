@@ -18,7 +18,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
@@ -29,6 +29,7 @@ use super::{kernel_keyring, keyring, replace};
 use crate::config::{self, LoginProtection, Oauth};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
+use crate::model::lock::lock;
 
 pub use bound::{BoundKey, KEY_GONE};
 use disk::{no_follow, private_dir, read, unwritable};
@@ -105,12 +106,12 @@ impl Logins {
 
     /// When they end, as far as that was known when somebody last looked.
     pub fn ends(&self) -> BTreeMap<CredentialName, SystemTime> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.ends).clone()
     }
 
     /// Somebody has looked.
     pub fn saw(&self, ends: BTreeMap<CredentialName, SystemTime>) {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+        *lock(&self.ends) = ends;
     }
 
     /// Something that must not be cut off is under way until the value is dropped.
