@@ -52,7 +52,6 @@ use login::{LoginError, Refresher};
 
 pub use answer::{AnswerError, OauthError, Said};
 pub use discovery::DiscoveryError;
-pub use retry_after::date as http_date;
 
 /// A token's life where neither the issuer nor `ttl` names one.
 pub const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
