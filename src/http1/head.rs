@@ -145,7 +145,7 @@ pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     parts.uri = uri;
     parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
     parts.headers = header_map(head, lines.headers).ok_or(malformed)?;
-    let close = !http11 || names(&parts.headers, "close");
+    let close = !http11 || connection_names(&parts.headers, "close");
     Ok(RequestHead { parts, framing, close })
 }
 
@@ -183,10 +183,16 @@ pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Whether `Connection` names `token`.
-pub(super) fn names(headers: &HeaderMap, token: &str) -> bool {
-    let is = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
-    headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(is))
+/// What the `Connection` fields name, in the client's spelling (RFC 9110 section 7.6.1): options like `close`, and fields
+/// that end here. Empty ones too.
+pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(CONNECTION).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Whether `Connection` names this, in any case.
+pub fn connection_names(headers: &HeaderMap, option: &str) -> bool {
+    connection_options(headers).any(|own| own.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// `None`: the request has two readings.
@@ -256,7 +262,7 @@ pub fn answer(head: &Bytes) -> Option<AnswerHead> {
     let status = StatusCode::from_u16(lines.code?).ok()?;
     let framing = framing(lines.headers, http11)?.unwrap_or(Framing::Close);
     let headers = header_map(head, lines.headers)?;
-    let close = !http11 || names(&headers, "close");
+    let close = !http11 || connection_names(&headers, "close");
     Some(AnswerHead { status, headers, framing, close })
 }
 

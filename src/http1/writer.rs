@@ -64,7 +64,8 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     let http11 = shared.lock().http11;
     let framing = framing(&answer, method, http11);
     let (head, mut body) = answer.into_parts();
-    let close = close || framing == encode::Body::Close || head::names(&head.headers, "close");
+    let close =
+        close || framing == encode::Body::Close || head::connection_names(&head.headers, "close");
     {
         let Half { io, .. } = &mut *shared.lock();
         encode::status_line(io.output(), head.status);
