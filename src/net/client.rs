@@ -19,7 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -29,6 +29,7 @@ use super::dial::{DialError, Dialer};
 use super::guard::Reach;
 use super::roots::Roots;
 use super::stream::Stream;
+use super::tls_name::tls_name;
 use crate::model::host::Host;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
@@ -178,12 +179,7 @@ impl Client {
         origin: &Origin,
         stream: Stream,
     ) -> Result<tokio_rustls::client::TlsStream<Stream>, ClientError> {
-        let name = match &origin.target.host {
-            Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
-            Host::Name(name) => {
-                ServerName::try_from(name.to_string()).map_err(|_| ClientError::Insecure)?
-            }
-        };
+        let name = tls_name(&origin.target.host).map_err(|_| ClientError::Insecure)?;
         TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, stream)
             .await

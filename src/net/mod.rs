@@ -13,4 +13,7 @@ mod platform;
 pub mod roots;
 pub mod shares;
 pub mod stream;
+mod tls_name;
 pub mod via;
+
+pub use tls_name::tls_name;

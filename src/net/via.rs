@@ -16,7 +16,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,9 +24,9 @@ use zeroize::Zeroizing;
 
 use super::dial::DialError;
 use super::stream::Stream;
+use super::tls_name::tls_name;
 use crate::config::no_proxy::NoProxy;
 use crate::config::parent::parse_url;
-use crate::model::host::Host;
 use crate::model::reason::Reason;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
@@ -169,11 +168,8 @@ impl Parent {
         &self,
         stream: TcpStream,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ViaError> {
-        let name = match &self.origin.target.host {
-            Host::Ip(ip) => ServerName::from(*ip),
-            Host::Name(name) => ServerName::try_from(name.to_string())
-                .map_err(|error| ViaError::Tls(io::Error::other(error)))?,
-        };
+        let name = tls_name(&self.origin.target.host)
+            .map_err(|error| ViaError::Tls(io::Error::other(error)))?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         connector.connect(name, stream).await.map_err(ViaError::Tls)
     }
