@@ -12,7 +12,7 @@ use super::event::{ClientFacts, OutcomeFacts, Record, StaticKeyFacts, TargetFact
 
 /// What follows the time: `,"event":…}`.
 pub(crate) fn rest(record: &Record<'_>) -> Vec<u8> {
-    let mut line = Line(Vec::with_capacity(1024));
+    let mut line = LineWriter(Vec::with_capacity(1024));
     line.text(r#""event":"#, record.event.as_str());
     line.maybe(r#""request":"#, record.request.as_deref());
     if let Some(client) = &record.client {
@@ -48,9 +48,9 @@ pub(crate) fn rest(record: &Record<'_>) -> Vec<u8> {
 }
 
 /// Keys are given with their quotes and colon.
-struct Line(Vec<u8>);
+struct LineWriter(Vec<u8>);
 
-impl Line {
+impl LineWriter {
     fn client(&mut self, client: &ClientFacts<'_>) {
         self.maybe(r#""session":"#, client.session.as_deref());
         self.maybe(r#""user":"#, client.user.as_deref());

@@ -49,7 +49,7 @@ use head::{Head, HeadFile};
 use index::Index;
 use refusals::Refusals;
 use sink::file::FileSink;
-use sink::places::Places;
+use sink::places::TrailPaths;
 use writer::Writer;
 
 /// The trail of one state directory, open for writing. One process at a time has it.
@@ -57,7 +57,7 @@ pub struct Audit {
     writer: Mutex<Writer>,
     /// The head as last written. Taken before `writer`, never after.
     head: Mutex<Option<Head>>,
-    places: Places,
+    places: TrailPaths,
     index: Index,
     refusals: Refusals,
     key: Key,
@@ -152,7 +152,7 @@ impl Audit {
         state_dir: &Path,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Vec<Finding>), AuditError> {
-        let places = Places::of(&config.path);
+        let places = TrailPaths::of(&config.path);
         let open = |source| AuditError::Open { path: config.path.clone(), source };
         make_dir(places.dir()).map_err(open)?;
         make_dir(state_dir).map_err(open)?;

@@ -8,10 +8,10 @@ use std::io;
 
 use super::chain::{self, GENESIS, Link, Sealed};
 use super::head::HeadFile;
-use super::index::Known;
+use super::index::KnownTrail;
 use super::read::{self, Backward};
 use super::sink::file::end_of_last_line;
-use super::sink::places::Places;
+use super::sink::places::TrailPaths;
 
 /// Where to go on, and what was found.
 #[derive(Debug)]
@@ -32,7 +32,11 @@ pub struct Finding {
 }
 
 /// Compares the tail of the files with the head, and with what is known beside it.
-pub(crate) fn recover(places: &Places, head: &HeadFile, known: &Known) -> io::Result<Recovered> {
+pub(crate) fn recover(
+    places: &TrailPaths,
+    head: &HeadFile,
+    known: &KnownTrail,
+) -> io::Result<Recovered> {
     let named = match head {
         HeadFile::Valid(head) => Some(head.link),
         // Nobody says where to end but the index.
@@ -73,7 +77,7 @@ pub(crate) fn recover(places: &Places, head: &HeadFile, known: &Known) -> io::Re
 }
 
 #[derive(Default)]
-struct Tail {
+struct WalkedTail {
     /// The last record whose hash fits.
     last: Option<Link>,
     /// Where the walk ended.
@@ -83,8 +87,8 @@ struct Tail {
 }
 
 /// Walks back to record `upto`, or to the last intact record where it is `None`.
-fn walk(places: &Places, upto: Option<u64>) -> io::Result<Tail> {
-    let mut tail = Tail::default();
+fn walk(places: &TrailPaths, upto: Option<u64>) -> io::Result<WalkedTail> {
+    let mut tail = WalkedTail::default();
     let mut younger: Option<Sealed> = None;
     for (_, file) in read::open_all(places)?.into_iter().rev() {
         let end = end_of_last_line(&file, file.metadata()?.len())?;

@@ -340,7 +340,7 @@ fn a_head_that_cannot_be_written_shows_in_health_and_costs_no_record() {
 fn rotation_that_fails_costs_no_record() {
     let bench = Bench::with(2048, 4);
     let (audit, _) = bench.open();
-    let taken = Places::of(&bench.config.path).rotated(1);
+    let taken = TrailPaths::of(&bench.config.path).rotated(1);
     fs::create_dir(&taken).unwrap();
     (0..10).for_each(|_| deny(&audit));
     assert!(fs::metadata(&bench.config.path).unwrap().len() > 2048);
@@ -579,7 +579,7 @@ fn rotates_keeps_and_verifies() {
 
     // A kill between the steps of rotation: no current file.
     let last = files.last().unwrap();
-    fs::rename(last, Places::of(last).rotated(bench.first_of(last))).unwrap();
+    fs::rename(last, TrailPaths::of(last).rotated(bench.first_of(last))).unwrap();
     let (audit, findings) = bench.open();
     assert!(findings.is_empty(), "{findings:?}");
     deny(&audit);

@@ -13,10 +13,10 @@ use super::chain::{self, GENESIS, Link, Sealed};
 use super::checkpoint::Checkpoint;
 use super::event::{EventKind, Record};
 use super::head::HeadFile;
-use super::index::{Index, Known};
+use super::index::{Index, KnownTrail};
 use super::key::Key;
 use super::read::{Line, Lines};
-use super::sink::places::Places;
+use super::sink::places::TrailPaths;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -70,7 +70,7 @@ fn as_text<S: serde::Serializer>(
 /// Checks the audit whose current file is `path`. Without a key the head cannot be checked, and
 /// that is said as a problem where there are records.
 pub fn verify(path: &Path, key: Option<&Key>) -> io::Result<VerifyReport> {
-    walk(path, key, Known::default(), None)
+    walk(path, key, KnownTrail::default(), None)
 }
 
 /// The same, with what the index of a state directory knows, and a checkpoint.
@@ -81,7 +81,7 @@ pub fn verify_against(
     checkpoint: Option<Checkpoint>,
 ) -> io::Result<VerifyReport> {
     let index = Index::of(state_dir, path);
-    let known = key.map_or(Ok(Known::default()), |key| index.read(key))?;
+    let known = key.map_or(Ok(KnownTrail::default()), |key| index.read(key))?;
     let mut report = walk(path, key, known.clone(), checkpoint)?;
     // What the trail does not say itself: rotation may have removed it, or somebody.
     for noted in known.findings {
@@ -103,10 +103,10 @@ pub fn verify_against(
 fn walk(
     path: &Path,
     key: Option<&Key>,
-    known: Known,
+    known: KnownTrail,
     checkpoint: Option<Checkpoint>,
 ) -> io::Result<VerifyReport> {
-    let places = Places::of(path);
+    let places = TrailPaths::of(path);
     let read_head = || key.map_or(Ok(HeadFile::Invalid), |key| HeadFile::read(&places.head, key));
     // The head first: records that are written meanwhile make the file longer than it says. But
     // the oldest record is asked for after opening, because rotation deletes meanwhile.
@@ -138,7 +138,7 @@ impl Walk {
         path: &Path,
         before: &HeadFile,
         after: &HeadFile,
-        known: &Known,
+        known: &KnownTrail,
         checkpoint: Option<Checkpoint>,
     ) -> Self {
         let head = match before {
@@ -253,7 +253,7 @@ impl Walk {
         }
     }
 
-    fn end(mut self, head: &HeadFile, known: &Known, has_key: bool) -> VerifyReport {
+    fn end(mut self, head: &HeadFile, known: &KnownTrail, has_key: bool) -> VerifyReport {
         let last = self.report.last;
         if let Some(end) =
             self.named.iter().map(|(_, link)| link.seq).max().filter(|end| *end > last)

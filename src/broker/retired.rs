@@ -9,7 +9,7 @@ use crate::model::lock::lock;
 use crate::model::token::Token;
 
 /// More than this are forgotten, the oldest first: they end by themselves.
-const MOST: usize = 4096;
+const MOST_RETIRED: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct Retired(Mutex<Vec<(Arc<Slot>, Arc<Token>)>>);
@@ -17,7 +17,7 @@ pub(super) struct Retired(Mutex<Vec<(Arc<Slot>, Arc<Token>)>>);
 impl Retired {
     pub(super) fn put(&self, slot: Arc<Slot>, token: Arc<Token>) {
         let mut all = self.lock();
-        if all.len() >= MOST {
+        if all.len() >= MOST_RETIRED {
             all.remove(0);
         }
         all.push((slot, token));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::{Shared, SlotKey, schedule};
-use crate::mint::{MintError, Minter, Revoked};
+use crate::mint::{MintError, Minter, Revocation};
 use crate::model::reason::Reason;
 use crate::model::token::Token;
 
@@ -122,8 +122,8 @@ impl Shared {
             attempts += 1;
             let attempt = tokio::time::timeout(ATTEMPT, minter.revoke(token)).await;
             let error = match attempt.unwrap_or(Err(MintError::Deadline)) {
-                Ok(Revoked::Unsupported) => return,
-                Ok(Revoked::Done) => break Ok(()),
+                Ok(Revocation::Unsupported) => return,
+                Ok(Revocation::Done) => break Ok(()),
                 Err(error) => error,
             };
             let again = error.reason() == Reason::IssuerUnreachable && attempts < MAX_ATTEMPTS;

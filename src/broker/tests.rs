@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::mint::{MintRequest, Minting, Revoked, Revoking};
+use crate::mint::{MintRequest, Minting, Revocation, Revoking};
 use crate::model::clock::{Deadline, Moment};
 use crate::model::id::SessionName;
 use crate::model::secret::Secret;
@@ -110,7 +110,7 @@ impl Minter for Fake {
 
     fn revoke<'a>(&'a self, token: &'a Token) -> Revoking<'a> {
         self.revoked.lock().unwrap().push(text(token));
-        Box::pin(std::future::ready(Ok(Revoked::Done)))
+        Box::pin(std::future::ready(Ok(Revocation::Done)))
     }
 }
 

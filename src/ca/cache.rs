@@ -20,7 +20,7 @@ pub const MAX_LEAVES: usize = 1024;
 
 /// One signed leaf, ready for handshakes.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct CachedLeaf {
     pub(super) leaf: Arc<CertifiedKey>,
     /// The generation that signed it.
     pub(super) generation: GenerationId,
@@ -33,7 +33,7 @@ pub(super) struct Entry {
     used: AtomicU64,
 }
 
-impl Entry {
+impl CachedLeaf {
     pub(super) fn new(
         leaf: CertifiedKey,
         generation: GenerationId,
@@ -53,7 +53,7 @@ impl Entry {
 /// Host to leaf, bounded.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    map: ArcSwap<HashMap<Arc<str>, Arc<Entry>>>,
+    map: ArcSwap<HashMap<Arc<str>, Arc<CachedLeaf>>>,
     /// Counts misses: a coarse time of use that a hit need not write twice.
     tick: AtomicU64,
 }
@@ -65,7 +65,7 @@ impl Cache {
         host: &str,
         generation: GenerationId,
         now: SystemTime,
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Arc<CachedLeaf>> {
         let map = self.map.load();
         let entry = map.get(host).filter(|entry| entry.serves(generation, now))?;
         let tick = self.tick.load(Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Cache {
     }
 
     /// Keeps a leaf. Two that are signed for one host at once are both good; the later one stays.
-    pub(super) fn keep(&self, host: &Arc<str>, entry: Entry) -> Arc<Entry> {
+    pub(super) fn keep(&self, host: &Arc<str>, entry: CachedLeaf) -> Arc<CachedLeaf> {
         let tick = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
         entry.used.store(tick, Ordering::Relaxed);
         let entry = Arc::new(entry);
@@ -97,7 +97,7 @@ impl Cache {
     }
 }
 
-fn evict(map: &mut HashMap<Arc<str>, Arc<Entry>>) {
+fn evict(map: &mut HashMap<Arc<str>, Arc<CachedLeaf>>) {
     let mut hosts: Vec<_> =
         map.iter().map(|(host, e)| (e.used.load(Ordering::Relaxed), Arc::clone(host))).collect();
     hosts.select_nth_unstable(MAX_LEAVES / 4);

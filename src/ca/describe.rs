@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::disk::Disk;
 use super::error::CaError;
-use super::line::Line;
+use super::line::Lineage;
 use super::pem;
 use super::root::Generation;
 use super::scope::Scope;
@@ -58,7 +58,7 @@ pub enum Role {
 }
 
 impl Description {
-    pub(super) fn of(directory: &Path, line: &Line, now: SystemTime) -> Self {
+    pub(super) fn of(directory: &Path, line: &Lineage, now: SystemTime) -> Self {
         let generations = line.generations();
         let roots = generations.iter().map(|g| RootDescription::of(role(line, g, now), g));
         let youngest = generations.last().map(|g| g.successor_due());
@@ -71,7 +71,7 @@ impl Description {
     }
 }
 
-fn role(line: &Line, generation: &Generation, now: SystemTime) -> Role {
+fn role(line: &Lineage, generation: &Generation, now: SystemTime) -> Role {
     let anybody = [Arc::from(ANYBODY)];
     let names = match &generation.scope {
         Scope::Any => &anybody[..],
@@ -123,10 +123,10 @@ pub fn show(dir: &Path, now: SystemTime) -> Result<Option<(Description, String)>
     let Some(manifest) = disk.recover(&lock)? else {
         return Ok(None);
     };
-    let line = Line::read(&disk, &manifest)?;
+    let line = Lineage::read(&disk, &manifest)?;
     Ok(Some((Description::of(dir, &line, now), roots_pem(&line))))
 }
 
-pub(super) fn roots_pem(line: &Line) -> String {
+pub(super) fn roots_pem(line: &Lineage) -> String {
     line.roots().map(|root| pem::certificate(&root.der)).collect()
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::CaError;
-use super::key::Key;
+use super::key::CaKey;
 use super::pem;
 use super::root::{Generation, GenerationId};
 use crate::local::uid::is_ours;
@@ -201,7 +201,7 @@ impl Disk {
         let key = PrivatePkcs8KeyDer::from_pem_slice(&text)
             .ok()
             .map(|der| Zeroizing::new(der.secret_pkcs8_der().to_vec()))
-            .and_then(|der| Key::from_pkcs8(&der))
+            .and_then(|der| CaKey::from_pkcs8(&der))
             .ok_or_else(|| CaError::corrupt(&key_path, "the key cannot be read"))?;
         let root = read_certificate(&dir.join(ROOT))?;
         let intermediate = read_certificate(&dir.join(INTERMEDIATE))?;
@@ -293,7 +293,7 @@ fn read_plain(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, CaError>
     }
     check_access(path, &found, private)?;
     let mut text = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MAX_FILE)
+    file.take(MAX_OWN_FILE)
         .read_to_end(&mut text)
         .map_err(|error| CaError::io("read a ca file", path, error))?;
     Ok(text)
@@ -353,4 +353,4 @@ const KEY: &str = "intermediate.key";
 const BEGUN: &str = ".new-";
 const MANIFEST_BEGUN: &str = ".manifest.json";
 /// Bytes; ours are below 1 KiB but for a scope of many names.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_OWN_FILE: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! [`Line`]: the generations that are alive, oldest first; which of them signs for a host, and the one function that
+//! [`Lineage`]: the generations that are alive, oldest first; which of them signs for a host, and the one function that
 //! decides what must change.
 //!
 //! Each host is signed for by the oldest generation that may, and bundles hold the roots of all. So whoever read a
@@ -17,19 +17,19 @@ use super::scope::Scope;
 
 /// All generations that matter at one time; immutable.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct Lineage {
     /// Oldest first, never empty.
     live: Vec<Arc<Generation>>,
 }
 
 /// What config wants of the CA.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct WantedCa {
     pub(super) scope: Scope,
     pub(super) lifetime: Duration,
 }
 
-impl Line {
+impl Lineage {
     /// The one that signs for this canonical DNS name: the oldest that may. With none in the prime of its life the
     /// last to end, whose life the caller checks.
     pub(super) fn signer(&self, host: &str, now: SystemTime) -> Result<&Arc<Generation>, CaError> {
@@ -66,7 +66,7 @@ impl Line {
     }
 
     /// A line of one.
-    pub(super) fn begin(wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
+    pub(super) fn begin(wanted: &WantedCa, now: SystemTime) -> Result<Self, CaError> {
         let first = Generation::mint(&wanted.scope, wanted.lifetime, now)?;
         Ok(Self { live: vec![Arc::new(first)] })
     }
@@ -74,7 +74,7 @@ impl Line {
     /// What must be done at this time for what config wants; the line after it, and what it was.
     pub(super) fn settle(
         mut self,
-        wanted: &Wanted,
+        wanted: &WantedCa,
         now: SystemTime,
     ) -> Result<(Self, Opened), CaError> {
         if let [first, ..] = &self.live[..]
@@ -129,7 +129,7 @@ impl Line {
     }
 
     /// One more, for everything that is wanted: trusted from now on, it signs for what no older one may.
-    pub(super) fn grow(mut self, wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
+    pub(super) fn grow(mut self, wanted: &WantedCa, now: SystemTime) -> Result<Self, CaError> {
         self.live.push(Arc::new(Generation::mint(&wanted.scope, wanted.lifetime, now)?));
         if self.live.len() > MAX_LIVE {
             self.live.remove(1);

@@ -32,9 +32,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::config;
 use crate::model::clock::Clock;
-use cache::{Cache, Entry};
+use cache::{Cache, CachedLeaf};
 use disk::Disk;
-use line::{Line, Wanted};
+use line::{Lineage, WantedCa};
 use root::Generation;
 use tls::Tls;
 
@@ -48,10 +48,10 @@ pub use tls::Alpn;
 /// The local CA of one config: signs leaves, remembers them, knows what to trust.
 pub struct Authority {
     disk: Disk,
-    wanted: Wanted,
+    wanted: WantedCa,
     leaf_lifetime: Duration,
     clock: Arc<dyn Clock>,
-    line: ArcSwap<Line>,
+    line: ArcSwap<Lineage>,
     tls: Tls,
     cache: Cache,
 }
@@ -96,7 +96,7 @@ impl Authority {
         names: &[Arc<str>],
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Opened), CaError> {
-        Self::open_or(dir, config, names, clock, Line::begin)
+        Self::open_or(dir, config, names, clock, Lineage::begin)
     }
 
     /// The same for a daemon that has a CA: where the files are gone, clients trust the one in memory, and no other
@@ -116,15 +116,15 @@ impl Authority {
         config: &config::Ca,
         names: &[Arc<str>],
         clock: Arc<dyn Clock>,
-        begin: impl FnOnce(&Wanted, SystemTime) -> Result<Line, CaError>,
+        begin: impl FnOnce(&WantedCa, SystemTime) -> Result<Lineage, CaError>,
     ) -> Result<(Self, Opened), CaError> {
         let scope = if config.unconstrained { Scope::Any } else { Scope::of_names(names)? };
-        let wanted = Wanted { scope, lifetime: config.lifetime };
+        let wanted = WantedCa { scope, lifetime: config.lifetime };
         let disk = Disk::create(dir)?;
         let now = clock.now().wall;
         let lock = disk.lock()?;
         let (line, opened) = match disk.recover(&lock)? {
-            Some(manifest) => Line::read(&disk, &manifest)?.settle(&wanted, now)?,
+            Some(manifest) => Lineage::read(&disk, &manifest)?.settle(&wanted, now)?,
             None => (begin(&wanted, now)?, Opened::Created),
         };
         if opened != Opened::Existing {
@@ -154,7 +154,7 @@ impl Authority {
     pub fn rotate(&self, rotation: Rotation) -> Result<(), CaError> {
         self.change(|line, now| {
             let line = match rotation {
-                Rotation::Compromised => Line::begin(&self.wanted, now)?,
+                Rotation::Compromised => Lineage::begin(&self.wanted, now)?,
                 Rotation::Planned => line.grow(&self.wanted, now)?,
             };
             Ok((line, Opened::Succeeded))
@@ -165,14 +165,14 @@ impl Authority {
     /// A CA that vanished from disk while we run is an error, not a reason for a new one.
     fn change(
         &self,
-        settle: impl FnOnce(Line, SystemTime) -> Result<(Line, Opened), CaError>,
+        settle: impl FnOnce(Lineage, SystemTime) -> Result<(Lineage, Opened), CaError>,
     ) -> Result<Opened, CaError> {
         let dir = self.disk.path();
         let disk = Disk::open(dir)?;
         let lock = disk.lock()?;
         let manifest =
             disk.recover(&lock)?.ok_or_else(|| CaError::corrupt(dir, "the manifest is gone"))?;
-        let (line, opened) = settle(Line::read(&disk, &manifest)?, self.clock.now().wall)?;
+        let (line, opened) = settle(Lineage::read(&disk, &manifest)?, self.clock.now().wall)?;
         if opened != Opened::Existing {
             line.commit(&disk, &lock)?;
         }
@@ -200,7 +200,7 @@ impl Authority {
         Ok(Arc::clone(slot.get_or_init(|| config)))
     }
 
-    fn entry(&self, host: &str) -> Result<Arc<Entry>, CaError> {
+    fn entry(&self, host: &str) -> Result<Arc<CachedLeaf>, CaError> {
         let now = self.clock.now().wall;
         let line = self.line.load();
         if let Ok(signer) = self.signer(&line, host, now)
@@ -219,13 +219,13 @@ impl Authority {
         let signed = leaf::sign(signer, &request, self.leaf_lifetime, now)?;
         let half = signed.not_after.duration_since(now).unwrap_or_default() / 2;
         let leaf = self.tls.certified(signed.chain_der);
-        Ok(self.cache.keep(&host, Entry::new(leaf, signer.id, signed.not_before, now + half)))
+        Ok(self.cache.keep(&host, CachedLeaf::new(leaf, signer.id, signed.not_before, now + half)))
     }
 
     /// Roots outlive the routes that they were made for: what config names no more is not signed for.
     fn signer<'a>(
         &self,
-        line: &'a Line,
+        line: &'a Lineage,
         host: &str,
         now: SystemTime,
     ) -> Result<&'a Arc<Generation>, CaError> {
@@ -257,7 +257,7 @@ impl Authority {
 }
 
 /// Bundles that were handed out hold the roots before they sign. Who cannot have them loses nothing but the new names.
-fn hand_out(disk: &Disk, line: &Line) {
+fn hand_out(disk: &Disk, line: &Lineage) {
     let handed_out = disk.path().with_file_name(trust::DIRECTORY);
     if let Err(error) = trust::renew(&handed_out, &describe::roots_pem(line)) {
         tracing::warn!(

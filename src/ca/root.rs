@@ -13,7 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::error::CaError;
-use super::key::Key;
+use super::key::CaKey;
 use super::profile::{self, Blanks};
 use super::scope::Scope;
 
@@ -60,7 +60,7 @@ pub(super) struct Generation {
     pub(super) intermediate: CertificateDer<'static>,
     /// The names it may sign for, read from the intermediate itself.
     pub(super) scope: Scope,
-    pub(super) issuer: Issuer<'static, Key>,
+    pub(super) issuer: Issuer<'static, CaKey>,
 }
 
 /// See [`Generation::signs`].
@@ -88,10 +88,10 @@ impl Generation {
         let life = profiles.root.life(now, lifetime);
         let blanks = Blanks { host: "", label: &label, scope, life };
 
-        let root_key = Key::generate()?;
+        let root_key = CaKey::generate()?;
         let root_params = profiles.root.params(blanks)?;
         let root = root_params.self_signed(&root_key)?;
-        let key = Key::generate()?;
+        let key = CaKey::generate()?;
         let signer = Issuer::from_params(&root_params, &root_key);
         let intermediate = profiles.intermediate.params(blanks)?.signed_by(&key, &signer)?;
         drop(root_key);
@@ -106,7 +106,7 @@ impl Generation {
         id: GenerationId,
         root: CertificateDer<'static>,
         intermediate: CertificateDer<'static>,
-        key: Key,
+        key: CaKey,
     ) -> Result<Self, &'static str> {
         let root = Root::parse(root)?;
         let above = parse(&root.der)?;

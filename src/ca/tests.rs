@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use rcgen::PublicKeyData as _;
 use rustls::pki_types::CertificateDer;
 
-use super::key::Key;
+use super::key::CaKey;
 use super::profile::{Blanks, Profile};
 use super::root::Generation;
 use super::*;
@@ -105,7 +105,7 @@ fn forge(stolen: &Generation, profile: &str, host: &str) -> Vec<CertificateDer<'
     let profile = Profile::parse(&fs::read_to_string(path).unwrap()).unwrap();
     let life = profile.life(SystemTime::now(), profile.lifetime);
     let blanks = Blanks { host, label: "", scope: &stolen.scope, life };
-    let key = Key::generate().unwrap();
+    let key = CaKey::generate().unwrap();
     let leaf = profile.params(blanks).unwrap().signed_by(&key, &stolen.issuer).unwrap();
     vec![leaf.into(), stolen.intermediate.clone()]
 }
@@ -164,7 +164,7 @@ fn openssl_refuses_mail_and_a_ca_below_the_intermediate() {
     let bench = Bench::new();
     let (authority, _) = bench.open(&[HOST]);
     let stolen = bench.stolen();
-    let key = Key::generate().unwrap();
+    let key = CaKey::generate().unwrap();
     let leaf = &profile::own().unwrap().leaf;
     let now = SystemTime::now();
     let life = leaf.life(now, DAY);
@@ -184,7 +184,7 @@ fn openssl_refuses_mail_and_a_ca_below_the_intermediate() {
     let sub_der: CertificateDer<'_> = sub.signed_by(&key, &stolen.issuer).unwrap().into();
     let issuer = rcgen::Issuer::from_params(&sub, &key);
     let blanks = Blanks { host: "bank.example", ..blanks };
-    let leaf_key = Key::generate().unwrap();
+    let leaf_key = CaKey::generate().unwrap();
     let below = leaf.params(blanks).unwrap().signed_by(&leaf_key, &issuer).unwrap();
     let roots = authority.roots_pem();
     let untrusted = pem::certificate(&stolen.intermediate);
@@ -398,7 +398,7 @@ fn a_leaf_is_renewed_at_half_of_its_life_and_never_outlives_its_issuer() {
     assert!(!Arc::ptr_eq(&first, &authority.leaf(HOST).unwrap()));
 
     bench.clock.forward(29 * DAY);
-    let public_key = Key::generate().unwrap().subject_public_key_info().into();
+    let public_key = CaKey::generate().unwrap().subject_public_key_info().into();
     let signed = authority.sign(&LeafRequest { host: HOST.into(), public_key }).unwrap();
     assert_eq!(signed.not_after, bench.stolen().root.not_after, "with nobody else to sign");
     bench.clock.back(60 * DAY);

@@ -10,7 +10,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 
 use super::error::CaError;
-use super::key::Key;
+use super::key::CaKey;
 
 /// The protocols that are offered inside a tunnel. A client that offers none gets HTTP/1.1 either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Tls {
     /// Draws the leaf key and the ticket key; they live in this process's memory only.
     pub(super) fn new() -> Result<Self, CaError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = Key::generate()?;
+        let key = CaKey::generate()?;
         let public_key = key.subject_public_key_info().into();
         let der = PrivatePkcs8KeyDer::from(key.to_pkcs8()?.to_vec());
         let leaf_key = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(der))?;

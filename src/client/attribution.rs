@@ -27,11 +27,11 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Asks the thread.
 #[derive(Clone, Debug)]
-pub struct Attribution(SyncSender<Wanted>);
+pub struct Attribution(SyncSender<Lookup>);
 
 /// One connection.
 #[derive(Debug)]
-struct Wanted {
+struct Lookup {
     end: End,
     uid: u32,
     /// Who it was admitted as: its processes are looked at first.
@@ -56,7 +56,7 @@ impl Attribution {
         if !peer.found.claim() {
             return;
         }
-        let wanted = Wanted {
+        let wanted = Lookup {
             end,
             uid,
             client: admitted.client.key(),
@@ -72,7 +72,7 @@ impl Attribution {
     clippy::disallowed_methods,
     reason = "it rests by the clock: this thread alone, and nobody waits for it"
 )]
-fn look(wanted: &Receiver<Wanted>, mask: fn(&str) -> String) {
+fn look(wanted: &Receiver<Lookup>, mask: fn(&str) -> String) {
     let mut known = HashMap::<ClientKey, Vec<u32>>::new();
     let mut budget = Budget::new();
     while let Ok(first) = wanted.recv() {
@@ -85,7 +85,7 @@ fn look(wanted: &Receiver<Wanted>, mask: fn(&str) -> String) {
 }
 
 /// One walk for all of them.
-fn search(asked: Vec<Wanted>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn(&str) -> String) {
+fn search(asked: Vec<Lookup>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn(&str) -> String) {
     if known.len() >= MAX_CLIENTS {
         known.clear();
     }
@@ -93,10 +93,10 @@ fn search(asked: Vec<Wanted>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn
         let command = process.command.iter().map(|word| mask(word).into()).collect();
         Arc::new(Process { command, ..process })
     };
-    let mut places = platform::Places::default();
+    let mut places = platform::SearchOrder::default();
     let mut sockets = HashMap::<u64, Vec<(ClientKey, Found)>>::new();
     let mut direct = HashMap::<u32, Arc<Process>>::new();
-    for Wanted { end, uid, client, root, found } in asked {
+    for Lookup { end, uid, client, root, found } in asked {
         match end {
             End::Process(pid) => {
                 let process = direct.entry(pid);

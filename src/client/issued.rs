@@ -24,10 +24,10 @@ type Print = String;
 
 /// The sessions that were opened last.
 #[derive(Debug, Default)]
-pub(super) struct Issued(Mutex<Known>);
+pub(super) struct Issued(Mutex<IssuedPrints>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct IssuedPrints {
     all: HashSet<Print>,
     oldest_first: VecDeque<Print>,
 }
@@ -60,7 +60,7 @@ impl Issued {
     }
 }
 
-impl Known {
+impl IssuedPrints {
     fn add(&mut self, print: Print) {
         if self.all.insert(print.clone()) {
             self.oldest_first.push_back(print);

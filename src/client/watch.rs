@@ -14,7 +14,7 @@ pub struct Processes(Mutex<Vec<Tied>>);
 
 /// A process that a session was opened for, at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub struct KnownProcess {
     session: SessionName,
     pid: u32,
     /// When it began, in the kernel's ticks: with the pid, it names one process.
@@ -52,8 +52,8 @@ impl Processes {
     }
 
     /// Takes up what an earlier daemon knew: a process counts while it is the one that began then.
-    pub fn restore(&self, known: Vec<Known>) {
-        for Known { session, pid, began } in known {
+    pub fn restore(&self, known: Vec<KnownProcess>) {
+        for KnownProcess { session, pid, began } in known {
             let process = Process::open(pid);
             if platform::began(pid) == Some(began) {
                 self.list().push(Tied { session, pid, process, over: true });
@@ -62,12 +62,12 @@ impl Processes {
     }
 
     /// What the next daemon has to know.
-    pub fn known(&self) -> Vec<Known> {
+    pub fn known(&self) -> Vec<KnownProcess> {
         let list = self.list();
         let living = list.iter().filter(|tied| !tied.has_ended());
         let known = living.filter_map(|tied| {
             let began = platform::began(tied.pid)?;
-            Some(Known { session: tied.session.clone(), pid: tied.pid, began })
+            Some(KnownProcess { session: tied.session.clone(), pid: tied.pid, began })
         });
         known.collect()
     }
@@ -107,7 +107,7 @@ mod tests {
         let next = Processes::default();
         next.restore(processes.known());
         assert_eq!(next.living(), held);
-        let other = Known { began: 1, ..processes.known().remove(0) };
+        let other = KnownProcess { began: 1, ..processes.known().remove(0) };
         let reused = Processes::default();
         reused.restore(vec![other]);
         assert_eq!(reused.living(), [], "another process of this number");

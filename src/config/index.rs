@@ -18,7 +18,7 @@ use crate::local::process;
 use crate::model::hex::hex;
 
 /// Below the directory of all state.
-const DIRECTORY: &str = "daemons";
+const DAEMONS: &str = "daemons";
 /// An entry has a few paths.
 const MAX_ENTRY: u64 = 64 * 1024;
 
@@ -111,7 +111,7 @@ impl Whereabouts {
 
     /// All that are known, by the config's name.
     pub fn all() -> Vec<Self> {
-        let Some(dir) = env::state_home().map(|home| home.join(DIRECTORY)) else {
+        let Some(dir) = env::state_home().map(|home| home.join(DAEMONS)) else {
             return Vec::new();
         };
         if Private::open(&dir).is_err() {
@@ -129,7 +129,7 @@ fn read(path: &Path) -> Option<Whereabouts> {
 }
 
 fn place_of(named: &Path) -> Option<(PathBuf, PathBuf)> {
-    let dir = env::state_home()?.join(DIRECTORY);
+    let dir = env::state_home()?.join(DAEMONS);
     let name = digest::digest(&digest::SHA256, named.as_os_str().as_bytes());
     let path = dir.join(format!("{}.json", hex(&name.as_ref()[..16])));
     Some((dir, path))

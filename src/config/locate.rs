@@ -11,7 +11,7 @@ use crate::local::place::{self, Exposure, PlaceError, Private};
 use crate::model::hex::hex;
 
 /// The largest config that is read, in bytes: room for 100,000 routes.
-pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
+pub const MAX_CONFIG: u64 = 32 * 1024 * 1024;
 /// The name of a project's own config, in its directory.
 pub const PROJECT_FILE: &str = "valetkey.toml";
 
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Result<Found, LocateError> {
     let real = opened.path.clone();
     // One byte over the cap is enough for `check` to see that it is too large.
     let text = opened
-        .read_up_to(MAX_BYTES + 1)
+        .read_up_to(MAX_CONFIG + 1)
         .map_err(|source| unreadable(PlaceError::Io { path: path.to_owned(), source }))?;
     Ok(Found { path: real, named, text, is_project: false })
 }

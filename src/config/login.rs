@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Oauth, SecretSource};
+use super::{LoginProtection, Oauth, SecretSource};
 
 /// `[logins]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,20 +12,6 @@ pub struct Logins {
     pub dir: PathBuf,
     /// Where refresh tokens rest.
     pub protection: LoginProtection,
-}
-
-/// `logins.protection`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LoginProtection {
-    /// A new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
-    #[default]
-    Auto,
-    /// In the kernel's keyring of the user: until the machine goes down.
-    KernelKeyring,
-    /// In an encrypted file, with a key file beside it.
-    KeyFile,
-    /// In the keyring of the desktop session, and nowhere else.
-    Keyring,
 }
 
 /// `grant = "refresh-token"` (RFC 6749 section 6)

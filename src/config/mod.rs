@@ -33,20 +33,21 @@ pub mod wording;
 pub use self::http::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, Part};
 pub use check::parse;
 pub use exec::{Exec, ExecFormat, Helper};
+pub use file::{LoginProtection, OnStaticKey, Unmatched};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
 pub use held::{Held, helpers, prune};
 pub use json::Pointer;
 pub use load::{
     LoadError, UNFENCED, UNFENCED_HINT, UNFENCED_SAYS, load, load_to_trust, load_to_use, reload,
 };
-pub use login::{AuthorizationCode, Device, LoginProtection, Logins, Redirect, RefreshToken};
+pub use login::{AuthorizationCode, Device, Logins, Redirect, RefreshToken};
 pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
     TokenExchange, TypedToken,
 };
 pub use places::Places;
 pub use project::{Fence, Project};
-pub use route::{ClientSelector, Inject, OnStaticKey, Placement, Route};
+pub use route::{ClientSelector, Inject, Placement, Route};
 pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
@@ -175,15 +176,6 @@ impl Proxy {
     pub fn open_to_all(&self) -> bool {
         !self.auth_session && !self.auth_uid
     }
-}
-
-/// `proxy.unmatched`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unmatched {
-    /// Refused.
-    Deny,
-    /// An opaque tunnel, not decrypted; on routed hosts: forwarded without a token.
-    Tunnel,
 }
 
 /// `[[sessions]]`: pre-shared, sent as Basic NAME:SECRET.

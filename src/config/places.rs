@@ -13,18 +13,18 @@ use toml::de::{DeTable, DeValue};
 #[derive(Clone, Default)]
 pub struct Places {
     /// By the line that their header or brace stands on.
-    tables: BTreeMap<usize, Vec<Entry>>,
-    root: Vec<Entry>,
+    tables: BTreeMap<usize, Vec<PlacedKey>>,
+    root: Vec<PlacedKey>,
 }
 
 /// A key, or a text in a list.
 #[derive(Clone)]
-struct Entry {
+struct PlacedKey {
     name: String,
     /// What stands there, where that is a text.
     text: Option<String>,
     line: usize,
-    within: Vec<Entry>,
+    within: Vec<PlacedKey>,
 }
 
 impl Places {
@@ -94,7 +94,7 @@ impl fmt::Debug for Places {
     }
 }
 
-fn entries(table: &DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Vec<Entry> {
+fn entries(table: &DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Vec<PlacedKey> {
     let of = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
         entry(name, line(key.span().start), value, line)
@@ -107,7 +107,7 @@ fn entry(
     at: usize,
     value: &Spanned<DeValue<'_>>,
     line: &dyn Fn(usize) -> usize,
-) -> Entry {
+) -> PlacedKey {
     let (mut text, mut within) = (None, Vec::new());
     match value.get_ref() {
         DeValue::String(value) => text = Some(value.to_string()),
@@ -118,7 +118,7 @@ fn entry(
         }
         _ => {}
     }
-    Entry { name: name.to_owned(), text, line: at, within }
+    PlacedKey { name: name.to_owned(), text, line: at, within }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Rate;
 use super::slot::PathSlot;
+use super::{OnStaticKey, Rate};
 use crate::model::ask::Ask;
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::placeholder::Kind;
@@ -77,16 +77,6 @@ pub enum Inject {
     Path(PathSlot),
     /// A query parameter, decoded name.
     Query(String),
-}
-
-/// `on_static_key`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnStaticKey {
-    /// The request is refused.
-    Deny,
-    /// It is audited, and taken out in any case.
-    #[default]
-    Report,
 }
 
 /// One entry of `clients`.

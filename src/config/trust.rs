@@ -19,9 +19,9 @@ use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
 
 /// Below the directory of all state.
-const DIRECTORY: &str = "projects";
+const PROJECTS: &str = "projects";
 /// A record holds the config's text.
-const MAX_RECORD: u64 = 4 * super::locate::MAX_BYTES;
+const MAX_RECORD: u64 = 4 * super::locate::MAX_CONFIG;
 
 /// Why trust could not be recorded, or is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ pub struct Records {
 impl Records {
     /// Those of whoever runs this; nothing is trusted where he has no home.
     pub fn own() -> Self {
-        Self { dir: env::state_home().map(|home| home.join(DIRECTORY)) }
+        Self { dir: env::state_home().map(|home| home.join(PROJECTS)) }
     }
 
     /// Of nobody.

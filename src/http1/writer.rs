@@ -75,7 +75,7 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
         }
         io.output().extend_from_slice(encode::CRLF);
     }
-    let mut writer = Writer { framing, ended: framing == encode::Body::AsNamed, patience };
+    let mut writer = AnswerWriter { framing, ended: framing == encode::Body::AsNamed, patience };
     watchdog.expect(patience.stream);
     let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, cx)).await;
     watchdog.rest();
@@ -90,14 +90,14 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-struct Writer<'a> {
+struct AnswerWriter<'a> {
     framing: encode::Body,
     /// The body's end is in the output.
     ended: bool,
     patience: &'a Patience,
 }
 
-impl Writer<'_> {
+impl AnswerWriter<'_> {
     /// `Err(None)`: the body itself knows why.
     fn poll<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,

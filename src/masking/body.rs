@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Redactor;
 use super::coding::{Codings, DecodeError, Pulled, is_asked_for};
-use super::stream::{Held, PATIENCE};
+use super::stream::{HOLD_PATIENCE, HeldBack};
 
 /// Digests of a body as it was (RFC 9530, RFC 3230, RFC 1864).
 static DIGESTS: [HeaderName; 4] = [
@@ -71,7 +71,7 @@ pub fn ask(headers: &mut HeaderMap) {
 pub struct BodyRedactor {
     redactor: Arc<Redactor>,
     codings: Option<Codings>,
-    held: Held,
+    held: HeldBack,
     /// To be passed on next.
     ready: Bytes,
     /// The last frame may give more.
@@ -122,7 +122,7 @@ impl BodyRedactor {
         Self {
             redactor,
             codings: None,
-            held: Held::default(),
+            held: HeldBack::default(),
             ready: Bytes::new(),
             draining: false,
             ended: false,
@@ -245,7 +245,7 @@ impl BodyRedactor {
         if !self.held.is_brief(&self.redactor.search) {
             return Poll::Pending;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(HOLD_PATIENCE)));
         ready!(patience.as_mut().poll(cx));
         self.patience = None;
         Poll::Ready(self.held.release())

@@ -14,7 +14,7 @@ use unbrotli::Unbrotli;
 use unzstd::Unzstd;
 
 /// Bytes that a stage gives at once; zstd may give a window more.
-const PIECE: usize = 64 * 1024;
+const DECODED_PIECE: usize = 64 * 1024;
 /// Pieces that are decoded in a row without a byte to pass on, before others have their turn.
 const MOST_IN_A_ROW: u32 = 16;
 /// Codings over one another.
@@ -27,7 +27,7 @@ const MAX_RATIO: u64 = 256;
 /// of one coding is within the ratio, what one coding makes of another is not.
 const MEMBER: u64 = 4 * 1024;
 /// Decoded bytes of one body.
-const MAX_OUTPUT: u64 = 16 * 1024 * 1024 * 1024;
+const MAX_DECODED: u64 = 16 * 1024 * 1024 * 1024;
 
 /// Why a body cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +73,7 @@ pub(super) fn is_asked_for(name: &str) -> bool {
 
 /// One coding being taken off.
 trait Decode: Send + Sync {
-    /// Takes some of `input` and gives what it decodes to, about a [`PIECE`] at most. Where it gives nothing,
+    /// Takes some of `input` and gives what it decodes to, about a [`DECODED_PIECE`] at most. Where it gives nothing,
     /// it has taken all.
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
     /// Whether the input may end here.
@@ -172,7 +172,7 @@ fn pull(
         stage.output += piece.len() as u64;
         let output = stage.output + stage.decoder.work();
         let bomb = output > SUSPICIOUS && output / MAX_RATIO > taken;
-        if bomb || stage.output > MAX_OUTPUT {
+        if bomb || stage.output > MAX_DECODED {
             return Err(DecodeError::TooMuch);
         }
         if !piece.is_empty() {

@@ -24,11 +24,10 @@ use zeroize::Zeroizing;
 
 pub use body::{BodyRedactor, Unsearchable, ask};
 pub use coding::DecodeError;
-pub use stream::PATIENCE;
 pub use switched::Switched;
 pub use websocket::SwitchedRedactor;
 
-use needle::{Kind, Needle};
+use needle::{Comparison, Needle};
 use search::Search;
 use stream::MASK;
 
@@ -120,15 +119,15 @@ const MIN_TELLING: usize = 12;
 /// What is looked for: the word as it is, its base64 at every alignment, its hexadecimal digits. How their
 /// bytes may be spelt is up to the search.
 fn forms(raw: &[u8]) -> Vec<Needle> {
-    let mut needles = vec![Needle::new(Kind::Exact, raw.to_vec())];
+    let mut needles = vec![Needle::new(Comparison::Exact, raw.to_vec())];
     for skip in 0..3 {
         let text = inner_base64(raw, skip);
         // Of a short word nothing is left that would be its own.
         if text.len() >= MIN_BASE64 {
-            needles.push(Needle::new(Kind::Base64, text));
+            needles.push(Needle::new(Comparison::Base64, text));
         }
     }
-    needles.push(Needle::new(Kind::Hex, raw.iter().flat_map(|byte| hex(*byte)).collect()));
+    needles.push(Needle::new(Comparison::Hex, raw.iter().flat_map(|byte| hex(*byte)).collect()));
     needles
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::breaks::{before_break, ends_line};
 use super::filter::Filter;
-use super::needle::{Endings, Kind, Needle, Reach};
+use super::needle::{Comparison, Endings, Needle, Spelt};
 use super::spelling::{self, LONGEST, Readings};
 
 /// Bytes that are looked up at once, where the forms are long enough for it.
@@ -103,7 +103,7 @@ impl Search {
                 self.known[usize::from(byte)] |= needle.has(byte);
             }
             // Base64 may have a line break before the place that is looked at.
-            let lines = needle.kind == Kind::Base64;
+            let lines = needle.kind == Comparison::Base64;
             let most = if lines { 2 * self.stride + self.width } else { self.stride };
             let url: Vec<u8> = text.iter().map(|byte| other_alphabet(*byte)).collect();
             for text in [text, &url].into_iter().take(if lines { 2 } else { 1 }) {
@@ -236,7 +236,7 @@ impl Search {
                 continue;
             }
             let (mut reach, begun) = needle.follow(0, text, start);
-            if reach == Reach::No && needle.kind == Kind::Base64 {
+            if reach == Spelt::No && needle.kind == Comparison::Base64 {
                 // Its first characters may stand before a line break, and are given up.
                 reach = needle.forward(offset, text, at);
             }
@@ -360,9 +360,9 @@ fn stride(needle: &Needle, width: usize) -> usize {
     let whole = |length: usize| (length + 1).saturating_sub(width);
     let in_lines = |length: usize| (length + 3).saturating_sub(2 * width) / 2;
     let most = match needle.kind {
-        Kind::Base64 if needle.over_lines() => in_lines(needle.enough),
-        Kind::Base64 => in_lines(needle.text.len()).min(whole(needle.enough)),
-        Kind::Exact | Kind::Hex => whole(needle.enough),
+        Comparison::Base64 if needle.over_lines() => in_lines(needle.enough),
+        Comparison::Base64 => in_lines(needle.text.len()).min(whole(needle.enough)),
+        Comparison::Exact | Comparison::Hex => whole(needle.enough),
     };
     most.clamp(1, MAX_STRIDE)
 }

@@ -11,7 +11,7 @@ use super::search::Search;
 
 /// How long a few bytes wait for what comes after them: a token that is cut in two by the network comes whole
 /// within it, and a peer that waits for them notices nothing.
-pub const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const HOLD_PATIENCE: Duration = Duration::from_millis(20);
 /// What a form is overwritten with.
 pub(super) const MASK: u8 = b'*';
 /// A beginning of up to so many bytes is let go where nothing follows for a while: an answer that waits for
@@ -26,7 +26,7 @@ const LITTLE: usize = 8;
 
 /// What waits.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct HeldBack {
     /// As it came.
     text: Zeroizing<Vec<u8>>,
     /// So much of it was searched.
@@ -44,7 +44,7 @@ pub(super) struct Held {
 /// it is masked.
 pub(super) type Passed = [Bytes; 2];
 
-impl Held {
+impl HeldBack {
     /// The next piece; gives what can be said of the text so far. A little may be left to [`Self::settle`].
     pub(super) fn pass(&mut self, search: &Search, mut piece: Bytes) -> Passed {
         let mut waited = Bytes::new();

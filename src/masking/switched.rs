@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 use super::{Redactor, SwitchedRedactor};
 
 /// Read at once.
-const PIECE: usize = 16 * 1024;
+const SWITCHED_PIECE: usize = 16 * 1024;
 
 /// Masked towards whoever reads it.
 pub struct Switched<T> {
@@ -33,7 +33,7 @@ impl<T> Switched<T> {
 
 impl<T: AsyncRead + Unpin> Switched<T> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let mut piece = BytesMut::zeroed(PIECE);
+        let mut piece = BytesMut::zeroed(SWITCHED_PIECE);
         let mut buffer = ReadBuf::new(&mut piece);
         if Pin::new(&mut self.io).poll_read(cx, &mut buffer)?.is_pending() {
             let Some(patience) = self.redactor.patience() else { return Poll::Pending };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Redactor;
-use super::stream::{Held, PATIENCE};
+use super::stream::{HOLD_PATIENCE, HeldBack};
 
 /// How long a frame that may stand between the parts of a message waits behind what may be the beginning of a token:
 /// peers end a connection whose pings get no answer.
@@ -19,7 +19,7 @@ const MOST_WAITING: usize = 64;
 /// A stream after a switch.
 pub struct SwitchedRedactor {
     redactor: Arc<Redactor>,
-    held: Held,
+    held: HeldBack,
     frames: Option<Frames>,
 }
 
@@ -49,7 +49,7 @@ impl SwitchedRedactor {
     /// `protocol` as it was agreed on, in lower case.
     pub fn new(redactor: Arc<Redactor>, protocol: &str) -> Self {
         let frames = (protocol == "websocket").then(Frames::default);
-        Self { redactor, held: Held::default(), frames }
+        Self { redactor, held: HeldBack::default(), frames }
     }
 
     /// The next bytes; gives what can be passed on.
@@ -84,7 +84,7 @@ impl SwitchedRedactor {
     pub fn patience(&self) -> Option<Duration> {
         let control = self.frames.as_ref().is_some_and(Frames::holds_control);
         match self.held.is_brief(&self.redactor.search) {
-            true => Some(PATIENCE),
+            true => Some(HOLD_PATIENCE),
             false => control.then_some(CONTROL_PATIENCE),
         }
     }
@@ -107,7 +107,7 @@ impl SwitchedRedactor {
 }
 
 impl Frames {
-    fn read(&mut self, mut bytes: Bytes, redactor: &Redactor, held: &mut Held) {
+    fn read(&mut self, mut bytes: Bytes, redactor: &Redactor, held: &mut HeldBack) {
         while bytes.has_remaining() {
             if self.left == 0 && !self.lost {
                 self.head.push(bytes.get_u8());
@@ -143,7 +143,7 @@ impl Frames {
     }
 
     /// What is searched as one text.
-    fn text(&mut self, part: Bytes, redactor: &Redactor, held: &mut Held) {
+    fn text(&mut self, part: Bytes, redactor: &Redactor, held: &mut HeldBack) {
         self.queue.push_back(Piece::Payload(part.len()));
         for clean in held.pass(&redactor.search, part) {
             self.clean.extend_from_slice(&clean);

@@ -230,7 +230,7 @@ pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
 
 /// What an issuer says of why it refuses.
 #[derive(Debug, Default)]
-pub(super) struct Refusal {
+pub(super) struct IssuerRefusal {
     /// The registered word, if it is one.
     pub error: Option<OauthError>,
     /// Its own words.
@@ -238,15 +238,15 @@ pub(super) struct Refusal {
 }
 
 /// Reads an error body.
-pub(super) fn refusal(body: &[u8]) -> Refusal {
-    let Ok(members) = Members::read(body) else { return Refusal::default() };
+pub(super) fn refusal(body: &[u8]) -> IssuerRefusal {
+    let Ok(members) = Members::read(body) else { return IssuerRefusal::default() };
     let error = members.error.as_deref().and_then(OauthError::parse);
     let description = match members.error_description {
         Some(Remark::Text(text)) => Some(text),
         Some(Remark::Other(_)) | None => None,
     };
     let words: Vec<_> = [members.error, description].into_iter().flatten().collect();
-    Refusal { error, said: Said::of(&words.join(": ")) }
+    IssuerRefusal { error, said: Said::of(&words.join(": ")) }
 }
 
 /// An issuer's own `error` and `error_description`: for its log and `status`, and never for a client. An issuer may

@@ -7,7 +7,7 @@ use super::endpoint::Given;
 use super::id_token::{self, IdTokenError};
 use super::issuer::Issuer;
 use super::login::{blocking, lock};
-use super::{MintError, OauthError, Revoked, jws};
+use super::{MintError, OauthError, Revocation, jws};
 use crate::config::oauth::origin_of;
 use crate::config::{self, Credential, Grant};
 use crate::model::clock::Clock;
@@ -131,7 +131,7 @@ pub struct LoggedOut {
     /// Who it was, as far as that can be read.
     pub user: Option<String>,
     /// What the issuer said to that; `None`: there was nothing left to revoke.
-    pub revoked: Option<Result<Revoked, MintError>>,
+    pub revoked: Option<Result<Revocation, MintError>>,
 }
 
 impl Door {

@@ -22,7 +22,7 @@ use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::dpop::{self, ProofKey};
 use crate::model::secret::Secret;
 use crate::model::token::Token;
-use crate::net::client::{self, Answer, Client, ClientError};
+use crate::net::client::{self, Client, ClientError, IssuerAnswer};
 
 /// One token endpoint.
 pub struct Endpoint {
@@ -100,7 +100,7 @@ impl Endpoint {
         authorization: Option<Secret>,
         form: Form,
         key: Option<&Arc<ProofKey>>,
-    ) -> Result<Answer, MintError> {
+    ) -> Result<IssuerAnswer, MintError> {
         let form = form.into_secret();
         let Some(key) = key else {
             return Ok(self.client.post_form(&self.url, authorization, form).await?);
@@ -176,14 +176,14 @@ fn token(
 }
 
 /// The body, where it says that it is JSON.
-pub(super) fn json_body(answer: &Answer) -> Result<&[u8], AnswerError> {
+pub(super) fn json_body(answer: &IssuerAnswer) -> Result<&[u8], AnswerError> {
     if !is_json(&answer.headers) {
         return Err(AnswerError::ContentType);
     }
     Ok(answer.body.expose())
 }
 
-impl Answer {
+impl IssuerAnswer {
     /// Its body as a document of any shape.
     pub(super) fn document(&self) -> Result<Document, AnswerError> {
         Document::read(self.body.expose())
@@ -191,11 +191,11 @@ impl Answer {
 }
 
 /// What a status other than 200 means.
-pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
+pub(super) fn failure(answer: &IssuerAnswer, now: Moment) -> MintError {
     let retry_after = retry_after::parse(&answer.headers, now.wall);
     let refusal = || match is_json(&answer.headers) {
         true => answer::refusal(answer.body.expose()),
-        false => answer::Refusal::default(),
+        false => answer::IssuerRefusal::default(),
     };
     match answer.status.as_u16() {
         300..=399 => AnswerError::Redirect.into(),
@@ -203,7 +203,7 @@ pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
             MintError::Busy { status, said: refusal().said, retry_after }
         }
         400..=499 => {
-            let answer::Refusal { error, said } = refusal();
+            let answer::IssuerRefusal { error, said } = refusal();
             MintError::Refused { error, said, retry_after }
         }
         _ => AnswerError::Status.into(),

@@ -10,7 +10,7 @@ use super::answer::Expect;
 use super::beside::DeviceAnswer;
 use super::discovery::Discovery;
 use super::endpoint::{Call, Endpoint, Form, Given, Scopes, basic, failure};
-use super::{DiscoveryError, MintError, OauthError, Revoked, either, jws};
+use super::{DiscoveryError, MintError, OauthError, Revocation, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
 use crate::model::ask::Ask;
 use crate::model::clock::Clock;
@@ -245,7 +245,7 @@ impl Issuer {
     }
 
     /// RFC 7009 section 2.
-    pub(super) async fn revoke(&self, token: &Token) -> Result<Revoked, MintError> {
+    pub(super) async fn revoke(&self, token: &Token) -> Result<Revocation, MintError> {
         self.revoke_secret(token.value(), "access_token").await
     }
 
@@ -254,18 +254,18 @@ impl Issuer {
         &self,
         token: &Secret,
         kind: &str,
-    ) -> Result<Revoked, MintError> {
+    ) -> Result<Revocation, MintError> {
         let found = self.endpoints().await?;
         let (client, mtls) = self.client().await?;
         let url = match (found.mtls_revocation, found.revocation) {
             (Some(url), _) if mtls => url,
             (_, Some(url)) => url,
-            _ => return Ok(Revoked::Unsupported),
+            _ => return Ok(Revocation::Unsupported),
         };
         let form = Form::empty().secret("token", token).text("token_type_hint", kind);
         let (authorization, form) = self.authenticate(form).await?;
         Endpoint::new(url, client, Arc::clone(&self.clock)).revoke(authorization, form).await?;
-        Ok(Revoked::Done)
+        Ok(Revocation::Done)
     }
 
     pub(super) async fn endpoints(&self) -> Result<Found, MintError> {

@@ -31,7 +31,7 @@ use crate::store::logins::{Entry, KEY_GONE, Locked, Login, Logins, LoginsError};
 pub enum LoginError {
     /// It has ended, for the reason that this word gives.
     #[error("the login has ended: {0}")]
-    Ended(End),
+    Ended(LoginEnd),
     /// Nobody has logged in.
     #[error("nobody has logged in")]
     Required,
@@ -45,7 +45,7 @@ pub enum LoginError {
 
 /// How a login ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum LoginEnd {
     /// The key that its refresh token is bound to is gone, as after the machine went down.
     KeyGone,
     /// The issuer no longer takes its refresh token: expired, revoked, or spent by somebody else.
@@ -55,7 +55,7 @@ pub enum End {
     Reused,
 }
 
-impl End {
+impl LoginEnd {
     /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl End {
     }
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for LoginEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::KeyGone => {
@@ -192,13 +192,13 @@ impl Inner {
                 given.token
             }
             Err(error) => match outcome(&error) {
-                Outcome::MaybeSpent => return Err(error),
-                Outcome::Unspent => {
+                TokenFate::MaybeSpent => return Err(error),
+                TokenFate::Unspent => {
                     login.unanswered = before;
                     Err(error)
                 }
-                Outcome::Dead => {
-                    let end = if before > 0 { End::Reused } else { End::Refused };
+                TokenFate::Dead => {
+                    let end = if before > 0 { LoginEnd::Reused } else { LoginEnd::Refused };
                     login.refresh = None;
                     login.ended = Some(end.code().to_owned());
                     Err(LoginError::Ended(end).into())
@@ -229,14 +229,14 @@ impl Inner {
     async fn bind(&self, thumbprint: Option<&str>) -> Result<(), MintError> {
         let Some(ours) = self.issuer.login_key() else { return Ok(()) };
         // Logged in before config asked for this: bound to none, and whatever comes next would be bound to ours.
-        let thumbprint = thumbprint.ok_or(LoginError::Ended(End::KeyGone))?;
+        let thumbprint = thumbprint.ok_or(LoginError::Ended(LoginEnd::KeyGone))?;
         if ours.thumbprint() == thumbprint {
             return Ok(());
         }
         let (entry, name) = (self.entry.clone(), thumbprint.to_owned());
         let kept = blocking(move || entry.bound_key(&name)).await??;
         let key = kept.and_then(|kept| ProofKey::restored(&kept));
-        self.issuer.bind(Arc::new(key.ok_or(LoginError::Ended(End::KeyGone))?));
+        self.issuer.bind(Arc::new(key.ok_or(LoginError::Ended(LoginEnd::KeyGone))?));
         Ok(())
     }
 
@@ -318,12 +318,12 @@ async fn save(
 }
 
 fn ended(login: &Login) -> LoginError {
-    LoginError::Ended(login.ended.as_deref().map_or(End::Refused, End::of))
+    LoginError::Ended(login.ended.as_deref().map_or(LoginEnd::Refused, LoginEnd::of))
 }
 
 /// What a failed exchange means for the refresh token that was sent.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum TokenFate {
     /// The issuer will not take it again, ever.
     Dead,
     /// It may have been taken: the answer did not say.
@@ -332,21 +332,21 @@ enum Outcome {
     Unspent,
 }
 
-fn outcome(error: &MintError) -> Outcome {
+fn outcome(error: &MintError) -> TokenFate {
     match error {
-        MintError::Refused { error: Some(OauthError::InvalidGrant), .. } => Outcome::Dead,
+        MintError::Refused { error: Some(OauthError::InvalidGrant), .. } => TokenFate::Dead,
         MintError::Answer(_)
         | MintError::Busy { .. }
         | MintError::Unreachable(ClientError::Deadline | ClientError::Http(_)) => {
-            Outcome::MaybeSpent
+            TokenFate::MaybeSpent
         }
-        _ => Outcome::Unspent,
+        _ => TokenFate::Unspent,
     }
 }
 
 /// Waits for the lock of an entry, for a while.
 pub(super) async fn lock(entry: &Entry) -> Result<Locked, MintError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         let tried = entry.clone();
         if let Some(locked) = blocking(move || tried.try_lock()).await?? {
@@ -355,7 +355,7 @@ pub(super) async fn lock(entry: &Entry) -> Result<Locked, MintError> {
         if Instant::now() >= deadline {
             return Err(LoginError::from(entry.busy()).into());
         }
-        sleep(LOOK_EVERY).await;
+        sleep(LOCK_EVERY).await;
     }
 }
 
@@ -374,6 +374,6 @@ impl From<LoginsError> for MintError {
 }
 
 /// One exchange of another process takes [`crate::net::client::DEADLINE`] at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks at the lock: little beside an exchange.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOCK_EVERY: Duration = Duration::from_millis(10);

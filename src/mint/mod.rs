@@ -71,11 +71,11 @@ pub struct MintRequest {
 pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Token, MintError>> + Send + 'a>>;
 
 /// What a revocation comes to.
-pub type Revoking<'a> = Pin<Box<dyn Future<Output = Result<Revoked, MintError>> + Send + 'a>>;
+pub type Revoking<'a> = Pin<Box<dyn Future<Output = Result<Revocation, MintError>> + Send + 'a>>;
 
 /// How a revocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked {
+pub enum Revocation {
     /// The issuer says that the token is no more.
     Done,
     /// There is nobody to tell: the token ends by itself.
@@ -94,7 +94,7 @@ pub trait Minter: Send + Sync {
 
     /// One attempt at ending a token at its issuer (RFC 7009 or the grant's own call).
     fn revoke<'a>(&'a self, _token: &'a Token) -> Revoking<'a> {
-        Box::pin(std::future::ready(Ok(Revoked::Unsupported)))
+        Box::pin(std::future::ready(Ok(Revocation::Unsupported)))
     }
 }
 

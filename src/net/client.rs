@@ -47,7 +47,7 @@ pub struct Client {
 
 /// What an issuer said. The body may hold a token.
 #[derive(Debug)]
-pub struct Answer {
+pub struct IssuerAnswer {
     /// The status, redirects included.
     pub status: StatusCode,
     /// The header fields.
@@ -133,7 +133,7 @@ impl Client {
     }
 
     /// GETs a public document and returns whatever status comes back.
-    pub async fn get(&self, url: &Uri) -> Result<Answer, ClientError> {
+    pub async fn get(&self, url: &Uri) -> Result<IssuerAnswer, ClientError> {
         self.call(Call { method: Method::GET, url, headers: Vec::new(), body: None }).await
     }
 
@@ -143,25 +143,25 @@ impl Client {
         url: &Uri,
         authorization: Option<Secret>,
         form: Secret,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<IssuerAnswer, ClientError> {
         let headers = authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect();
         let body = Some(("application/x-www-form-urlencoded", form));
         self.call(Call { method: Method::POST, url, headers, body }).await
     }
 
     /// Sends a request and returns whatever status comes back.
-    pub async fn call(&self, call: Call<'_>) -> Result<Answer, ClientError> {
+    pub async fn call(&self, call: Call<'_>) -> Result<IssuerAnswer, ClientError> {
         self.call_within(Reach::Anywhere, call).await
     }
 
     /// Asks for the head of a page, with nothing of anybody's in the request: whether a server can be reached as far
     /// as `reach` goes, and its TLS accepted.
-    pub async fn look(&self, reach: Reach, url: &Uri) -> Result<Answer, ClientError> {
+    pub async fn look(&self, reach: Reach, url: &Uri) -> Result<IssuerAnswer, ClientError> {
         let call = Call { method: Method::HEAD, url, headers: Vec::new(), body: None };
         self.call_within(reach, call).await
     }
 
-    async fn call_within(&self, reach: Reach, call: Call<'_>) -> Result<Answer, ClientError> {
+    async fn call_within(&self, reach: Reach, call: Call<'_>) -> Result<IssuerAnswer, ClientError> {
         let exchange = async {
             let origin = origin(call.url)?;
             let request = request(call, &origin)?;
@@ -230,7 +230,7 @@ fn request(call: Call<'_>, origin: &Origin) -> Result<Request<Full<Bytes>>, Clie
     Ok(request)
 }
 
-async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, ClientError>
+async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<IssuerAnswer, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -239,13 +239,13 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ClientError::Http)?;
-    let mut read = Read::default();
+    let mut read = BodyFrames::default();
     let answer = {
         let mut exchange = pin!(async {
             let answer = sender.send_request(request).await.map_err(ClientError::Http)?;
             let (parts, body) = answer.into_parts();
             let body = read.body(body).await?;
-            Ok(Answer { status: parts.status, headers: copied(&parts.headers), body })
+            Ok(IssuerAnswer { status: parts.status, headers: copied(&parts.headers), body })
         });
         let mut connection = pin!(connection);
         tokio::select! {
@@ -271,9 +271,9 @@ fn copied(headers: &HeaderMap) -> HeaderMap {
 
 /// The frames of an answer's body, as parts of the connection's own buffers, which nobody else wipes.
 #[derive(Default)]
-struct Read(Vec<Bytes>);
+struct BodyFrames(Vec<Bytes>);
 
-impl Read {
+impl BodyFrames {
     async fn body(&mut self, mut body: Incoming) -> Result<Secret, ClientError> {
         // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
@@ -339,7 +339,7 @@ mod tests {
         (url.parse().unwrap(), served)
     }
 
-    async fn post(answer: impl Into<Vec<u8>>) -> (Result<Answer, ClientError>, String) {
+    async fn post(answer: impl Into<Vec<u8>>) -> (Result<IssuerAnswer, ClientError>, String) {
         let (url, served) = one_answer(answer.into()).await;
         let basic = Some(Secret::new("Basic eA=="));
         let answer = client().post_form(&url, basic, Secret::new("a=1")).await;
@@ -396,7 +396,7 @@ mod tests {
     }
 
     /// Asks `https://NAME:PORT` at an endpoint whose certificate is for `idp.example`.
-    async fn ask_over_tls(name: &str, trusted: bool) -> Result<Answer, ClientError> {
+    async fn ask_over_tls(name: &str, trusted: bool) -> Result<IssuerAnswer, ClientError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let made = rcgen::generate_simple_self_signed(["idp.example".to_owned()]).unwrap();

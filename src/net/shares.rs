@@ -18,13 +18,13 @@ use crate::model::lock::lock;
 #[derive(Debug)]
 pub struct Shares<K> {
     limit: usize,
-    held: Mutex<Held<K>>,
+    held: Mutex<Taken<K>>,
     /// Told when one was given back.
     freed: Notify,
 }
 
 #[derive(Debug)]
-struct Held<K> {
+struct Taken<K> {
     total: usize,
     by: HashMap<K, usize>,
 }
@@ -39,7 +39,7 @@ pub struct Share<K: Eq + Hash> {
 impl<K: Clone + Debug + Eq + Hash> Shares<K> {
     /// At most `limit` in all.
     pub fn new(limit: usize) -> Arc<Self> {
-        let held = Mutex::new(Held { total: 0, by: HashMap::new() });
+        let held = Mutex::new(Taken { total: 0, by: HashMap::new() });
         Arc::new(Self { limit, held, freed: Notify::new() })
     }
 
@@ -68,7 +68,7 @@ impl<K: Clone + Debug + Eq + Hash> Shares<K> {
 }
 
 impl<K: Eq + Hash> Shares<K> {
-    fn held(&self) -> MutexGuard<'_, Held<K>> {
+    fn held(&self) -> MutexGuard<'_, Taken<K>> {
         lock(&self.held)
     }
 }
@@ -101,7 +101,7 @@ impl<K: Eq + Hash> Drop for Share<K> {
     }
 }
 
-impl<K: Eq + Hash> Held<K> {
+impl<K: Eq + Hash> Taken<K> {
     fn give_back(&mut self, holder: &K) {
         self.total -= 1;
         if let Some(own) = self.by.get_mut(holder) {
@@ -113,7 +113,7 @@ impl<K: Eq + Hash> Held<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Held<K> {
+impl<K: Clone + Eq + Hash> Taken<K> {
     fn take(&mut self, limit: usize, holder: &K) -> bool {
         let own = self.by.get(holder).copied().unwrap_or(0);
         let holders = self.by.len() + usize::from(own == 0);

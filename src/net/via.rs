@@ -36,7 +36,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The head of the parent's answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 /// Its header fields.
-const MAX_FIELDS: usize = 64;
+const MAX_PARENT_FIELDS: usize = 64;
 
 /// Which proxy serves which scheme, and what goes around them.
 #[derive(Clone, Debug, Default)]
@@ -226,7 +226,7 @@ fn basic(user: &str, password: &Secret) -> Secret {
 /// The length of a complete head that says 2xx; `None`: more bytes are needed. A 2xx to CONNECT has
 /// no body whatever its fields say (RFC 9110 section 9.3.6).
 fn accepted(answer: &[u8]) -> Result<Option<usize>, ViaError> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; MAX_PARENT_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     match head.parse(answer) {
         Ok(httparse::Status::Complete(length)) => match head.code {

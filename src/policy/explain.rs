@@ -7,7 +7,7 @@ use http::{Method, Uri};
 use serde::Serialize;
 
 use super::path::RequestPath;
-use super::{Action, AtConnect, Policy, RequestFacts};
+use super::{Action, AtConnect, Policy, PolicyFacts};
 use crate::config::wording::nearest;
 use crate::config::{Inject, Placement};
 use crate::model::client::Client;
@@ -91,13 +91,17 @@ impl Policy {
             }
             return Ok(explanation);
         }
-        let seen =
-            Seen { client, method, target: &target, path: RequestPath::parse(url.path()).ok() };
+        let seen = SeenByRoute {
+            client,
+            method,
+            target: &target,
+            path: RequestPath::parse(url.path()).ok(),
+        };
         match self.at_connect(&target) {
             AtConnect::Refuse(reason) => explanation.refuse(reason),
             AtConnect::Tunnel => explanation.decision = "tunnel",
             AtConnect::Intercept => {
-                let facts = RequestFacts {
+                let facts = PolicyFacts {
                     client,
                     allowed: None,
                     method,
@@ -121,7 +125,7 @@ impl Policy {
     }
 
     /// The route that nearly matched, and what keeps it from it.
-    fn nearest(&self, seen: &Seen<'_>) -> Option<String> {
+    fn nearest(&self, seen: &SeenByRoute<'_>) -> Option<String> {
         let of_host = self.of_host(&seen.target.host).map(|route| (route, seen.lacks(route)));
         let near = of_host.filter(|(_, lacks)| !lacks.is_empty()).min_by_key(|(route, lacks)| {
             // Nobody looks for the one that refuses.
@@ -171,14 +175,14 @@ impl Policy {
 }
 
 /// A request, as far as a route can look at it.
-struct Seen<'a> {
+struct SeenByRoute<'a> {
     client: &'a Client,
     method: &'a Method,
     target: &'a Target,
     path: Option<RequestPath<'a>>,
 }
 
-impl Seen<'_> {
+impl SeenByRoute<'_> {
     /// What would have to be otherwise for this route of its host.
     fn lacks(&self, route: &super::Route) -> Vec<String> {
         let path = self.path.as_ref();

@@ -20,7 +20,7 @@ pub enum AtConnect {
 
 /// What policy must know of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestFacts<'a> {
+pub struct PolicyFacts<'a> {
     /// Who asks.
     pub client: &'a Client,
     /// The routes that the client's session is limited to.

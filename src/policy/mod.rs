@@ -23,7 +23,7 @@ use foldhash::HashMap;
 use http::Method;
 
 pub use explain::Explanation;
-pub use facts::{AtConnect, RequestFacts};
+pub use facts::{AtConnect, PolicyFacts};
 pub use permit::{Permit, Refusal};
 pub use route::{Action, Route};
 
@@ -186,7 +186,7 @@ impl Policy {
     }
 
     /// What to do with one request inside an intercepted connection.
-    pub fn decide(&self, facts: RequestFacts<'_>) -> Result<Permit, Refusal> {
+    pub fn decide(&self, facts: PolicyFacts<'_>) -> Result<Permit, Refusal> {
         let refuse = |reason| Err(Refusal { reason, route: None });
         let method = facts.method.as_str();
         if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") {
@@ -212,7 +212,7 @@ impl Policy {
     /// The routes that match, of those that deny or of the others: a host may have a thousand, and each is matched once.
     fn fitting<'a>(
         &'a self,
-        facts: &'a RequestFacts<'_>,
+        facts: &'a PolicyFacts<'_>,
         segments: &'a [Cow<'_, str>],
         denying: bool,
     ) -> impl Iterator<Item = &'a Arc<Route>> {
@@ -227,17 +227,13 @@ impl Policy {
 
     fn denying<'a>(
         &'a self,
-        facts: &'a RequestFacts<'_>,
+        facts: &'a PolicyFacts<'_>,
         segments: &'a [Cow<'_, str>],
     ) -> Option<&'a Arc<Route>> {
         self.fitting(facts, segments, true).find(|route| route.serves(facts.client))
     }
 
-    fn judge(
-        &self,
-        facts: &RequestFacts<'_>,
-        segments: &[Cow<'_, str>],
-    ) -> Result<Permit, Refusal> {
+    fn judge(&self, facts: &PolicyFacts<'_>, segments: &[Cow<'_, str>]) -> Result<Permit, Refusal> {
         // Denial wins over everything, ambiguity included, whatever a session is limited to.
         if let Some(route) = self.denying(facts, segments) {
             return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
@@ -316,7 +312,7 @@ impl Policy {
 
     fn no_match(
         &self,
-        facts: &RequestFacts<'_>,
+        facts: &PolicyFacts<'_>,
         withheld: Option<Reason>,
     ) -> Result<Permit, Refusal> {
         if let Some(reason) = withheld {

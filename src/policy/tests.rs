@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http::Method;
 use proptest::prelude::*;
 
-use super::{AtConnect, Policy, RequestFacts};
+use super::{AtConnect, Policy, PolicyFacts};
 use crate::config;
 use crate::model::ask::Who;
 use crate::model::client::Client;
@@ -52,7 +52,7 @@ fn decide_as(
 ) -> Result<Option<String>, Reason> {
     let target = target("api.example.com:443");
     let facts =
-        RequestFacts { client, allowed: None, method: &method, target: &target, path, bound: None };
+        PolicyFacts { client, allowed: None, method: &method, target: &target, path, bound: None };
     let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
     Ok(permit.injects().then(|| permit.route().unwrap().name.to_string()))
 }
@@ -192,7 +192,7 @@ fn sessions_are_limited_to_their_routes() {
     let policy = compile(&route("a", "api.example.com", "credential = \"one\"")).unwrap();
     let target = target("api.example.com:443");
     let decide = |allowed: &[RouteName]| {
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &Client::default(),
             allowed: Some(allowed),
             method: &Method::GET,
@@ -384,7 +384,7 @@ fn a_placeholder_decides_between_routes_that_each_give_one() {
     let policy = both(&gives("one", "X"), &gives("two", "Y")).unwrap();
     let target = target("api.example.com:443");
     let decide = |bound: Option<&[RouteName]>| {
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &Client::default(),
             allowed: None,
             method: &Method::GET,
@@ -415,7 +415,7 @@ fn a_placeholder_is_for_its_own_routes() {
     )
     .unwrap();
     let decide = |host: &str, path: &str| {
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &Client::default(),
             allowed: None,
             method: &Method::GET,
@@ -528,7 +528,7 @@ proptest! {
         let (method, target) = (method.parse::<Method>().unwrap(), target("api.example.com:443"));
         let url = format!("https://api.example.com{path}").parse().unwrap();
         let said = policy.explain(&client, &method, &url).unwrap();
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &client, allowed: None, method: &method, target: &target, path, bound: None,
         };
         match policy.decide(facts) {

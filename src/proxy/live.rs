@@ -205,7 +205,7 @@ fn permits(policy: &Policy, facts: &Facts) -> bool {
         Kind::Plain => policy.decide_plain(&facts.target).is_ok(),
         Kind::Intercepted(method, path, upgrade) => {
             let admitted = &facts.admitted;
-            let judged = policy.decide(policy::RequestFacts {
+            let judged = policy.decide(policy::PolicyFacts {
                 client: &admitted.client,
                 allowed: admitted.session.as_deref().and_then(|session| session.routes()),
                 method,

@@ -279,7 +279,7 @@ impl Connection {
         if parts.method == Method::CONNECT {
             return Err(Reason::ConnectInTunnel);
         }
-        let facts = policy::RequestFacts {
+        let facts = policy::PolicyFacts {
             client: &asking.admitted.client,
             allowed: asking.admitted.session.as_deref().and_then(|session| session.routes()),
             method: &parts.method,

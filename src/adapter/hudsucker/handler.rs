@@ -190,7 +190,7 @@ impl Handler {
         if head.uri.scheme_str() == Some("http") {
             return Err(Reason::TlsRequired);
         }
-        let facts = policy::RequestFacts {
+        let facts = policy::PolicyFacts {
             client: &admitted.client,
             allowed: admitted.session.as_deref().and_then(|session| session.routes()),
             method: &head.method,

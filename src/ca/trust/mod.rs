@@ -30,7 +30,7 @@ const COMBINED: &str = "combined.pem";
 const JAVA: &str = "truststore.p12";
 
 /// The largest file of the user's that is taken up, in bytes: all roots of a platform have a quarter of a megabyte.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+const MAX_ROOTS_FILE: u64 = 16 * 1024 * 1024;
 
 /// The password of the Java trust store: public, and the one Java itself uses.
 pub const JAVA_PASSWORD: &str = "changeit";
@@ -185,7 +185,7 @@ fn user_roots(path: &Path, skipped: &mut Vec<(PathBuf, String)>) -> Vec<Certific
     };
     let mut roots = Vec::new();
     for file in files {
-        match place::open(&file).and_then(|opened| opened.read(MAX_FILE)) {
+        match place::open(&file).and_then(|opened| opened.read(MAX_ROOTS_FILE)) {
             Err(error) => skipped.push((file, io::Error::from(error).to_string())),
             Ok(text) => match pem::certificates(&text) {
                 Some(found) if !found.is_empty() => roots.extend(found),

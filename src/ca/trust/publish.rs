@@ -47,11 +47,11 @@ struct Published {
     /// Where they lie: the directory that was found first, whatever has its name by now.
     dir: Option<OwnedFd>,
     ours: String,
-    files: Vec<Entry>,
+    files: Vec<PublishedFile>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PublishedFile {
     name: &'static str,
     /// Kept, so that a repair costs one write however often it is needed.
     bytes: Vec<u8>,
@@ -133,10 +133,10 @@ impl Publisher {
 fn files_of(
     ours_pem: &str,
     platform: &[CertificateDer<'static>],
-) -> Result<Vec<Entry>, TrustError> {
+) -> Result<Vec<PublishedFile>, TrustError> {
     let ours = pem::certificates(ours_pem.as_bytes()).ok_or(TrustError::Roots)?;
     let all = merged(&ours, Vec::new(), platform);
-    let entry = |name, bytes| Entry { name, bytes, stamp: None };
+    let entry = |name, bytes| PublishedFile { name, bytes, stamp: None };
     Ok(vec![
         entry(CA, text(&ours).into_bytes()),
         entry(JAVA, java::trust_store(&all)?),

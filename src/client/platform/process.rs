@@ -13,11 +13,11 @@ use crate::model::client::{Parent, Process};
 /// Processes of one tree that are looked at.
 const MAX_TREE: usize = 512;
 /// Of a command line, in bytes; the audit cuts it further.
-const MAX_COMMAND: usize = 4096;
+const MAX_READ_COMMAND: usize = 4096;
 
 /// Where to look.
 #[derive(Debug, Default)]
-pub(in crate::client) struct Places {
+pub(in crate::client) struct SearchOrder {
     /// Processes that are looked at first.
     pub(in crate::client) likely: Vec<u32>,
     /// The trees below these come next.
@@ -29,7 +29,7 @@ pub(in crate::client) struct Places {
 /// Calls `found` with each process that holds sockets of these inodes, and with those of them that it holds.
 pub(in crate::client) fn holders_of(
     mut inodes: HashSet<u64>,
-    places: &Places,
+    places: &SearchOrder,
     mut found: impl FnMut(Process, Vec<u64>),
 ) {
     let likely = places.likely.iter().copied();
@@ -135,7 +135,7 @@ fn exe(pid: u32) -> Option<Box<str>> {
 /// The words of its command line.
 fn command(pid: u32) -> Vec<Box<str>> {
     let mut bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    bytes.truncate(MAX_COMMAND);
+    bytes.truncate(MAX_READ_COMMAND);
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if bytes.is_empty() {
         return Vec::new();

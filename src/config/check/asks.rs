@@ -16,7 +16,7 @@ use crate::model::id::CredentialName;
 pub(super) const RESERVED_CLAIMS: &[&str] = &["aud", "exp", "iat", "iss", "jti", "nbf"];
 
 impl Check<'_> {
-    pub(super) fn check_ask(&self, route: &mut file::Route, problems: &mut Problems) -> Ask {
+    pub(super) fn check_ask(&self, route: &mut file::RouteTable, problems: &mut Problems) -> Ask {
         let many = |value: Option<Spanned<file::OneOrMany>>| {
             value.map(|value| {
                 let span = value.span();

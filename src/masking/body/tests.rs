@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use proptest::prelude::*;
 
-use super::super::needle::{BEFORE_BREAK, Reach};
+use super::super::needle::{BEFORE_BREAK, Spelt};
 use super::super::*;
 
 fn redactor(token: &str) -> Arc<Redactor> {
@@ -350,13 +350,13 @@ proptest! {
                     seen[at..end].fill(true);
                 }
                 match needle.forward(0, &text, at) {
-                    Reach::Whole(end) => seen[at..end].fill(true),
-                    Reach::Open => open = open.min(at),
-                    Reach::Both(end) => {
+                    Spelt::Whole(end) => seen[at..end].fill(true),
+                    Spelt::Open => open = open.min(at),
+                    Spelt::Both(end) => {
                         seen[at..end].fill(true);
                         open = open.min(at);
                     }
-                    Reach::No => {}
+                    Spelt::No => {}
                 }
             }
         }
