@@ -13,10 +13,8 @@ use super::chain::{Hash, Link};
 use super::key::Key;
 use super::signed::{self, Signed};
 
-/// The content of `audit.head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The last record.
     pub(crate) link: Link,
     /// Sequence number of the oldest record that has not been deleted by rotation.
     pub(crate) oldest: u64,

@@ -15,7 +15,7 @@ use super::key::Key;
 use super::recover::Finding;
 use super::signed::{self, Signed};
 
-/// Of one trail.
+/// What the index knows of one trail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KnownTrail {
     /// A record that it has had.
@@ -31,7 +31,7 @@ pub(crate) struct KnownTrail {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Noted {
     pub(crate) code: String,
-    /// RFC 3339.
+    /// When it was found, in RFC 3339.
     pub(crate) time: String,
     pub(crate) message: String,
 }

@@ -8,14 +8,13 @@ use serde::Serialize;
 use super::event::{Decision, EventKind, Record, StaticKeyFacts};
 use super::read::{RecordError, Records};
 
-/// One key.
+/// A standing key that clients have sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Seen {
     /// What it looks like: `github`, `jwt`, …; `opaque` where only its randomness tells.
     pub kind: String,
     /// Keyed: it says which key it is to nobody without the state directory.
     pub fingerprint: String,
-    /// Where it was sent.
     pub hosts: BTreeSet<String>,
     /// The routes that took it out.
     pub routes: BTreeSet<String>,
@@ -27,9 +26,9 @@ pub struct Seen {
     pub requests: u64,
     /// How many of those were refused for it.
     pub refused: u64,
-    /// RFC 3339.
+    /// When it was first seen, in RFC 3339.
     pub first: String,
-    /// RFC 3339.
+    /// When it was last seen, in RFC 3339.
     pub last: String,
     /// Probably no static key: the API itself gave it to the tool. Nothing but its randomness tells that it is a key,
     /// it was first sent after a request with a token to the same host, and in one session only: a key that stands
@@ -89,7 +88,7 @@ fn first(record: &Record<'_>, kind: &str, fingerprint: &str) -> Seen {
 /// Where sessions have been with tokens, and which keys came after.
 #[derive(Default)]
 struct Origins {
-    /// Session and host.
+    /// Sessions that had a token put in, with the host.
     with_token: HashSet<(String, String)>,
     /// By fingerprint: the one session that it came in; `None` once it is known to stand.
     keys: HashMap<String, Option<String>>,

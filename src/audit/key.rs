@@ -18,7 +18,6 @@ use crate::model::hex::hex;
 use crate::model::id::random_bytes;
 use crate::model::secret::Secret;
 
-/// The audit's key material.
 pub struct Key {
     head: hmac::Key,
     index: hmac::Key,

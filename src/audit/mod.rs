@@ -74,46 +74,26 @@ pub struct Audit {
 pub enum AuditError {
     /// `audit.key` cannot be read or made. Ours, or the machine's.
     #[error("the audit's key cannot be read or made: {}", .path.display())]
-    Key {
-        /// The key file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Key { path: PathBuf, source: io::Error },
     /// `audit.key` is not ours alone, or no key.
     #[error("the audit's key cannot be used, {what}: {}", .path.display())]
     KeyUnsafe {
-        /// The key file.
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
     },
     /// Another process writes this audit.
     #[error("another process writes this audit: {}", .path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
     /// A file of the audit cannot be opened, or its end not read.
     #[error("the audit cannot be opened: {}", .path.display())]
-    Open {
-        /// The current file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// A record could not be written: none of it is in the file.
     #[error("the audit cannot be written: {}", .path.display())]
-    Write {
-        /// The current file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 impl AuditError {
-    /// The stable kebab-case word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Key { .. } => "audit-key-unreadable",
@@ -124,7 +104,6 @@ impl AuditError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Key { .. } => "check owner, permissions and free space of the state directory",
@@ -276,7 +255,6 @@ impl Audit {
         lock(&self.writer).health()
     }
 
-    /// The current file.
     pub fn path(&self) -> &Path {
         &self.places.current
     }

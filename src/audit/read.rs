@@ -15,9 +15,8 @@ use crate::local::place;
 /// One line of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The file.
     pub file: Arc<Path>,
-    /// 1-based.
+    /// Which line of the file, from 1.
     pub number: usize,
     /// Without the newline; not necessarily UTF-8 where somebody damaged it.
     pub bytes: Vec<u8>,
@@ -80,7 +79,6 @@ pub enum RecordError {
     /// Not JSON of our shape.
     #[error("{}:{}: not an audit record", .line.file.display(), .line.number)]
     Shape {
-        /// The line itself.
         line: Line,
         /// What the JSON reader says.
         source: serde_json::Error,
@@ -141,7 +139,7 @@ pub(crate) fn open_all(places: &TrailPaths) -> io::Result<Vec<(Arc<Path>, File)>
     Ok(files)
 }
 
-/// Device and inode.
+/// Device and inode, by which a file is known under another name.
 pub(crate) fn identity(file: &File) -> io::Result<(u64, u64)> {
     let meta = file.metadata()?;
     Ok((meta.dev(), meta.ino()))

@@ -60,13 +60,12 @@ impl RequestFacts {
         Self { request, client, method, host, port, path }
     }
 
-    /// The request's name.
     pub fn request(&self) -> RequestId {
         self.request
     }
 }
 
-/// How a request ended.
+/// How a request ended, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// HTTP status that the client got; `None` for tunnels and where it got none.
@@ -86,7 +85,7 @@ pub struct Recorder {
     facts: RequestFacts,
     policy: PolicyHash,
     started: Instant,
-    /// All waiting for tokens.
+    /// The time that it waited for tokens, all in all.
     minted: Option<Duration>,
     sent: Option<Instant>,
     answered: Option<Instant>,
@@ -137,7 +136,6 @@ impl Recorder {
         }
     }
 
-    /// The request's name.
     pub fn request(&self) -> RequestId {
         self.facts.request
     }
@@ -150,7 +148,6 @@ impl Recorder {
         }
     }
 
-    /// The route that matched.
     pub fn route(&mut self, route: RouteName) {
         self.route = Some(route);
     }

@@ -27,7 +27,6 @@ pub struct Finding {
     pub code: &'static str,
     /// What was found, in lower case without a final stop.
     pub message: String,
-    /// What to do.
     pub hint: &'static str,
 }
 
@@ -80,7 +79,6 @@ pub(crate) fn recover(
 struct WalkedTail {
     /// The last record whose hash fits.
     last: Option<Link>,
-    /// Where the walk ended.
     oldest_walked: Option<Link>,
     /// Lines on the way that are no records, or do not follow each other.
     damaged: bool,

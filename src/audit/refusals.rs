@@ -105,7 +105,7 @@ impl Refusals {
 const RECORD: u64 = 2048;
 /// A burst of one client and code, however small the audit is.
 const LEAST_RECORDED: u32 = 1_000;
-/// And however large.
+/// The same, however large the audit is.
 const MOST_RECORDED: u32 = 10_000;
 /// One more in this time, for ever: about 8 MB a day.
 const RECORD_EVERY: Duration = Duration::from_secs(10);

@@ -19,11 +19,9 @@ const MAX_LEN: u64 = 1024 * 1024;
 /// What stands in the place of such a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Signed<T> {
-    /// Nothing.
     Absent,
     /// Something that our key did not sign.
     Invalid,
-    /// What was written.
     Valid(T),
 }
 

@@ -12,7 +12,7 @@ use super::read::{Backward, identity, open_all};
 use super::sink::file::end_of_last_line;
 use super::sink::places::TrailPaths;
 
-/// Follows an audit's lines.
+/// Follows the lines of an audit as they are written, over rotations.
 #[derive(Debug)]
 pub struct Tail {
     places: TrailPaths,

@@ -18,14 +18,13 @@ use super::key::Key;
 use super::read::{Line, Lines};
 use super::sink::places::TrailPaths;
 
-/// What was found.
+/// What a walk along the chain has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyReport {
-    /// Intact records.
+    /// How many records are intact.
     pub records: u64,
     /// Number of the first and of the last of them; 0 where there is none.
     pub first: u64,
-    /// See `first`.
     pub last: u64,
     /// Names the last of them, to be kept elsewhere. Nothing where it is not intact.
     #[serde(serialize_with = "as_text")]
@@ -41,9 +40,7 @@ pub struct VerifyReport {
 /// One thing that is wrong, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyProblem {
-    /// Stable kebab-case word.
     pub code: String,
-    /// The file.
     pub file: PathBuf,
     /// 1-based; 0 where no line can be named.
     pub line: usize,
@@ -54,7 +51,6 @@ pub struct VerifyProblem {
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
     pub fn is_intact(&self) -> bool {
         self.problems.is_empty()
     }
@@ -128,7 +124,6 @@ struct Walk {
     /// Records that must be there as they were, and who says so.
     named: Vec<(&'static str, Link)>,
     oldest: Option<u64>,
-    /// Where we are.
     file: PathBuf,
     number: usize,
 }

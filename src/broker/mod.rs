@@ -44,12 +44,10 @@ pub type OnMint = Arc<dyn Fn(&MintReport<'_>) + Send + Sync>;
 /// Why nothing may be minted for a client and credential any more, if so. Asked when a slot is made.
 pub type Bars = Arc<dyn Fn(&SlotKey) -> Option<Reason> + Send + Sync>;
 
-/// Whose token of what.
+/// What a slot holds a token for: a client, a credential and what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotKey {
-    /// The identity.
     pub client: ClientKey,
-    /// The credential.
     pub credential: CredentialName,
     /// What a route asks of it: scope, audience, resource, claims.
     pub ask: Arc<Ask>,
@@ -58,11 +56,9 @@ pub struct SlotKey {
 /// One mint, as told to [`OnMint`].
 #[derive(Debug)]
 pub struct MintReport<'a> {
-    /// Whose token of what.
     pub key: &'a SlotKey,
     /// The token or why there is none.
     pub result: Result<&'a Token, &'a MintError>,
-    /// How long it took.
     pub took: Duration,
 }
 
@@ -89,7 +85,6 @@ impl Failure {
 /// Why a slot gives nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The client's session ended.
     ClientEnded,
     /// The client was revoked: ask the broker for the new slot, should that be taken back.
     ClientRevoked,
@@ -114,7 +109,6 @@ impl Closed {
 /// One slot, for `valetkey status`.
 #[derive(Clone, Debug)]
 pub struct SlotStatus {
-    /// Whose token of what.
     pub key: SlotKey,
     /// The token that serves now.
     pub token: Option<TokenStatus>,
@@ -131,11 +125,9 @@ pub struct SlotStatus {
 pub struct TokenStatus {
     /// Its name in audit records.
     pub fingerprint: Fingerprint,
-    /// When it was minted.
     pub minted: SystemTime,
-    /// Its end.
     pub expires: SystemTime,
-    /// What the issuer granted.
+    /// The scope that the issuer granted; `None`: it did not say.
     pub scope: Option<String>,
     /// Whether it is a static key in disguise.
     pub standing: bool,
@@ -153,7 +145,7 @@ impl From<&Token> for TokenStatus {
     }
 }
 
-/// Holds the slots.
+/// Holds the slots, one for each [`SlotKey`], and mints into them.
 pub struct Broker {
     slots: DashMap<Place, Arc<Slot>>,
     replaced: Replaced,
@@ -176,7 +168,6 @@ impl Place {
     }
 }
 
-/// What every slot needs.
 struct Shared {
     clock: Arc<dyn Clock>,
     runtime: Handle,

@@ -20,9 +20,7 @@ pub type OnRevoke = Arc<dyn Fn(&RevokeReport<'_>) + Send + Sync>;
 /// One revocation, as told to [`OnRevoke`].
 #[derive(Debug)]
 pub struct RevokeReport<'a> {
-    /// Whose token of what.
     pub key: &'a SlotKey,
-    /// The token.
     pub token: &'a Token,
     /// Why it is not revoked, where it is not.
     pub result: Result<(), &'a MintError>,
@@ -33,11 +31,11 @@ pub struct RevokeReport<'a> {
 /// How many there were, for `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RevokeCounts {
-    /// The issuer said yes.
+    /// Tokens that the issuer says are revoked.
     pub done: u64,
     /// It did not, or could not be asked.
     pub failed: u64,
-    /// Under way.
+    /// Those that wait for their turn or for an answer.
     pub pending: usize,
 }
 
@@ -145,11 +143,10 @@ impl Shared {
 
 /// Calls under way at the same time.
 const AT_ONCE: usize = 16;
-/// Waiting and under way.
+/// The most that wait or are under way; further tokens are given up.
 const MAX_PENDING: usize = 4096;
-/// Tries of one revocation.
 const MAX_ATTEMPTS: u32 = 4;
-/// For one try.
+/// How long one try may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// An issuer that wants more time than this is not asked again.
 const MAX_WAIT: Duration = Duration::from_secs(60);

@@ -20,7 +20,7 @@ pub(super) fn delay(failures: u32, retry_after: Option<Duration>, jitter: f64) -
     doubled.mul_f64(1.0 + 0.25 * jitter).max(retry_after.unwrap_or_default())
 }
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 pub(super) fn jitter() -> f64 {
     f64::from(random_bytes()[0]) / 255.0
 }

@@ -29,7 +29,6 @@ impl HandClock {
         *now = Moment { wall: now.wall + by, mono: now.mono + by };
     }
 
-    /// As after a suspend.
     fn pass_on_the_wall(&self, seconds: u64) {
         self.0.lock().unwrap().wall += Duration::from_secs(seconds);
     }

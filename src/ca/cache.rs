@@ -15,7 +15,6 @@ use rustls::sign::CertifiedKey;
 
 use super::root::GenerationId;
 
-/// Leaves held at most.
 pub const MAX_LEAVES: usize = 1024;
 
 /// One signed leaf, ready for handshakes.
@@ -28,7 +27,7 @@ pub(super) struct CachedLeaf {
     pub(super) not_before: SystemTime,
     /// …until half of its life is over.
     pub(super) renew_at: SystemTime,
-    /// By [`super::Alpn`].
+    /// One for each [`super::Alpn`], made when it is first asked for.
     pub(super) configs: [OnceLock<Arc<ServerConfig>>; 2],
     used: AtomicU64,
 }
@@ -50,7 +49,7 @@ impl CachedLeaf {
     }
 }
 
-/// Host to leaf, bounded.
+/// Leaves by host, at most [`MAX_LEAVES`].
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     map: ArcSwap<HashMap<Arc<str>, Arc<CachedLeaf>>>,
@@ -91,7 +90,6 @@ impl Cache {
         entry
     }
 
-    /// Leaves held now.
     pub(super) fn len(&self) -> usize {
         self.map.load().len()
     }

@@ -18,7 +18,6 @@ use crate::model::hex::hex;
 /// All of the local CA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// Where it lies.
     pub directory: PathBuf,
     /// All that its roots may sign for together. `None`: any name.
     pub permitted: Option<Vec<Arc<str>>>,
@@ -28,20 +27,18 @@ pub struct Description {
     pub successor_due: String,
 }
 
-/// One root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RootDescription {
-    /// Its part.
     pub role: Role,
     /// The names it may sign for. `None`: any name.
     pub permitted: Option<Vec<Arc<str>>>,
-    /// As in the certificate.
+    /// The subject as the certificate has it.
     pub subject: String,
     /// SHA-256 of the certificate, lower-case hex.
     pub sha256: String,
-    /// RFC 3339.
+    /// When it begins to be valid, in RFC 3339.
     pub not_before: String,
-    /// RFC 3339.
+    /// When it ends, in RFC 3339.
     pub not_after: String,
 }
 

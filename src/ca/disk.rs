@@ -35,7 +35,6 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Which generations there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
@@ -54,7 +53,7 @@ pub(super) struct Manifest {
 struct ManifestV1 {
     #[serde(rename = "version")]
     _version: u8,
-    /// Signs.
+    /// The generation that signs.
     current: GenerationId,
     /// Will sign, is trusted already.
     next: Option<GenerationId>,
@@ -62,7 +61,7 @@ struct ManifestV1 {
     retired: Vec<GenerationId>,
 }
 
-/// What every version has.
+/// The one key that every version of the format has.
 #[derive(Deserialize)]
 struct Version {
     version: u8,

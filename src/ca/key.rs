@@ -12,7 +12,6 @@ use super::error::CaError;
 pub(super) struct CaKey(EcdsaKeyPair);
 
 impl CaKey {
-    /// A new one.
     pub(super) fn generate() -> Result<Self, CaError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self)

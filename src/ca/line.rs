@@ -18,7 +18,6 @@ use super::scope::Scope;
 /// All generations that matter at one time; immutable.
 #[derive(Clone, Debug)]
 pub(super) struct Lineage {
-    /// Oldest first, never empty.
     live: Vec<Arc<Generation>>,
 }
 
@@ -65,7 +64,7 @@ impl Lineage {
         Ok(Self { live: manifest.live.iter().map(read).collect::<Result<_, _>>()? })
     }
 
-    /// A line of one.
+    /// A lineage of one new generation.
     pub(super) fn begin(wanted: &WantedCa, now: SystemTime) -> Result<Self, CaError> {
         let first = Generation::mint(&wanted.scope, wanted.lifetime, now)?;
         Ok(Self { live: vec![Arc::new(first)] })
@@ -137,7 +136,7 @@ impl Lineage {
         Ok(self)
     }
 
-    /// Writes it down.
+    /// Writes it to disk; whoever opens the CA after that finds it.
     pub(super) fn commit(&self, disk: &Disk, lock: &Lock) -> Result<(), CaError> {
         let live: Vec<_> = self.live.iter().map(|generation| generation.id).collect();
         let generations: Vec<_> = self.live.iter().map(|generation| &**generation).collect();

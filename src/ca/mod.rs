@@ -245,7 +245,7 @@ impl Authority {
         self.line.load().ends()
     }
 
-    /// For `ca show`.
+    /// What `ca show` prints of it.
     pub fn describe(&self) -> Description {
         Description::of(self.disk.path(), &self.line.load(), self.clock.now().wall)
     }

@@ -23,7 +23,6 @@ pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// A certificate.
 pub(super) fn certificate(der: &[u8]) -> String {
     encode("CERTIFICATE", der).to_string()
 }

@@ -52,18 +52,15 @@ impl fmt::Display for GenerationId {
 
 /// A CA that can sign: root certificate, intermediate certificate, intermediate key.
 pub(super) struct Generation {
-    /// Its name on disk.
     pub(super) id: GenerationId,
-    /// What clients trust.
     pub(super) root: Root,
-    /// Sent with every leaf.
     pub(super) intermediate: CertificateDer<'static>,
     /// The names it may sign for, read from the intermediate itself.
     pub(super) scope: Scope,
     pub(super) issuer: Issuer<'static, CaKey>,
 }
 
-/// See [`Generation::signs`].
+/// How long before its end a generation stops signing, at most ([`Generation::signs`]).
 const LAST_HOUR: Duration = Duration::from_secs(3600);
 
 /// A root certificate. There is no key to it.

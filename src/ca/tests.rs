@@ -21,7 +21,6 @@ use crate::model::not_run::not_run;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Moves when told to.
 struct HandClock(Mutex<Moment>);
 
 impl HandClock {

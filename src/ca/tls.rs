@@ -36,7 +36,7 @@ pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
     tickets: Arc<dyn ProducesTickets>,
     leaf_key: Arc<dyn SigningKey>,
-    /// SubjectPublicKeyInfo in DER.
+    /// The public half, as SubjectPublicKeyInfo in DER.
     pub(super) public_key: Arc<[u8]>,
 }
 

@@ -17,7 +17,7 @@ use crate::model::client::{ClientKey, Found, Process};
 const MAX_WAITING: usize = 256;
 /// Clients whose processes are remembered.
 const MAX_CLIENTS: usize = 1024;
-/// Of each.
+/// Processes that are remembered of each client.
 const MAX_PROCESSES: usize = 8;
 /// The part of one core that searches may take for long: one in so many.
 const PART: u32 = 16;
@@ -25,11 +25,11 @@ const PART: u32 = 16;
 /// longer than one request.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// Asks the thread.
+/// The way to the thread that looks for processes.
 #[derive(Clone, Debug)]
 pub struct Attribution(SyncSender<Lookup>);
 
-/// One connection.
+/// A connection whose process is wanted.
 #[derive(Debug)]
 struct Lookup {
     end: End,
@@ -130,7 +130,6 @@ fn search(asked: Vec<Lookup>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn
 #[derive(Debug)]
 struct Budget {
     left: Duration,
-    /// When this was.
     at: Instant,
 }
 

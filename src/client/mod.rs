@@ -65,7 +65,6 @@ impl From<&config::Proxy> for Rules {
 /// A client that got in.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// Who it is.
     pub client: Arc<Client>,
     /// Its session, which may end while the connection is open.
     pub session: Option<Arc<Session>>,
@@ -78,7 +77,7 @@ pub struct Admitted {
 /// The other end of a connection, as far as the kernel tells.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
-    /// Who owns it.
+    /// The user that owns its socket; `None`: the kernel does not tell.
     pub uid: Option<u32>,
     /// What its process is found by.
     pub end: Option<End>,
@@ -140,12 +139,10 @@ impl Gate {
         }
     }
 
-    /// The sessions behind it.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// What is revoked.
     pub fn revoked(&self) -> &Arc<Revoked> {
         &self.revoked
     }

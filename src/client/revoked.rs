@@ -22,9 +22,7 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// Who or what is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Everybody and everything.
     All,
-    /// Whatever this credential mints.
     Credential(CredentialName),
     /// A pre-shared session while it has this secret (its SHA-256): a new one makes it another session.
     Session(SessionName, [u8; 32]),
@@ -36,13 +34,13 @@ pub enum Subject {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lists {
-    /// Everybody.
+    /// Since when everything is revoked, in RFC 3339; `None`: it is not.
     pub all: Option<String>,
-    /// By name.
+    /// Since when, in RFC 3339, by the credential's name.
     pub credentials: BTreeMap<CredentialName, String>,
-    /// By name.
+    /// Pre-shared sessions by their names.
     pub sessions: BTreeMap<SessionName, RevokedSession>,
-    /// By name.
+    /// Since when, in RFC 3339, by the user's name.
     pub users: BTreeMap<Arc<str>, String>,
 }
 
@@ -51,12 +49,11 @@ pub struct Lists {
 #[serde(deny_unknown_fields)]
 pub struct RevokedSession {
     secret_sha256: String,
-    /// Since when.
+    /// Since when it is revoked, in RFC 3339.
     pub since: String,
 }
 
 impl Lists {
-    /// Whether nothing is revoked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -91,7 +88,7 @@ impl Revoked {
         disk::replace(path, &**self.lists.load())
     }
 
-    /// All of it.
+    /// All that is revoked now.
     pub fn lists(&self) -> Arc<Lists> {
         self.lists.load_full()
     }

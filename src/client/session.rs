@@ -23,7 +23,6 @@ mod saved;
 /// Live sessions at most; opening one more refuses.
 pub const MAX_SESSIONS: usize = 10_000;
 
-/// What opened a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -31,7 +30,6 @@ pub enum Kind {
     Env,
     /// `valetkey session open`: outlives the daemon.
     Open,
-    /// `[[sessions]]` of the config.
     Preshared,
     /// `valetkey run`: ends with its command.
     #[default]
@@ -58,11 +56,10 @@ impl Kind {
 /// What a new session is made from.
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
-    /// What opens it.
     pub kind: Kind,
-    /// The person.
+    /// Who it is for; `None`: nobody says.
     pub user: Option<Arc<str>>,
-    /// How long at most.
+    /// How long it lives at most; `None`: until it is ended.
     pub lifetime: Option<Duration>,
     /// What it is for, in its opener's words.
     pub reason: Option<Arc<str>>,
@@ -96,11 +93,10 @@ pub struct Preshared {
 pub struct Binding {
     /// What it is told by.
     pub mark: Mark,
-    /// By name.
+    /// The names of the routes that the placeholder is for.
     pub routes: Arc<[RouteName]>,
 }
 
-/// One session.
 #[derive(Debug)]
 pub struct Session {
     name: SessionName,
@@ -121,17 +117,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Its public name.
     pub fn name(&self) -> &SessionName {
         &self.name
     }
 
-    /// What opened it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The person, where known.
+    /// Who it is for; `None`: nobody says.
     pub fn user(&self) -> Option<Arc<str>> {
         self.user.clone()
     }
@@ -167,7 +161,7 @@ impl Session {
         }
     }
 
-    /// SHA-256 of its secret.
+    /// The SHA-256 of its secret: the secret itself is not kept.
     pub fn secret_sha256(&self) -> &[u8; 32] {
         &self.secret
     }
@@ -212,7 +206,6 @@ impl Session {
     }
 }
 
-/// All live sessions.
 pub struct Sessions {
     live: DashMap<SessionName, Arc<Session>>,
     /// Whose each bound placeholder is.
@@ -378,12 +371,10 @@ impl Sessions {
         self.live.iter().map(|session| Arc::clone(&session)).collect()
     }
 
-    /// How many are live.
     pub fn len(&self) -> usize {
         self.live.len()
     }
 
-    /// Whether none is live.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
     }

@@ -147,7 +147,6 @@ const OBEYED: &[&str] = &[
     "_JAVA_OPTIONS",
 ];
 
-/// The same, of families.
 const OBEYED_BEGIN: &[&str] = &[
     "BASH_FUNC_",
     "CORECLR_",

@@ -24,7 +24,6 @@ use crate::model::hex::hex;
 
 /// The largest file that is held, in bytes: a helper may be a program of some size.
 const MAX_HELD: u64 = 64 * 1024 * 1024;
-/// Below the state directory.
 const HELD_FILES: &str = "held";
 /// Below that, where nothing ever is.
 const ABSENT: &str = "absent";
@@ -41,11 +40,10 @@ pub struct Held {
 pub(super) struct Kept {
     /// By the file that it was made of.
     pub(super) copies: BTreeMap<PathBuf, PathBuf>,
-    /// For its helpers.
+    /// What its helpers are kept out of.
     pub(super) fence: Option<Arc<Fence>>,
 }
 
-/// One file.
 #[derive(Clone, PartialEq, Eq)]
 struct KeptFile {
     sha256: String,

@@ -27,9 +27,8 @@ const MAX_ENTRY: u64 = 64 * 1024;
 pub struct Whereabouts {
     /// The config, as it was named.
     pub config: PathBuf,
-    /// Where its state is.
     pub state_dir: PathBuf,
-    /// Where it is asked.
+    /// Its admin socket.
     pub socket: PathBuf,
     /// The current file of its trail.
     pub audit: PathBuf,
@@ -38,9 +37,8 @@ pub struct Whereabouts {
     /// When that began, as the kernel counts: another process that has its number by now is not it.
     #[serde(default)]
     pub began: u64,
-    /// Since when, RFC 3339.
+    /// When it started, in RFC 3339.
     pub since: String,
-    /// Where it listens.
     pub listen: Vec<String>,
     /// Whether it ends by itself when nobody uses it.
     pub ends_idle: bool,

@@ -18,14 +18,12 @@ pub enum LoadError {
     /// The text has errors; warnings are in the list too.
     #[error("the config has errors: {path}", path = path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
-        /// All of them.
         problems: Vec<Problem>,
         /// What could be read in spite of them, to be looked at further and never to be used.
         readable: Option<Box<Config>>,
     },
-    /// There is no text.
+    /// There is no text to read problems from.
     #[error(transparent)]
     Locate(#[from] LocateError),
     /// What it has run or believed of its project cannot be kept apart from it.
@@ -37,7 +35,6 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "config-invalid",
@@ -47,7 +44,6 @@ impl LoadError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Invalid { .. } => "`valetkey check` lists all problems".into(),
@@ -190,7 +186,6 @@ fn unfenced(config: &Config) -> Option<Problem> {
 
 /// The stable word of it.
 pub const UNFENCED: &str = "helper-unfenced";
-/// What is wrong.
 pub const UNFENCED_SAYS: &str = "this kernel cannot keep helpers out of the project (no Landlock): what a helper opens there by itself is not what was trusted";
 /// What to do about it.
 pub const UNFENCED_HINT: &str = "run it where Landlock is (Linux 5.13, and a container's seccomp filter that allows it), or keep helpers that read nothing of the project";

@@ -5,19 +5,16 @@ use std::path::PathBuf;
 
 use super::{LoginProtection, Oauth, SecretSource};
 
-/// `[logins]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logins {
     /// The directory; configs that name the same one share their logins.
     pub dir: PathBuf,
-    /// Where refresh tokens rest.
     pub protection: LoginProtection,
 }
 
 /// `grant = "refresh-token"` (RFC 6749 section 6)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// Where it is spent.
     pub oauth: Oauth,
     /// The first one; those that come after it are kept with the logins.
     pub first: SecretSource,
@@ -26,7 +23,6 @@ pub struct RefreshToken {
 /// `grant = "device"` (RFC 8628)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// The issuer.
     pub oauth: Oauth,
     /// Where codes are asked for; `None`: as the issuer's document says.
     pub url: Option<http::Uri>,
@@ -39,7 +35,6 @@ pub struct Device {
 /// `grant = "authorization-code"` (RFC 6749 section 4.1 with RFC 7636, for native programs RFC 8252)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationCode {
-    /// The issuer.
     pub oauth: Oauth,
     /// Where the person logs in; `None`: as the issuer's document says.
     pub url: Option<http::Uri>,
@@ -54,8 +49,7 @@ pub struct AuthorizationCode {
 pub struct Redirect {
     /// `127.0.0.1`, `[::1]` or `localhost`.
     pub host: String,
-    /// `None`: a free one.
+    /// The port; `None`: a free one each time.
     pub port: Option<u16>,
-    /// Begins with a slash.
     pub path: String,
 }

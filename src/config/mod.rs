@@ -81,23 +81,14 @@ pub struct Config {
     pub state: Option<Arc<Private>>,
     /// Whether nobody else could put another in its place when a daemon took it up: a reload holds it to that.
     pub unexposed: bool,
-    /// `[proxy]`
     pub proxy: Proxy,
-    /// `[[sessions]]`
     pub sessions: Vec<PresharedSession>,
-    /// `[ca]`
     pub ca: Ca,
-    /// `[upstream]`
     pub upstream: Upstream,
-    /// `[audit]`
     pub audit: Audit,
-    /// `[admin]`
     pub admin: Admin,
-    /// `[logins]`
     pub logins: Logins,
-    /// `[limits]`
     pub limits: Limits,
-    /// `[credentials.NAME]`
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.
     pub routes: Vec<Located<Route>>,
@@ -150,7 +141,6 @@ impl Upstream {
     }
 }
 
-/// `[proxy]`
 #[derive(Clone, Debug)]
 pub struct Proxy {
     /// TCP addresses to listen on.
@@ -163,7 +153,7 @@ pub struct Proxy {
     pub transparent: Vec<SocketAddr>,
     /// What happens to hosts that no route names.
     pub unmatched: Unmatched,
-    /// Whether session credentials admit.
+    /// Whether the credentials of a session admit a client.
     pub auth_session: bool,
     /// Whether the uid of a loopback peer admits.
     pub auth_uid: bool,
@@ -193,7 +183,6 @@ pub struct PresharedSession {
     pub line: usize,
 }
 
-/// `[ca]`
 #[derive(Clone, Debug)]
 pub struct Ca {
     /// `scope = "any"`: no name constraints.
@@ -202,13 +191,12 @@ pub struct Ca {
     pub permit: Vec<String>,
     /// Life of root and intermediate.
     pub lifetime: Duration,
-    /// Life of a leaf.
+    /// How long a leaf is valid.
     pub leaf_lifetime: Duration,
     /// Where the roots are kept for others to read.
     pub publish: Option<PathBuf>,
 }
 
-/// `[upstream]`
 #[derive(Clone, Debug, Default)]
 pub struct Upstream {
     /// PEM files beside the platform's roots.
@@ -226,7 +214,6 @@ pub struct Upstream {
 /// An IP network in CIDR form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// The network's address.
     pub address: std::net::IpAddr,
     /// Leading bits that count: 0 to 32 or 128.
     pub prefix: u8,
@@ -242,7 +229,6 @@ impl Network {
         (prefix <= widest).then_some(Self { address, prefix })
     }
 
-    /// One address.
     pub fn exactly(address: std::net::IpAddr) -> Self {
         Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
@@ -264,20 +250,18 @@ impl Network {
     }
 }
 
-/// `[audit]`
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// The current file.
+    /// The file that is written; rotated ones stand beside it.
     pub path: PathBuf,
     /// `on_failure = "continue"`: requests are served although they cannot be recorded.
     pub continue_on_failure: bool,
     /// Rotated beyond this many bytes.
     pub max_size: u64,
-    /// Rotated files kept.
+    /// How many rotated files are kept.
     pub keep: usize,
 }
 
-/// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// The unix socket of the CLI.
@@ -289,7 +273,7 @@ pub struct Admin {
 /// So many requests in so much time: `"100/s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// At least one.
+    /// How many requests; at least one.
     pub count: u32,
     /// Over which they come in again.
     pub per: Duration,
@@ -310,7 +294,6 @@ impl Rate {
     }
 }
 
-/// `[limits]`
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Each client's, over all routes.

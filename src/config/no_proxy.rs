@@ -10,7 +10,6 @@ use super::Network;
 use crate::model::host::Host;
 use crate::model::target::Target;
 
-/// A list of exceptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoProxy(Vec<Exception>);
 

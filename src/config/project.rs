@@ -25,7 +25,6 @@ pub struct Project(Vec<PathBuf>);
 /// What the helpers of a trusted project's own config are kept out of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The project.
     pub(super) project: Project,
     /// The copies of what is held of it, wherever they lie.
     pub(super) copies: Vec<PathBuf>,

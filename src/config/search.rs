@@ -14,29 +14,27 @@ use crate::local::place::{self, Exposure};
 /// Whose word says that a config is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// `--config`.
+    /// `--config` on the command line.
     Flag,
     /// It is the user's own.
     Home,
     /// It is the nearest upwards: a project's own.
     Project,
-    /// `$VALETKEY_CONFIG`.
+    /// The variable `VALETKEY_CONFIG`.
     Variable,
 }
 
 /// One that could be meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// As it is named.
+    /// Its path, as it was named.
     pub path: PathBuf,
-    /// By whom.
     pub by: By,
 }
 
 /// All that could be meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// The one that counts.
     pub chosen: Option<Candidate>,
     /// Those that would without it, in their order.
     pub others: Vec<Candidate>,
@@ -44,7 +42,7 @@ pub struct Candidates {
     pub passed_over: Vec<(PathBuf, Exposure)>,
 }
 
-/// From the working directory.
+/// Everywhere that a config may stand, seen from the working directory.
 pub fn candidates(explicit: Option<&Path>) -> Candidates {
     let named = |path: PathBuf, by| Candidate { path, by };
     let flag = explicit.map(|path| named(path.to_owned(), By::Flag));

@@ -34,24 +34,13 @@ pub enum TrustError {
     Place(#[from] PlaceError),
     /// A record is not one.
     #[error("the record of a trusted project cannot be read: {path}", path = path.display())]
-    Record {
-        /// The record.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
+    Record { path: PathBuf, source: serde_json::Error },
     /// A record cannot be written.
     #[error("cannot record trust in {path}", path = path.display())]
-    Unwritable {
-        /// The record.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unwritable { path: PathBuf, source: std::io::Error },
 }
 
 impl TrustError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoStateHome => "state-dir-missing",
@@ -60,7 +49,6 @@ impl TrustError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::NoStateHome => {
@@ -89,7 +77,7 @@ pub struct Record {
     pub text: String,
     /// Files of the project that it has run or believed, each with its SHA-256; `None`: it was absent.
     pub files: Vec<(String, Option<String>)>,
-    /// RFC 3339.
+    /// When it was trusted, in RFC 3339.
     pub since: String,
 }
 
@@ -154,7 +142,7 @@ impl Records {
         Self { dir: env::state_home().map(|home| home.join(PROJECTS)) }
     }
 
-    /// Of nobody.
+    /// Trusts no project.
     #[cfg(test)]
     pub(super) fn none() -> Self {
         Self { dir: None }

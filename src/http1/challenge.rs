@@ -37,7 +37,6 @@ pub fn errors(headers: &HeaderMap) -> impl Iterator<Item = String> {
     challenges(headers).filter_map(|challenge| challenge.parameter("error").map(str::to_owned))
 }
 
-/// One field's.
 fn parse(field: &str) -> Vec<Challenge> {
     let mut found: Vec<Challenge> = Vec::new();
     let mut rest = Rest(field);

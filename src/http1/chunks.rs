@@ -18,11 +18,10 @@ pub(super) struct Chunks {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ChunkState {
-    /// Bytes of a chunk.
     Data,
     /// CR after a chunk's bytes.
     DataCr,
-    /// LF after that.
+    /// The LF after a chunk's bytes.
     DataLf,
     /// Behind the last byte.
     Done,
@@ -30,7 +29,6 @@ enum ChunkState {
     Extension,
     /// The last LF of all.
     FinalLf,
-    /// The size, in hex.
     #[default]
     Size,
     /// LF after the size line.
@@ -48,7 +46,6 @@ enum ChunkState {
 pub(super) enum ChunkRead {
     /// So many bytes of content.
     Data(usize),
-    /// The body has ended.
     End,
     /// All of the input is framing; the body goes on.
     Framing,

@@ -53,7 +53,7 @@ impl<G> fmt::Debug for Connection<G> {
     }
 }
 
-/// Why no answer came.
+/// Why an upstream gave no answer to a request.
 #[derive(Debug)]
 pub enum Failure {
     /// It is not valid HTTP/1.1.
@@ -92,9 +92,9 @@ pub struct Exchange<B, G> {
 
 /// The head of the answer that counts.
 pub struct Answer {
-    /// Its status.
+    /// The status of the final answer.
     pub status: StatusCode,
-    /// Its fields.
+    /// Its fields, as the upstream wrote them.
     pub headers: HeaderMap,
 }
 

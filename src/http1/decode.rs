@@ -15,7 +15,7 @@ use super::head::{self, Framing};
 /// From this much on, content is read without a copy.
 const LARGE: u64 = 8 * 1024;
 
-/// A body under way.
+/// Takes a body from a stream, frame by frame, as its head framed it.
 #[derive(Debug)]
 pub struct Decoder {
     state: BodyState,

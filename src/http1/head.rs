@@ -20,7 +20,7 @@ pub const MAX_FIELDS: usize = 128;
 pub const MAX_URI: usize = 8 * 1024;
 /// The head of an answer, in bytes.
 pub(super) const MAX_ANSWER_HEAD: usize = 128 * 1024;
-/// Its fields.
+/// The most fields of an answer; more make it invalid.
 const MAX_ANSWER_FIELDS: usize = 256;
 
 /// Why a request's head is not taken.
@@ -43,7 +43,7 @@ pub enum HeadError {
 /// How a body is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// By chunks.
+    /// By chunks (RFC 9112 section 7.1).
     Chunked,
     /// By the end of the connection: answers only.
     Close,
@@ -65,9 +65,9 @@ pub struct RequestHead {
 /// The head of an answer that has one reading.
 #[derive(Debug)]
 pub struct AnswerHead {
-    /// Its status.
+    /// The status, of three digits.
     pub status: StatusCode,
-    /// Its fields.
+    /// The fields, whose values are parts of the head's bytes.
     pub headers: HeaderMap,
     /// Not looked at where the status or the request's method say that there is no body.
     pub framing: Framing,
@@ -127,7 +127,7 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
     !memchr::memchr2_iter(b'\r', b'\n', head).any(|at| alone(at, head[at]))
 }
 
-/// A whole request head.
+/// Reads a whole head of a request, its empty line included.
 pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let lines = lines(head, &mut fields)?;

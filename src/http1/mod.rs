@@ -10,6 +10,8 @@
 //! `server` and `writer` are the side towards clients, `client` is the side towards upstreams. `challenge` reads the one
 //! field of answers that is a language of its own.
 
+#![warn(missing_docs)]
+
 mod buffered;
 pub mod challenge;
 mod chunks;
@@ -40,7 +42,7 @@ pub enum BodyError {
     /// The peer closed in the middle of it.
     #[error("a body that breaks off")]
     Incomplete,
-    /// The socket.
+    /// The socket failed under it.
     #[error("the connection failed")]
     Io(#[from] std::io::Error),
 }

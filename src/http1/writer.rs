@@ -25,15 +25,14 @@ pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
 /// Why the rest of an answer was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsent {
-    /// The client is gone.
+    /// The client closed before it had all of the answer.
     Gone,
     /// Nothing more came of it.
     Silent,
-    /// The client took nothing.
+    /// The client took nothing of the answer for as long as it is waited for.
     Stalled,
 }
 
-/// How an answer went.
 pub(super) enum Written {
     /// The client is gone, or must see an error.
     Broken,

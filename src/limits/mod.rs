@@ -49,7 +49,6 @@ impl From<&Limits> for Rates {
     }
 }
 
-/// Whose bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Bucket {
     Client(ClientKey),

@@ -46,7 +46,6 @@ pub fn keep_out(barred: &[PathBuf], open: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// What is barred.
 fn used() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | Execute})
 }

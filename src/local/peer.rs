@@ -42,31 +42,17 @@ pub fn is_own(peer: SocketAddr, local: SocketAddr) -> bool {
 /// Why nobody at a unix socket is believed.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// Nobody listens there.
+    /// Nobody listens at the socket.
     #[error("nobody listens on the socket: {path}", path = path.display())]
-    Absent {
-        /// The socket.
-        path: PathBuf,
-        /// Why the connection failed.
-        source: io::Error,
-    },
+    Absent { path: PathBuf, source: io::Error },
     /// Whoever listens is another user.
     #[error("another user listens on the socket: {path}", path = path.display())]
-    Foreign {
-        /// The socket.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// The socket, or a directory above it, is not what it must be.
     #[error(transparent)]
     Place(PlaceError),
-    /// The system says no.
     #[error("cannot connect to the socket: {path}", path = path.display())]
-    Unreachable {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreachable { path: PathBuf, source: io::Error },
 }
 
 /// Connects to a socket that is ours, and to nobody but a process of our own user. The directories, the socket

@@ -82,7 +82,7 @@ impl Private {
         Self::open(path)
     }
 
-    /// One that is there.
+    /// Opens a directory that is there; one that is not is an error.
     pub fn open(path: &Path) -> Result<Self, PlaceError> {
         if Uid::own().is_none() {
             return Err(PlaceError::Unmapped { uid: rustix::process::geteuid().as_raw() });
@@ -112,7 +112,7 @@ impl Private {
         PlaceError::NotPlain { path, wanted: "a directory" }
     }
 
-    /// Where it really is.
+    /// Its path, all links followed.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -156,7 +156,6 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// The file itself.
     pub fn into_file(self) -> File {
         self.file
     }

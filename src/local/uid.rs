@@ -30,7 +30,6 @@ impl Uid {
         self.0 == 0
     }
 
-    /// Its number.
     pub fn raw(self) -> u32 {
         self.0
     }

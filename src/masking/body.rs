@@ -67,7 +67,7 @@ pub fn ask(headers: &mut HeaderMap) {
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
 }
 
-/// A body under way.
+/// Masks the words in a body, piece by piece, also where a word is cut by two pieces.
 pub struct BodyRedactor {
     redactor: Arc<Redactor>,
     codings: Option<Codings>,
@@ -140,7 +140,7 @@ impl BodyRedactor {
         }
     }
 
-    /// Whether nothing more comes.
+    /// Whether the body has ended and all of it was given.
     pub fn is_ended(&self) -> bool {
         self.ended && self.trailers.is_none()
     }

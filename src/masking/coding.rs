@@ -17,7 +17,6 @@ use unzstd::Unzstd;
 const DECODED_PIECE: usize = 64 * 1024;
 /// Pieces that are decoded in a row without a byte to pass on, before others have their turn.
 const MOST_IN_A_ROW: u32 = 16;
-/// Codings over one another.
 const MAX_STAGES: usize = 4;
 /// From this many decoded bytes on their ratio counts.
 const SUSPICIOUS: u64 = 16 * 1024 * 1024;
@@ -38,7 +37,7 @@ pub enum DecodeError {
     /// It grows beyond the caps.
     #[error("a body that decodes to too much")]
     TooMuch,
-    /// It ends too early.
+    /// The coded bytes end in the middle.
     #[error("an encoded body that breaks off")]
     Truncated,
 }
@@ -142,7 +141,6 @@ impl Codings {
         self.encoded = encoded;
     }
 
-    /// The next decoded piece.
     pub(super) fn pull(&mut self) -> Result<Pulled, DecodeError> {
         let Self { stages, encoded, taken } = self;
         pull(stages, encoded, *taken, &mut MOST_IN_A_ROW.clone())

@@ -5,6 +5,8 @@
 //! the frames in them. Below: `needle` is one form of a word, `spelling` and `breaks` how its bytes may be written,
 //! `search` finds all forms at once, `stream` holds back what may be the beginning of one.
 
+#![warn(missing_docs)]
+
 mod body;
 mod breaks;
 mod coding;

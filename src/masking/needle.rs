@@ -13,13 +13,12 @@ use super::spelling::{self, LONGEST, Readings};
 pub(super) enum Comparison {
     /// Base64 in either alphabet (RFC 4648 sections 4 and 5), with line breaks (RFC 2045).
     Base64,
-    /// As it is.
     Exact,
     /// Hexadecimal digits of either case.
     Hex,
 }
 
-/// A form.
+/// One form of a word, as it is looked for.
 #[derive(Clone)]
 pub(super) struct Needle {
     pub(super) kind: Comparison,
@@ -33,11 +32,9 @@ pub(super) struct Needle {
 /// How far a text spells a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelt {
-    /// Not at all.
     No,
     /// As far as the text goes.
     Open,
-    /// Whole, up to here.
     Whole(usize),
     /// Whole, up to here; and as far as the text goes, read otherwise.
     Both(usize),
@@ -261,7 +258,7 @@ impl Ending {
 /// The places that a form may have come to, as bytes from where it was begun to be read, and how many line breaks
 /// stand before each. A row of backslashes has many.
 struct Ways {
-    /// None is nearer.
+    /// No place is nearer than this; `known` counts from it.
     nearest: usize,
     /// How much further each is, for each number of breaks: one bit.
     known: [u128; 1 + MOST_BREAKS],

@@ -25,7 +25,7 @@ pub(super) struct Search {
     /// The bits of eight bytes that are looked up.
     mask: u64,
     stride: usize,
-    /// Of `grams`.
+    /// Says of most bytes that no gram begins there.
     filter: Filter,
     /// Sorted; each with the form it is part of, and where in it, at the same index of `places`.
     grams: Zeroizing<Vec<u64>>,
@@ -34,7 +34,7 @@ pub(super) struct Search {
     begun: [bool; 256],
     /// Bytes that a form begins with.
     first: [bool; 256],
-    /// Bytes in a form.
+    /// Bytes that stand anywhere in a form.
     known: [bool; 256],
     shortest: usize,
 }
@@ -137,7 +137,6 @@ impl Search {
         (u64::from_be_bytes(bytes) | FOLD) & self.mask
     }
 
-    /// Its byte number `at`.
     fn nth(&self, gram: u64, at: usize) -> u8 {
         (gram >> (56 - 8 * at)) as u8
     }

@@ -24,10 +24,10 @@ const NEXT: usize = 512;
 /// A piece of less than this share of what waits is not searched by itself.
 const LITTLE: usize = 8;
 
-/// What waits.
+/// Bytes that may be the beginning of a word, held back until it is known.
 #[derive(Default)]
 pub(super) struct HeldBack {
-    /// As it came.
+    /// The bytes as they came.
     text: Zeroizing<Vec<u8>>,
     /// So much of it was searched.
     searched: usize,
@@ -121,12 +121,10 @@ impl HeldBack {
         waits && self.text.len() <= BRIEF.min(search.shortest() / 4)
     }
 
-    /// Bytes that wait.
     pub(super) fn length(&self) -> usize {
         self.text.len() - self.gone
     }
 
-    /// Whether anything was masked.
     pub(super) fn was_masked(&self) -> bool {
         self.masked
     }

@@ -11,7 +11,6 @@ use tokio::time::{Sleep, sleep};
 
 use super::{Redactor, SwitchedRedactor};
 
-/// Read at once.
 const SWITCHED_PIECE: usize = 16 * 1024;
 
 /// Masked towards whoever reads it.

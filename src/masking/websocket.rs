@@ -23,7 +23,6 @@ pub struct SwitchedRedactor {
     frames: Option<Frames>,
 }
 
-/// Frames under way.
 #[derive(Default)]
 struct Frames {
     /// Of a head that is not whole yet. It waits: it may turn out to be none.
@@ -68,7 +67,7 @@ impl SwitchedRedactor {
         [out, self.release()].concat().into()
     }
 
-    /// The rest.
+    /// What is still held when the stream has ended.
     pub fn end(&mut self) -> Bytes {
         if let Some(frames) = &mut self.frames {
             // A head that has no end is none.
@@ -89,7 +88,7 @@ impl SwitchedRedactor {
         }
     }
 
-    /// Passes on what waits.
+    /// What was held back for more to come, where none came in time.
     pub fn release(&mut self) -> Bytes {
         let rest = self.held.release();
         self.behind(rest)

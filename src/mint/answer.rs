@@ -13,9 +13,7 @@ use crate::model::secret::Secret;
 /// A successful answer, before it is made a token.
 #[derive(Debug)]
 pub(super) struct Granted {
-    /// `access_token`
     pub value: Secret,
-    /// `expires_in`
     pub expires_in: Option<Duration>,
     /// `scope`, its words in the issuer's order.
     pub scope: Option<String>,
@@ -81,13 +79,11 @@ pub enum AnswerError {
     /// `token_type` is not Bearer, or DPoP where that was asked for: it could not be used as one (RFC 6749 section 7.1).
     #[error("token_type is not what was asked for: Bearer, or DPoP")]
     TokenType,
-    /// More than 64 KiB.
     #[error("it is too long")]
     TooLong,
 }
 
 impl AnswerError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::AccessToken | Self::AccessTokenBytes => "issuer-access-token-invalid",
@@ -113,11 +109,10 @@ macro_rules! oauth_errors {
     ($($variant:ident = $word:literal, $code:literal;)*) => {
         /// A registered word for why an issuer refused (RFC 6749 section 5.2 and its extensions).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs)]
         pub enum OauthError { $($variant,)* }
 
         impl OauthError {
-            /// As on the wire.
+            /// The word as RFC 6749 spells it.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
@@ -205,13 +200,12 @@ pub(super) struct Metadata {
     pub authorization_endpoint: Option<String>,
     pub device_endpoint: Option<String>,
     pub jwks: Option<String>,
-    /// RFC 9207 section 3.
+    /// Whether its answers name it in `iss` (RFC 9207 section 3).
     pub says_issuer: bool,
     pub mtls_token_endpoint: Option<String>,
     pub mtls_revocation_endpoint: Option<String>,
 }
 
-/// Reads an issuer's document.
 pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
     let members = Members::read(body)?;
     let mtls = members.mtls_endpoint_aliases.unwrap_or_default();
@@ -233,11 +227,10 @@ pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
 pub(super) struct IssuerRefusal {
     /// The registered word, if it is one.
     pub error: Option<OauthError>,
-    /// Its own words.
+    /// What it says of it in its own words.
     pub said: Option<Said>,
 }
 
-/// Reads an error body.
 pub(super) fn refusal(body: &[u8]) -> IssuerRefusal {
     let Ok(members) = Members::read(body) else { return IssuerRefusal::default() };
     let error = members.error.as_deref().and_then(OauthError::parse);
@@ -267,7 +260,6 @@ impl Said {
         (!clean.is_empty()).then(|| Self(clean.into()))
     }
 
-    /// The words.
     pub fn text(&self) -> &str {
         &self.0
     }

@@ -17,7 +17,7 @@ use crate::model::secret::Secret;
 /// A login under way in a browser.
 #[derive(Debug)]
 pub struct Begun {
-    /// Where the browser goes.
+    /// The address that the browser goes to.
     pub page: String,
     redirect: String,
     state: String,
@@ -78,7 +78,7 @@ impl Door {
         })
     }
 
-    /// Trades the code in.
+    /// Trades the code that came back for a login.
     pub async fn finish(&self, begun: &Begun, code: &Secret) -> Result<LoggedIn, FlowError> {
         let form = Form::new("authorization_code")
             .secret("code", code)

@@ -10,11 +10,9 @@ use crate::model::secret::Secret;
 /// What else a token answer may hold.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
-    /// `refresh_token`
     pub refresh: Option<Secret>,
     /// How long that lives, where the issuer says so: in no standard, but several do.
     pub refresh_life: Option<Duration>,
-    /// `id_token`
     pub id_token: Option<Secret>,
 }
 
@@ -39,7 +37,7 @@ pub(super) struct DeviceAnswer {
     pub interval: Option<Duration>,
 }
 
-/// Reads one.
+/// Reads an answer of the device authorization endpoint (RFC 8628 section 3.2).
 pub(super) fn device(body: &[u8]) -> Result<DeviceAnswer, AnswerError> {
     let members = Members::read(body)?;
     Ok(DeviceAnswer {

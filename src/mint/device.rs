@@ -13,7 +13,7 @@ use crate::net::client::ClientError;
 /// What a person is shown, and what we ask with meanwhile.
 #[derive(Debug)]
 pub struct DeviceCode {
-    /// To be typed.
+    /// What the person types at the page.
     pub user_code: String,
     /// Where. Of an origin that config names, and https.
     pub page: String,

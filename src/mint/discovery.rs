@@ -24,7 +24,7 @@ pub enum DiscoveryError {
     /// Not found, not JSON, or without what is needed.
     #[error("the issuer's metadata is missing or malformed")]
     Document,
-    /// An endpoint elsewhere.
+    /// The document names an endpoint at another origin.
     #[error("the issuer's metadata names an endpoint on an origin that config does not")]
     ForeignEndpoint,
     /// The document of somebody else.
@@ -33,7 +33,6 @@ pub enum DiscoveryError {
 }
 
 impl DiscoveryError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Document => "discovery-invalid",
@@ -42,7 +41,6 @@ impl DiscoveryError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Document => {

@@ -55,7 +55,6 @@ pub enum FlowError {
 }
 
 impl FlowError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::AnotherIssuer => "login-another-issuer",
@@ -71,7 +70,6 @@ impl FlowError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::AnotherIssuer => "somebody may have tried to mix two logins up: begin anew",
@@ -99,7 +97,6 @@ impl FlowError {
 pub(super) enum Way {
     Code(config::AuthorizationCode),
     Device(config::Device),
-    /// Somewhere else.
     Elsewhere,
 }
 
@@ -115,13 +112,13 @@ pub struct Door {
 pub struct LoggedIn {
     /// Who it is, by the issuer's word.
     pub user: Option<String>,
-    /// What was granted.
+    /// The scope that was granted, where the issuer said so.
     pub scope: Option<String>,
     /// What was asked for and is not among that.
     pub not_granted: Vec<String>,
     /// When it ends, where the issuer says so.
     pub until: Option<SystemTime>,
-    /// What protects it.
+    /// How the login is protected where it rests.
     pub protection: Protection,
 }
 

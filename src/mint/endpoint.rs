@@ -24,20 +24,18 @@ use crate::model::secret::Secret;
 use crate::model::token::Token;
 use crate::net::client::{self, Client, ClientError, IssuerAnswer};
 
-/// One token endpoint.
 pub struct Endpoint {
     url: Uri,
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
 }
 
-/// One call.
+/// One call of a token endpoint.
 pub struct Call<'a> {
     /// The `Authorization` field, where the client authenticates there.
     pub authorization: Option<Secret>,
-    /// The body.
     pub form: Form,
-    /// The scope.
+    /// The scopes that are asked for and those that an answer may have.
     pub scopes: Scopes<'a>,
     /// The upper bound of the token's life.
     pub ttl: Option<Duration>,
@@ -50,7 +48,6 @@ pub struct Call<'a> {
 /// What is asked for, and what may come of it; empty: the issuer's default.
 #[derive(Clone, Copy, Debug)]
 pub struct Scopes<'a> {
-    /// What is asked for.
     pub asked: &'a [String],
     /// What config asks for, which the answer may not exceed: more than `asked` where a login was granted less.
     pub most: &'a [String],
@@ -145,12 +142,11 @@ impl Endpoint {
     }
 }
 
-/// What a 200 holds.
 #[derive(Debug)]
 pub(super) struct Given {
     /// The token, or what is wrong with it.
     pub token: Result<Token, MintError>,
-    /// What came with it.
+    /// What came beside the token: a refresh token, an id token.
     pub beside: Beside,
 }
 
@@ -245,17 +241,17 @@ fn granted_scope(
 pub struct Form(Zeroizing<Vec<u8>>);
 
 impl Form {
-    /// With its grant type.
+    /// A form with `grant_type`.
     pub fn new(grant_type: &str) -> Self {
         Self::empty().text("grant_type", grant_type)
     }
 
-    /// Without a parameter.
+    /// A form without a parameter.
     pub(super) fn empty() -> Self {
         Self(Zeroizing::default())
     }
 
-    /// The same once more.
+    /// The same form once more, for a second try.
     pub(super) fn again(&self) -> Self {
         Self(self.0.clone())
     }
@@ -274,13 +270,11 @@ impl Form {
         self
     }
 
-    /// Adds a parameter.
     pub fn text(mut self, name: &str, value: &str) -> Self {
         self.add(name, value.as_bytes());
         self
     }
 
-    /// Adds a secret parameter.
     pub fn secret(mut self, name: &str, value: &Secret) -> Self {
         self.add(name, value.expose());
         self

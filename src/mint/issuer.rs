@@ -93,7 +93,6 @@ impl Issuer {
         }
     }
 
-    /// The client's name.
     pub(super) fn client_id(&self) -> &str {
         self.oauth.client_id.as_deref().unwrap_or_default()
     }
@@ -244,7 +243,7 @@ impl Issuer {
         result
     }
 
-    /// RFC 7009 section 2.
+    /// Tells the issuer that the token is not wanted any more (RFC 7009 section 2).
     pub(super) async fn revoke(&self, token: &Token) -> Result<Revocation, MintError> {
         self.revoke_secret(token.value(), "access_token").await
     }

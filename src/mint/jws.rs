@@ -33,7 +33,6 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Encrypted => "key-encrypted",
@@ -43,7 +42,6 @@ impl KeyError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Encrypted => {

@@ -32,7 +32,7 @@ pub enum LoginError {
     /// It has ended, for the reason that this word gives.
     #[error("the login has ended: {0}")]
     Ended(LoginEnd),
-    /// Nobody has logged in.
+    /// Nobody has logged in with this credential.
     #[error("nobody has logged in")]
     Required,
     /// Nothing of the scope that a route asks for was granted to it.
@@ -43,7 +43,6 @@ pub enum LoginError {
     Store(#[from] LoginsError),
 }
 
-/// How a login ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginEnd {
     /// The key that its refresh token is bound to is gone, as after the machine went down.
@@ -56,7 +55,6 @@ pub enum LoginEnd {
 }
 
 impl LoginEnd {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::KeyGone => KEY_GONE,
@@ -83,7 +81,6 @@ impl std::fmt::Display for LoginEnd {
 }
 
 impl LoginError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Ended(end) => end.code(),
@@ -93,7 +90,6 @@ impl LoginError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Ended(_) | Self::Required => {
@@ -328,7 +324,7 @@ enum TokenFate {
     Dead,
     /// It may have been taken: the answer did not say.
     MaybeSpent,
-    /// It was not.
+    /// It was not taken: it can be sent again.
     Unspent,
 }
 

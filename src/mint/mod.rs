@@ -73,7 +73,6 @@ pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Token, MintError>> + S
 /// What a revocation comes to.
 pub type Revoking<'a> = Pin<Box<dyn Future<Output = Result<Revocation, MintError>> + Send + 'a>>;
 
-/// How a revocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// The issuer says that the token is no more.
@@ -154,7 +153,7 @@ pub enum MintError {
     /// The value is no token: a static key with a space in it, for instance.
     #[error("the value is not usable as a token: {0}")]
     Token(#[from] TokenError),
-    /// No answer at all.
+    /// The issuer gave no answer at all.
     #[error("the issuer could not be reached")]
     Unreachable(#[source] ClientError),
 }
@@ -234,7 +233,6 @@ impl MintError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Helper(error) => error.hint(),

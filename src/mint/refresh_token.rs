@@ -8,7 +8,6 @@ use crate::config::SecretSource;
 use crate::model::id::CredentialName;
 use crate::store::logins::Logins;
 
-/// Its minter.
 pub(super) fn minter(
     issuer: Issuer,
     first: &SecretSource,

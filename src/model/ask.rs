@@ -29,11 +29,9 @@ pub struct Ask {
 /// What templates can say of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Who {
-    /// Its session.
     pub session: Option<SessionName>,
     /// The owner of its socket.
     pub uid: Option<u32>,
-    /// The person.
     pub user: Option<Arc<str>>,
 }
 
@@ -107,16 +105,13 @@ enum Part {
 pub enum Variable {
     /// `session:NAME`, `uid:N` or `anyone`: every client has one.
     Client,
-    /// The session's name.
     Session,
-    /// The login name.
     User,
-    /// The user id.
     Uid,
 }
 
 impl Variable {
-    /// As written between braces.
+    /// The word that stands for it between braces: `session`, `uid`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -155,7 +150,6 @@ pub enum TemplateError {
 }
 
 impl Template {
-    /// Reads template text.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let (mut parts, mut literal) = (Vec::new(), String::new());
         let mut rest = text;

@@ -22,22 +22,20 @@ pub struct Client {
 /// A process of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
     pub pid: u32,
-    /// Its program.
+    /// The path of its program; `None`: the system does not say.
     pub exe: Option<Box<str>>,
     /// Its command line, word by word.
     pub command: Vec<Box<str>>,
-    /// Who started it.
+    /// The process that started it; `None`: not known, or gone.
     pub parent: Option<Parent>,
 }
 
-/// The process above another.
+/// The process that started another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
-    /// Its number.
     pub pid: u32,
-    /// Its program.
+    /// The path of its program; `None`: the system does not say.
     pub exe: Option<Box<str>>,
 }
 
@@ -89,7 +87,7 @@ impl Eq for Found {}
 pub enum ClientKey {
     /// `client_auth = []`: everybody is one.
     Anyone,
-    /// One session.
+    /// Whoever has the credentials of this session.
     Session(SessionName),
     /// One user of this machine without a session.
     Uid(u32),

@@ -23,7 +23,6 @@ pub trait Clock: Send + Sync {
     }
 }
 
-/// The machine's own clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -84,12 +83,12 @@ pub fn rfc3339_seconds(time: SystemTime) -> String {
 pub struct Stamps {
     /// Seconds since 1970 that `text` says.
     second: Option<u64>,
-    /// `2026-01-31T23:59:59.000Z`
+    /// Its milliseconds are written over: `2026-01-31T23:59:59.000Z`.
     text: String,
 }
 
 impl Stamps {
-    /// What [`rfc3339_millis`] says.
+    /// As [`rfc3339_millis`], which it calls once a second.
     pub fn millis(&mut self, time: SystemTime) -> &str {
         let since = writable(time).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {

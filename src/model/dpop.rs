@@ -34,14 +34,13 @@ pub struct ProofKey {
     pair: Option<EcdsaKeyPair>,
     /// The header of each proof, encoded.
     header: String,
-    /// Its name (RFC 7638).
+    /// The SHA-256 of its public half (RFC 7638), by which issuers name it.
     thumbprint: String,
     /// What each server said last (RFC 9449 section 8.2).
     nonces: Mutex<HashMap<Origin, Arc<str>>>,
 }
 
 impl ProofKey {
-    /// A new one.
     pub fn new() -> Self {
         Self::of(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok())
     }
@@ -140,7 +139,7 @@ impl Default for ProofKey {
     }
 }
 
-/// Silent.
+/// Says nothing of the key.
 impl fmt::Debug for ProofKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("****")

@@ -78,7 +78,7 @@ impl Kind {
         Self::Stripe,
     ];
 
-    /// As in `placeholder:KIND`.
+    /// The word in `placeholder:KIND` and in environments.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
@@ -107,7 +107,6 @@ impl Kind {
         !matches!(self, Self::Aws | Self::AwsSecret)
     }
 
-    /// The shape around `body`.
     fn around(self, body: &str) -> String {
         match self {
             Self::Anthropic => format!("sk-ant-api03-{body}{}AA", random_core(93 - body.len())),
@@ -141,7 +140,6 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placeholder(String);
 

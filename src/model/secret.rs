@@ -36,7 +36,6 @@ impl Secret {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
-    /// Length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -34,13 +34,10 @@ pub enum TokenError {
     /// White space, control or non-ASCII bytes: it could break out of its slot.
     #[error("the token holds bytes that may not stand in a header")]
     Bytes,
-    /// No bytes at all.
     #[error("the token is empty")]
     Empty,
-    /// More than [`MAX_MARKS`].
     #[error("the token has more than {MAX_MARKS} of %, & and \\ in a row")]
     Marks,
-    /// More than [`MAX_TOKEN_BYTES`].
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     Length,
 }
@@ -100,7 +97,6 @@ impl Token {
         self.bound.as_deref()
     }
 
-    /// The bytes, still wrapped.
     pub fn value(&self) -> &Secret {
         &self.value
     }
@@ -110,12 +106,12 @@ impl Token {
         &self.fingerprint
     }
 
-    /// Whether both are one.
+    /// Whether both have the same bytes.
     pub fn is(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
     }
 
-    /// When it was minted.
+    /// The moment at which it was asked for, from which its life is counted.
     pub fn minted(&self) -> Moment {
         self.minted
     }

@@ -13,7 +13,6 @@ use crate::model::id::random_text;
 pub struct Pseudonym(Arc<str>);
 
 impl Pseudonym {
-    /// A new one.
     pub fn draw() -> Self {
         Self(format!("valetkey-{}", random_text()).into())
     }

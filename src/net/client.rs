@@ -39,7 +39,6 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// For one call from the first lookup to the last byte.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Speaks to issuers.
 pub struct Client {
     dialer: Arc<Dialer>,
     tls: Arc<ClientConfig>,
@@ -48,18 +47,15 @@ pub struct Client {
 /// What an issuer said. The body may hold a token.
 #[derive(Debug)]
 pub struct IssuerAnswer {
-    /// The status, redirects included.
     pub status: StatusCode,
-    /// The header fields.
     pub headers: HeaderMap,
-    /// At most [`MAX_BODY`] bytes.
+    /// The body, at most [`MAX_BODY`] bytes.
     pub body: Secret,
 }
 
 /// One request of any shape.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// The method.
     pub method: Method,
     /// https, or http to a loopback literal.
     pub url: &'a Uri,
@@ -75,10 +71,9 @@ pub enum ClientError {
     /// The client certificate is none, or not its key's.
     #[error("the client certificate and its key do not belong together")]
     Certificate,
-    /// Not answered within [`DEADLINE`].
     #[error("no complete answer within {} s", DEADLINE.as_secs())]
     Deadline,
-    /// No connection.
+    /// No connection came about.
     #[error("no connection to the endpoint")]
     Dial(#[from] DialError),
     /// What came is not HTTP/1.1, or broke off.

@@ -49,10 +49,8 @@ pub enum DialError {
     /// All descriptors for upstreams are taken.
     #[error("as many upstream connections are open as may be")]
     Exhausted,
-    /// The guard says no.
     #[error("the target may not be reached")]
     Refused(#[from] Refused),
-    /// No connection within [`CONNECT_TIMEOUT`].
     #[error("no address of the target answered within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
     /// All addresses refused or reset the connection; the last error.
@@ -84,7 +82,7 @@ impl DialError {
 }
 
 impl Dialer {
-    /// `pins` is `upstream.resolve`.
+    /// `pins`: addresses that config gives targets (`upstream.resolve`); nobody is asked for those.
     pub fn new(pins: BTreeMap<Target, SocketAddr>, guard: Guard) -> Self {
         let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
         Self {
@@ -97,7 +95,7 @@ impl Dialer {
         }
     }
 
-    /// Goes through these proxies.
+    /// Goes through these parent proxies where they are for a target.
     pub fn through(mut self, parents: Parents) -> Self {
         self.parents = parents;
         self
@@ -350,7 +348,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// For one name.
+/// How long the system's resolver may take for one name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For all addresses of a target together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -33,7 +33,6 @@ pub enum AddressKind {
     NotUnicast,
     /// RFC 1918, carrier-grade NAT (RFC 6598), unique local (RFC 4193).
     Private,
-    /// Everything else.
     Public,
     /// Special-purpose ranges (RFC 6890) and forms that carry an IPv4 address in disguise.
     Reserved,

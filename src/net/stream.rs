@@ -23,7 +23,6 @@ pub struct Stream {
     spent: Option<Spent>,
 }
 
-/// What carries them.
 #[derive(Debug)]
 enum Carrier {
     /// TCP to the target itself, or to an http parent.

@@ -35,7 +35,7 @@ use crate::model::target::{Origin, Scheme, Target};
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The head of the parent's answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
-/// Its header fields.
+/// The most fields of a parent's answer.
 const MAX_PARENT_FIELDS: usize = 64;
 
 /// Which proxy serves which scheme, and what goes around them.
@@ -46,13 +46,12 @@ pub struct Parents {
     no_proxy: NoProxy,
 }
 
-/// One proxy above us.
 #[derive(Clone, Debug)]
 pub struct Parent {
     origin: Origin,
     /// `Basic …`, for this proxy's eyes only.
     authorization: Option<Arc<Secret>>,
-    /// For an https parent.
+    /// How TLS with an https parent is made.
     tls: Arc<ClientConfig>,
 }
 
@@ -61,9 +60,8 @@ pub struct Parent {
 pub struct Named {
     /// The variable, for the log.
     pub variable: &'static str,
-    /// Where it is.
     pub origin: Origin,
-    /// Its credentials.
+    /// User and password for the parent; `None`: it asks for none.
     pub login: Option<(String, Secret)>,
 }
 
@@ -71,16 +69,14 @@ pub struct Named {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} is ignored: {why}")]
 pub struct Ignored {
-    /// The variable.
     pub variable: &'static str,
-    /// A sentence's end.
+    /// What is wrong with it: the end of a sentence.
     pub why: &'static str,
 }
 
 /// Why there is no way through the parent.
 #[derive(Debug, thiserror::Error)]
 pub enum ViaError {
-    /// It answered 407.
     #[error("the parent proxy does not accept our credentials: 407")]
     Auth,
     /// The connection to it broke before its answer was complete.
@@ -92,13 +88,11 @@ pub enum ViaError {
     /// It answered something else than 2xx or 407.
     #[error("the parent proxy refused or failed: {0}")]
     Refused(u16),
-    /// No answer within [`ANSWER_TIMEOUT`].
     #[error("the parent proxy did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Timeout,
     /// Its certificate or handshake is not acceptable.
     #[error("the parent proxy's TLS is not acceptable")]
     Tls(#[source] io::Error),
-    /// No connection to it.
     #[error("the parent proxy cannot be reached")]
     Unreachable(#[source] Box<DialError>),
 }
@@ -213,7 +207,7 @@ impl Parent {
     }
 }
 
-/// RFC 7617.
+/// The value of `Proxy-Authorization` (RFC 7617).
 fn basic(user: &str, password: &Secret) -> Secret {
     let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.len()));
     pair.extend_from_slice(user.as_bytes());
@@ -284,7 +278,6 @@ fn credentials(login: &str) -> Result<(String, Secret), &'static str> {
 
 /// Variables for https and opaque tunnels.
 pub const HTTPS_VARIABLES: &[&str] = &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-/// Variables for plain http.
 pub const HTTP_VARIABLES: &[&str] = &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 
 #[cfg(test)]

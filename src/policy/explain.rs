@@ -17,25 +17,24 @@ use crate::model::target::{Scheme, Target};
 /// What would happen to one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The method judged.
     pub method: String,
     /// Scheme, host, port and path judged; never the query.
     pub url: String,
     /// `inject`, `pass`, `tunnel` or `deny`.
     pub decision: &'static str,
-    /// Why it is denied.
+    /// The code of the refusal; `None`: it is not denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
-    /// The route that matched.
+    /// The route that matched; `None`: none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// The credential whose token would go in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Where it would go.
+    /// The placement that its token would go to; `None`: no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
     /// What would be emptied first.
@@ -46,7 +45,7 @@ pub struct Explanation {
     /// Where none matched: the one that nearly did, and what would have to be otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// The policy's hash.
+    /// The hash of the policy that judged, as in audit records.
     pub policy: String,
 }
 

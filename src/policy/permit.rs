@@ -92,10 +92,9 @@ impl Permit {
     }
 }
 
-/// Policy said no.
+/// What policy says of a request that it does not permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
     pub reason: Reason,
     /// The route that says so, where one does.
     pub route: Option<RouteName>,

@@ -18,11 +18,8 @@ use crate::model::id::{CredentialName, RouteName};
 /// One route, compiled at load.
 #[derive(Debug)]
 pub struct Route {
-    /// Its name.
     pub name: RouteName,
-    /// Which hosts.
     pub host: HostPattern,
-    /// Which port.
     pub port: u16,
     /// What it does with what it matches.
     pub action: Action,
@@ -30,7 +27,7 @@ pub struct Route {
     pub ask: Arc<Ask>,
     /// What its tokens are asked for then.
     pub wants: Arc<Wants>,
-    /// Placements emptied first.
+    /// Placements that are emptied before a token goes in.
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
@@ -55,10 +52,9 @@ pub struct Route {
     pub(super) line: usize,
 }
 
-/// What a route does.
+/// What a route does with a request that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Refuses.
     Deny,
     /// Puts this credential's token there.
     Inject(CredentialName, Inject),

@@ -30,7 +30,6 @@ pub const MAX_OUTPUT: usize = 64 * 1024;
 /// Every helper gets these, where the daemon has them.
 const ALWAYS: &[&str] = &["PATH", "HOME", "LANG"];
 
-/// What it printed.
 pub type Printed = Zeroizing<Vec<u8>>;
 
 /// Why a helper printed nothing of use.
@@ -72,7 +71,6 @@ fn ended(code: &Option<i32>, signal: &Option<i32>) -> String {
 }
 
 impl HelperError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Failed { .. } => "helper-failed",
@@ -84,7 +82,6 @@ impl HelperError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Failed { .. } => {

@@ -31,7 +31,6 @@ pub enum KernelKeyringError {
 }
 
 impl KernelKeyringError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Failed(_) => "kernel-keyring-failed",
@@ -41,7 +40,6 @@ impl KernelKeyringError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Failed(_) => {

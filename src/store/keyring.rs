@@ -41,7 +41,6 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Failed => "keyring-failed",
@@ -54,7 +53,6 @@ impl KeyringError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Failed | Self::TimedOut => {
@@ -158,7 +156,7 @@ async fn only<'a>(
     }
 }
 
-/// Where new items go.
+/// The collection that new items go to; an error where it is locked.
 async fn unlocked<'a>(service: &'a SecretService<'_>) -> Result<Collection<'a>, KeyringError> {
     let collection = match service.get_default_collection().await {
         Ok(collection) => collection,

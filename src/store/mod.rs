@@ -51,7 +51,6 @@ pub enum StoreError {
     /// There is no such variable or file, or it may not be read.
     #[error("cannot read the secret in {0}")]
     Unreadable(Place, #[source] io::Error),
-    /// Longer than [`MAX_SECRET`].
     #[error("the secret in {0} is longer than {MAX_SECRET} bytes")]
     TooLong(Place),
     /// The new secret is the old one.
@@ -70,11 +69,9 @@ pub enum StoreError {
 pub enum Place {
     /// An environment variable of ours.
     Env(String),
-    /// A file.
     File(PathBuf),
-    /// What a program prints.
     Exec(PathBuf),
-    /// What was handed in.
+    /// Bytes that were handed in, as over stdin.
     Input,
     /// An item of the keyring.
     Keyring(String),
@@ -86,9 +83,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` can be read by group or others (mode {mode:04o})", path.display())]
 pub struct Loose {
-    /// The file.
     pub path: PathBuf,
-    /// Its permission bits.
     pub mode: u32,
 }
 
@@ -108,7 +103,6 @@ impl StoreError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Bytes(_) => {
@@ -130,7 +124,6 @@ impl StoreError {
 }
 
 impl Loose {
-    /// What to do next.
     pub fn hint(&self) -> String {
         format!("chmod 600 {}", self.path.display())
     }

@@ -75,7 +75,7 @@ fn code(status: ExitStatus) -> u8 {
 const NOT_FOUND: u8 = 127;
 /// As a shell says it: it cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
-/// The watch itself failed.
+/// The exit code where the watch itself failed, not the helper.
 const OURS: u8 = 125;
 
 #[cfg(test)]

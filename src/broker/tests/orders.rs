@@ -17,12 +17,10 @@ use super::*;
 
 type Waiting = Pin<Box<dyn Future<Output = Result<Arc<Token>, Failure>>>>;
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// The broker's runtime runs one task. More of them than there are do nothing.
     Task,
-    /// The issuer answers.
     Answer,
     /// This one asks for the token: the first time by starting or joining the mint.
     Ask(usize),
@@ -30,7 +28,6 @@ enum Step {
     Leave(usize),
     /// An upstream says 401 to the token that is held at first.
     Invalidate,
-    /// The client's session ends.
     End,
     /// A reload changes the credential, and this one asks for what is there now.
     Reload(usize),

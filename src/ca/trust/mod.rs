@@ -24,7 +24,6 @@ use crate::local::place;
 /// Beside `ca` in the state directory: a directory for each set of files that a user's environment names.
 pub const DIRECTORY: &str = "trust";
 
-/// The files' names.
 const CA: &str = "valetkey-ca.pem";
 const COMBINED: &str = "combined.pem";
 const JAVA: &str = "truststore.p12";
@@ -35,7 +34,6 @@ const MAX_ROOTS_FILE: u64 = 16 * 1024 * 1024;
 /// The password of the Java trust store: public, and the one Java itself uses.
 pub const JAVA_PASSWORD: &str = "changeit";
 
-/// Where the files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundles {
     /// Our roots alone, PEM: for variables that add.
@@ -51,14 +49,11 @@ pub struct Bundles {
 /// Why bundles could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The kernel said no.
     #[error("cannot {doing}: {path}")]
     Io {
         /// A verb and its object.
         doing: &'static str,
-        /// Of what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// Java's trust store could not be put together.
@@ -70,7 +65,6 @@ pub enum TrustError {
 }
 
 impl TrustError {
-    /// Stable kebab-case word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io { .. } => "trust-io",
@@ -79,7 +73,6 @@ impl TrustError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Io { .. } => "check that the disk has room and that the directory is ours",
@@ -160,7 +153,7 @@ pub fn lock(dir: &Path) -> Result<File, TrustError> {
     Ok(file)
 }
 
-/// Ours first; each once.
+/// All certificates in PEM, ours first, each once.
 fn merged(
     ours: &[CertificateDer<'static>],
     users: Vec<CertificateDer<'static>>,

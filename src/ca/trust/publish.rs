@@ -80,7 +80,6 @@ impl Publisher {
         Self { dir, last: Mutex::default() }
     }
 
-    /// Where.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

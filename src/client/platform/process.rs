@@ -15,7 +15,7 @@ const MAX_TREE: usize = 512;
 /// Of a command line, in bytes; the audit cuts it further.
 const MAX_READ_COMMAND: usize = 4096;
 
-/// Where to look.
+/// Which processes are looked at, in which order.
 #[derive(Debug, Default)]
 pub(in crate::client) struct SearchOrder {
     /// Processes that are looked at first.
@@ -73,7 +73,6 @@ fn held_by(pid: u32, inodes: &HashSet<u64>) -> Vec<u64> {
     held
 }
 
-/// The inode in `socket:[1234]`.
 fn socket(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
@@ -116,7 +115,6 @@ fn number(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// What a process is.
 pub(in crate::client) fn describe(pid: u32) -> Process {
     let parent = stat(pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
     Process {
@@ -143,7 +141,7 @@ fn command(pid: u32) -> Vec<Box<str>> {
     bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into()).collect()
 }
 
-/// Of `/proc/PID/stat`.
+/// What is read of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug)]
 struct Stat {
     parent: u32,

@@ -46,7 +46,6 @@ impl Sessions {
     }
 }
 
-/// A session at rest.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     name: SessionName,

@@ -192,7 +192,6 @@ oauth_table! {
 
 /// What they have in common.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "each is a key of the tables above")]
 pub struct OauthTable {
     pub token_url: Option<String>,
     pub revocation_url: Option<String>,

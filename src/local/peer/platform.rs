@@ -14,7 +14,6 @@ use rustix::net::netdevice::name_to_index;
 
 use crate::local::uid::Uid;
 
-/// Who holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Whose process it is; `None`: of a user that this namespace does not know.

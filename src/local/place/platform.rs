@@ -21,7 +21,6 @@ const MAX_LINKS: usize = 40;
 /// Nothing is read through it, and no right to read is needed (open(2)).
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Where a path leads.
 #[derive(Debug)]
 pub(super) struct Walked {
     /// The directory that the last name stands in.

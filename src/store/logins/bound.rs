@@ -13,7 +13,6 @@ pub const KEY_GONE: &str = "login-key-gone";
 pub struct BoundKey {
     /// By which the login names it.
     pub thumbprint: String,
-    /// The key itself.
     pub key: Zeroizing<Vec<u8>>,
 }
 

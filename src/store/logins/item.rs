@@ -19,7 +19,6 @@ use crate::model::hex::hex;
 use crate::store::kernel_keyring;
 use crate::store::keyring::{self, Attributes};
 
-/// Which keyring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
     Desktop,
@@ -61,7 +60,6 @@ pub(super) fn put(entry: &Entry, ring: Ring, login: &Login) -> Result<Key, Login
     Ok(key)
 }
 
-/// Forgets it.
 pub(super) fn delete(entry: &Entry, ring: Ring) -> Result<(), LoginsError> {
     match ring {
         Ring::Desktop => Ok(keyring::delete(attributes(entry))?),

@@ -68,10 +68,10 @@ impl Protection {
     }
 }
 
-/// 256 bits.
+/// A key of 256 bits, wiped when it is dropped.
 pub(super) struct Key(Zeroizing<[u8; LEN]>);
 
-/// Silent.
+/// Says nothing of the key.
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("****")

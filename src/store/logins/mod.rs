@@ -44,7 +44,7 @@ pub use record::Login;
 pub struct Whose {
     /// The issuer's identifier, else its token endpoint.
     pub issuer: String,
-    /// The client's name there.
+    /// The client's id at that issuer.
     pub client: String,
     /// The credential's name in config.
     pub credential: CredentialName,
@@ -58,7 +58,6 @@ impl Whose {
     }
 }
 
-/// A directory of logins.
 #[derive(Debug)]
 pub struct Logins {
     dir: PathBuf,
@@ -109,7 +108,7 @@ impl Logins {
         lock(&self.ends).clone()
     }
 
-    /// Somebody has looked.
+    /// Notes what somebody found: when each login ends.
     pub fn saw(&self, ends: BTreeMap<CredentialName, SystemTime>) {
         *lock(&self.ends) = ends;
     }
@@ -127,7 +126,7 @@ impl Logins {
     }
 }
 
-/// See [`Logins::begin`].
+/// A change that is under way; dropped when it is done ([`Logins::begin`]).
 #[derive(Debug)]
 pub struct UnderWay(watch::Sender<usize>);
 
@@ -147,7 +146,6 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whose it is.
     pub fn whose(&self) -> &Whose {
         &self.whose
     }
@@ -257,7 +255,6 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// What is stored.
     pub fn read(&mut self) -> Result<Option<Login>, LoginsError> {
         let Some(sealed) = self.entry.sealed()? else { return Ok(None) };
         let Some((login, spare)) = self.entry.open(&sealed)? else { return Ok(None) };
@@ -395,7 +392,7 @@ impl Drop for Locked {
 const MAX_STORED: usize = 1000;
 /// Of one file; what is in it is a token of at most 64 KiB, in base64, and few words beside.
 const MAX_FILE: u64 = 128 * 1024;
-/// What [`Locked::reserve`] asks for.
+/// Bytes that [`Locked::reserve`] makes sure of on disk.
 const ROOM: u64 = 128 * 1024;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub struct Login {
     pub unanswered: u32,
     /// Who logged in, by the issuer's word.
     pub user: Option<String>,
-    /// What was granted.
+    /// The scope that was granted, where the issuer said so.
     pub scope: Option<String>,
     /// When the person logged in.
     pub since: SystemTime,
@@ -108,7 +108,7 @@ pub(super) fn write(login: &Login) -> Zeroizing<Vec<u8>> {
     plain
 }
 
-/// Back from them.
+/// The login back from its bytes.
 pub(super) fn read(plain: &[u8]) -> Option<Login> {
     let stored: Stored<String> = serde_json::from_slice(plain).ok()?;
     let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds));

@@ -11,7 +11,6 @@ use super::Whose;
 use super::key::{Key, Protection};
 use crate::model::id::CredentialName;
 
-/// The first line.
 #[derive(Serialize, Deserialize)]
 struct Head {
     valetkey_login: u32,
