@@ -1,8 +1,8 @@
-//! A record as the text of its line, made before the audit's lock is taken: all of it but its version, number
-//! and time, which come before it, and its seal, which comes after.
+//! A record as the text of its line, made before the audit's lock is taken: all of it but its
+//! version, number and time, which come before it, and its seal, which comes after.
 //!
-//! It is what `serde_json` would write, byte for byte (a test holds it to that), at a fifth of the price:
-//! nearly every text here needs no escape, and one look at all of its bytes shows it.
+//! It is what `serde_json` would write, byte for byte (a test holds it to that), at a fifth of the
+//! price: nearly every text here needs no escape, and one look at all of its bytes shows it.
 
 use std::io::Write as _;
 

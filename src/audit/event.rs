@@ -214,7 +214,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// `action`: `logged-in`, `logged-out`: a person, for a credential. `user`: by the issuer's word.
+    /// `action`: `logged-in`, `logged-out`: a person, for a credential. `user`: by the issuer's
+    /// word.
     pub fn login(action: &'a str, credential: &'a CredentialName, user: Option<&str>) -> Self {
         let mut event = Self::new(EventKind::Session, action);
         event.0.credential = Some(credential.as_str().into());

@@ -1,8 +1,9 @@
-//! `audit.index`, beside the key: what is known of a trail outside its own files. Whoever writes the records anew and
-//! removes the head cannot sign this one, and a start that finds something wrong says so here for good: a new head does
-//! not make the trail whole again.
+//! `audit.index`, beside the key: what is known of a trail outside its own files. Whoever writes
+//! the records anew and removes the head cannot sign this one, and a start that finds something
+//! wrong says so here for good: a new head does not make the trail whole again.
 //!
-//! It is written when the audit is opened and closed, so its record may be far behind the head, never ahead of it.
+//! It is written when the audit is opened and closed, so its record may be far behind the head,
+//! never ahead of it.
 
 use std::collections::BTreeMap;
 use std::io;

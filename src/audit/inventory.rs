@@ -1,4 +1,5 @@
-//! Static keys that tools still send: each once, by kind and keyed fingerprint, with where and by whom.
+//! Static keys that tools still send: each once, by kind and keyed fingerprint, with where and by
+//! whom.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -30,9 +31,9 @@ pub struct Seen {
     pub first: String,
     /// When it was last seen, in RFC 3339.
     pub last: String,
-    /// Probably no static key: the API itself gave it to the tool. Nothing but its randomness tells that it is a key,
-    /// it was first sent after a request with a token to the same host, and in one session only: a key that stands
-    /// is sent again in the next.
+    /// Probably no static key: the API itself gave it to the tool. Nothing but its randomness tells
+    /// that it is a key, it was first sent after a request with a token to the same host, and in
+    /// one session only: a key that stands is sent again in the next.
     pub given: bool,
 }
 

@@ -1,7 +1,8 @@
 //! `audit.key`: 32 random bytes that only this user can read.
 //!
-//! It signs `audit.head` and `audit.index` and keys the fingerprints of guessable values. Each use gets a key of
-//! its own, derived from the file's bytes, so that none can be made to answer for another.
+//! It signs `audit.head` and `audit.index` and keys the fingerprints of guessable values. Each use
+//! gets a key of its own, derived from the file's bytes, so that none can be made to answer for
+//! another.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,10 +1,11 @@
 //! Floor 3: the audit trail: who did what with which token, in a file that shows if it was changed.
 //!
-//! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals without
-//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing
-//! end, `index` and `checkpoint` a head that went with its records; `writer` is the one lock on a request's path and
-//! `sink` the file. `read`, `tail` and `verify` look at what was
-//! written and need no running daemon. The audit sees fingerprints, never a secret.
+//! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals
+//! without an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes
+//! visible, `head` a missing end, `index` and `checkpoint` a head that went with its records;
+//! `writer` is the one lock on a request's path and `sink` the file. `read`, `tail` and `verify`
+//! look at what was written and need no running daemon. The audit sees fingerprints, never a
+//! secret.
 
 mod chain;
 pub mod checkpoint;
@@ -206,9 +207,9 @@ impl Audit {
         self.write(&event.into_record())
     }
 
-    /// Writes what is pending, looks after the file, renews the head, deletes surplus rotated files.
-    /// To be called about twice a second: the head is then at most 1 s old. It syncs the disk
-    /// and may take a while, without holding up records.
+    /// Writes what is pending, looks after the file, renews the head, deletes surplus rotated
+    /// files. To be called about twice a second: the head is then at most 1 s old. It syncs the
+    /// disk and may take a while, without holding up records.
     pub fn flush(&self) -> Result<(), AuditError> {
         self.count_refusals(false);
         let mut written = lock(&self.head);

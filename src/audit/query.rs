@@ -1,8 +1,9 @@
-//! Searching the trail: by person, session, process, host, route, credential, token, code, time and what became of it.
+//! Searching the trail: by person, session, process, host, route, credential, token, code, time and
+//! what became of it.
 //!
-//! A record counts where everything that was asked for stands in it. An outcome goes with its decision, of
-//! which it holds only the request's name; where only the outcome can tell (its status, or a process that was
-//! found too late for the decision), the decision waits for it.
+//! A record counts where everything that was asked for stands in it. An outcome goes with its
+//! decision, of which it holds only the request's name; where only the outcome can tell (its
+//! status, or a process that was found too late for the decision), the decision waits for it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -70,7 +71,8 @@ pub struct Matcher<T> {
     query: Query,
     /// Requests that count, and have not ended.
     counting: HashSet<String>,
-    /// Records that their request's outcome decides about, by request: those are named in the order of time.
+    /// Records that their request's outcome decides about, by request: those are named in the order
+    /// of time.
     waiting: BTreeMap<String, Vec<(T, Record<'static>)>>,
 }
 

@@ -168,7 +168,8 @@ impl Backward {
         Self { file, start: end, held: Vec::new() }
     }
 
-    /// The line before, without its newline. An overlong one comes in pieces, none of which is a record.
+    /// The line before, without its newline. An overlong one comes in pieces, none of which is a
+    /// record.
     pub(crate) fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let body = self.held.len().saturating_sub(1);

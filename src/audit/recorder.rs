@@ -78,7 +78,8 @@ pub struct Outcome {
     pub code: Option<Reason>,
 }
 
-/// Follows one request. Whatever becomes of it, one decision (one per replay) and one outcome are written.
+/// Follows one request. Whatever becomes of it, one decision (one per replay) and one outcome are
+/// written.
 #[derive(Debug)]
 pub struct Recorder {
     audit: Arc<Audit>,
@@ -140,7 +141,8 @@ impl Recorder {
         self.facts.request
     }
 
-    /// Forgets what was learnt of a request that nothing was decided about: another policy judges it.
+    /// Forgets what was learnt of a request that nothing was decided about: another policy judges
+    /// it.
     pub fn begin_anew(&mut self, facts: RequestFacts, policy: PolicyHash) {
         if self.state == State::Undecided {
             (self.facts, self.policy) = (facts, policy);
@@ -183,7 +185,8 @@ impl Recorder {
         self.static_key = Some((fingerprint, kind));
     }
 
-    /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a refusal.
+    /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a
+    /// refusal.
     pub fn refuse(mut self, reason: Reason, status: Option<u16>) {
         self.code(reason);
         if self.state != State::Undecided {
@@ -299,7 +302,8 @@ impl Recorder {
         self.audit.buffer(&record).ok();
     }
 
-    /// Whether a refusal is only counted: nothing went upstream for it, and its client has had many like it.
+    /// Whether a refusal is only counted: nothing went upstream for it, and its client has had many
+    /// like it.
     fn is_one_too_many(&mut self, reason: Reason) -> bool {
         let now = self.audit.clock.mono();
         if self.audit.refusals.is_recorded(&self.facts.client, reason, now) {

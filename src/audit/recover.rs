@@ -1,8 +1,8 @@
 //! At open: where does the chain go on, and is anything wrong with what is there?
 //!
 //! Reads from the end backwards, only as far as the record that the head names. The chain is never
-//! quietly anchored anew: where the file contradicts the head, the head wins, so that the contradiction
-//! stays in the chain and `verify` finds it for ever.
+//! quietly anchored anew: where the file contradicts the head, the head wins, so that the
+//! contradiction stays in the chain and `verify` finds it for ever.
 
 use std::io;
 

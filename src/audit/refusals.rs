@@ -1,9 +1,10 @@
 //! [`Refusals`]: whoever is refused again and again must not be able to turn the audit over.
 //!
-//! Rotation deletes the oldest records, so records that anybody can have written at will delete those of others. Each
-//! client's refusals with one code have records of their own up to a burst, and one each [`RECORD_EVERY`] after that.
-//! What is beyond is counted, and one record says how many there were. What was let through, injections above all, is
-//! never counted together (invariant I9).
+//! Rotation deletes the oldest records, so records that anybody can have written at will delete
+//! those of others. Each client's refusals with one code have records of their own up to a burst,
+//! and one each [`RECORD_EVERY`] after that. What is beyond is counted, and one record says how
+//! many there were. What was let through, injections above all, is never counted together
+//! (invariant I9).
 
 use std::collections::HashMap;
 use std::sync::Mutex;

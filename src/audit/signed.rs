@@ -1,5 +1,5 @@
-//! Small files that our key signs: one JSON object, its last member the MAC of all bytes before that. They are replaced
-//! as a whole, so a reader finds the old one or the new one.
+//! Small files that our key signs: one JSON object, its last member the MAC of all bytes before
+//! that. They are replaced as a whole, so a reader finds the old one or the new one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

@@ -1,8 +1,9 @@
 //! `audit verify`: is every record still there, unchanged and in its place?
 //!
 //! Reads all files in chain order and checks each line's hash, number and predecessor, then the end
-//! against the signed head, and what is known outside the files: the index beside the key, and a checkpoint that
-//! somebody kept. A live writer may be ahead of the head and in the middle of a line.
+//! against the signed head, and what is known outside the files: the index beside the key, and a
+//! checkpoint that somebody kept. A live writer may be ahead of the head and in the middle of a
+//! line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ pub struct VerifyReport {
     /// Names the last of them, to be kept elsewhere. Nothing where it is not intact.
     #[serde(serialize_with = "as_text")]
     pub checkpoint: Option<Checkpoint>,
-    /// Whether the last line is not complete: just being written, or its writer was killed. No problem.
+    /// Whether the last line is not complete: just being written, or its writer was killed. No
+    /// problem.
     pub torn: bool,
     /// What is wrong, in the order of the files; at most [`MAX_PROBLEMS`].
     pub problems: Vec<VerifyProblem>,

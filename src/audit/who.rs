@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::client::{Client, ClientKey, Process};
 
-/// `client`. No way in names a workload yet: what would stand there comes with the way that knows it.
+/// `client`. No way in names a workload yet: what would stand there comes with the way that knows
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,10 @@
 //! Floor 4: holding tokens.
 //!
-//! The [`Broker`] has a [`Slot`] for each client and credential, and never shares one across
-//! either (I7), nor across two definitions of a credential: a slot belongs to the minter that the
-//! asking request's own snapshot of the config names. A connection asks for its slot once and keeps it; the slot mints when needed,
-//! once for all who wait, ahead of the end, with back-off after failures. What a client may use
-//! was decided before anybody comes here.
+//! The [`Broker`] has a [`Slot`] for each client and credential, and never shares one across either
+//! (I7), nor across two definitions of a credential: a slot belongs to the minter that the asking
+//! request's own snapshot of the config names. A connection asks for its slot once and keeps it;
+//! the slot mints when needed, once for all who wait, ahead of the end, with back-off after
+//! failures. What a client may use was decided before anybody comes here.
 
 mod flight;
 mod retired;
@@ -41,7 +41,8 @@ pub type Minters = HashMap<CredentialName, Arc<dyn Minter>>;
 /// Called after each mint, before its token serves: for audit and metrics. Must not block long.
 pub type OnMint = Arc<dyn Fn(&MintReport<'_>) + Send + Sync>;
 
-/// Why nothing may be minted for a client and credential any more, if so. Asked when a slot is made.
+/// Why nothing may be minted for a client and credential any more, if so. Asked when a slot is
+/// made.
 pub type Bars = Arc<dyn Fn(&SlotKey) -> Option<Reason> + Send + Sync>;
 
 /// What a slot holds a token for: a client, a credential and what is asked for.
@@ -235,8 +236,8 @@ impl Broker {
         self.slots.get(&Place::of(key, minter))?.current(self.shared.clock.now())
     }
 
-    /// A token from a slot that was asked for earlier; asks for it again first where a revocation has
-    /// closed it, by the same minter. [`Slot::current`] is the quick way to a hit.
+    /// A token from a slot that was asked for earlier; asks for it again first where a revocation
+    /// has closed it, by the same minter. [`Slot::current`] is the quick way to a hit.
     pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {
         // Twice, for a revocation between the two lines.
         for _ in 0..2 {
@@ -247,9 +248,10 @@ impl Broker {
         slot.token().await
     }
 
-    /// Closes the slots of all other minters, and those that nothing is `asked` of any more. Call it after a
-    /// new snapshot of the config holds, and now and then: a request that was judged by the old one may still
-    /// ask for a slot of it. Their tokens are revoked once no request uses them.
+    /// Closes the slots of all other minters, and those that nothing is `asked` of any more. Call
+    /// it after a new snapshot of the config holds, and now and then: a request that was judged by
+    /// the old one may still ask for a slot of it. Their tokens are revoked once no request uses
+    /// them.
     pub fn keep_only(&self, minters: &Minters, asked: impl Fn(&SlotKey) -> bool) {
         self.slots.retain(|place, slot| {
             let minter = minters.get(&place.key.credential);
@@ -264,8 +266,8 @@ impl Broker {
         });
     }
 
-    /// Drops all tokens of a client, those of slots handed out earlier too, and revokes them at their
-    /// issuers. Call it after the client is no longer admitted, or it may ask for a new slot.
+    /// Drops all tokens of a client, those of slots handed out earlier too, and revokes them at
+    /// their issuers. Call it after the client is no longer admitted, or it may ask for a new slot.
     pub fn end_client(&self, client: &ClientKey) -> usize {
         self.close_where(Closed::ClientEnded, |key| key.client == *client)
     }
@@ -275,8 +277,8 @@ impl Broker {
         self.close_where(Closed::ClientRevoked, |key| revoked(&key.client))
     }
 
-    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were. Call it
-    /// after the credential is barred, or a request after that mints anew.
+    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were.
+    /// Call it after the credential is barred, or a request after that mints anew.
     pub fn revoke(&self, credential: &CredentialName) -> usize {
         self.close_where(Closed::Revoked, |key| key.credential == *credential)
     }
@@ -306,7 +308,8 @@ impl Broker {
             }
             !chosen
         });
-        // And what a reload took away before: whoever waits there is refused, and what comes is revoked.
+        // And what a reload took away before: whoever waits there is refused, and what comes is
+        // revoked.
         for slot in self.replaced.used().into_iter().filter(|slot| chosen(slot.key())) {
             slot.close(why);
         }
@@ -320,8 +323,8 @@ impl Broker {
         over.len()
     }
 
-    /// Wipes tokens that have ended, forgets slots that nobody uses, and revokes what a reload replaced once
-    /// nobody uses that either; call it now and then.
+    /// Wipes tokens that have ended, forgets slots that nobody uses, and revokes what a reload
+    /// replaced once nobody uses that either; call it now and then.
     pub fn sweep(&self) {
         let now = self.shared.clock.now();
         self.slots.retain(|_, slot| {

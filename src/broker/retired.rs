@@ -1,5 +1,5 @@
-//! What a reload took out of service while requests still use it: tokens, revoked as soon as none does, and
-//! slots, which still mint for requests that were judged before.
+//! What a reload took out of service while requests still use it: tokens, revoked as soon as none
+//! does, and slots, which still mint for requests that were judged before.
 
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -40,7 +40,8 @@ impl Retired {
     }
 }
 
-/// Slots that the broker hands out no more. A later revocation must find them, for what they still mint.
+/// Slots that the broker hands out no more. A later revocation must find them, for what they still
+/// mint.
 #[derive(Default)]
 pub(super) struct Replaced(Mutex<Vec<Weak<Slot>>>);
 

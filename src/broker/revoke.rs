@@ -1,7 +1,7 @@
 //! Telling issuers that tokens are over: off the request path, bounded in number, tries and time.
 //!
-//! A token that is not revoked still ends by itself, minutes later: nobody waits for a revocation, and
-//! one that fails is reported and forgotten.
+//! A token that is not revoked still ends by itself, minutes later: nobody waits for a revocation,
+//! and one that fails is reported and forgotten.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,8 @@ use crate::mint::{MintError, Minter, Revocation};
 use crate::model::reason::Reason;
 use crate::model::token::Token;
 
-/// Called when a revocation is over: for audit and metrics. Not called where there was nobody to tell.
+/// Called when a revocation is over: for audit and metrics. Not called where there was nobody to
+/// tell.
 pub type OnRevoke = Arc<dyn Fn(&RevokeReport<'_>) + Send + Sync>;
 
 /// One revocation, as told to [`OnRevoke`].

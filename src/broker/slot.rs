@@ -64,7 +64,8 @@ struct BackOff {
 }
 
 impl State {
-    /// Keeps a token in mind for its revocation. The few youngest will do: older ones end by themselves.
+    /// Keeps a token in mind for its revocation. The few youngest will do: older ones end by
+    /// themselves.
     fn retire(&mut self, token: Arc<Token>, now: Moment) {
         self.past.retain(|past| past.is_valid(now));
         if self.past.len() >= MAX_PAST {
@@ -172,9 +173,9 @@ impl Slot {
         self.held.load().as_ref().is_some_and(|held| held.token.fingerprint() == fingerprint)
     }
 
-    /// Drops the token for good, and gives back what its issuer would still take. Who waits for a mint is
-    /// told at once where the client's time is over; after a reload a mint is still theirs who were
-    /// judged before it.
+    /// Drops the token for good, and gives back what its issuer would still take. Who waits for a
+    /// mint is told at once where the client's time is over; after a reload a mint is still theirs
+    /// who were judged before it.
     pub(super) fn close(&self, why: Closed) -> Vec<Arc<Token>> {
         let now = self.shared.clock.now();
         let mut state = self.lock();

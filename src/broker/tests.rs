@@ -439,7 +439,8 @@ async fn who_waits_is_told_when_the_client_ends() {
     assert_eq!(bench.current(&slot), None);
 }
 
-/// What is barred gets no slot, an old slot of it gives nothing, and all goes on when that is taken back.
+/// What is barred gets no slot, an old slot of it gives nothing, and all goes on when that is taken
+/// back.
 #[tokio::test]
 async fn what_is_barred_is_not_minted() {
     let mut bench = Bench::new();
@@ -465,7 +466,8 @@ async fn what_is_barred_is_not_minted() {
     }
 }
 
-/// Whoever asks for a slot while a revocation runs through gets it before, and is closed, or is refused.
+/// Whoever asks for a slot while a revocation runs through gets it before, and is closed, or is
+/// refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_slips_past_a_revocation() {
     for _ in 0..200 {

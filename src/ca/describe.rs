@@ -109,8 +109,8 @@ impl RootDescription {
     }
 }
 
-/// What is on disk, without making or changing a CA: for `ca show` beside a running daemon or none. With the
-/// roots to trust in PEM. `None` where there is no CA.
+/// What is on disk, without making or changing a CA: for `ca show` beside a running daemon or none.
+/// With the roots to trust in PEM. `None` where there is no CA.
 pub fn show(dir: &Path, now: SystemTime) -> Result<Option<(Description, String)>, CaError> {
     if dir.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);

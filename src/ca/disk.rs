@@ -1,9 +1,9 @@
 //! The CA on disk: `DIR/manifest.json` names generations, `DIR/<id>/` holds one each.
 //!
-//! The manifest is the commit. A new generation is written whole as `.new-<id>`, the manifest
-//! that names it is renamed into place, then the directory gets its name; each step is synced.
-//! A process killed between any two of them leaves either what was before, with rubbish
-//! that the next one clears, or the new state with a rename still to do. `DIR/lock` is held for all of it, so two
+//! The manifest is the commit. A new generation is written whole as `.new-<id>`, the manifest that
+//! names it is renamed into place, then the directory gets its name; each step is synced. A process
+//! killed between any two of them leaves either what was before, with rubbish that the next one
+//! clears, or the new state with a rename still to do. `DIR/lock` is held for all of it, so two
 //! processes that begin at once agree on one CA.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -41,8 +41,8 @@ pub(super) struct Manifest {
     version: u8,
     /// Can sign and are trusted, oldest first.
     pub(super) live: Vec<GenerationId>,
-    /// Signed once, by a manifest of version 1. Nobody needs their roots, but a daemon of that version may be running:
-    /// their files stay as long as its manifest does.
+    /// Signed once, by a manifest of version 1. Nobody needs their roots, but a daemon of that
+    /// version may be running: their files stay as long as its manifest does.
     #[serde(skip)]
     retired: Vec<GenerationId>,
 }
@@ -127,8 +127,8 @@ impl Disk {
         Ok(Lock { _file: file })
     }
 
-    /// What the manifest says, after finishing or clearing what a killed process left; `None` where no CA was
-    /// ever committed.
+    /// What the manifest says, after finishing or clearing what a killed process left; `None` where
+    /// no CA was ever committed.
     pub(super) fn recover(&self, _lock: &Lock) -> Result<Option<Manifest>, CaError> {
         let path = self.manifest();
         let text = match read_plain(&path, false) {
@@ -279,8 +279,8 @@ fn check_access(path: &Path, found: &fs::Metadata, private: bool) -> Result<(), 
     Ok(())
 }
 
-/// Reads a plain file of ours; judged by the open file, so it cannot be swapped in between. NONBLOCK: a
-/// pipe must not hold the start up.
+/// Reads a plain file of ours; judged by the open file, so it cannot be swapped in between.
+/// NONBLOCK: a pipe must not hold the start up.
 fn read_plain(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, CaError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())

@@ -1,9 +1,10 @@
-//! [`Lineage`]: the generations that are alive, oldest first; which of them signs for a host, and the one function that
-//! decides what must change.
+//! [`Lineage`]: the generations that are alive, oldest first; which of them signs for a host, and
+//! the one function that decides what must change.
 //!
-//! Each host is signed for by the oldest generation that may, and bundles hold the roots of all. So whoever read a
-//! bundle keeps what it had, to the end of the root that it had it from, and whoever reads now has everything: a new
-//! generation, made for a host that none may sign for yet, or because an older one nears its end, only ever adds.
+//! Each host is signed for by the oldest generation that may, and bundles hold the roots of all. So
+//! whoever read a bundle keeps what it had, to the end of the root that it had it from, and whoever
+//! reads now has everything: a new generation, made for a host that none may sign for yet, or
+//! because an older one nears its end, only ever adds.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -29,8 +30,8 @@ pub(super) struct WantedCa {
 }
 
 impl Lineage {
-    /// The one that signs for this canonical DNS name: the oldest that may. With none in the prime of its life the
-    /// last to end, whose life the caller checks.
+    /// The one that signs for this canonical DNS name: the oldest that may. With none in the prime
+    /// of its life the last to end, whose life the caller checks.
     pub(super) fn signer(&self, host: &str, now: SystemTime) -> Result<&Arc<Generation>, CaError> {
         let mut lasting = None;
         for generation in self.live.iter().filter(|generation| generation.scope.covers(host)) {
@@ -114,8 +115,8 @@ impl Lineage {
         Ok((self, opened))
     }
 
-    /// The names of `wanted` that no generation of this kind may sign for; `None` where `wanted` has no bounds and all
-    /// of them have.
+    /// The names of `wanted` that no generation of this kind may sign for; `None` where `wanted`
+    /// has no bounds and all of them have.
     fn missing(&self, wanted: &Scope, kind: impl Fn(&Generation) -> bool) -> Option<Vec<Arc<str>>> {
         let of_kind = self.live.iter().filter(|generation| kind(generation));
         of_kind.fold(
@@ -127,7 +128,8 @@ impl Lineage {
         )
     }
 
-    /// One more, for everything that is wanted: trusted from now on, it signs for what no older one may.
+    /// One more, for everything that is wanted: trusted from now on, it signs for what no older one
+    /// may.
     pub(super) fn grow(mut self, wanted: &WantedCa, now: SystemTime) -> Result<Self, CaError> {
         self.live.push(Arc::new(Generation::mint(&wanted.scope, wanted.lifetime, now)?));
         if self.live.len() > MAX_LIVE {
@@ -144,7 +146,8 @@ impl Lineage {
     }
 }
 
-/// Generations at most: routes that change all day must not make the bundle grow without end. Beyond it the second
-/// oldest goes. That costs the least: only those who read the bundle after it was made and before the next one was lose
-/// trust, and only in the hosts that came with it. The oldest signs for what everybody uses, the youngest are in use now.
+/// Generations at most: routes that change all day must not make the bundle grow without end.
+/// Beyond it the second oldest goes. That costs the least: only those who read the bundle after it
+/// was made and before the next one was lose trust, and only in the hosts that came with it. The
+/// oldest signs for what everybody uses, the youngest are in use now.
 const MAX_LIVE: usize = 16;

@@ -1,9 +1,10 @@
 //! Floor 3: the local CA. A constrained root signs one constrained intermediate and its key is
 //! destroyed; the intermediate signs a leaf for exactly the CONNECT host (invariant I14).
 //!
-//! `proxy` asks the [`Authority`] for a `ServerConfig` per host; `daemon` opens, maintains and rotates it;
-//! `trust` writes the roots where child processes look for them. `root` makes a generation, `line` decides
-//! which one signs, `disk` keeps them, `leaf` signs, `cache` remembers. What certificates say stands in `certs/*.toml`.
+//! `proxy` asks the [`Authority`] for a `ServerConfig` per host; `daemon` opens, maintains and
+//! rotates it; `trust` writes the roots where child processes look for them. `root` makes a
+//! generation, `line` decides which one signs, `disk` keeps them, `leaf` signs, `cache` remembers.
+//! What certificates say stands in `certs/*.toml`.
 
 mod cache;
 mod describe;
@@ -65,31 +66,37 @@ pub enum Opened {
     Existing,
     /// It had ended without a successor: a new one, clients have to trust it.
     Expired,
-    /// Routes outgrew its constraints: there is one more, which clients have to trust for the new names alone.
+    /// Routes outgrew its constraints: there is one more, which clients have to trust for the new
+    /// names alone.
     Outgrown {
         /// The names that none could sign for.
         missing: Vec<Arc<str>>,
     },
     /// Two thirds of its life are over: a successor was made, and is in the bundle from now on.
     Prepared,
-    /// `ca.scope` changed. To `any`: there is one more. To `routes`: what could sign for any name is trusted no more.
+    /// `ca.scope` changed. To `any`: there is one more. To `routes`: what could sign for any name
+    /// is trusted no more.
     Rescoped,
-    /// An older one has ended, or was rotated by hand: younger ones are trusted for some time already.
+    /// An older one has ended, or was rotated by hand: younger ones are trusted for some time
+    /// already.
     Succeeded,
 }
 
 /// Why the CA is rotated by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// Someone may have the key: all is made anew and nothing old is trusted, a successor in waiting included.
+    /// Someone may have the key: all is made anew and nothing old is trusted, a successor in
+    /// waiting included.
     Compromised,
-    /// In good order: one more is trusted from now on. The old one signs to its end, so nobody loses trust.
+    /// In good order: one more is trusted from now on. The old one signs to its end, so nobody
+    /// loses trust.
     Planned,
 }
 
 impl Authority {
-    /// Opens the CA in `dir` (`<state_dir>/ca`), creating or replacing it where config asks for that, never
-    /// because it cannot be read. `names`: hosts of routes (with or without `*.`) and `ca.permit`.
+    /// Opens the CA in `dir` (`<state_dir>/ca`), creating or replacing it where config asks for
+    /// that, never because it cannot be read. `names`: hosts of routes (with or without `*.`) and
+    /// `ca.permit`.
     pub fn open(
         dir: &Path,
         config: &config::Ca,
@@ -99,8 +106,8 @@ impl Authority {
         Self::open_or(dir, config, names, clock, Lineage::begin)
     }
 
-    /// The same for a daemon that has a CA: where the files are gone, clients trust the one in memory, and no other
-    /// one is made.
+    /// The same for a daemon that has a CA: where the files are gone, clients trust the one in
+    /// memory, and no other one is made.
     pub fn reopen(
         dir: &Path,
         config: &config::Ca,
@@ -144,8 +151,8 @@ impl Authority {
         Ok((authority, opened))
     }
 
-    /// Makes and promotes successors when their time has come, and adopts what another process did. For the
-    /// daemon to call about hourly. On any error the CA in memory goes on as it is.
+    /// Makes and promotes successors when their time has come, and adopts what another process did.
+    /// For the daemon to call about hourly. On any error the CA in memory goes on as it is.
     pub fn maintain(&self) -> Result<Opened, CaError> {
         self.change(|line, now| line.settle(&self.wanted, now))
     }
@@ -183,8 +190,8 @@ impl Authority {
         Ok(opened)
     }
 
-    /// The chain and key for a host; from the cache, or signed now (about 41 µs). Refuses what is not a DNS
-    /// name within the scope. Signed anew when past half of its life or after a rotation.
+    /// The chain and key for a host; from the cache, or signed now (about 41 µs). Refuses what is
+    /// not a DNS name within the scope. Signed anew when past half of its life or after a rotation.
     pub fn leaf(&self, host: &str) -> Result<Arc<CertifiedKey>, CaError> {
         self.entry(host).map(|entry| Arc::clone(&entry.leaf))
     }
@@ -222,7 +229,8 @@ impl Authority {
         Ok(self.cache.keep(&host, CachedLeaf::new(leaf, signer.id, signed.not_before, now + half)))
     }
 
-    /// Roots outlive the routes that they were made for: what config names no more is not signed for.
+    /// Roots outlive the routes that they were made for: what config names no more is not signed
+    /// for.
     fn signer<'a>(
         &self,
         line: &'a Lineage,
@@ -256,7 +264,8 @@ impl Authority {
     }
 }
 
-/// Bundles that were handed out hold the roots before they sign. Who cannot have them loses nothing but the new names.
+/// Bundles that were handed out hold the roots before they sign. Who cannot have them loses nothing
+/// but the new names.
 fn hand_out(disk: &Disk, line: &Lineage) {
     let handed_out = disk.path().with_file_name(trust::DIRECTORY);
     if let Err(error) = trust::renew(&handed_out, &describe::roots_pem(line)) {
@@ -268,8 +277,9 @@ fn hand_out(disk: &Disk, line: &Lineage) {
     }
 }
 
-/// Whether a DER certificate was made by some Valetkey: by its subject, so that another config's CA, which a
-/// surrounding `valetkey env` put into our own environment, is known too. No upstream is trusted through it.
+/// Whether a DER certificate was made by some Valetkey: by its subject, so that another config's
+/// CA, which a surrounding `valetkey env` put into our own environment, is known too. No upstream
+/// is trusted through it.
 pub fn is_ours(der: &[u8]) -> bool {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
     let names = |names: &x509_parser::x509::X509Name<'_>| {

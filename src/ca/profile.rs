@@ -99,8 +99,9 @@ impl Profile {
         toml::from_str(text).map_err(|error| CaError::Profile { what: error.to_string() })
     }
 
-    /// notBefore and notAfter at `now`, with a lifetime in place of the profile's own. A life that is counted
-    /// from the present where the beginning is only a margin for skewed clocks, else from the beginning.
+    /// notBefore and notAfter at `now`, with a lifetime in place of the profile's own. A life that
+    /// is counted from the present where the beginning is only a margin for skewed clocks, else
+    /// from the beginning.
     pub fn life(&self, now: SystemTime, lifetime: Duration) -> (SystemTime, SystemTime) {
         let begin = whole_seconds(now - self.backdate + self.postdate);
         let end =

@@ -128,8 +128,8 @@ impl Generation {
         self.root.not_before + self.root.life() * 2 / 3
     }
 
-    /// Whether it signs as long as it is the oldest that may. It stops an hour before its end, or a tenth of its life
-    /// where that is less: there are clocks that are fast.
+    /// Whether it signs as long as it is the oldest that may. It stops an hour before its end, or a
+    /// tenth of its life where that is less: there are clocks that are fast.
     pub(super) fn signs(&self, now: SystemTime) -> bool {
         let root = &self.root;
         root.not_before <= now && now < root.not_after - LAST_HOUR.min(root.life() / 10)
@@ -188,7 +188,8 @@ fn time(unix: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(unix).unwrap_or_default())
 }
 
-/// Eight hex digits: two roots in one bundle must not share a subject, since some verifiers find issuers by it.
+/// Eight hex digits: two roots in one bundle must not share a subject, since some verifiers find
+/// issuers by it.
 fn label() -> Result<String, CaError> {
     let mut bytes = [0; 4];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CaError::Crypto { doing: "draw a label" })?;

@@ -109,7 +109,8 @@ fn forge(stolen: &Generation, profile: &str, host: &str) -> Vec<CertificateDer<'
     vec![leaf.into(), stolen.intermediate.clone()]
 }
 
-/// `openssl verify` as a TLS client would ask, without this machine's own trust; its words on refusal.
+/// `openssl verify` as a TLS client would ask, without this machine's own trust; its words on
+/// refusal.
 fn openssl(roots: &str, chain: &[CertificateDer<'_>], name: &[&str]) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let file = |file: &str, text: &str| {
@@ -286,7 +287,8 @@ fn whoever_read_the_roots_keeps_what_it_had() {
         let roots = authority.describe().roots;
         assert!(roots.len() <= 16, "bounded");
         assert!(roots.iter().all(|root| root.role == Role::Current), "{roots:?}");
-        // Beyond sixteen the second oldest goes: its own host is signed for by another one, which not everybody knows.
+        // Beyond sixteen the second oldest goes: its own host is signed for by another one, which
+        // not everybody knows.
         let gone = usize::saturating_sub(n, 16);
         for (read_at, client) in &readers {
             for (age, host) in hosts.iter().take(*read_at).enumerate() {

@@ -12,7 +12,8 @@ use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use super::error::CaError;
 use super::key::CaKey;
 
-/// The protocols that are offered inside a tunnel. A client that offers none gets HTTP/1.1 either way.
+/// The protocols that are offered inside a tunnel. A client that offers none gets HTTP/1.1 either
+/// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpn {
     /// `h2` first, then `http/1.1`.
@@ -57,8 +58,9 @@ impl Tls {
         CertifiedKey::new(chain, Arc::clone(&self.leaf_key))
     }
 
-    /// TLS 1.2 and 1.3, no client certificates, no early data (RFC 8446 section 8: it can be replayed).
-    /// Tickets are good across hosts' configs, but rustls resumes only where the SNI is the same.
+    /// TLS 1.2 and 1.3, no client certificates, no early data (RFC 8446 section 8: it can be
+    /// replayed). Tickets are good across hosts' configs, but rustls resumes only where the SNI is
+    /// the same.
     pub(super) fn server_config(
         &self,
         leaf: &Arc<CertifiedKey>,

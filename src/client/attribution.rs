@@ -1,9 +1,9 @@
 //! Which process is at the other end of a connection: found out beside it, on a thread of its own.
 //!
-//! Nothing waits for the answer: what is written down before it is there does without, and what comes after
-//! has it. A search costs from some tenths of a millisecond (the processes seen before) to some milliseconds
-//! (everybody's). One walk looks for all that wait, and the thread keeps to a part of one core, so that
-//! whoever opens connections by the thousand makes nobody else slow.
+//! Nothing waits for the answer: what is written down before it is there does without, and what
+//! comes after has it. A search costs from some tenths of a millisecond (the processes seen before)
+//! to some milliseconds (everybody's). One walk looks for all that wait, and the thread keeps to a
+//! part of one core, so that whoever opens connections by the thousand makes nobody else slow.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,8 +21,8 @@ const MAX_CLIENTS: usize = 1024;
 const MAX_PROCESSES: usize = 8;
 /// The part of one core that searches may take for long: one in so many.
 const PART: u32 = 16;
-/// What they may take at once: tools that come now and then are looked for without delay, as some live no
-/// longer than one request.
+/// What they may take at once: tools that come now and then are looked for without delay, as some
+/// live no longer than one request.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The way to the thread that looks for processes.
@@ -42,8 +42,8 @@ struct Lookup {
 }
 
 impl Attribution {
-    /// Starts the thread; it ends with the last of these. `mask`: takes out of a word of a command line what
-    /// must not be written down.
+    /// Starts the thread; it ends with the last of these. `mask`: takes out of a word of a command
+    /// line what must not be written down.
     pub fn start(mask: fn(&str) -> String) -> std::io::Result<Self> {
         let (sender, wanted) = sync_channel(MAX_WAITING);
         std::thread::Builder::new().name("processes".into()).spawn(move || look(&wanted, mask))?;

@@ -1,9 +1,10 @@
 //! [`Issued`]: which sessions were opened, long after they have ended; of pre-shared ones nothing.
 //!
-//! A build daemon that outlives its session goes on sending what it was given. It is refused as everybody is without
-//! a session, but it guesses nothing: whoever sends name and secret of one of these is told so, and is not counted
-//! among those who guess. Kept are fingerprints alone, of so many as were opened last, and written down for the next
-//! daemon: that a daemon has ended is how most sessions of `run` are lost.
+//! A build daemon that outlives its session goes on sending what it was given. It is refused as
+//! everybody is without a session, but it guesses nothing: whoever sends name and secret of one of
+//! these is told so, and is not counted among those who guess. Kept are fingerprints alone, of so
+//! many as were opened last, and written down for the next daemon: that a daemon has ended is how
+//! most sessions of `run` are lost.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;

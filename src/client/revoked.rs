@@ -1,6 +1,8 @@
-//! What was revoked and stays so, whatever restarts: persons, credentials, pre-shared sessions, everybody.
+//! What was revoked and stays so, whatever restarts: persons, credentials, pre-shared sessions,
+//! everybody.
 //!
-//! A request pays one pointer load for asking. Other sessions need no entry: they are gone when they have ended.
+//! A request pays one pointer load for asking. Other sessions need no entry: they are gone when
+//! they have ended.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +26,8 @@ pub const MAX_ENTRIES: usize = 10_000;
 pub enum Subject {
     All,
     Credential(CredentialName),
-    /// A pre-shared session while it has this secret (its SHA-256): a new one makes it another session.
+    /// A pre-shared session while it has this secret (its SHA-256): a new one makes it another
+    /// session.
     Session(SessionName, [u8; 32]),
     /// A person by login name, or `uid:N` where a uid has none.
     User(Arc<str>),
@@ -72,8 +75,8 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// As an earlier daemon saved it; a missing file is no error, a broken one is: what was revoked must not
-    /// come back because a file cannot be read.
+    /// As an earlier daemon saved it; a missing file is no error, a broken one is: what was revoked
+    /// must not come back because a file cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let lists = match disk::read(path)? {
             Some(text) => serde_json::from_slice(&text)?,

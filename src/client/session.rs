@@ -1,7 +1,7 @@
 //! Sessions: one authenticated use of the proxy, with an end.
 //!
-//! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is kept,
-//! in memory and, for `env` sessions that outlive the daemon, on disk.
+//! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is
+//! kept, in memory and, for `env` sessions that outlive the daemon, on disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -150,9 +150,9 @@ impl Session {
         self.uid
     }
 
-    /// Whether a peer may use it that has its secret: where the kernel names the peer it must be the user that
-    /// the session is bound to, or root, who could take its place anyway. `here`: a peer without a name is a user of
-    /// this machine that nobody knows, and not one of another.
+    /// Whether a peer may use it that has its secret: where the kernel names the peer it must be
+    /// the user that the session is bound to, or root, who could take its place anyway. `here`: a
+    /// peer without a name is a user of this machine that nobody knows, and not one of another.
     pub fn serves(&self, peer: Option<u32>, here: bool) -> bool {
         match (self.uid, peer) {
             (None, _) => true,
@@ -262,8 +262,8 @@ impl Sessions {
         self.live.insert(name, session);
     }
 
-    /// The live session that a placeholder was made for, and the routes. It is looked up by its hash: what
-    /// time that takes says nothing of the placeholder.
+    /// The live session that a placeholder was made for, and the routes. It is looked up by its
+    /// hash: what time that takes says nothing of the placeholder.
     pub fn by_placeholder(
         &self,
         mark: &Mark,
@@ -278,7 +278,8 @@ impl Sessions {
         (!session.has_ended(now)).then_some((session, routes))
     }
 
-    /// Puts a pre-shared session in, or replaces the one of this name where anything about it changed.
+    /// Puts a pre-shared session in, or replaces the one of this name where anything about it
+    /// changed.
     pub fn preshare(&self, shared: &Preshared) {
         if self.live.get(&shared.name).is_some_and(|old| old.is(shared)) {
             return;
@@ -315,7 +316,8 @@ impl Sessions {
         gone.iter().filter_map(|name| self.end(name)).collect()
     }
 
-    /// The live session of this name, if the secret is its own. The time taken does not tell which was wrong.
+    /// The live session of this name, if the secret is its own. The time taken does not tell which
+    /// was wrong.
     pub fn check(&self, name: &str, secret: &[u8], now: Moment) -> Option<Arc<Session>> {
         let found = self.live.get(&SessionName::new(name)).map(|session| Arc::clone(&session));
         let stored = found.as_ref().map_or([0; 32], |session| session.secret);
@@ -323,7 +325,8 @@ impl Sessions {
         found.filter(|session| equal && !session.has_ended(now))
     }
 
-    /// Whether this daemon, or one before it, has opened just this one: then it has ended where [`Self::check`] finds none.
+    /// Whether this daemon, or one before it, has opened just this one: then it has ended where
+    /// [`Self::check`] finds none.
     pub fn was_opened(&self, name: &str, secret: &[u8]) -> bool {
         self.issued.has(name, &hash(secret))
     }
@@ -346,7 +349,8 @@ impl Sessions {
         over.iter().filter_map(|name| self.end(name)).collect()
     }
 
-    /// How often somebody came without a live session since this one began: it may have been a tool of its own.
+    /// How often somebody came without a live session since this one began: it may have been a tool
+    /// of its own.
     pub fn unnamed_since(&self, session: &Session) -> u64 {
         self.unnamed.load(Relaxed).saturating_sub(session.unnamed_before)
     }

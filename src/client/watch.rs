@@ -43,7 +43,8 @@ impl Processes {
         self.list().push(Tied { session, pid, process: Process::open(pid), over: false });
     }
 
-    /// Notes that a session ended otherwise. Its process stays known by it: whoever ends his session is not free of it.
+    /// Notes that a session ended otherwise. Its process stays known by it: whoever ends his
+    /// session is not free of it.
     pub fn untie(&self, session: &SessionName) {
         self.list()
             .iter_mut()

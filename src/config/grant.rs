@@ -1,4 +1,5 @@
-//! `[credentials.NAME]`, checked: the grants, what each can be asked for, and where secrets come from.
+//! `[credentials.NAME]`, checked: the grants, what each can be asked for, and where secrets come
+//! from.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

@@ -1,8 +1,8 @@
-//! What a trusted config has run, believed or spent that lies in its project: read once, judged by its digest, and used
-//! from copies of our own.
+//! What a trusted config has run, believed or spent that lies in its project: read once, judged by
+//! its digest, and used from copies of our own.
 //!
-//! A pull changes such files as easily as the config itself, and the kernel runs whatever has the name by
-//! then. So nothing of the project is run or believed where it lies.
+//! A pull changes such files as easily as the config itself, and the kernel runs whatever has the
+//! name by then. So nothing of the project is run or believed where it lies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -58,8 +58,8 @@ impl std::fmt::Debug for KeptFile {
 }
 
 impl Held {
-    /// Reads what `config` has run, believed or spent of its project. What cannot be held is a problem, and so is
-    /// whatever is written elsewhere than below the state directory.
+    /// Reads what `config` has run, believed or spent of its project. What cannot be held is a
+    /// problem, and so is whatever is written elsewhere than below the state directory.
     pub(super) fn read(config: &Config) -> Result<Self, Vec<Problem>> {
         let project = Project::of(config);
         let mut problems = Problems::of(&config.path);
@@ -146,7 +146,8 @@ impl Held {
         }
     }
 
-    /// Puts copies below a state directory: what is used of the project from then on, and what is kept out of it.
+    /// Puts copies below a state directory: what is used of the project from then on, and what is
+    /// kept out of it.
     pub(super) fn kept(&self, state_dir: &Path) -> Result<Kept, PlaceError> {
         let copies = self.keep(state_dir)?;
         let project = self.project.clone();
@@ -242,8 +243,8 @@ pub fn helpers(config: &Config) -> impl Iterator<Item = (&Helper, usize)> {
     of_credentials.chain(of_sessions).chain(of_parent)
 }
 
-/// What a config has written to: a project's own must not name another's trail, logins or socket, nor a place that
-/// a pull may lead elsewhere.
+/// What a config has written to: a project's own must not name another's trail, logins or socket,
+/// nor a place that a pull may lead elsewhere.
 fn outputs(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
     let always: [(_, &Path); 3] = [
         ("admin.socket", &config.admin.socket),

@@ -1,7 +1,8 @@
-//! Which config has which daemon: an entry for each config's name, written by the daemon when it listens.
+//! Which config has which daemon: an entry for each config's name, written by the daemon when it
+//! listens.
 //!
-//! Managing a running daemon, or reading what it wrote, must not need a config that loads. So what that takes
-//! stands here: the socket, the state directory and the audit.
+//! Managing a running daemon, or reading what it wrote, must not need a config that loads. So what
+//! that takes stands here: the socket, the state directory and the audit.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -48,7 +49,8 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
-    /// Writes it, in the place of what was known of this config. Nothing is written where there is no home.
+    /// Writes it, in the place of what was known of this config. Nothing is written where there is
+    /// no home.
     pub fn write(&self) -> std::io::Result<()> {
         let Some((dir, path)) = place_of(&self.config) else { return Ok(()) };
         let private = Private::create(&dir)?;
@@ -100,7 +102,8 @@ impl Whereabouts {
         self.pid != 0 && process::began(self.pid) == Some(self.began)
     }
 
-    /// What is known of the config of this name. One that others could have written is as good as none.
+    /// What is known of the config of this name. One that others could have written is as good as
+    /// none.
     pub fn find(named: &Path) -> Option<Self> {
         let (dir, path) = place_of(named)?;
         Private::open(&dir).ok()?;

@@ -69,10 +69,10 @@ pub fn load(explicit: Option<&Path>) -> Result<(Config, Vec<Problem>), LoadError
     judge(&found, locate::state_dir(&found.path)?, word(&found), None, &Records::own())
 }
 
-/// The config of a daemon, or of a command that reads secrets: what it has run or believed of its project are
-/// copies, so that it stays what was judged; and where others could put something else in the place of its state
-/// directory, all of its paths are by the descriptor of the one that was judged. `expected`: the digest of what
-/// whoever starts us has judged; nothing else is loaded.
+/// The config of a daemon, or of a command that reads secrets: what it has run or believed of its
+/// project are copies, so that it stays what was judged; and where others could put something else
+/// in the place of its state directory, all of its paths are by the descriptor of the one that was
+/// judged. `expected`: the digest of what whoever starts us has judged; nothing else is loaded.
 pub fn load_to_use(
     explicit: Option<&Path>,
     expected: Option<&str>,
@@ -89,10 +89,11 @@ pub fn load_to_use(
     Ok((hold(config, &found)?, problems))
 }
 
-/// Reads the config of a daemon again, by the name that it was loaded by. State stays where it is for the life of a
-/// daemon. A config that was used because it was trusted has to be for as long; one whose name was ever trusted,
-/// unless somebody asks for the very one that he has read (`expected`). So it is with its place: where nobody else
-/// could put another config when this one was taken up, none that somebody else could have put there is.
+/// Reads the config of a daemon again, by the name that it was loaded by. State stays where it is
+/// for the life of a daemon. A config that was used because it was trusted has to be for as long;
+/// one whose name was ever trusted, unless somebody asks for the very one that he has read
+/// (`expected`). So it is with its place: where nobody else could put another config when this one
+/// was taken up, none that somebody else could have put there is.
 pub fn reload(
     running: &Config,
     expected: Option<&str>,

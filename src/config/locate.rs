@@ -99,8 +99,8 @@ pub struct Found {
     pub(super) is_project: bool,
 }
 
-/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, the nearest `valetkey.toml` upwards from the
-/// working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
+/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, the nearest `valetkey.toml`
+/// upwards from the working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
 pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
     let Candidate { path, by } = search::candidates(explicit).chosen.ok_or(LocateError::Missing)?;
     let found = read(&path)?;

@@ -32,7 +32,8 @@ pub struct Device {
     pub params: BTreeMap<String, String>,
 }
 
-/// `grant = "authorization-code"` (RFC 6749 section 4.1 with RFC 7636, for native programs RFC 8252)
+/// `grant = "authorization-code"` (RFC 6749 section 4.1 with RFC 7636, for native programs
+/// RFC 8252)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationCode {
     pub oauth: Oauth,

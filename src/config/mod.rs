@@ -1,9 +1,9 @@
 //! Floor 1: from TOML text to a [`Config`] that cannot be wrong.
 //!
 //! `file` holds the serde shapes (and so the schema), `check` turns them into the types below and
-//! reports all problems at once, `search` says which file is meant and `locate` reads it, `trust` guards a project's own config and `held` what that
-//! has run or believed of the project.
-//! Nothing here opens a socket or reads a secret.
+//! reports all problems at once, `search` says which file is meant and `locate` reads it, `trust`
+//! guards a project's own config and `held` what that has run or believed of the project. Nothing
+//! here opens a socket or reads a secret.
 
 pub mod at_start;
 pub mod check;
@@ -68,8 +68,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The same as it was named, absolute: a symlink that is put elsewhere is followed anew.
     pub named: PathBuf,
-    /// Tells this very config from any other, and from the same with other files of its project: whether a daemon
-    /// runs it. Of one that needs no trust it is that of its text.
+    /// Tells this very config from any other, and from the same with other files of its project:
+    /// whether a daemon runs it. Of one that needs no trust it is that of its text.
     pub digest: String,
     /// SHA-256 of its text, in hex.
     pub text_sha256: String,
@@ -79,7 +79,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The same directory, held open by whoever uses the config and does not only look at it.
     pub state: Option<Arc<Private>>,
-    /// Whether nobody else could put another in its place when a daemon took it up: a reload holds it to that.
+    /// Whether nobody else could put another in its place when a daemon took it up: a reload holds
+    /// it to that.
     pub unexposed: bool,
     pub proxy: Proxy,
     pub sessions: Vec<PresharedSession>,

@@ -1,8 +1,8 @@
 //! [`NoProxy`]: which targets are dialled directly although there is a parent proxy.
 //!
-//! The spellings are those that tools share: a name (and the names below it), `.suffix` and `*.suffix`
-//! (only the names below it), an address, a network, any of the first four with `:port`, and `*`.
-//! Addresses are compared with what was asked for: a name is not resolved for this.
+//! The spellings are those that tools share: a name (and the names below it), `.suffix` and
+//! `*.suffix` (only the names below it), an address, a network, any of the first four with `:port`,
+//! and `*`. Addresses are compared with what was asked for: a name is not resolved for this.
 
 use std::net::IpAddr;
 

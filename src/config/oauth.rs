@@ -1,4 +1,5 @@
-//! What the OAuth grants have in common: an issuer, a client that authenticates there, and what is asked.
+//! What the OAuth grants have in common: an issuer, a client that authenticates there, and what is
+//! asked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -115,7 +116,8 @@ algorithms! {
 }
 
 impl Algorithm {
-    /// Whether both sides share the key: fit for a token between two parties, not for a client's proof.
+    /// Whether both sides share the key: fit for a token between two parties, not for a client's
+    /// proof.
     pub fn is_shared(self) -> bool {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
     }

@@ -1,7 +1,8 @@
-//! [`Places`]: on which line each key and value of a config stands, so that a problem is said there.
+//! [`Places`]: on which line each key and value of a config stands, so that a problem is said
+//! there.
 //!
-//! Problems name in backticks what they are about. Whoever finds one knows the line of its table; here the names
-//! lead on: to the key, to a key or an entry inside it.
+//! Problems name in backticks what they are about. Whoever finds one knows the line of its table;
+//! here the names lead on: to the key, to a key or an entry inside it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,8 +58,8 @@ impl Places {
         }
     }
 
-    /// The line of what a message names, of the table at `line`; 0 means the file, whose tables and keys are named
-    /// as `table.key`. Where nothing is found: `line`.
+    /// The line of what a message names, of the table at `line`; 0 means the file, whose tables and
+    /// keys are named as `table.key`. Where nothing is found: `line`.
     pub fn line(&self, line: usize, message: &str) -> usize {
         let names = message.split('`').skip(1).step_by(2);
         let names: Vec<&str> = match line {

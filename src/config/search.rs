@@ -1,8 +1,9 @@
-//! Which config is meant from here: the one that is named, else the nearest `valetkey.toml` upwards, else the user's own.
+//! Which config is meant from here: the one that is named, else the nearest `valetkey.toml`
+//! upwards, else the user's own.
 //!
-//! A directory above may be anybody's: `/tmp` is. What others could have put there is passed over, or whoever may
-//! write there would decide for all below it, off-switches included. One that was trusted under its name is not: it
-//! is judged by what it holds.
+//! A directory above may be anybody's: `/tmp` is. What others could have put there is passed over,
+//! or whoever may write there would decide for all below it, off-switches included. One that was
+//! trusted under its name is not: it is judged by what it holds.
 
 use std::path::{Path, PathBuf};
 
@@ -95,7 +96,8 @@ fn upwards(here: Option<&Path>, own: Option<&Path>, records: &Records) -> Candid
     found
 }
 
-/// Whether it was ever trusted under this name. A record that is not believed is somebody else's to complain of.
+/// Whether it was ever trusted under this name. A record that is not believed is somebody else's to
+/// complain of.
 fn is_known(records: &Records, path: &Path) -> bool {
     !matches!(records.find(path), Ok(None))
 }

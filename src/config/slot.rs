@@ -55,7 +55,8 @@ impl PathSlot {
         })
     }
 
-    /// Whether some segment of a path as sent, wherever it stands, begins as the slot's does, in any case.
+    /// Whether some segment of a path as sent, wherever it stands, begins as the slot's does, in
+    /// any case.
     pub fn shows(&self, path: &str) -> bool {
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
         let begins = |segment: &str| {

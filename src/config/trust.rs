@@ -1,7 +1,9 @@
-//! Which projects' own configs may be used: exactly as they were when `valetkey trust` recorded them, and under
-//! the name that was trusted, whatever it leads to by now. A cloned repository must not spend secrets.
+//! Which projects' own configs may be used: exactly as they were when `valetkey trust` recorded
+//! them, and under the name that was trusted, whatever it leads to by now. A cloned repository must
+//! not spend secrets.
 //!
-//! One record for each name, below the directory of all state: what is trusted now takes the place of what was.
+//! One record for each name, below the directory of all state: what is trusted now takes the place
+//! of what was.
 
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -75,7 +77,8 @@ pub struct Record {
     digest: String,
     /// The config, which holds no secret.
     pub text: String,
-    /// Files of the project that it has run or believed, each with its SHA-256; `None`: it was absent.
+    /// Files of the project that it has run or believed, each with its SHA-256; `None`: it was
+    /// absent.
     pub files: Vec<(String, Option<String>)>,
     /// When it was trusted, in RFC 3339.
     pub since: String,

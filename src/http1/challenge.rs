@@ -1,5 +1,6 @@
-//! What a server asks for in `WWW-Authenticate`: challenges, several in a field and several fields (RFC 9110
-//! sections 11.2 and 11.6.1). A parameter is found only where it is one: `error="x"` inside of a quoted string is text.
+//! What a server asks for in `WWW-Authenticate`: challenges, several in a field and several fields
+//! (RFC 9110 sections 11.2 and 11.6.1). A parameter is found only where it is one: `error="x"`
+//! inside of a quoted string is text.
 //!
 //! What is malformed ends no reading: it is passed over, and what stands behind it is read.
 
@@ -19,7 +20,8 @@ impl Challenge {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
-    /// What a parameter says, unquoted; its name in any case. Of two with one name the first counts.
+    /// What a parameter says, unquoted; its name in any case. Of two with one name the first
+    /// counts.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
@@ -73,7 +75,8 @@ impl<'a> Rest<'a> {
             if !word.is_empty() {
                 return Some(word);
             }
-            // A quoted string that is nobody's value is passed over whole, any other character by itself.
+            // A quoted string that is nobody's value is passed over whole, any other character by
+            // itself.
             if self.0.starts_with('"') {
                 self.value();
             } else {
@@ -121,7 +124,8 @@ impl<'a> Rest<'a> {
         let rest = word.trim_start_matches(is_token68);
         let behind = rest.trim_start_matches('=');
         let over = behind.trim_start_matches(SPACE);
-        // A name stands before a `=`, or it is the next scheme; a token68 is all that its challenge has.
+        // A name stands before a `=`, or it is the next scheme; a token68 is all that its challenge
+        // has.
         if word.len() < self.0.len()
             && rest.len() < word.len()
             && (over.is_empty() || over.starts_with(','))

@@ -62,9 +62,9 @@ impl Chunks {
         if self.state == ChunkState::Data { self.size } else { 0 }
     }
 
-    /// Takes framing from the front of `input` up to content or the end: its length, and what follows.
-    /// Bytes of trailer lines, their line ends included, are appended to `trailers`. `None`: the body
-    /// has two readings.
+    /// Takes framing from the front of `input` up to content or the end: its length, and what
+    /// follows. Bytes of trailer lines, their line ends included, are appended to `trailers`.
+    /// `None`: the body has two readings.
     pub(super) fn read(
         &mut self,
         input: &[u8],

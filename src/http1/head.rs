@@ -1,5 +1,5 @@
-//! Heads of requests and answers, each with one reading (RFC 9112). `httparse` reads the lines; what
-//! it tolerates and other readers take otherwise is refused here.
+//! Heads of requests and answers, each with one reading (RFC 9112). `httparse` reads the lines;
+//! what it tolerates and other readers take otherwise is refused here.
 
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
@@ -92,8 +92,8 @@ pub(super) fn too_long(head: &[u8]) -> Option<HeadError> {
     }
 }
 
-/// Whether what is new of a head that is not whole yet has a line that ends in a bare LF: it will be refused, and its end
-/// may never come.
+/// Whether what is new of a head that is not whole yet has a line that ends in a bare LF: it will
+/// be refused, and its end may never come.
 pub fn has_bare_line_feed(head: &[u8], seen: usize) -> bool {
     memchr::memchr_iter(b'\n', &head[seen..])
         .any(|at| (seen + at).checked_sub(1).is_none_or(|before| head[before] != b'\r'))
@@ -149,8 +149,8 @@ pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     Ok(RequestHead { parts, framing, close })
 }
 
-/// The forms of RFC 9112 section 3.2. A fragment would be cut off, other bytes be read differently by
-/// different servers. Authority-form belongs to CONNECT, which is refused later by name.
+/// The forms of RFC 9112 section 3.2. A fragment would be cut off, other bytes be read differently
+/// by different servers. Authority-form belongs to CONNECT, which is refused later by name.
 fn uri(head: &Bytes, target: &[u8]) -> Option<Uri> {
     let plain = target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#');
     let form = target.starts_with(b"/")
@@ -183,8 +183,8 @@ pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// What the `Connection` fields name, in the client's spelling (RFC 9110 section 7.6.1): options like `close`, and fields
-/// that end here. Empty ones too.
+/// What the `Connection` fields name, in the client's spelling (RFC 9110 section 7.6.1): options
+/// like `close`, and fields that end here. Empty ones too.
 pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let values = headers.get_all(CONNECTION).iter();
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)

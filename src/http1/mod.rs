@@ -5,10 +5,11 @@
 //! from the client's socket to the upstream's and the answer back. What has two readings is refused
 //! on the way in (400) and on the way back (502); `httparse` reads the lines.
 //!
-//! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` and `chunks` are pure;
-//! `buffered` is a stream with what was read ahead and what is still to be written; `decode` takes a body from it;
-//! `server` and `writer` are the side towards clients, `client` is the side towards upstreams. `challenge` reads the one
-//! field of answers that is a language of its own.
+//! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` and
+//! `chunks` are pure; `buffered` is a stream with what was read ahead and what is still to be
+//! written; `decode` takes a body from it; `server` and `writer` are the side towards clients,
+//! `client` is the side towards upstreams. `challenge` reads the one field of answers that is a
+//! language of its own.
 
 #![warn(missing_docs)]
 

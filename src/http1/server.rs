@@ -112,7 +112,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
             encode::status_line(io.output(), StatusCode::CONTINUE);
             io.output().extend_from_slice(encode::CRLF);
         }
-        // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows below.
+        // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows
+        // below.
         if io.has_output() {
             let _ = io.poll_flush(cx);
         }
@@ -148,8 +149,8 @@ enum Next {
     Request(RequestHead),
 }
 
-/// Serves a connection to its end. After an upgrade it gives the stream back, with what was read from
-/// it, and the answer's body, which holds the upstream's.
+/// Serves a connection to its end. After an upgrade it gives the stream back, with what was read
+/// from it, and the answer's body, which holds the upstream's.
 pub async fn serve<T, S>(io: Buffered<T>, service: &S) -> Option<(T, BytesMut, S::Body)>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

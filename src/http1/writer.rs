@@ -108,7 +108,8 @@ impl AnswerWriter<'_> {
         loop {
             let mut waits = false;
             if !self.ended && shared.lock().io.has_room() {
-                // Without the lock: an upload that is still under way reads from the same connection.
+                // Without the lock: an upload that is still under way reads from the same
+                // connection.
                 match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         watchdog.expect(self.patience.stream);

@@ -1,5 +1,5 @@
-//! The body of an answer on its way back: its content codings taken off, its forms masked, and what the
-//! header said of the bytes as they were put right.
+//! The body of an answer on its way back: its content codings taken off, its forms masked, and what
+//! the header said of the bytes as they were put right.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,13 +36,14 @@ static MESSAGES_ACCEPT_ENCODING: [HeaderName; 2] = [
 static A_IM: HeaderName = HeaderName::from_static("a-im");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Why an answer cannot be searched: nobody here reads its coding, or it is part of something encoded.
+/// Why an answer cannot be searched: nobody here reads its coding, or it is part of something
+/// encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an answer in an encoding that cannot be searched")]
 pub struct Unsearchable;
 
-/// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in none
-/// where a part is asked for; WebSocket without compression, gRPC without.
+/// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in
+/// none where a part is asked for; WebSocket without compression, gRPC without.
 pub fn ask(headers: &mut HeaderMap) {
     if headers.contains_key(RANGE) {
         headers.insert(ACCEPT_ENCODING, IDENTITY);
@@ -108,8 +109,8 @@ impl BodyRedactor {
         Ok(Self { codings, ..Self::as_it_is(redactor) })
     }
 
-    /// An answer without a body: its length is not the one that a body would have after decoding. Whether
-    /// it stays.
+    /// An answer without a body: its length is not the one that a body would have after decoding.
+    /// Whether it stays.
     pub fn of_none(headers: &mut HeaderMap) -> bool {
         let plain = matches!(Codings::of(headers), Ok(None));
         if !plain {
@@ -131,7 +132,8 @@ impl BodyRedactor {
         }
     }
 
-    /// What there is to say of the length of what is still to come, where `inner` says it of the upstream's.
+    /// What there is to say of the length of what is still to come, where `inner` says it of the
+    /// upstream's.
     pub fn size(&self, inner: &SizeHint) -> SizeHint {
         let held = (self.held.length() + self.ready.len()) as u64;
         match inner.exact() {

@@ -1,5 +1,5 @@
-//! Taking content codings off a body (RFC 9110 section 8.4) as it comes: gzip, deflate, br and zstd, also
-//! one over the other, in bounded memory and up to a bounded ratio.
+//! Taking content codings off a body (RFC 9110 section 8.4) as it comes: gzip, deflate, br and
+//! zstd, also one over the other, in bounded memory and up to a bounded ratio.
 
 mod inflate;
 mod unbrotli;
@@ -22,8 +22,8 @@ const MAX_STAGES: usize = 4;
 const SUSPICIOUS: u64 = 16 * 1024 * 1024;
 /// More than this many times the encoded bytes is a bomb.
 const MAX_RATIO: u64 = 256;
-/// A gzip member or zstd frame counts as so many decoded bytes, whatever is in it: that is about its cost. The least
-/// of one coding is within the ratio, what one coding makes of another is not.
+/// A gzip member or zstd frame counts as so many decoded bytes, whatever is in it: that is about
+/// its cost. The least of one coding is within the ratio, what one coding makes of another is not.
 const MEMBER: u64 = 4 * 1024;
 /// Decoded bytes of one body.
 const MAX_DECODED: u64 = 16 * 1024 * 1024 * 1024;
@@ -63,8 +63,8 @@ impl Coding {
     }
 }
 
-/// What the request may be told that we take: what the client takes of it. Not zstd, which we take off but
-/// not as it streams.
+/// What the request may be told that we take: what the client takes of it. Not zstd, which we take
+/// off but not as it streams.
 pub(super) fn is_asked_for(name: &str) -> bool {
     let known = matches!(Coding::of(name), Some(Coding::Brotli | Coding::Deflate | Coding::Gzip));
     known || name.eq_ignore_ascii_case("identity")
@@ -72,8 +72,8 @@ pub(super) fn is_asked_for(name: &str) -> bool {
 
 /// One coding being taken off.
 trait Decode: Send + Sync {
-    /// Takes some of `input` and gives what it decodes to, about a [`DECODED_PIECE`] at most. Where it gives nothing,
-    /// it has taken all.
+    /// Takes some of `input` and gives what it decodes to, about a [`DECODED_PIECE`] at most. Where
+    /// it gives nothing, it has taken all.
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
     /// Whether the input may end here.
     fn is_whole(&self) -> bool;

@@ -1,5 +1,5 @@
-//! A first look at bytes: whether they may be among some that were noted. Never a wrong no, and a wrong yes of a
-//! few in a thousand: a Bloom filter of two bits in one word.
+//! A first look at bytes: whether they may be among some that were noted. Never a wrong no, and a
+//! wrong yes of a few in a thousand: a Bloom filter of two bits in one word.
 
 use zeroize::Zeroizing;
 

@@ -55,9 +55,9 @@ impl Spelt {
     }
 }
 
-/// A line break in base64 is let pass behind this many characters: otherwise every line that ends in the
-/// first character of a form would have to wait for the next. What stands before an earlier break is not
-/// enough to matter.
+/// A line break in base64 is let pass behind this many characters: otherwise every line that ends
+/// in the first character of a form would have to wait for the next. What stands before an earlier
+/// break is not enough to matter.
 pub(super) const BEFORE_BREAK: usize = 4;
 /// Ways to read what ends at one place; a row of backslashes has some.
 const MOST_ENDINGS: usize = 8;
@@ -82,8 +82,8 @@ impl Needle {
         self
     }
 
-    /// Whether it is longer than a line of base64 may be: what is enough of it may then have a break in it. Shorter ones
-    /// seldom have, and would take more looks.
+    /// Whether it is longer than a line of base64 may be: what is enough of it may then have a
+    /// break in it. Shorter ones seldom have, and would take more looks.
     pub(super) fn over_lines(&self) -> bool {
         self.text.len() > LINE
     }
@@ -108,8 +108,8 @@ impl Needle {
         self.text.iter().any(|wanted| self.same(*wanted, byte))
     }
 
-    /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose first
-    /// characters stand before the break.
+    /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose
+    /// first characters stand before the break.
     pub(super) fn goes_on(&self, text: &[u8], at: usize) -> bool {
         self.kind == Comparison::Base64
             && (1..BEFORE_BREAK).any(|from| self.forward(from, text, at).is_open())
@@ -120,7 +120,8 @@ impl Needle {
         self.follow(from, text, at).0
     }
 
-    /// As [`Self::forward`]; and up to where the form is spelt, if that is enough of it and `from` its beginning.
+    /// As [`Self::forward`]; and up to where the form is spelt, if that is enough of it and `from`
+    /// its beginning.
     pub(super) fn follow(&self, from: usize, text: &[u8], at: usize) -> (Spelt, Option<usize>) {
         let same = self.same_ahead(from, text, at);
         let mut begun = (from + same >= self.enough).then_some(at + same);
@@ -158,7 +159,8 @@ impl Needle {
         (if open { Spelt::Both(end) } else { Spelt::Whole(end) }, Some(end))
     }
 
-    /// How many bytes from there on stand in `text` as they are, where they can stand there in no other way.
+    /// How many bytes from there on stand in `text` as they are, where they can stand there in no
+    /// other way.
     fn same_ahead(&self, from: usize, text: &[u8], at: usize) -> usize {
         if self.tricky {
             return 0;
@@ -175,7 +177,8 @@ impl Needle {
         self.kind == Comparison::Base64 && matches!(byte, b'\r' | b'\n') && before < MOST_BREAKS
     }
 
-    /// Where the form begins if its byte `from` stands behind `before`. `behind_break`: that begins with a line.
+    /// Where the form begins if its byte `from` stands behind `before`. `behind_break`: that begins
+    /// with a line.
     pub(super) fn backward(
         &self,
         from: usize,
@@ -216,8 +219,8 @@ impl Needle {
     }
 }
 
-/// What may be read backwards from the places of a text. A token that repeats itself is looked for in many ways at each, and
-/// all of them read the same.
+/// What may be read backwards from the places of a text. A token that repeats itself is looked for
+/// in many ways at each, and all of them read the same.
 #[derive(Debug, Default)]
 pub(super) struct Endings(HashMap<usize, Ending, RandomState>);
 
@@ -255,8 +258,8 @@ impl Ending {
     }
 }
 
-/// The places that a form may have come to, as bytes from where it was begun to be read, and how many line breaks
-/// stand before each. A row of backslashes has many.
+/// The places that a form may have come to, as bytes from where it was begun to be read, and how
+/// many line breaks stand before each. A row of backslashes has many.
 struct Ways {
     /// No place is nearer than this; `known` counts from it.
     nearest: usize,

@@ -1,5 +1,5 @@
-//! Where a text spells a form. Not every byte is looked at: a form is longer than what is looked up, so
-//! one look at every so many bytes hits each occurrence, and only a hit is compared.
+//! Where a text spells a form. Not every byte is looked at: a form is longer than what is looked
+//! up, so one look at every so many bytes hits each occurrence, and only a hit is compared.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -141,7 +141,8 @@ impl Search {
         (gram >> (56 - 8 * at)) as u8
     }
 
-    /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended in a line break.
+    /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended
+    /// in a line break.
     pub(super) fn through(&self, text: &[u8], behind_break: bool) -> Found {
         let mut found = self.look(text, behind_break);
         self.open_at_end(text, &mut found);
@@ -200,7 +201,8 @@ impl Search {
         }
     }
 
-    /// Whether a text begins with a byte of a form that is spelt otherwise: nothing else makes a difference.
+    /// Whether a text begins with a byte of a form that is spelt otherwise: nothing else makes a
+    /// difference.
     fn spells_some(&self, text: &[u8]) -> bool {
         let known = |byte: u8| self.known[usize::from(byte)];
         match *text {
@@ -259,8 +261,8 @@ impl Search {
         }
     }
 
-    /// Reads as much as is looked up from `start` on, in every way in which it is known; its first byte in those that
-    /// are allowed.
+    /// Reads as much as is looked up from `start` on, in every way in which it is known; its first
+    /// byte in those that are allowed.
     fn read_on(
         &self,
         text: &[u8],
@@ -353,8 +355,8 @@ impl Search {
     }
 }
 
-/// So many bytes from one look to the next hit this form wherever it begins: the look must be whole in what is
-/// enough of it, and for base64 in what is left of that on one of two lines.
+/// So many bytes from one look to the next hit this form wherever it begins: the look must be whole
+/// in what is enough of it, and for base64 in what is left of that on one of two lines.
 fn stride(needle: &Needle, width: usize) -> usize {
     let whole = |length: usize| (length + 1).saturating_sub(width);
     let in_lines = |length: usize| (length + 3).saturating_sub(2 * width) / 2;

@@ -1,5 +1,6 @@
-//! What an upstream sends after a switch of protocols: bytes as they come, or, in WebSocket (RFC 6455), the
-//! payload of its messages, so that the head of a frame does not hide what stands on both sides of it.
+//! What an upstream sends after a switch of protocols: bytes as they come, or, in WebSocket (RFC
+//! 6455), the payload of its messages, so that the head of a frame does not hide what stands on
+//! both sides of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use super::Redactor;
 use super::stream::{HOLD_PATIENCE, HeldBack};
 
-/// How long a frame that may stand between the parts of a message waits behind what may be the beginning of a token:
-/// peers end a connection whose pings get no answer.
+/// How long a frame that may stand between the parts of a message waits behind what may be the
+/// beginning of a token: peers end a connection whose pings get no answer.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
 /// More frames do not wait.
 const MOST_WAITING: usize = 64;
@@ -78,8 +79,8 @@ impl SwitchedRedactor {
         self.behind(rest)
     }
 
-    /// How long what waits may wait where nothing comes after it; `None` where only what comes next can tell. What is
-    /// passed on then is less of a token than is masked without its end.
+    /// How long what waits may wait where nothing comes after it; `None` where only what comes next
+    /// can tell. What is passed on then is less of a token than is masked without its end.
     pub fn patience(&self) -> Option<Duration> {
         let control = self.frames.as_ref().is_some_and(Frames::holds_control);
         match self.held.is_brief(&self.redactor.search) {

@@ -76,7 +76,8 @@ pub enum AnswerError {
     /// A success other than 200, or 1xx.
     #[error("its status is not 200")]
     Status,
-    /// `token_type` is not Bearer, or DPoP where that was asked for: it could not be used as one (RFC 6749 section 7.1).
+    /// `token_type` is not Bearer, or DPoP where that was asked for: it could not be used as one
+    /// (RFC 6749 section 7.1).
     #[error("token_type is not what was asked for: Bearer, or DPoP")]
     TokenType,
     #[error("it is too long")]
@@ -176,8 +177,9 @@ pub(super) fn granted(
     Ok(Granted { value, expires_in, scope })
 }
 
-/// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands `issued_token_type`; where
-/// nothing was asked for by name, only an access token will do (a JWT may be one: then it says Bearer).
+/// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands
+/// `issued_token_type`; where nothing was asked for by name, only an access token will do (a JWT
+/// may be one: then it says Bearer).
 fn used_as_bearer(requested: Option<&str>, issued: Option<&str>) -> Result<bool, AnswerError> {
     let issued = issued.ok_or(AnswerError::IssuedTokenType)?;
     if requested.is_some_and(|requested| requested != issued) {
@@ -242,8 +244,9 @@ pub(super) fn refusal(body: &[u8]) -> IssuerRefusal {
     IssuerRefusal { error, said: Said::of(&words.join(": ")) }
 }
 
-/// An issuer's own `error` and `error_description`: for its log and `status`, and never for a client. An issuer may
-/// repeat what it was sent, so it is silent in `Debug`, and whoever shows it masks what could be a key.
+/// An issuer's own `error` and `error_description`: for its log and `status`, and never for a
+/// client. An issuer may repeat what it was sent, so it is silent in `Debug`, and whoever shows it
+/// masks what could be a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Said(Box<str>);
 

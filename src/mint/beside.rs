@@ -1,4 +1,5 @@
-//! What logins read beside an access token: refresh and ID tokens, and the codes that a person types.
+//! What logins read beside an access token: refresh and ID tokens, and the codes that a person
+//! types.
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ pub(super) struct Beside {
     pub id_token: Option<Secret>,
 }
 
-/// Reads what stands beside the token, whatever is wrong with that: a refresh token that took the place of
-/// another must not be lost over it.
+/// Reads what stands beside the token, whatever is wrong with that: a refresh token that took the
+/// place of another must not be lost over it.
 pub(super) fn beside(body: &[u8]) -> Beside {
     let Ok(members) = Members::read(body) else { return Beside::default() };
     let refresh = members.refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
@@ -27,7 +28,8 @@ pub(super) fn beside(body: &[u8]) -> Beside {
     Beside { refresh, refresh_life, id_token: members.id_token.map(Secret::new) }
 }
 
-/// The answer to a device authorization request (RFC 8628 section 3.2), as far as it holds what it must.
+/// The answer to a device authorization request (RFC 8628 section 3.2), as far as it holds what it
+/// must.
 pub(super) struct DeviceAnswer {
     pub device_code: Option<Secret>,
     pub user_code: Option<String>,

@@ -1,7 +1,8 @@
 //! Where an issuer's endpoints are, by its own document (RFC 8414, OpenID Connect Discovery 1.0).
 //!
-//! The document is believed only as far as config named its issuer: the identifier must be repeated to
-//! the letter, and every endpoint used must be on the issuer's origin or on one that config names.
+//! The document is believed only as far as config named its issuer: the identifier must be repeated
+//! to the letter, and every endpoint used must be on the issuer's origin or on one that config
+//! names.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

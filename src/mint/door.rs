@@ -1,4 +1,5 @@
-//! [`Door`]: logging in and out. What `valetkey login` and `logout` do at an issuer, and what they keep.
+//! [`Door`]: logging in and out. What `valetkey login` and `logout` do at an issuer, and what they
+//! keep.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -152,8 +153,9 @@ impl Door {
         Some(Self { issuer, way, entry })
     }
 
-    /// Where a login was made that config asks for no more. Its issuer is asked without a secret: that of `now`, the
-    /// credential of this name, is for another origin; where it is the same, and the same client, it is asked as always.
+    /// Where a login was made that config asks for no more. Its issuer is asked without a secret:
+    /// that of `now`, the credential of this name, is for another origin; where it is the same, and
+    /// the same client, it is asked as always.
     pub fn left_behind(
         entry: Entry,
         now: Option<&Credential>,
@@ -195,7 +197,8 @@ impl Door {
         self
     }
 
-    /// Whether a login could be kept now: before a person is sent off. Blocks on files and the keyring.
+    /// Whether a login could be kept now: before a person is sent off. Blocks on files and the
+    /// keyring.
     pub fn ready(&self) -> Result<(), LoginsError> {
         if self.issuer.login_key().is_some() {
             self.entry.keeps_keys()?;
@@ -244,8 +247,9 @@ impl Door {
         Ok(LoggedIn { user, scope, not_granted, until, protection })
     }
 
-    /// Whether a person may be sent to a page that an issuer names: https, and on the issuer's own origin, on
-    /// that of the endpoint which named it, or on one that config names. In the clear only where the issuer is.
+    /// Whether a person may be sent to a page that an issuer names: https, and on the issuer's own
+    /// origin, on that of the endpoint which named it, or on one that config names. In the clear
+    /// only where the issuer is.
     pub(super) fn may_send_to(
         &self,
         page: &str,
@@ -264,7 +268,8 @@ impl Door {
         if known && !clear { Ok(()) } else { Err(FlowError::Verification) }
     }
 
-    /// Revokes the login at its issuer (RFC 7009) and forgets it, whatever the issuer says. `None`: there is none.
+    /// Revokes the login at its issuer (RFC 7009) and forgets it, whatever the issuer says. `None`:
+    /// there is none.
     pub async fn log_out(&self) -> Result<Option<LoggedOut>, MintError> {
         let mut locked = lock(&self.entry).await?;
         let (locked, login) = blocking(move || {
@@ -299,7 +304,8 @@ impl Door {
 }
 
 impl Issuer {
-    /// The person that an ID token names. Where no document says what the issuer's keys are, it names nobody.
+    /// The person that an ID token names. Where no document says what the issuer's keys are, it
+    /// names nobody.
     async fn judge(
         &self,
         token: &Secret,

@@ -49,7 +49,8 @@ pub struct Call<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Scopes<'a> {
     pub asked: &'a [String],
-    /// What config asks for, which the answer may not exceed: more than `asked` where a login was granted less.
+    /// What config asks for, which the answer may not exceed: more than `asked` where a login was
+    /// granted less.
     pub most: &'a [String],
 }
 
@@ -72,7 +73,8 @@ impl Endpoint {
         self.ask_all(ask).await?.token
     }
 
-    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
+    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given
+    /// at all.
     pub(super) async fn ask_all(&self, ask: Call<'_>) -> Result<Given, MintError> {
         let asked = self.clock.now();
         let answer = self.post(ask.authorization, ask.form, ask.dpop).await?;

@@ -1,4 +1,5 @@
-//! [`Issuer`]: what the OAuth grants share. Finds the endpoints, authenticates the client, asks, revokes.
+//! [`Issuer`]: what the OAuth grants share. Finds the endpoints, authenticates the client, asks,
+//! revokes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,7 +81,8 @@ impl Issuer {
         Whose::of(&self.oauth, credential)
     }
 
-    /// The key that its refresh tokens are bound to: of public clients they are (RFC 9449 section 5).
+    /// The key that its refresh tokens are bound to: of public clients they are (RFC 9449 section
+    /// 5).
     pub(super) fn login_key(&self) -> Option<Arc<ProofKey>> {
         let public = self.oauth.auth == ClientAuth::None;
         self.dpop.as_ref().filter(|_| public).map(ArcSwap::load_full)
@@ -132,7 +134,8 @@ impl Issuer {
         endpoint.device(authorization, form).await
     }
 
-    /// The identifier of the issuer and its keys (RFC 7517), where its document says where they are.
+    /// The identifier of the issuer and its keys (RFC 7517), where its document says where they
+    /// are.
     pub(super) async fn keys(&self) -> Result<Option<(String, Secret)>, MintError> {
         let Some(issuer) = self.identifier() else { return Ok(None) };
         let Some(url) = self.endpoints().await?.keys else { return Ok(None) };
@@ -162,7 +165,8 @@ impl Issuer {
         given.token
     }
 
-    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
+    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given
+    /// at all.
     pub(super) async fn ask_all(
         &self,
         form: Form,
@@ -195,7 +199,8 @@ impl Issuer {
         &self.oauth.scope
     }
 
-    /// Trades in what a login brought. What is granted was asked for before, and may not exceed that.
+    /// Trades in what a login brought. What is granted was asked for before, and may not exceed
+    /// that.
     pub(super) async fn ask_bare(
         &self,
         form: Form,

@@ -1,4 +1,5 @@
-//! Signing: tokens of the `jwt` grant, assertions of `jwt-bearer`, proofs of `private-key-jwt` (RFC 7515).
+//! Signing: tokens of the `jwt` grant, assertions of `jwt-bearer`, proofs of `private-key-jwt` (RFC
+//! 7515).
 //!
 //! Here a private key becomes bytes, for the length of one signature; it is read anew for each.
 
@@ -60,7 +61,8 @@ impl KeyError {
     }
 }
 
-/// Signs what config describes, for `who`. `times`: claims of time and identity that the caller sets.
+/// Signs what config describes, for `who`. `times`: claims of time and identity that the caller
+/// sets.
 pub(super) async fn sign(
     signed: &Signed,
     ask: &Ask,
@@ -213,8 +215,8 @@ fn encoding_key(algorithm: Algorithm, key: &Secret) -> Result<EncodingKey, KeyEr
     }
 }
 
-/// RFC 7518 section 3.2: a key at least as long as the hash. A PEM file here is a mistake of kind, and a
-/// dangerous one: a verifier that knows it as public would take anybody's token.
+/// RFC 7518 section 3.2: a key at least as long as the hash. A PEM file here is a mistake of kind,
+/// and a dangerous one: a verifier that knows it as public would take anybody's token.
 fn shared(key: &Secret, least: usize) -> Result<EncodingKey, KeyError> {
     if key.expose().starts_with(b"-----BEGIN") {
         return Err(KeyError::WrongKind);
@@ -234,8 +236,8 @@ fn private_key(key: &Secret) -> Result<PrivateKeyDer<'static>, KeyError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotAKey)
 }
 
-/// RFC 5208 section 5: version, algorithm with its parameters, the key. The kind is `None` for one that
-/// no algorithm here signs with.
+/// RFC 5208 section 5: version, algorithm with its parameters, the key. The kind is `None` for one
+/// that no algorithm here signs with.
 fn open_pkcs8(der: &[u8]) -> Option<(Option<KeyKind>, &[u8])> {
     let (_, outer) = Sequence::from_der(der).ok()?;
     let std::borrow::Cow::Borrowed(content) = outer.content else { return None };

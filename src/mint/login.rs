@@ -1,9 +1,10 @@
 //! Access tokens of a person who has logged in: a refresh token is spent for each, and never lost.
 //!
-//! What the issuer gives in its place is on the disk before the old one is forgotten. The exchange is a task
-//! of its own, which nobody's giving up cuts off, under a lock that holds across processes. Before it is sent
-//! the store notes that it may be spent: if the answer is lost, by the network or by our death, the same
-//! token is tried again, and only a refusal of that is the login's end.
+//! What the issuer gives in its place is on the disk before the old one is forgotten. The exchange
+//! is a task of its own, which nobody's giving up cuts off, under a lock that holds across
+//! processes. Before it is sent the store notes that it may be spent: if the answer is lost, by the
+//! network or by our death, the same token is tried again, and only a refusal of that is the
+//! login's end.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -49,8 +50,8 @@ pub enum LoginEnd {
     KeyGone,
     /// The issuer no longer takes its refresh token: expired, revoked, or spent by somebody else.
     Refused,
-    /// The issuer refused a refresh token that it may have seen before: its answer was lost, and issuers that
-    /// detect reuse then end the login.
+    /// The issuer refused a refresh token that it may have seen before: its answer was lost, and
+    /// issuers that detect reuse then end the login.
     Reused,
 }
 
@@ -101,8 +102,8 @@ impl LoginError {
     }
 }
 
-/// Mints from a stored login. It revokes no access token: an issuer may end the whole login over that (RFC 7009
-/// section 2.1), and some do.
+/// Mints from a stored login. It revokes no access token: an issuer may end the whole login over
+/// that (RFC 7009 section 2.1), and some do.
 pub(super) struct Refresher(Arc<Inner>);
 
 struct Inner {
@@ -111,7 +112,8 @@ struct Inner {
     entry: Entry,
     /// Where the first refresh token is, for the grant that gets it from elsewhere.
     first: Option<SecretSource>,
-    /// One of our own at a time; the file's lock is for other processes. In it: what could not be written.
+    /// One of our own at a time; the file's lock is for other processes. In it: what could not be
+    /// written.
     turn: Mutex<Option<Login>>,
 }
 
@@ -210,8 +212,9 @@ impl Inner {
         result
     }
 
-    /// What may be asked for of the scope that a token is to have: only what the login was granted (RFC 6749 section 6).
-    /// Nothing at all would mean all of that, which is not what a route asks that names some.
+    /// What may be asked for of the scope that a token is to have: only what the login was granted
+    /// (RFC 6749 section 6). Nothing at all would mean all of that, which is not what a route asks
+    /// that names some.
     fn granted(&self, login: &Login, ask: &Ask) -> Result<Vec<String>, LoginError> {
         let wanted = self.issuer.scope_of(ask);
         let Some(granted) = &login.scope else { return Ok(wanted.to_vec()) };
@@ -221,10 +224,12 @@ impl Inner {
         if nothing { Err(LoginError::ScopeMissing) } else { Ok(asked) }
     }
 
-    /// Takes the key that the refresh token is bound to, where it is bound to one: that of the login, not one of ours.
+    /// Takes the key that the refresh token is bound to, where it is bound to one: that of the
+    /// login, not one of ours.
     async fn bind(&self, thumbprint: Option<&str>) -> Result<(), MintError> {
         let Some(ours) = self.issuer.login_key() else { return Ok(()) };
-        // Logged in before config asked for this: bound to none, and whatever comes next would be bound to ours.
+        // Logged in before config asked for this: bound to none, and whatever comes next would be
+        // bound to ours.
         let thumbprint = thumbprint.ok_or(LoginError::Ended(LoginEnd::KeyGone))?;
         if ours.thumbprint() == thumbprint {
             return Ok(());
@@ -236,8 +241,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The login as it stands, or begun with the refresh token that config names. `unsaved`: what could not
-    /// be written last time, unless somebody has logged in or out since.
+    /// The login as it stands, or begun with the refresh token that config names. `unsaved`: what
+    /// could not be written last time, unless somebody has logged in or out since.
     async fn current(
         &self,
         mut locked: Locked,
@@ -278,7 +283,8 @@ impl Inner {
     }
 }
 
-/// Takes what came beside a token. Without a new refresh token the old one stays good (RFC 6749 section 6).
+/// Takes what came beside a token. Without a new refresh token the old one stays good (RFC 6749
+/// section 6).
 fn renew(login: &mut Login, beside: Beside, now: SystemTime) {
     login.unanswered = 0;
     if let Some(refresh) = beside.refresh {

@@ -203,7 +203,8 @@ impl MintError {
         }
     }
 
-    /// What the issuer said, for log and `status`: foreign text, in which whoever shows it masks what could be a key.
+    /// What the issuer said, for log and `status`: foreign text, in which whoever shows it masks
+    /// what could be a key.
     pub fn said(&self) -> Option<&str> {
         match self {
             Self::Busy { said, .. } | Self::Refused { said, .. } => said.as_ref().map(Said::text),

@@ -1,4 +1,5 @@
-//! `grant = "refresh-token"` (RFC 6749 section 6): a refresh token that was got elsewhere and is renewed here.
+//! `grant = "refresh-token"` (RFC 6749 section 6): a refresh token that was got elsewhere and is
+//! renewed here.
 
 use std::sync::Arc;
 

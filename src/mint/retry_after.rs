@@ -1,4 +1,5 @@
-//! `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date in one of the forms of section 5.6.7.
+//! `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date in one of the forms of section
+//! 5.6.7.
 
 use std::time::{Duration, SystemTime};
 

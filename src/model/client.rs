@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::id::SessionName;
 
-/// An admitted client. Built by `client::` only, after proxy credentials or socket owner were checked.
+/// An admitted client. Built by `client::` only, after proxy credentials or socket owner were
+/// checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// The session whose credentials came with the connection.
@@ -67,7 +68,8 @@ impl Found {
         !self.0.asked.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether all of it is to be written down: yes to the first who asks, and its number from then on.
+    /// Whether all of it is to be written down: yes to the first who asks, and its number from then
+    /// on.
     pub fn tell(&self) -> bool {
         self.get().is_some() && !self.0.told.swap(true, Ordering::Relaxed)
     }

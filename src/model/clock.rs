@@ -77,8 +77,8 @@ pub fn rfc3339_seconds(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(writable(time)).to_string()
 }
 
-/// Times that are written one after the other, RFC 3339 with milliseconds: the second is the last one's, as a
-/// rule, and then only three digits are made anew.
+/// Times that are written one after the other, RFC 3339 with milliseconds: the second is the last
+/// one's, as a rule, and then only three digits are made anew.
 #[derive(Debug, Default)]
 pub struct Stamps {
     /// Seconds since 1970 that `text` says.
@@ -105,8 +105,8 @@ impl Stamps {
     }
 }
 
-/// Four digits hold no other year: a clock set before 1970 or after 9999 is shown at these ends, where
-/// writing it as it is would panic.
+/// Four digits hold no other year: a clock set before 1970 or after 9999 is shown at these ends,
+/// where writing it as it is would panic.
 fn writable(time: SystemTime) -> SystemTime {
     let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999);
     time.clamp(SystemTime::UNIX_EPOCH, latest)

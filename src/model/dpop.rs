@@ -1,8 +1,9 @@
 //! [`ProofKey`]: what a token is bound to (DPoP, RFC 9449), and the proofs that it signs.
 //!
-//! The key is made where it is used and lives in memory as long as its credential does. It is on no disk: after a
-//! restart there is another one, and tokens of the old one are of no use to anybody, which is the point. Only that of
-//! a public client's login is kept, in the kernel's keyring: its refresh token is bound to it as well (section 5).
+//! The key is made where it is used and lives in memory as long as its credential does. It is on no
+//! disk: after a restart there is another one, and tokens of the old one are of no use to anybody,
+//! which is the point. Only that of a public client's login is kept, in the kernel's keyring: its
+//! refresh token is bound to it as well (section 5).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -82,8 +83,9 @@ impl ProofKey {
         Self { pair, header, thumbprint, nonces: Mutex::default() }
     }
 
-    /// A proof for one request (section 4.2). `path`: as it is sent, without the query. `token`: what it is sent with;
-    /// `None` where one is asked for. `None` comes back only where the library refuses to sign.
+    /// A proof for one request (section 4.2). `path`: as it is sent, without the query. `token`:
+    /// what it is sent with; `None` where one is asked for. `None` comes back only where the
+    /// library refuses to sign.
     pub fn prove(
         &self,
         method: &str,
@@ -109,8 +111,8 @@ impl ProofKey {
         Some(Secret::new(proof))
     }
 
-    /// Keeps the nonce of an answer, for the next proof to the same origin. `said`: every value of the field. Whether
-    /// there was one.
+    /// Keeps the nonce of an answer, for the next proof to the same origin. `said`: every value of
+    /// the field. Whether there was one.
     pub fn learn<'a>(&self, origin: &Origin, said: impl IntoIterator<Item = &'a [u8]>) -> bool {
         let mut all = said.into_iter();
         let (Some(nonce), None) = (all.next(), all.next()) else { return false };

@@ -1,5 +1,5 @@
-//! Taking a lock that a panic elsewhere has poisoned. Whoever uses this keeps what the lock guards whole at every
-//! step, so one request's panic does not become everybody's (invariant I12).
+//! Taking a lock that a panic elsewhere has poisoned. Whoever uses this keeps what the lock guards
+//! whole at every step, so one request's panic does not become everybody's (invariant I12).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -10,8 +10,8 @@ use super::secret::{Fingerprint, Secret};
 /// The longest token that is accepted from an issuer, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The most `%`, `&` and `\` in a row in a token. Each may stand for itself or begin an escape, and with more of them no
-/// answer could be searched for the token in time, nor surely.
+/// The most `%`, `&` and `\` in a row in a token. Each may stand for itself or begin an escape, and
+/// with more of them no answer could be searched for the token in time, nor surely.
 pub const MAX_MARKS: usize = 16;
 
 /// A value that may be put into requests until its end. Cheap to share, never cloned in depth.

@@ -1,8 +1,8 @@
-//! [`Budget`]: how many descriptors connections to upstreams and issuers may take, so that what clients
-//! ask for never leaves the audit or a mint without one (invariant I11).
+//! [`Budget`]: how many descriptors connections to upstreams and issuers may take, so that what
+//! clients ask for never leaves the audit or a mint without one (invariant I11).
 //!
-//! The budget is the process's, not a config's: it outlives reloads. Who finds it empty says so, pools let
-//! go of what they keep idle, and whoever still gets none is refused.
+//! The budget is the process's, not a config's: it outlives reloads. Who finds it empty says so,
+//! pools let go of what they keep idle, and whoever still gets none is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +46,8 @@ impl Budget {
         }
     }
 
-    /// One for a connection: what config names (`None`) waits its turn, for its caller has a deadline; what a
-    /// client asks for waits until pools have let go. `None`: its share is taken.
+    /// One for a connection: what config names (`None`) waits its turn, for its caller has a
+    /// deadline; what a client asks for waits until pools have let go. `None`: its share is taken.
     pub(super) async fn spend(&self, client: Option<&ClientKey>) -> Option<Spent> {
         let Some(client) = client else {
             let permit = Arc::clone(&self.issuers).acquire_owned().await;

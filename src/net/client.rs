@@ -94,7 +94,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether TLS itself was refused, by us or by the endpoint: a certificate as a rule. No network mends that.
+    /// Whether TLS itself was refused, by us or by the endpoint: a certificate as a rule. No
+    /// network mends that.
     pub fn is_of_tls(&self) -> bool {
         let Self::Tls(error) = self else { return false };
         error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
@@ -107,7 +108,8 @@ impl Client {
         Self { dialer, tls: roots.single_use_config() }
     }
 
-    /// The same, with a certificate of our own for servers that ask for one (RFC 8705). `chain`: PEM, ours first.
+    /// The same, with a certificate of our own for servers that ask for one (RFC 8705). `chain`:
+    /// PEM, ours first.
     pub fn identified(
         &self,
         chain: &Secret,
@@ -149,8 +151,8 @@ impl Client {
         self.call_within(Reach::Anywhere, call).await
     }
 
-    /// Asks for the head of a page, with nothing of anybody's in the request: whether a server can be reached as far
-    /// as `reach` goes, and its TLS accepted.
+    /// Asks for the head of a page, with nothing of anybody's in the request: whether a server can
+    /// be reached as far as `reach` goes, and its TLS accepted.
     pub async fn look(&self, reach: Reach, url: &Uri) -> Result<IssuerAnswer, ClientError> {
         let call = Call { method: Method::HEAD, url, headers: Vec::new(), body: None };
         self.call_within(reach, call).await
@@ -264,7 +266,8 @@ fn copied(headers: &HeaderMap) -> HeaderMap {
     headers.iter().filter_map(copy).collect()
 }
 
-/// The frames of an answer's body, as parts of the connection's own buffers, which nobody else wipes.
+/// The frames of an answer's body, as parts of the connection's own buffers, which nobody else
+/// wipes.
 #[derive(Default)]
 struct BodyFrames(Vec<Bytes>);
 

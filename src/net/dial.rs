@@ -5,8 +5,8 @@
 //! refuses the name: whoever mixes a private address into a public name is mistaken or hostile,
 //! and picking the "good" ones would let the client retry until the other is taken.
 //!
-//! Where there is a parent proxy, names go to it unresolved, and the guard judges names and literals
-//! before. Pins, exceptions of `no_proxy` and this machine itself are dialled directly.
+//! Where there is a parent proxy, names go to it unresolved, and the guard judges names and
+//! literals before. Pins, exceptions of `no_proxy` and this machine itself are dialled directly.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -129,8 +129,9 @@ impl Dialer {
     }
 
     /// Resolves, judges and connects, with `TCP_NODELAY`. Takes at most [`RESOLVE_TIMEOUT`] and
-    /// [`CONNECT_TIMEOUT`] together, and as long again through a parent. A pinned target goes to its
-    /// pin, unjudged unless that is one of our own listeners. `client`: for whom; `None`: for ourselves.
+    /// [`CONNECT_TIMEOUT`] together, and as long again through a parent. A pinned target goes to
+    /// its pin, unjudged unless that is one of our own listeners. `client`: for whom; `None`: for
+    /// ourselves.
     pub async fn dial(
         &self,
         target: &Target,
@@ -165,7 +166,8 @@ impl Dialer {
         self.dial_by(parent, &origin.target, reach, client, None).await
     }
 
-    /// Whether `address` is one of those that we would dial for `target`; takes at most [`RESOLVE_TIMEOUT`].
+    /// Whether `address` is one of those that we would dial for `target`; takes at most
+    /// [`RESOLVE_TIMEOUT`].
     pub async fn resolves_to(&self, target: &Target, address: SocketAddr) -> bool {
         if let Some(pin) = self.pins.get(target) {
             return *pin == address;
@@ -200,8 +202,8 @@ impl Dialer {
         stream.map(|stream| stream.spending(spent))
     }
 
-    /// This machine is never asked for elsewhere: an issuer in the clear on loopback would become one
-    /// in the clear on the network.
+    /// This machine is never asked for elsewhere: an issuer in the clear on loopback would become
+    /// one in the clear on the network.
     fn is_direct(&self, target: &Target) -> bool {
         self.pins.contains_key(target)
             || is_loopback(&target.host)
@@ -307,8 +309,8 @@ impl Dialer {
 }
 
 /// Happy Eyeballs in short (RFC 8305): in the resolver's order, the next one as soon as the last
-/// failed or has been silent for a while; the first stream wins and the others are dropped. One try is
-/// paid for; `spare` pays for each beside it.
+/// failed or has been silent for a while; the first stream wins and the others are dropped. One try
+/// is paid for; `spare` pays for each beside it.
 async fn connect_any(
     addresses: Vec<SocketAddr>,
     spare: impl Fn() -> Option<Spent>,

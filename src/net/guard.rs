@@ -190,7 +190,8 @@ fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// AWS, GCP, Azure and others; ECS and EKS; Alibaba; Oracle; Azure's wire server; EC2 and GCE by IPv6.
+/// AWS, GCP, Azure and others; ECS and EKS; Alibaba; Oracle; Azure's wire server; EC2 and GCE by
+/// IPv6.
 const METADATA: [IpAddr; 9] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),

@@ -1,7 +1,8 @@
-//! [`Shares`]: how much of what is scarce one holder may have, so that none takes it all (invariant I11).
+//! [`Shares`]: how much of what is scarce one holder may have, so that none takes it all (invariant
+//! I11).
 //!
-//! Up to half of the limit is anybody's. Beyond it a holder may have at most its fair share: the limit
-//! over the number of those who hold any, and one more who may come.
+//! Up to half of the limit is anybody's. Beyond it a holder may have at most its fair share: the
+//! limit over the number of those who hold any, and one more who may come.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -44,8 +44,9 @@ impl Stream {
         self
     }
 
-    /// Ends when the other side has acknowledged nothing for so long: for a connection that many requests share, and
-    /// whose peer always reads. The kernel sends again at ever longer intervals, long after the network is back.
+    /// Ends when the other side has acknowledged nothing for so long: for a connection that many
+    /// requests share, and whose peer always reads. The kernel sends again at ever longer
+    /// intervals, long after the network is back.
     pub fn give_up_after(&self, time: Duration) {
         let tcp = match &self.io {
             Carrier::Tcp(io) => io,

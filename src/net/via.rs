@@ -1,11 +1,11 @@
 //! [`Parents`]: the proxies above us, and the way through one (CONNECT, RFC 9110 section 9.3.6).
 //!
-//! Plain http goes through CONNECT too, not in absolute form: our credentials for the parent then stand
-//! in no head that could ever reach an upstream, and pools need not know that there is a parent. A
-//! parent that allows CONNECT to port 443 only refuses it, and the error says so.
+//! Plain http goes through CONNECT too, not in absolute form: our credentials for the parent then
+//! stand in no head that could ever reach an upstream, and pools need not know that there is a
+//! parent. A parent that allows CONNECT to port 443 only refuses it, and the error says so.
 //!
-//! A parent comes from config, or from the environment that the daemon was started in. Nothing that a
-//! parent says reaches a client but the class of its refusal.
+//! A parent comes from config, or from the environment that the daemon was started in. Nothing that
+//! a parent says reaches a client but the class of its refusal.
 
 use std::io;
 use std::sync::Arc;
@@ -140,7 +140,8 @@ impl Parent {
         &self.origin.target
     }
 
-    /// Asks for a way to `target` over a connection to this proxy. `via`: what [`Pseudonym`](super::chain::Pseudonym) says.
+    /// Asks for a way to `target` over a connection to this proxy. `via`: what
+    /// [`Pseudonym`](super::chain::Pseudonym) says.
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
@@ -257,7 +258,8 @@ pub fn named(
     let (origin, login) =
         parse_url(text).map_err(|_| ignored("it is no http or https URL of a host"))?;
     let login = login.map(credentials).transpose().map_err(ignored)?;
-    // A session of Valetkey's own ends, and a daemon lives on: going through it would be going in circles.
+    // A session of Valetkey's own ends, and a daemon lives on: going through it would be going in
+    // circles.
     let ours = |user: &str| user.starts_with("run-") || user.starts_with("env-");
     if login.as_ref().is_some_and(|(user, _)| ours(user)) {
         return Err(ignored("it points to Valetkey"));

@@ -49,7 +49,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Compiles the routes of a config. All problems come at once; with warnings only there is a policy too.
+    /// Compiles the routes of a config. All problems come at once; with warnings only there is a
+    /// policy too.
     pub fn compile(config: &Config) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Problems::of(&config.path);
         problems.place(Arc::clone(&config.places));
@@ -98,7 +99,8 @@ impl Policy {
         }
     }
 
-    /// The hash that names this snapshot in the audit. Equal routes give equal hashes, whatever their order.
+    /// The hash that names this snapshot in the audit. Equal routes give equal hashes, whatever
+    /// their order.
     pub fn hash(&self) -> &PolicyHash {
         &self.hash
     }
@@ -209,7 +211,8 @@ impl Policy {
         Ok(permit)
     }
 
-    /// The routes that match, of those that deny or of the others: a host may have a thousand, and each is matched once.
+    /// The routes that match, of those that deny or of the others: a host may have a thousand, and
+    /// each is matched once.
     fn fitting<'a>(
         &'a self,
         facts: &'a PolicyFacts<'_>,
@@ -301,8 +304,9 @@ impl Policy {
         })
     }
 
-    /// Whether a placeholder of these routes may bring this one's token: its own, or that of another that asks
-    /// for the very same at the same hosts. Where there is no token, any may be sent: it is taken out.
+    /// Whether a placeholder of these routes may bring this one's token: its own, or that of
+    /// another that asks for the very same at the same hosts. Where there is no token, any may be
+    /// sent: it is taken out.
     fn is_for(&self, names: &[RouteName], route: &Route) -> bool {
         let same = |other: &Arc<Route>| other.host == route.host && other.agrees_with(route);
         !matches!(route.action, Action::Inject(..))

@@ -168,7 +168,8 @@ impl PathPattern {
     }
 }
 
-/// Glob matching with one point to go back to: the last `**`. Linear for real patterns, quadratic at worst.
+/// Glob matching with one point to go back to: the last `**`. Linear for real patterns, quadratic
+/// at worst.
 fn matches(pattern: &[Part], segments: &[Cow<'_, str>]) -> bool {
     let (mut p, mut s) = (0, 0);
     let mut back: Option<(usize, usize)> = None;

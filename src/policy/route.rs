@@ -202,7 +202,8 @@ impl Route {
         self.names.iter().all(|name| name.is_known_of(client))
     }
 
-    /// Whether tools are given a placeholder that only this route, or one with the same variable, takes.
+    /// Whether tools are given a placeholder that only this route, or one with the same variable,
+    /// takes.
     pub(super) fn binds(&self) -> bool {
         !self.variables.is_empty()
     }
@@ -213,13 +214,15 @@ impl Route {
         self.binds() && other.binds() && !shared
     }
 
-    /// Whether both lead to the same request upstream. A route that denies never conflicts: it wins.
+    /// Whether both lead to the same request upstream. A route that denies never conflicts: it
+    /// wins.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         let same = self.action == other.action && self.ask == other.ask;
         same || self.action == Action::Deny || other.action == Action::Deny
     }
 
-    /// Whether some request matches both. `None`: it depends on the client (`uid:` and `user:` name the same person).
+    /// Whether some request matches both. `None`: it depends on the client (`uid:` and `user:` name
+    /// the same person).
     pub(super) fn overlaps(&self, other: &Self) -> Option<bool> {
         if self.port != other.port || !self.host.overlaps(&other.host) {
             return Some(false);

@@ -403,7 +403,8 @@ fn a_placeholder_decides_between_routes_that_each_give_one() {
     assert_eq!(decide(None), Err(Reason::PlaceholderMissing));
 }
 
-/// Where one route matches, a placeholder of another is no good, unless both ask for the very same there.
+/// Where one route matches, a placeholder of another is no good, unless both ask for the very same
+/// there.
 #[test]
 fn a_placeholder_is_for_its_own_routes() {
     let policy = compile(
@@ -508,7 +509,8 @@ fn arbitrary_client() -> impl Strategy<Value = Client> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// What `explain` says is what the request gets; and what it gets a token for can be minted for whoever asks.
+    /// What `explain` says is what the request gets; and what it gets a token for can be minted for
+    /// whoever asks.
     #[test]
     fn explain_and_the_request_say_the_same(
         routes in prop::collection::vec(arbitrary_route(), 1..4),

@@ -1,9 +1,10 @@
-//! The keyring of the person's desktop session, by the Secret Service interface that GNOME Keyring, KWallet and
-//! KeePassXC offer: the source `keyring`, and where logins may rest.
+//! The keyring of the person's desktop session, by the Secret Service interface that GNOME Keyring,
+//! KWallet and KeePassXC offer: the source `keyring`, and where logins may rest.
 //!
-//! One connection for each operation and none in between: a daemon that uses no keyring pays nothing for it,
-//! and one that does keeps no way into it open. What travels over the bus is encrypted. Nobody is ever asked to
-//! unlock anything: a daemon has nobody to ask, and says what is locked.
+//! One connection for each operation and none in between: a daemon that uses no keyring pays
+//! nothing for it, and one that does keeps no way into it open. What travels over the bus is
+//! encrypted. Nobody is ever asked to unlock anything: a daemon has nobody to ask, and says what is
+//! locked.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -171,7 +172,8 @@ fn by_name(attributes: &Attributes) -> HashMap<&str, &str> {
     attributes.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-/// Runs one operation to its end, on a thread and a runtime of its own: whoever asks may be in a runtime or not.
+/// Runs one operation to its end, on a thread and a runtime of its own: whoever asks may be in a
+/// runtime or not.
 fn run<T: Send + 'static>(
     operation: impl AsyncFnOnce() -> Result<T, KeyringError> + Send + 'static,
 ) -> Result<T, KeyringError> {

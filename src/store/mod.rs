@@ -147,8 +147,8 @@ pub fn read(source: &SecretSource) -> Result<Secret, StoreError> {
     one_line(read_key(source)?, place(source))
 }
 
-/// Reads a key or certificate, which may have many lines: it goes to a parser, never into a header. Blocks
-/// as [`read`] does.
+/// Reads a key or certificate, which may have many lines: it goes to a parser, never into a header.
+/// Blocks as [`read`] does.
 pub fn read_key(source: &SecretSource) -> Result<Secret, StoreError> {
     match source {
         SecretSource::Env(name) => env::read(name, std::env::var_os(name)),
@@ -199,7 +199,8 @@ fn place(source: &SecretSource) -> Place {
     }
 }
 
-/// Puts a new secret into the file of an old one, with one trailing newline dropped and one written.
+/// Puts a new secret into the file of an old one, with one trailing newline dropped and one
+/// written.
 pub fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
     replace::replace(path, bytes)
 }

@@ -85,7 +85,8 @@ impl FileSink {
         Ok(sink)
     }
 
-    /// Appends lines whose first record is number `first`. After an error none of them is in the file.
+    /// Appends lines whose first record is number `first`. After an error none of them is in the
+    /// file.
     pub(crate) fn append(&mut self, lines: &[u8], first: u64, now: Instant) -> io::Result<()> {
         self.look(now)?;
         if self.len > 0 && self.len + lines.len() as u64 > self.max_size {
@@ -140,8 +141,9 @@ impl FileSink {
         self.rotated[..self.rotated.len().saturating_sub(self.keep)].to_vec()
     }
 
-    /// The oldest record that must be there: raised when rotated files become surplus and by nothing
-    /// else, so that what is missing stays missed. `next`: the number of the record to come.
+    /// The oldest record that must be there: raised when rotated files become surplus and by
+    /// nothing else, so that what is missing stays missed. `next`: the number of the record to
+    /// come.
     pub(crate) fn oldest(&mut self, next: u64) -> u64 {
         let surplus = self.rotated.len().saturating_sub(self.keep);
         if surplus > 0 {

@@ -1,8 +1,8 @@
 //! The audit's files and their names, for `path = "audit.jsonl"`:
 //!
 //! - `audit.jsonl`: the current file;
-//! - `audit.jsonl.00000000000000000001`: a rotated file, named by its first record's number, so that
-//!   names sort as records do and a missing first record shows;
+//! - `audit.jsonl.00000000000000000001`: a rotated file, named by its first record's number, so
+//!   that names sort as records do and a missing first record shows;
 //! - `audit.head`, `audit.torn`, `audit.lock`: the signed end, bytes of killed writes, the lock.
 
 use std::fs;

@@ -21,14 +21,16 @@ use rustls::pki_types::CertificateDer;
 use super::pem;
 use crate::local::place;
 
-/// Beside `ca` in the state directory: a directory for each set of files that a user's environment names.
+/// Beside `ca` in the state directory: a directory for each set of files that a user's environment
+/// names.
 pub const DIRECTORY: &str = "trust";
 
 const CA: &str = "valetkey-ca.pem";
 const COMBINED: &str = "combined.pem";
 const JAVA: &str = "truststore.p12";
 
-/// The largest file of the user's that is taken up, in bytes: all roots of a platform have a quarter of a megabyte.
+/// The largest file of the user's that is taken up, in bytes: all roots of a platform have a
+/// quarter of a megabyte.
 const MAX_ROOTS_FILE: u64 = 16 * 1024 * 1024;
 
 /// The password of the Java trust store: public, and the one Java itself uses.
@@ -81,8 +83,9 @@ impl TrustError {
     }
 }
 
-/// Writes the three files into `dir` (made 0755 where absent), each in one step and mode 0644; what has not
-/// changed is left alone. A user's file that cannot be read is skipped, its keys are never copied.
+/// Writes the three files into `dir` (made 0755 where absent), each in one step and mode 0644; what
+/// has not changed is left alone. A user's file that cannot be read is skipped, its keys are never
+/// copied.
 pub fn write_bundles(
     dir: &Path,
     ours_pem: &str,
@@ -104,7 +107,8 @@ pub fn write_bundles(
     let (ca, combined, java) = (dir.join(CA), dir.join(COMBINED), dir.join(JAVA));
     let (bare, text) = (text(&ours), text(&all));
     if differs(&combined, text.as_bytes()) || !java.is_file() {
-        // Salted, so its bytes always differ; the PEM beside it, written last, says whether it is up to date.
+        // Salted, so its bytes always differ; the PEM beside it, written last, says whether it is
+        // up to date.
         write(dir, &java, &java::trust_store(&all)?)?;
         write(dir, &combined, text.as_bytes())?;
     }
@@ -115,8 +119,9 @@ pub fn write_bundles(
     Ok(Bundles { ca, combined, java, skipped })
 }
 
-/// Brings what was handed out up to date, in place: every directory below `all` has our roots as they are now, and
-/// whatever else it had, although the files that this came from may be gone. One that fails does not stop the others.
+/// Brings what was handed out up to date, in place: every directory below `all` has our roots as
+/// they are now, and whatever else it had, although the files that this came from may be gone. One
+/// that fails does not stop the others.
 pub fn renew(all: &Path, ours_pem: &str) -> Result<(), TrustError> {
     let entries = match fs::read_dir(all) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,11 +1,12 @@
-//! `[ca] publish`: the roots in a directory that others share and may write to, a container's volume.
+//! `[ca] publish`: the roots in a directory that others share and may write to, a container's
+//! volume.
 //!
-//! The way there is walked once, name by name, and from then on what is written is written in that very directory:
-//! whoever may write on the way cannot lead us elsewhere.
+//! The way there is walked once, name by name, and from then on what is written is written in that
+//! very directory: whoever may write on the way cannot lead us elsewhere.
 //!
-//! Nothing that lies there is followed, opened or read: what is there is compared, by what `stat` says of the
-//! name itself, with the file that we wrote, and anything else is replaced. So a link, a pipe or a file without
-//! end costs whoever put it there, and not us.
+//! Nothing that lies there is followed, opened or read: what is there is compared, by what `stat`
+//! says of the name itself, with the file that we wrote, and anything else is replaced. So a link,
+//! a pipe or a file without end costs whoever put it there, and not us.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -111,7 +112,8 @@ impl Publisher {
         Ok(kept)
     }
 
-    /// The directory, which is found once. That its name leads elsewhere by now is no reason to write there.
+    /// The directory, which is found once. That its name leads elsewhere by now is no reason to
+    /// write there.
     fn same<'a>(&self, kept: &'a mut Option<OwnedFd>) -> Result<&'a OwnedFd, TrustError> {
         let failed = |error| io_error("open the shared directory", &self.dir, error);
         let found = place::directory(&self.dir).map_err(|error| failed(error.into()))?;
@@ -143,7 +145,8 @@ fn files_of(
     ])
 }
 
-/// Whole or not at all: beside it first, under a name that must be free, then in the place of whatever is there.
+/// Whole or not at all: beside it first, under a name that must be free, then in the place of
+/// whatever is there.
 fn write(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<Stamp> {
     let beside = format!(".{name}.new");
     let remove = || rustix::fs::unlinkat(dir, &beside, AtFlags::empty());
@@ -181,8 +184,8 @@ fn clear(dir: &OwnedFd, name: &str) -> io::Result<()> {
     }
 }
 
-/// Takes the name away from a directory: removed where it is empty, else left beside under another name. What is in
-/// it is not looked at: that is whoever's put it there.
+/// Takes the name away from a directory: removed where it is empty, else left beside under another
+/// name. What is in it is not looked at: that is whoever's put it there.
 fn set_aside(dir: &OwnedFd, name: &str) -> io::Result<()> {
     if rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() {
         return Ok(());
@@ -250,7 +253,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         assert!(!dir.path().join("made").exists());
 
-        // A directory goes, by whatever name it stands in the way; one with something in it is left beside.
+        // A directory goes, by whatever name it stands in the way; one with something in it is left
+        // beside.
         for name in [CA, ".valetkey-ca.pem.new"] {
             for inside in ["", "full"] {
                 let path = shared.join(name);

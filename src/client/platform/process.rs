@@ -1,8 +1,8 @@
 //! Linux: which process holds a socket, read from `/proc` (proc(5)), and what it is.
 //!
-//! The kernel names a socket's owner by uid for next to nothing, its process only by a search of everybody's
-//! descriptors. So many sockets are looked for in one walk, and in the likely processes first: those seen
-//! before, then a session's own tree.
+//! The kernel names a socket's owner by uid for next to nothing, its process only by a search of
+//! everybody's descriptors. So many sockets are looked for in one walk, and in the likely processes
+//! first: those seen before, then a session's own tree.
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,7 +26,8 @@ pub(in crate::client) struct SearchOrder {
     pub(in crate::client) uids: HashSet<u32>,
 }
 
-/// Calls `found` with each process that holds sockets of these inodes, and with those of them that it holds.
+/// Calls `found` with each process that holds sockets of these inodes, and with those of them that
+/// it holds.
 pub(in crate::client) fn holders_of(
     mut inodes: HashSet<u64>,
     places: &SearchOrder,
@@ -49,7 +50,8 @@ pub(in crate::client) fn holders_of(
             continue;
         }
         let process = describe(pid);
-        // A pid may be used again between two looks: what was read counts if it is still the same process.
+        // A pid may be used again between two looks: what was read counts if it is still the same
+        // process.
         if began.is_some() && stat(pid).map(|stat| stat.began) == began {
             inodes.retain(|inode| !held.contains(inode));
             found(process, held);
@@ -57,7 +59,8 @@ pub(in crate::client) fn holders_of(
     }
 }
 
-/// Which of these sockets a process holds. The highest descriptors come first: what is asked about is new.
+/// Which of these sockets a process holds. The highest descriptors come first: what is asked about
+/// is new.
 fn held_by(pid: u32, inodes: &HashSet<u64>) -> Vec<u64> {
     let mut held = Vec::new();
     let fds: Vec<PathBuf> = entries(&PathBuf::from(format!("/proc/{pid}/fd"))).collect();
@@ -96,8 +99,8 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// All of a user's, the youngest number first: whoever connects has often just begun. Whose a process is, is asked
-/// of each as it is reached.
+/// All of a user's, the youngest number first: whoever connects has often just begun. Whose a
+/// process is, is asked of each as it is reached.
 fn all_of(uid: u32) -> impl Iterator<Item = u32> {
     use std::os::unix::fs::MetadataExt as _;
     let mut pids: Vec<u32> = entries(Path::new("/proc")).filter_map(|path| number(&path)).collect();

@@ -1,4 +1,5 @@
-//! What a route asks of its credential (`scope`, `audience`, `resource`, `claims`): it narrows, never widens.
+//! What a route asks of its credential (`scope`, `audience`, `resource`, `claims`): it narrows,
+//! never widens.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +101,8 @@ pub(super) fn is_resource(text: &str) -> bool {
         && text.len() > scheme.len() + 1
 }
 
-/// Holds each route to what its credential's grant can ask for, and to what the credential itself asks for.
+/// Holds each route to what its credential's grant can ask for, and to what the credential itself
+/// asks for.
 pub(super) fn narrow(
     routes: &mut [Located<Route>],
     credentials: &BTreeMap<CredentialName, Credential>,

@@ -13,7 +13,8 @@ use crate::model::host::Host;
 use crate::model::id::CredentialName;
 
 impl<'a> Check<'a> {
-    /// The credentials, and every name with its line: one that is wrong still exists for the routes.
+    /// The credentials, and every name with its line: one that is wrong still exists for the
+    /// routes.
     pub(super) fn credentials(
         &mut self,
         problems: &mut Problems,
@@ -160,7 +161,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// An endpoint that config names: https, or http to a loopback literal (the guard does not judge it).
+/// An endpoint that config names: https, or http to a loopback literal (the guard does not judge
+/// it).
 pub(super) fn parse_endpoint(text: &str) -> Result<::http::Uri, &'static str> {
     let uri: ::http::Uri = text.parse().map_err(|_| "is not a URL")?;
     let authority = uri.authority().ok_or("is not absolute")?;

@@ -1,4 +1,5 @@
-//! Helpers and sources of secrets: what is run is named by an absolute path, and how its output is read.
+//! Helpers and sources of secrets: what is run is named by an absolute path, and how its output is
+//! read.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -119,8 +120,8 @@ fn shown(name: &str) -> &str {
     name.split('=').next().unwrap_or_default()
 }
 
-/// Whoever may change the program, or put another in its place, may mint; a warning, for containers build as they
-/// like.
+/// Whoever may change the program, or put another in its place, may mint; a warning, for containers
+/// build as they like.
 fn warn_of_writable(program: &Path, line: usize, problems: &mut Problems) {
     let Some(exposure) = place::exposure(program) else { return };
     let message = format!("others may change the helper {}: {exposure}", program.display());

@@ -99,7 +99,8 @@ impl Check<'_> {
     }
 }
 
-/// Where a login begins: named beside `token_url`, found by `issuer`. The inner `None`: by the issuer's document.
+/// Where a login begins: named beside `token_url`, found by `issuer`. The inner `None`: by the
+/// issuer's document.
 fn entrance(
     text: Option<&str>,
     key: &str,

@@ -228,7 +228,8 @@ impl<'a> Check<'a> {
         array.into_iter().filter_map(|value| self.read(value, problems)).collect()
     }
 
-    /// Reads one table with its line. A key that is wrong is reported, taken out, and the rest is read again.
+    /// Reads one table with its line. A key that is wrong is reported, taken out, and the rest is
+    /// read again.
     fn read<T: DeserializeOwned>(
         &self,
         value: Table<'a>,

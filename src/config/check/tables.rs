@@ -222,8 +222,8 @@ impl Check<'_> {
     }
 }
 
-/// `com`, `co.uk`: a suffix below which anybody can have a name, by the public suffix list. A name of one label that
-/// the list does not know (`internal`, `localhost`) is somebody's own.
+/// `com`, `co.uk`: a suffix below which anybody can have a name, by the public suffix list. A name
+/// of one label that the list does not know (`internal`, `localhost`) is somebody's own.
 fn is_registry(name: &str) -> bool {
     let found = psl::suffix(name.as_bytes()).filter(|found| found.is_known());
     found.is_some_and(|found| found.as_bytes() == name.as_bytes())

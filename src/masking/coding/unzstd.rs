@@ -1,5 +1,5 @@
-//! zstd (RFC 8878), frame by frame and block by block: the library decodes as much as it is given, so that
-//! it is given no more than one block.
+//! zstd (RFC 8878), frame by frame and block by block: the library decodes as much as it is given,
+//! so that it is given no more than one block.
 
 use std::io::Read as _;
 

@@ -114,8 +114,8 @@ fn read_file(dir: &Path) -> Result<Option<Key>, LoginsError> {
     }
 }
 
-/// Written under a name of its own and then linked, which fails where the name is taken: of two who make
-/// one at once both use the first, and a kill in between never leaves half a key.
+/// Written under a name of its own and then linked, which fails where the name is taken: of two who
+/// make one at once both use the first, and a kill in between never leaves half a key.
 fn make(dir: &Path) -> io::Result<()> {
     let mut fresh = tempfile::Builder::new().prefix("key-").tempfile_in(dir)?;
     fresh.write_all(&*Zeroizing::new(random_bytes()))?;

@@ -1,9 +1,9 @@
-//! Logins at rest: one file each, which says on its first line what protects it. Below stands the login,
-//! encrypted, unless it is the keyring that holds it.
+//! Logins at rest: one file each, which says on its first line what protects it. Below stands the
+//! login, encrypted, unless it is the keyring that holds it.
 //!
-//! An entry belongs to an issuer, a client and a credential: configs that share the directory and agree on
-//! these share the login. Whoever changes one holds its lock, across processes; what is written is whole,
-//! synced and renamed into place, so that a kill at any point leaves the old or the new.
+//! An entry belongs to an issuer, a client and a credential: configs that share the directory and
+//! agree on these share the login. Whoever changes one holds its lock, across processes; what is
+//! written is whole, synced and renamed into place, so that a kill leaves the old or the new.
 
 mod bound;
 mod disk;
@@ -86,8 +86,8 @@ impl Logins {
         Entry { dir: self.dir.clone(), path, whose, wanted: self.protection }
     }
 
-    /// Those that are stored and that nobody of `known` asks for any more: of an earlier `issuer` or `client_id`, or of
-    /// a credential that is gone. Told by their first lines. Blocks on files.
+    /// Those that are stored and that nobody of `known` asks for any more: of an earlier `issuer`
+    /// or `client_id`, or of a credential that is gone. Told by their first lines. Blocks on files.
     pub fn left_behind(&self, known: &[Whose]) -> Vec<Entry> {
         let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
         let paths = files.flatten().map(|file| file.path());
@@ -150,14 +150,16 @@ impl Entry {
         &self.whose
     }
 
-    /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files and the keyring.
+    /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files
+    /// and the keyring.
     pub fn look(&self) -> Result<Option<(Login, Protection)>, LoginsError> {
         let Some(sealed) = self.sealed()? else { return Ok(None) };
         let login = self.open(&sealed)?.map(|(login, _)| self.with_key(login));
         Ok(login.map(|login| (login, sealed.protection)))
     }
 
-    /// Whether a login could be stored now: before a person is sent off to log in. Blocks as [`Self::look`] does.
+    /// Whether a login could be stored now: before a person is sent off to log in. Blocks as
+    /// [`Self::look`] does.
     pub fn ready(&self) -> Result<(), LoginsError> {
         match self.protection() {
             Protection::KernelKeyring => Ok(kernel_keyring::ready()?),
@@ -173,7 +175,8 @@ impl Entry {
         sealed.ok_or_else(|| self.damaged()).map(Some)
     }
 
-    /// What it says, and the key with which the file may stand in for the keyring. `None`: the kernel has forgotten it.
+    /// What it says, and the key with which the file may stand in for the keyring. `None`: the
+    /// kernel has forgotten it.
     fn open(&self, sealed: &seal::Sealed) -> Result<Option<(Login, Option<Key>)>, LoginsError> {
         let ring = sealed.protection.ring();
         let (key, held) = match ring {
@@ -199,8 +202,8 @@ impl Entry {
             LoginProtection::KeyFile => Protection::KeyFile,
             LoginProtection::Keyring => Protection::Keyring,
             LoginProtection::Auto => match self.sealed() {
-                // A passing trouble with the keyring moves nothing out of it. Only what the kernel has forgotten is
-                // no reason to give it another.
+                // A passing trouble with the keyring moves nothing out of it. Only what the kernel
+                // has forgotten is no reason to give it another.
                 Ok(Some(sealed)) if !self.is_forgotten(&sealed) => sealed.protection,
                 _ if keyring::ready().is_ok() => Protection::Keyring,
                 _ => Protection::KeyFile,
@@ -323,7 +326,7 @@ impl Locked {
         replace::write(&self.entry.path, &text).map_err(|e| unwritable(&self.entry.path, e))
     }
 
-    /// Takes the room that the next [`Self::write`] needs: before a refresh token is spent, not after.
+    /// Takes the room that the next [`Self::write`] needs, before a refresh token is spent.
     pub fn reserve(&mut self) -> Result<(), LoginsError> {
         let path = self.room();
         let take = || -> io::Result<()> {

@@ -25,13 +25,15 @@ pub struct Login {
     pub renewed: SystemTime,
     /// When it ends, where the issuer says so.
     pub until: Option<SystemTime>,
-    /// How long its first refresh token was to live, where the issuer said so: what a whole life is.
+    /// How long its first refresh token was to live, where the issuer said so: what a whole life
+    /// is.
     pub life: Option<Duration>,
     /// Why it has ended: a stable word.
     pub ended: Option<String>,
     /// Which configured refresh token it began with, by fingerprint.
     pub origin: Option<String>,
-    /// The thumbprint of the key that its refresh token is bound to; the key is in the kernel's keyring.
+    /// The thumbprint of the key that its refresh token is bound to; the key is in the kernel's
+    /// keyring.
     pub bound_to: Option<String>,
 }
 
@@ -56,7 +58,8 @@ impl Login {
         }
     }
 
-    /// From when on its end is near: a day before it, or a tenth of a whole life where that is less.
+    /// From when on its end is near: a day before it, or a tenth of a whole life where that is
+    /// less.
     pub fn near_end(&self) -> Option<SystemTime> {
         let until = self.until?;
         let life = self.life.or_else(|| until.duration_since(self.since).ok()).unwrap_or_default();
