@@ -25,7 +25,8 @@ pub enum DiscoveryError {
     /// Not found, not JSON, or without what is needed.
     #[error("the issuer's metadata is missing or malformed")]
     Document,
-    /// The document names an endpoint at another origin.
+    /// The document names an endpoint at an origin that is neither its own nor in
+    /// `endpoint_origins`.
     #[error("the issuer's metadata names an endpoint on an origin that config does not")]
     ForeignEndpoint,
     /// The document of somebody else.

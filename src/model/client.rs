@@ -28,7 +28,7 @@ pub struct Process {
     pub exe: Option<Box<str>>,
     /// Its command line, word by word.
     pub command: Vec<Box<str>>,
-    /// The process that started it; `None`: not known, or gone.
+    /// The process that started it; `None`: the system does not say.
     pub parent: Option<Parent>,
 }
 

@@ -88,7 +88,7 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// As [`rfc3339_millis`], which it calls once a second.
+    /// As [`rfc3339_millis`], which it calls where the second is not the last one's.
     pub fn millis(&mut self, time: SystemTime) -> &str {
         let since = writable(time).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {

@@ -61,7 +61,7 @@ pub struct Named {
     /// The variable, for the log.
     pub variable: &'static str,
     pub origin: Origin,
-    /// User and password for the parent; `None`: it asks for none.
+    /// User and password for the parent; `None`: none are sent.
     pub login: Option<(String, Secret)>,
 }
 
