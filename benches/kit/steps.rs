@@ -111,7 +111,7 @@ fn policy(config: &Config) -> Policy {
 
 fn judged(policy: &Policy, client: &Client, target: &Target, path: &str) -> Permit {
     let method = &Method::GET;
-    let facts = policy::RequestFacts { client, allowed: None, method, target, path, bound: None };
+    let facts = policy::PolicyFacts { client, allowed: None, method, target, path, bound: None };
     policy.decide(facts).unwrap()
 }
 

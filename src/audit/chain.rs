@@ -9,7 +9,6 @@ use aws_lc_rs::digest;
 
 use crate::model::hex;
 
-/// A SHA-256 digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hash([u8; 32]);
 
@@ -21,12 +20,10 @@ pub(crate) const GENESIS: Hash = Hash([0; 32]);
 pub(crate) struct Link {
     /// Sequence number of the last record, 0 before the first.
     pub(crate) seq: u64,
-    /// Its hash.
     pub(crate) hash: Hash,
 }
 
 impl Link {
-    /// Before the first record.
     pub(crate) const START: Self = Self { seq: 0, hash: GENESIS };
 }
 
@@ -43,19 +40,17 @@ impl Sealed {
         Link { seq: self.seq, hash: self.hash }
     }
 
-    /// Whether it continues `link`.
     pub(crate) fn follows(&self, link: &Link) -> bool {
         self.prev == link.hash && link.seq.checked_add(1) == Some(self.seq)
     }
 }
 
 impl Hash {
-    /// 64 lower-case hex digits.
     pub(crate) fn hex(&self) -> String {
         hex::hex(&self.0)
     }
 
-    /// The same, nothing allocated.
+    /// As [`Hash::hex`], without an allocation.
     fn digits(&self) -> [u8; 64] {
         let mut text = [0; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {

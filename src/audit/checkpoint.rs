@@ -1,5 +1,5 @@
-//! [`Checkpoint`]: a line that names one record, to be kept where nobody who can write the audit can write. It answers
-//! for that record and all before it, the key and the head notwithstanding.
+//! [`Checkpoint`]: a line that names one record, to be kept where nobody who can write the audit
+//! can write. It answers for that record and all before it, the key and the head notwithstanding.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
-//! A record as the text of its line, made before the audit's lock is taken: all of it but its version, number
-//! and time, which come before it, and its seal, which comes after.
+//! A record as the text of its line, made before the audit's lock is taken: all of it but its
+//! version, number and time, which come before it, and its seal, which comes after.
 //!
-//! It is what `serde_json` would write, byte for byte (a test holds it to that), at a fifth of the price:
-//! nearly every text here needs no escape, and one look at all of its bytes shows it.
+//! It is what `serde_json` would write, byte for byte (a test holds it to that), at a fifth of the
+//! price: nearly every text here needs no escape, and one look at all of its bytes shows it.
 
 use std::io::Write as _;
 
@@ -12,7 +12,7 @@ use super::event::{ClientFacts, OutcomeFacts, Record, StaticKeyFacts, TargetFact
 
 /// What follows the time: `,"event":…}`.
 pub(crate) fn rest(record: &Record<'_>) -> Vec<u8> {
-    let mut line = Line(Vec::with_capacity(1024));
+    let mut line = LineWriter(Vec::with_capacity(1024));
     line.text(r#""event":"#, record.event.as_str());
     line.maybe(r#""request":"#, record.request.as_deref());
     if let Some(client) = &record.client {
@@ -48,9 +48,9 @@ pub(crate) fn rest(record: &Record<'_>) -> Vec<u8> {
 }
 
 /// Keys are given with their quotes and colon.
-struct Line(Vec<u8>);
+struct LineWriter(Vec<u8>);
 
-impl Line {
+impl LineWriter {
     fn client(&mut self, client: &ClientFacts<'_>) {
         self.maybe(r#""session":"#, client.session.as_deref());
         self.maybe(r#""user":"#, client.user.as_deref());

@@ -30,26 +30,22 @@ pub struct Record<'a> {
     pub v: u32,
     /// One more than the record before, from 1.
     pub seq: u64,
-    /// RFC 3339, UTC, milliseconds.
+    /// When it was written: RFC 3339 with milliseconds, UTC.
     pub time: Cow<'a, str>,
-    /// What kind of record.
     pub event: EventKind,
     /// The request's ULID, the same in its decisions and its outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Cow<'a, str>>,
-    /// Who asked.
+    /// Who asked; `None`: nobody is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientFacts<'a>>,
-    /// For what.
+    /// What was asked for; `None`: it is about no request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetFacts<'a>>,
-    /// The route that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Cow<'a, str>>,
-    /// The credential that minted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Cow<'a, str>>,
-    /// What was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
     /// Why not, or what went wrong: a stable kebab-case word.
@@ -73,7 +69,6 @@ pub struct Record<'a> {
     /// A standing key that the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub static_key: Option<StaticKeyFacts<'a>>,
-    /// How the request ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeFacts>,
     /// The hash of the record before; see `chain`.
@@ -94,18 +89,16 @@ pub enum EventKind {
     Ca,
     /// A config was loaded or refused, or the audit itself has something to say.
     Config,
-    /// A request was judged.
     Decision,
     /// A token was asked for.
     Mint,
-    /// A request ended.
     Outcome,
     /// A session was opened or ended.
     Session,
 }
 
 impl EventKind {
-    /// As in the record.
+    /// The word that stands in the record.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Approval => "approval",
@@ -119,28 +112,25 @@ impl EventKind {
     }
 }
 
-/// `target`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetFacts<'a> {
     /// As sent; `CONNECT` for tunnels; `-` where the head of a request in one could not be read.
     pub method: Cow<'a, str>,
-    /// Canonical.
+    /// The host in its canonical form.
     pub host: Cow<'a, str>,
-    /// TCP port.
     pub port: u16,
     /// Without the query; absent for CONNECT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Cow<'a, str>>,
 }
 
-/// `token`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenFacts<'a> {
-    /// See [`crate::model::secret::Secret::fingerprint`].
+    /// The token's name: [`crate::model::secret::Secret::fingerprint`].
     pub fingerprint: Cow<'a, str>,
-    /// RFC 3339.
+    /// When the token ends, in RFC 3339.
     pub expires: Cow<'a, str>,
-    /// As granted.
+    /// The scope that was granted; `None`: the issuer did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Cow<'a, str>>,
     /// Whether it is a static key, which no end here ends.
@@ -159,16 +149,14 @@ impl<'a> From<&'a Token> for TokenFacts<'a> {
     }
 }
 
-/// `static_key`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaticKeyFacts<'a> {
-    /// See [`crate::model::secret::Secret::keyed_fingerprint`].
+    /// The key's name: [`crate::model::secret::Secret::keyed_fingerprint`].
     pub fingerprint: Cow<'a, str>,
     /// What it looks like: `github`, `jwt`, …
     pub kind: Cow<'a, str>,
 }
 
-/// `outcome`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeFacts {
     /// HTTP status that the client got; absent for tunnels and where it got none.
@@ -187,7 +175,6 @@ pub struct OutcomeFacts {
 pub struct Event<'a>(Record<'a>, Option<(&'a Client, Reason)>);
 
 impl<'a> Event<'a> {
-    /// A token was minted.
     pub fn minted(credential: &'a CredentialName, token: &'a Token) -> Self {
         let mut event = Self::mint(credential, "minted");
         event.0.token = Some(token.into());
@@ -227,7 +214,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// `action`: `logged-in`, `logged-out`: a person, for a credential. `user`: by the issuer's word.
+    /// `action`: `logged-in`, `logged-out`: a person, for a credential. `user`: by the issuer's
+    /// word.
     pub fn login(action: &'a str, credential: &'a CredentialName, user: Option<&str>) -> Self {
         let mut event = Self::new(EventKind::Session, action);
         event.0.credential = Some(credential.as_str().into());
@@ -291,7 +279,7 @@ impl<'a> Event<'a> {
         self
     }
 
-    /// Whose token it is.
+    /// Says whose token it is.
     #[must_use]
     pub fn of(mut self, client: &'a ClientKey) -> Self {
         self.0.client = key_facts(client);

@@ -13,10 +13,8 @@ use super::chain::{Hash, Link};
 use super::key::Key;
 use super::signed::{self, Signed};
 
-/// The content of `audit.head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The last record.
     pub(crate) link: Link,
     /// Sequence number of the oldest record that has not been deleted by rotation.
     pub(crate) oldest: u64,
@@ -28,7 +26,7 @@ pub(crate) type HeadFile = Signed<Head>;
 impl Head {
     /// Replaces the file at `path` atomically.
     pub(crate) fn write(&self, path: &Path, key: &Key, time: &str) -> io::Result<()> {
-        let shape = Shape {
+        let shape = HeadFields {
             v: 1,
             seq: self.link.seq,
             hash: self.link.hash.hex(),
@@ -44,10 +42,12 @@ impl HeadFile {
     pub(crate) fn read(path: &Path, key: &Key) -> io::Result<Self> {
         let file = signed::read(path, |text| key.mac(text))?;
         Ok(match file {
-            Signed::Valid(Shape { seq, hash, oldest, .. }) => match Hash::parse(hash.as_bytes()) {
-                Some(hash) => Self::Valid(Head { link: Link { seq, hash }, oldest }),
-                None => Self::Invalid,
-            },
+            Signed::Valid(HeadFields { seq, hash, oldest, .. }) => {
+                match Hash::parse(hash.as_bytes()) {
+                    Some(hash) => Self::Valid(Head { link: Link { seq, hash }, oldest }),
+                    None => Self::Invalid,
+                }
+            }
             Signed::Absent => Self::Absent,
             Signed::Invalid => Self::Invalid,
         })
@@ -55,7 +55,7 @@ impl HeadFile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Shape {
+struct HeadFields {
     v: u32,
     seq: u64,
     hash: String,

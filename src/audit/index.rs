@@ -1,8 +1,9 @@
-//! `audit.index`, beside the key: what is known of a trail outside its own files. Whoever writes the records anew and
-//! removes the head cannot sign this one, and a start that finds something wrong says so here for good: a new head does
-//! not make the trail whole again.
+//! `audit.index`, beside the key: what is known of a trail outside its own files. Whoever writes
+//! the records anew and removes the head cannot sign this one, and a start that finds something
+//! wrong says so here for good: a new head does not make the trail whole again.
 //!
-//! It is written when the audit is opened and closed, so its record may be far behind the head, never ahead of it.
+//! It is written when the audit is opened and closed, so its record may be far behind the head,
+//! never ahead of it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,9 +16,9 @@ use super::key::Key;
 use super::recover::Finding;
 use super::signed::{self, Signed};
 
-/// Of one trail.
+/// What the index knows of one trail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownTrail {
     /// A record that it has had.
     pub(crate) link: Option<Link>,
     /// What starts have found, the first of all first.
@@ -31,7 +32,7 @@ pub(crate) struct Known {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Noted {
     pub(crate) code: String,
-    /// RFC 3339.
+    /// When it was found, in RFC 3339.
     pub(crate) time: String,
     pub(crate) message: String,
 }
@@ -39,7 +40,7 @@ pub(crate) struct Noted {
 /// The file, for all trails that the key has signed.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shape {
+struct IndexFile {
     v: u32,
     /// By their paths, relative to the state directory where they are in it: it may be moved.
     trails: BTreeMap<PathBuf, Trail>,
@@ -63,20 +64,24 @@ pub(crate) struct Index {
 impl Index {
     pub(crate) fn of(state_dir: &Path, trail: &Path) -> Self {
         let trail = trail.strip_prefix(state_dir).unwrap_or(trail).to_owned();
-        Self { path: state_dir.join(NAME), trail }
+        Self { path: state_dir.join(INDEX_FILE), trail }
     }
 
     /// What it says. Nothing where there is none, as before a first start or after an upgrade.
-    pub(crate) fn read(&self, key: &Key) -> io::Result<Known> {
+    pub(crate) fn read(&self, key: &Key) -> io::Result<KnownTrail> {
         Ok(match self.load(key)? {
-            Signed::Absent => Known::default(),
-            Signed::Invalid => Known { invalid: true, ..Known::default() },
+            Signed::Absent => KnownTrail::default(),
+            Signed::Invalid => KnownTrail { invalid: true, ..KnownTrail::default() },
             Signed::Valid(mut shape) => match shape.trails.remove(&self.trail) {
                 Some(Trail { seq, hash, findings }) => {
                     let hash = Hash::parse(hash.as_bytes());
-                    Known { link: hash.map(|hash| Link { seq, hash }), findings, invalid: false }
+                    KnownTrail {
+                        link: hash.map(|hash| Link { seq, hash }),
+                        findings,
+                        invalid: false,
+                    }
                 }
-                None => Known::default(),
+                None => KnownTrail::default(),
             },
         })
     }
@@ -91,7 +96,7 @@ impl Index {
     ) -> io::Result<()> {
         let mut shape = match self.load(key)? {
             Signed::Valid(shape) => shape,
-            Signed::Absent | Signed::Invalid => Shape { v: 1, ..Shape::default() },
+            Signed::Absent | Signed::Invalid => IndexFile { v: 1, ..IndexFile::default() },
         };
         let trail = shape.trails.entry(self.trail.clone()).or_default();
         let hash = link.hash.hex();
@@ -114,12 +119,12 @@ impl Index {
         signed::write(&self.path, &shape, |text| key.index_mac(text))
     }
 
-    fn load(&self, key: &Key) -> io::Result<Signed<Shape>> {
+    fn load(&self, key: &Key) -> io::Result<Signed<IndexFile>> {
         signed::read(&self.path, |text| key.index_mac(text))
     }
 }
 
-const NAME: &str = "audit.index";
+const INDEX_FILE: &str = "audit.index";
 /// The first tell the story.
 const MAX_FINDINGS: usize = 16;
 /// A state directory has one audit, but for what its config named before.

@@ -1,4 +1,5 @@
-//! Static keys that tools still send: each once, by kind and keyed fingerprint, with where and by whom.
+//! Static keys that tools still send: each once, by kind and keyed fingerprint, with where and by
+//! whom.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -8,14 +9,13 @@ use serde::Serialize;
 use super::event::{Decision, EventKind, Record, StaticKeyFacts};
 use super::read::{RecordError, Records};
 
-/// One key.
+/// A standing key that clients have sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Seen {
     /// What it looks like: `github`, `jwt`, …; `opaque` where only its randomness tells.
     pub kind: String,
     /// Keyed: it says which key it is to nobody without the state directory.
     pub fingerprint: String,
-    /// Where it was sent.
     pub hosts: BTreeSet<String>,
     /// The routes that took it out.
     pub routes: BTreeSet<String>,
@@ -27,13 +27,13 @@ pub struct Seen {
     pub requests: u64,
     /// How many of those were refused for it.
     pub refused: u64,
-    /// RFC 3339.
+    /// When it was first seen, in RFC 3339.
     pub first: String,
-    /// RFC 3339.
+    /// When it was last seen, in RFC 3339.
     pub last: String,
-    /// Probably no static key: the API itself gave it to the tool. Nothing but its randomness tells that it is a key,
-    /// it was first sent after a request with a token to the same host, and in one session only: a key that stands
-    /// is sent again in the next.
+    /// Probably no static key: the API itself gave it to the tool. Nothing but its randomness tells
+    /// that it is a key, it was first sent after a request with a token to the same host, and in
+    /// one session only: a key that stands is sent again in the next.
     pub given: bool,
 }
 
@@ -89,7 +89,7 @@ fn first(record: &Record<'_>, kind: &str, fingerprint: &str) -> Seen {
 /// Where sessions have been with tokens, and which keys came after.
 #[derive(Default)]
 struct Origins {
-    /// Session and host.
+    /// Sessions that had a token put in, with the host.
     with_token: HashSet<(String, String)>,
     /// By fingerprint: the one session that it came in; `None` once it is known to stand.
     keys: HashMap<String, Option<String>>,

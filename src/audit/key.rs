@@ -1,7 +1,8 @@
 //! `audit.key`: 32 random bytes that only this user can read.
 //!
-//! It signs `audit.head` and `audit.index` and keys the fingerprints of guessable values. Each use gets a key of
-//! its own, derived from the file's bytes, so that none can be made to answer for another.
+//! It signs `audit.head` and `audit.index` and keys the fingerprints of guessable values. Each use
+//! gets a key of its own, derived from the file's bytes, so that none can be made to answer for
+//! another.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,7 +19,6 @@ use crate::model::hex::hex;
 use crate::model::id::random_bytes;
 use crate::model::secret::Secret;
 
-/// The audit's key material.
 pub struct Key {
     head: hmac::Key,
     index: hmac::Key,
@@ -28,7 +28,7 @@ pub struct Key {
 impl Key {
     /// Reads `audit.key` of a state directory. `None`: there is none.
     pub fn read(state_dir: &Path) -> Result<Option<Self>, AuditError> {
-        let path = state_dir.join(NAME);
+        let path = state_dir.join(KEY_FILE);
         match read_bytes(&path) {
             Ok(bytes) => Ok(Some(Self::derive(&bytes))),
             Err(Unread::Io(e)) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -42,7 +42,7 @@ impl Key {
         if let Some(key) = Self::read(state_dir)? {
             return Ok(key);
         }
-        let path = state_dir.join(NAME);
+        let path = state_dir.join(KEY_FILE);
         create(&path).map_err(|source| AuditError::Key { path: path.clone(), source })?;
         let gone = || io::Error::from(io::ErrorKind::NotFound);
         Self::read(state_dir)?.ok_or_else(|| AuditError::Key { path, source: gone() })
@@ -131,7 +131,7 @@ pub(crate) fn no_follow() -> i32 {
     NO_LINK
 }
 
-const NAME: &str = "audit.key";
+const KEY_FILE: &str = "audit.key";
 const LEN: usize = 32;
 
 #[cfg(test)]
@@ -147,7 +147,7 @@ mod tests {
         let two = Key::read_or_create(dir.path()).unwrap();
         assert_eq!(one.mac(b"x"), two.mac(b"x"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        let path = dir.path().join(NAME);
+        let path = dir.path().join(KEY_FILE);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();

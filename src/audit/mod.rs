@@ -1,10 +1,11 @@
 //! Floor 3: the audit trail: who did what with which token, in a file that shows if it was changed.
 //!
-//! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals without
-//! an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes visible, `head` a missing
-//! end, `index` and `checkpoint` a head that went with its records; `writer` is the one lock on a request's path and
-//! `sink` the file. `read`, `tail` and `verify` look at what was
-//! written and need no running daemon. The audit sees fingerprints, never a secret.
+//! `recorder` writes one decision and one outcome per request, whatever happens, but for refusals
+//! without an end, which `refusals` counts; `event` is the shape of a record, `chain` makes changes
+//! visible, `head` a missing end, `index` and `checkpoint` a head that went with its records;
+//! `writer` is the one lock on a request's path and `sink` the file. `read`, `tail` and `verify`
+//! look at what was written and need no running daemon. The audit sees fingerprints, never a
+//! secret.
 
 mod chain;
 pub mod checkpoint;
@@ -30,10 +31,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::config;
 use crate::model::clock::{Clock, rfc3339_millis};
+use crate::model::lock::lock;
 use crate::model::secret::{Fingerprint, Secret};
 use crate::telemetry::metrics::Metrics;
 
@@ -48,7 +50,7 @@ use head::{Head, HeadFile};
 use index::Index;
 use refusals::Refusals;
 use sink::file::FileSink;
-use sink::places::Places;
+use sink::places::TrailPaths;
 use writer::Writer;
 
 /// The trail of one state directory, open for writing. One process at a time has it.
@@ -56,7 +58,7 @@ pub struct Audit {
     writer: Mutex<Writer>,
     /// The head as last written. Taken before `writer`, never after.
     head: Mutex<Option<Head>>,
-    places: Places,
+    places: TrailPaths,
     index: Index,
     refusals: Refusals,
     key: Key,
@@ -73,46 +75,26 @@ pub struct Audit {
 pub enum AuditError {
     /// `audit.key` cannot be read or made. Ours, or the machine's.
     #[error("the audit's key cannot be read or made: {}", .path.display())]
-    Key {
-        /// The key file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Key { path: PathBuf, source: io::Error },
     /// `audit.key` is not ours alone, or no key.
     #[error("the audit's key cannot be used, {what}: {}", .path.display())]
     KeyUnsafe {
-        /// The key file.
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
     },
     /// Another process writes this audit.
     #[error("another process writes this audit: {}", .path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
     /// A file of the audit cannot be opened, or its end not read.
     #[error("the audit cannot be opened: {}", .path.display())]
-    Open {
-        /// The current file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// A record could not be written: none of it is in the file.
     #[error("the audit cannot be written: {}", .path.display())]
-    Write {
-        /// The current file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 impl AuditError {
-    /// The stable kebab-case word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Key { .. } => "audit-key-unreadable",
@@ -123,7 +105,6 @@ impl AuditError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Key { .. } => "check owner, permissions and free space of the state directory",
@@ -151,11 +132,11 @@ impl Audit {
         state_dir: &Path,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Vec<Finding>), AuditError> {
-        let places = Places::of(&config.path);
+        let places = TrailPaths::of(&config.path);
         let open = |source| AuditError::Open { path: config.path.clone(), source };
         make_dir(places.dir()).map_err(open)?;
         make_dir(state_dir).map_err(open)?;
-        let lock = lock(&places.lock)?;
+        let lock = hold(&places.lock)?;
         let key = Key::read_or_create(state_dir)?;
         let now = clock.now();
         let mut sink =
@@ -195,7 +176,7 @@ impl Audit {
 
     /// Has the index know the head as it is, and what was found.
     fn note(&self, findings: &[Finding]) {
-        let Some(head) = *relock(&self.head) else { return };
+        let Some(head) = *lock(&self.head) else { return };
         let time = rfc3339_millis(self.clock.now().wall);
         if let Err(error) = self.index.note(&self.key, head.link, findings, &time) {
             let path = self.index.path.display();
@@ -226,15 +207,15 @@ impl Audit {
         self.write(&event.into_record())
     }
 
-    /// Writes what is pending, looks after the file, renews the head, deletes surplus rotated files.
-    /// To be called about twice a second: the head is then at most 1 s old. It syncs the disk
-    /// and may take a while, without holding up records.
+    /// Writes what is pending, looks after the file, renews the head, deletes surplus rotated
+    /// files. To be called about twice a second: the head is then at most 1 s old. It syncs the
+    /// disk and may take a while, without holding up records.
     pub fn flush(&self) -> Result<(), AuditError> {
         self.count_refusals(false);
-        let mut written = relock(&self.head);
+        let mut written = lock(&self.head);
         let now = self.clock.now();
         let (done, head, files, surplus) = {
-            let mut writer = relock(&self.writer);
+            let mut writer = lock(&self.writer);
             let done = writer.flush(now);
             let link = writer.written();
             let head = Head { link, oldest: writer.sink.oldest(link.seq + 1) };
@@ -249,7 +230,7 @@ impl Audit {
             }
             surplus.into_iter().try_for_each(|first| self.delete_rotated(first))
         });
-        relock(&self.writer).flushed(done.as_ref().err());
+        lock(&self.writer).flushed(done.as_ref().err());
         done.map_err(|source| self.unwritable(source))
     }
 
@@ -272,10 +253,9 @@ impl Audit {
 
     /// Whether records can be written, as far as the last attempt showed.
     pub fn health(&self) -> Health {
-        relock(&self.writer).health()
+        lock(&self.writer).health()
     }
 
-    /// The current file.
     pub fn path(&self) -> &Path {
         &self.places.current
     }
@@ -283,7 +263,7 @@ impl Audit {
     /// Writes a record and all that is pending before it.
     fn write(&self, record: &Record<'_>) -> Result<(), AuditError> {
         let record = encode::rest(record);
-        let mut writer = relock(&self.writer);
+        let mut writer = lock(&self.writer);
         // Read under the lock, so that times rise as numbers do.
         let now = self.clock.now();
         writer.write(&record, now).map_err(|source| self.unwritable(source))
@@ -292,7 +272,7 @@ impl Audit {
     /// Chains a record that the next write takes along.
     fn buffer(&self, record: &Record<'_>) -> Result<(), AuditError> {
         let record = encode::rest(record);
-        let mut writer = relock(&self.writer);
+        let mut writer = lock(&self.writer);
         let now = self.clock.now();
         writer.buffer(&record, now).map_err(|source| self.unwritable(source))
     }
@@ -300,7 +280,7 @@ impl Audit {
     fn delete_rotated(&self, first: u64) -> io::Result<()> {
         match fs::remove_file(self.places.rotated(first)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => relock(&self.writer).sink.forget(first),
+            _ => lock(&self.writer).sink.forget(first),
         }
         Ok(())
     }
@@ -325,16 +305,11 @@ impl std::fmt::Debug for Audit {
     }
 }
 
-/// A panic elsewhere while the lock was held has left the chain as it was: state changes last.
-fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn lock(path: &Path) -> Result<File, AuditError> {
+fn hold(path: &Path) -> Result<File, AuditError> {
     let unreadable = |source| AuditError::Open { path: path.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)

@@ -1,8 +1,9 @@
-//! Searching the trail: by person, session, process, host, route, credential, token, code, time and what became of it.
+//! Searching the trail: by person, session, process, host, route, credential, token, code, time and
+//! what became of it.
 //!
-//! A record counts where everything that was asked for stands in it. An outcome goes with its decision, of
-//! which it holds only the request's name; where only the outcome can tell (its status, or a process that was
-//! found too late for the decision), the decision waits for it.
+//! A record counts where everything that was asked for stands in it. An outcome goes with its
+//! decision, of which it holds only the request's name; where only the outcome can tell (its
+//! status, or a process that was found too late for the decision), the decision waits for it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,47 +12,40 @@ use super::event::{ClientFacts, Decision, EventKind, Record};
 /// What is asked for; `None`: anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Login name.
     pub user: Option<String>,
-    /// Session name.
     pub session: Option<String>,
     /// Process id, or program by its path or last part.
     pub process: Option<String>,
     /// As it was sent, in capitals.
     pub method: Option<String>,
-    /// Host, canonical.
+    /// The host in its canonical form.
     pub host: Option<String>,
     /// A path and what is below it, or one with `*` for any characters.
     pub path: Option<String>,
-    /// Route name.
     pub route: Option<String>,
-    /// Credential name.
     pub credential: Option<String>,
     /// Fingerprint of a token or of a static key.
     pub token: Option<String>,
-    /// What was decided.
     pub decision: Option<Decision>,
-    /// Reason code.
+    /// The code of a refusal.
     pub code: Option<String>,
-    /// What the client got.
     pub status: Option<Status>,
     /// RFC 3339 with milliseconds, UTC, as in records; itself included.
     pub since: Option<String>,
-    /// The same; not included.
+    /// As `since`, itself not included.
     pub until: Option<String>,
 }
 
 /// `403`, or `4xx` for a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// By its first digit.
+    /// All with this first digit: `4xx`.
     Class(u16),
-    /// Just this.
     Exactly(u16),
 }
 
 impl Status {
-    /// Reads one.
+    /// Reads `404` or `4xx`.
     pub fn parse(text: &str) -> Option<Self> {
         let number = |text: &str, range: std::ops::RangeInclusive<u16>| {
             let digits = text.bytes().all(|b| b.is_ascii_digit());
@@ -77,12 +71,13 @@ pub struct Matcher<T> {
     query: Query,
     /// Requests that count, and have not ended.
     counting: HashSet<String>,
-    /// Records that their request's outcome decides about, by request: those are named in the order of time.
+    /// Records that their request's outcome decides about, by request: those are named in the order
+    /// of time.
     waiting: BTreeMap<String, Vec<(T, Record<'static>)>>,
 }
 
 impl<T> Matcher<T> {
-    /// Has seen nothing.
+    /// A search that has seen no record yet.
     pub fn new(query: Query) -> Self {
         Self { query, counting: HashSet::new(), waiting: BTreeMap::new() }
     }

@@ -9,15 +9,14 @@ use std::sync::Arc;
 
 use super::event::Record;
 use super::sink::file::MAX_LINE;
-use super::sink::places::Places;
+use super::sink::places::TrailPaths;
 use crate::local::place;
 
 /// One line of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The file.
     pub file: Arc<Path>,
-    /// 1-based.
+    /// Which line of the file, from 1.
     pub number: usize,
     /// Without the newline; not necessarily UTF-8 where somebody damaged it.
     pub bytes: Vec<u8>,
@@ -36,7 +35,7 @@ pub struct Lines {
 impl Lines {
     /// Opens all files of the audit whose current file is `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { files: open_all(&Places::of(path))?.into_iter(), now: None })
+        Ok(Self { files: open_all(&TrailPaths::of(path))?.into_iter(), now: None })
     }
 }
 
@@ -47,7 +46,7 @@ impl Iterator for Lines {
         loop {
             if self.now.is_none() {
                 let (path, file) = self.files.next()?;
-                self.now = Some((path, BufReader::with_capacity(BLOCK, file), 0));
+                self.now = Some((path, BufReader::with_capacity(READ_BLOCK, file), 0));
             }
             let (path, reader, number) = self.now.as_mut()?;
             let mut bytes = Vec::new();
@@ -80,7 +79,6 @@ pub enum RecordError {
     /// Not JSON of our shape.
     #[error("{}:{}: not an audit record", .line.file.display(), .line.number)]
     Shape {
-        /// The line itself.
         line: Line,
         /// What the JSON reader says.
         source: serde_json::Error,
@@ -120,7 +118,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Every file, oldest first. The current one is opened before the others are listed: a rotation in
 /// between makes it turn up under its new name, and it is still the last that is read.
-pub(crate) fn open_all(places: &Places) -> io::Result<Vec<(Arc<Path>, File)>> {
+pub(crate) fn open_all(places: &TrailPaths) -> io::Result<Vec<(Arc<Path>, File)>> {
     let current = absent_is_none(open(&places.current))?;
     let id = current.as_ref().map(identity).transpose()?;
     let mut files = Vec::new();
@@ -141,7 +139,7 @@ pub(crate) fn open_all(places: &Places) -> io::Result<Vec<(Arc<Path>, File)>> {
     Ok(files)
 }
 
-/// Device and inode.
+/// Device and inode, by which a file is known under another name.
 pub(crate) fn identity(file: &File) -> io::Result<(u64, u64)> {
     let meta = file.metadata()?;
     Ok((meta.dev(), meta.ino()))
@@ -170,7 +168,8 @@ impl Backward {
         Self { file, start: end, held: Vec::new() }
     }
 
-    /// The line before, without its newline. An overlong one comes in pieces, none of which is a record.
+    /// The line before, without its newline. An overlong one comes in pieces, none of which is a
+    /// record.
     pub(crate) fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let body = self.held.len().saturating_sub(1);
@@ -180,7 +179,7 @@ impl Backward {
             if self.start == 0 || self.held.len() as u64 > MAX_LINE {
                 return Ok((!self.held.is_empty()).then(|| self.split(0)));
             }
-            let from = self.start.saturating_sub(BLOCK as u64);
+            let from = self.start.saturating_sub(READ_BLOCK as u64);
             let mut block = vec![0; (self.start - from) as usize];
             self.file.seek(SeekFrom::Start(from))?;
             self.file.read_exact(&mut block)?;
@@ -201,7 +200,7 @@ impl Backward {
 
 /// Every file's path, oldest first, as far as they exist.
 pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(open_all(&Places::of(path))?.into_iter().map(|(path, _)| path.to_path_buf()).collect())
+    Ok(open_all(&TrailPaths::of(path))?.into_iter().map(|(path, _)| path.to_path_buf()).collect())
 }
 
-const BLOCK: usize = 64 * 1024;
+const READ_BLOCK: usize = 64 * 1024;

@@ -60,13 +60,12 @@ impl RequestFacts {
         Self { request, client, method, host, port, path }
     }
 
-    /// The request's name.
     pub fn request(&self) -> RequestId {
         self.request
     }
 }
 
-/// How a request ended.
+/// How a request ended, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// HTTP status that the client got; `None` for tunnels and where it got none.
@@ -79,14 +78,15 @@ pub struct Outcome {
     pub code: Option<Reason>,
 }
 
-/// Follows one request. Whatever becomes of it, one decision (one per replay) and one outcome are written.
+/// Follows one request. Whatever becomes of it, one decision (one per replay) and one outcome are
+/// written.
 #[derive(Debug)]
 pub struct Recorder {
     audit: Arc<Audit>,
     facts: RequestFacts,
     policy: PolicyHash,
     started: Instant,
-    /// All waiting for tokens.
+    /// The time that it waited for tokens, all in all.
     minted: Option<Duration>,
     sent: Option<Instant>,
     answered: Option<Instant>,
@@ -137,12 +137,12 @@ impl Recorder {
         }
     }
 
-    /// The request's name.
     pub fn request(&self) -> RequestId {
         self.facts.request
     }
 
-    /// Forgets what was learnt of a request that nothing was decided about: another policy judges it.
+    /// Forgets what was learnt of a request that nothing was decided about: another policy judges
+    /// it.
     pub fn begin_anew(&mut self, facts: RequestFacts, policy: PolicyHash) {
         if self.state == State::Undecided {
             (self.facts, self.policy) = (facts, policy);
@@ -150,7 +150,6 @@ impl Recorder {
         }
     }
 
-    /// The route that matched.
     pub fn route(&mut self, route: RouteName) {
         self.route = Some(route);
     }
@@ -186,7 +185,8 @@ impl Recorder {
         self.static_key = Some((fingerprint, kind));
     }
 
-    /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a refusal.
+    /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a
+    /// refusal.
     pub fn refuse(mut self, reason: Reason, status: Option<u16>) {
         self.code(reason);
         if self.state != State::Undecided {
@@ -302,7 +302,8 @@ impl Recorder {
         self.audit.buffer(&record).ok();
     }
 
-    /// Whether a refusal is only counted: nothing went upstream for it, and its client has had many like it.
+    /// Whether a refusal is only counted: nothing went upstream for it, and its client has had many
+    /// like it.
     fn is_one_too_many(&mut self, reason: Reason) -> bool {
         let now = self.audit.clock.mono();
         if self.audit.refusals.is_recorded(&self.facts.client, reason, now) {

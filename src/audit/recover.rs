@@ -1,17 +1,17 @@
 //! At open: where does the chain go on, and is anything wrong with what is there?
 //!
 //! Reads from the end backwards, only as far as the record that the head names. The chain is never
-//! quietly anchored anew: where the file contradicts the head, the head wins, so that the contradiction
-//! stays in the chain and `verify` finds it for ever.
+//! quietly anchored anew: where the file contradicts the head, the head wins, so that the
+//! contradiction stays in the chain and `verify` finds it for ever.
 
 use std::io;
 
 use super::chain::{self, GENESIS, Link, Sealed};
 use super::head::HeadFile;
-use super::index::Known;
+use super::index::KnownTrail;
 use super::read::{self, Backward};
 use super::sink::file::end_of_last_line;
-use super::sink::places::Places;
+use super::sink::places::TrailPaths;
 
 /// Where to go on, and what was found.
 #[derive(Debug)]
@@ -27,12 +27,15 @@ pub struct Finding {
     pub code: &'static str,
     /// What was found, in lower case without a final stop.
     pub message: String,
-    /// What to do.
     pub hint: &'static str,
 }
 
 /// Compares the tail of the files with the head, and with what is known beside it.
-pub(crate) fn recover(places: &Places, head: &HeadFile, known: &Known) -> io::Result<Recovered> {
+pub(crate) fn recover(
+    places: &TrailPaths,
+    head: &HeadFile,
+    known: &KnownTrail,
+) -> io::Result<Recovered> {
     let named = match head {
         HeadFile::Valid(head) => Some(head.link),
         // Nobody says where to end but the index.
@@ -73,18 +76,17 @@ pub(crate) fn recover(places: &Places, head: &HeadFile, known: &Known) -> io::Re
 }
 
 #[derive(Default)]
-struct Tail {
+struct WalkedTail {
     /// The last record whose hash fits.
     last: Option<Link>,
-    /// Where the walk ended.
     oldest_walked: Option<Link>,
     /// Lines on the way that are no records, or do not follow each other.
     damaged: bool,
 }
 
 /// Walks back to record `upto`, or to the last intact record where it is `None`.
-fn walk(places: &Places, upto: Option<u64>) -> io::Result<Tail> {
-    let mut tail = Tail::default();
+fn walk(places: &TrailPaths, upto: Option<u64>) -> io::Result<WalkedTail> {
+    let mut tail = WalkedTail::default();
     let mut younger: Option<Sealed> = None;
     for (_, file) in read::open_all(places)?.into_iter().rev() {
         let end = end_of_last_line(&file, file.metadata()?.len())?;

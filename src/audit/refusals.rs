@@ -1,15 +1,17 @@
 //! [`Refusals`]: whoever is refused again and again must not be able to turn the audit over.
 //!
-//! Rotation deletes the oldest records, so records that anybody can have written at will delete those of others. Each
-//! client's refusals with one code have records of their own up to a burst, and one each [`REFILL`] after that.
-//! What is beyond is counted, and one record says how many there were. What was let through, injections above all, is
-//! never counted together (invariant I9).
+//! Rotation deletes the oldest records, so records that anybody can have written at will delete
+//! those of others. Each client's refusals with one code have records of their own up to a burst,
+//! and one each [`RECORD_EVERY`] after that. What is beyond is counted, and one record says how
+//! many there were. What was let through, injections above all, is never counted together
+//! (invariant I9).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::model::client::{Client, ClientKey};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 
 #[derive(Debug)]
@@ -43,14 +45,14 @@ impl Refusals {
     /// For an audit that keeps so many bytes: a burst takes a fiftieth of them, as a rule.
     pub(crate) fn within(kept: u64) -> Self {
         let burst = u32::try_from(kept / (50 * RECORD)).unwrap_or(u32::MAX);
-        Self { ledgers: Mutex::default(), burst: burst.clamp(LEAST, MOST_RECORDED) }
+        Self { ledgers: Mutex::default(), burst: burst.clamp(LEAST_RECORDED, MOST_RECORDED) }
     }
 
     /// Whether a refusal has records of its own. Where not, it is counted here.
     pub(crate) fn is_recorded(&self, client: &Client, reason: Reason, now: Instant) -> bool {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = lock(&self.ledgers);
         let mut key = (client.key(), reason);
-        let shared = ledgers.len() >= MOST && !ledgers.contains_key(&key);
+        let shared = ledgers.len() >= MOST_LEDGERS && !ledgers.contains_key(&key);
         if shared {
             key.0 = ClientKey::Anyone;
         }
@@ -63,8 +65,8 @@ impl Refusals {
             counted: 0,
             since: now,
         });
-        let next = ledger.full_at.max(now) + REFILL;
-        if next.saturating_duration_since(now) <= REFILL * self.burst {
+        let next = ledger.full_at.max(now) + RECORD_EVERY;
+        if next.saturating_duration_since(now) <= RECORD_EVERY * self.burst {
             ledger.full_at = next;
             return true;
         }
@@ -77,7 +79,7 @@ impl Refusals {
 
     /// What is to be written down now: after [`EVERY`], or all of it.
     pub(crate) fn due(&self, now: Instant, all: bool) -> Vec<Counted> {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = lock(&self.ledgers);
         ledgers.retain(|_, ledger| ledger.counted > 0 || ledger.full_at > now);
         let due = ledgers.iter_mut().filter(|(_, ledger)| {
             ledger.counted > 0 && (all || now.saturating_duration_since(ledger.since) >= EVERY)
@@ -92,7 +94,7 @@ impl Refusals {
 
     /// Takes back what could not be written down.
     pub(crate) fn again(&self, counted: &Counted) {
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledgers = lock(&self.ledgers);
         // Its ledger is as full as can be: nobody has removed it.
         if let Some(ledger) = ledgers.get_mut(&(counted.client.key(), counted.reason)) {
             ledger.counted += counted.count;
@@ -103,15 +105,15 @@ impl Refusals {
 /// What a refusal takes of the audit, both records, in bytes: rather more.
 const RECORD: u64 = 2048;
 /// A burst of one client and code, however small the audit is.
-const LEAST: u32 = 1_000;
-/// And however large.
+const LEAST_RECORDED: u32 = 1_000;
+/// The same, however large the audit is.
 const MOST_RECORDED: u32 = 10_000;
 /// One more in this time, for ever: about 8 MB a day.
-const REFILL: Duration = Duration::from_secs(10);
+const RECORD_EVERY: Duration = Duration::from_secs(10);
 /// How long refusals are counted before a record says so; SIGKILL loses no more than that.
 const EVERY: Duration = Duration::from_secs(10);
 /// Ledgers at most; further clients share one for each code.
-const MOST: usize = 4096;
+const MOST_LEDGERS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +153,7 @@ mod tests {
         assert!(refusals.is_recorded(&client("a"), DENIED, start + EVERY));
         assert!(!refusals.is_recorded(&client("a"), DENIED, start + EVERY));
         assert_eq!(counts(&refusals, start + EVERY, true).len(), 1);
-        let later = start + REFILL * 2000;
+        let later = start + RECORD_EVERY * 2000;
         assert_eq!(counts(&refusals, later, true), []);
         assert!(refusals.ledgers.lock().unwrap().is_empty());
     }
@@ -166,10 +168,10 @@ mod tests {
     #[test]
     fn clients_without_an_end_share_one_ledger() {
         let (refusals, now) = (Refusals::within(1 << 20), Instant::now());
-        for n in 0..MOST + 1500 {
+        for n in 0..MOST_LEDGERS + 1500 {
             refusals.is_recorded(&client(&n.to_string()), DENIED, now);
         }
-        assert_eq!(refusals.ledgers.lock().unwrap().len(), MOST + 1);
+        assert_eq!(refusals.ledgers.lock().unwrap().len(), MOST_LEDGERS + 1);
         assert_eq!(counts(&refusals, now, true).iter().map(|one| one.2).sum::<u64>(), 500);
     }
 }

@@ -1,5 +1,5 @@
-//! Small files that our key signs: one JSON object, its last member the MAC of all bytes before that. They are replaced
-//! as a whole, so a reader finds the old one or the new one.
+//! Small files that our key signs: one JSON object, its last member the MAC of all bytes before
+//! that. They are replaced as a whole, so a reader finds the old one or the new one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -19,11 +19,9 @@ const MAX_LEN: u64 = 1024 * 1024;
 /// What stands in the place of such a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Signed<T> {
-    /// Nothing.
     Absent,
     /// Something that our key did not sign.
     Invalid,
-    /// What was written.
     Valid(T),
 }
 

@@ -10,12 +10,12 @@ use std::path::Path;
 
 use super::read::{Backward, identity, open_all};
 use super::sink::file::end_of_last_line;
-use super::sink::places::Places;
+use super::sink::places::TrailPaths;
 
-/// Follows an audit's lines.
+/// Follows the lines of an audit as they are written, over rotations.
 #[derive(Debug)]
 pub struct Tail {
-    places: Places,
+    places: TrailPaths,
     /// The file being read and the offset of the first byte that was not handed out.
     now: Option<(File, u64)>,
     first: Vec<String>,
@@ -24,7 +24,7 @@ pub struct Tail {
 impl Tail {
     /// Starts `lines` whole lines before the end of the audit whose current file is `path`.
     pub fn open(path: &Path, lines: usize) -> io::Result<Self> {
-        let places = Places::of(path);
+        let places = TrailPaths::of(path);
         let mut first = VecDeque::new();
         let mut now = None;
         for (_, file) in open_all(&places)?.into_iter().rev() {

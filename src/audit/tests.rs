@@ -273,7 +273,7 @@ fn a_full_disk_refuses_and_resumes() {
     deny(&audit);
     let before = bench.text();
     for space in [0, 1, 300] {
-        relock(&audit.writer).sink.space = Some(space);
+        lock(&audit.writer).sink.space = Some(space);
         let mut recorder = recorder(&audit);
         let error = recorder.decide(Decision::Inject, None).unwrap_err();
         assert_eq!(error.code(), "audit-unavailable");
@@ -284,7 +284,7 @@ fn a_full_disk_refuses_and_resumes() {
     let health = audit.health();
     assert_eq!((health.lost, health.failing.is_some()), (6, true));
 
-    relock(&audit.writer).sink.space = None;
+    lock(&audit.writer).sink.space = None;
     deny(&audit);
     assert_eq!(audit.health().failing, None);
     drop(audit);
@@ -299,7 +299,7 @@ fn on_failure_continue_waives_and_counts() {
     let mut bench = Bench::new();
     bench.config.continue_on_failure = true;
     let (audit, _) = bench.open();
-    relock(&audit.writer).sink.space = Some(0);
+    lock(&audit.writer).sink.space = Some(0);
     let mut recorder = recorder(&audit);
     let error = recorder.decide(Decision::Inject, None).unwrap_err();
     assert!(!recorder.waive(error).unwrap().covers(&token(&bench.clock)));
@@ -340,7 +340,7 @@ fn a_head_that_cannot_be_written_shows_in_health_and_costs_no_record() {
 fn rotation_that_fails_costs_no_record() {
     let bench = Bench::with(2048, 4);
     let (audit, _) = bench.open();
-    let taken = Places::of(&bench.config.path).rotated(1);
+    let taken = TrailPaths::of(&bench.config.path).rotated(1);
     fs::create_dir(&taken).unwrap();
     (0..10).for_each(|_| deny(&audit));
     assert!(fs::metadata(&bench.config.path).unwrap().len() > 2048);
@@ -358,11 +358,11 @@ fn pending_outcomes_are_bounded_while_the_disk_is_full() {
     let (audit, _) = bench.open();
     let mut open: Vec<_> = (0..6000).map(|_| recorder(&audit)).collect();
     open.iter_mut().for_each(|r| drop(r.decide(Decision::Pass, None).unwrap()));
-    relock(&audit.writer).sink.space = Some(0);
+    lock(&audit.writer).sink.space = Some(0);
     open.into_iter().for_each(|r| r.finish(Outcome::default()));
     let lost = audit.health().lost;
     assert!(lost > 0 && lost < 6000, "{lost}");
-    relock(&audit.writer).sink.space = None;
+    lock(&audit.writer).sink.space = None;
     audit.flush().unwrap();
     assert!(bench.verify().is_intact());
 }
@@ -579,7 +579,7 @@ fn rotates_keeps_and_verifies() {
 
     // A kill between the steps of rotation: no current file.
     let last = files.last().unwrap();
-    fs::rename(last, Places::of(last).rotated(bench.first_of(last))).unwrap();
+    fs::rename(last, TrailPaths::of(last).rotated(bench.first_of(last))).unwrap();
     let (audit, findings) = bench.open();
     assert!(findings.is_empty(), "{findings:?}");
     deny(&audit);

@@ -1,8 +1,9 @@
 //! `audit verify`: is every record still there, unchanged and in its place?
 //!
 //! Reads all files in chain order and checks each line's hash, number and predecessor, then the end
-//! against the signed head, and what is known outside the files: the index beside the key, and a checkpoint that
-//! somebody kept. A live writer may be ahead of the head and in the middle of a line.
+//! against the signed head, and what is known outside the files: the index beside the key, and a
+//! checkpoint that somebody kept. A live writer may be ahead of the head and in the middle of a
+//! line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,24 +14,24 @@ use super::chain::{self, GENESIS, Link, Sealed};
 use super::checkpoint::Checkpoint;
 use super::event::{EventKind, Record};
 use super::head::HeadFile;
-use super::index::{Index, Known};
+use super::index::{Index, KnownTrail};
 use super::key::Key;
 use super::read::{Line, Lines};
-use super::sink::places::Places;
+use super::sink::places::TrailPaths;
 
-/// What was found.
+/// What a walk along the chain has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyReport {
-    /// Intact records.
+    /// How many records are intact.
     pub records: u64,
     /// Number of the first and of the last of them; 0 where there is none.
     pub first: u64,
-    /// See `first`.
     pub last: u64,
     /// Names the last of them, to be kept elsewhere. Nothing where it is not intact.
     #[serde(serialize_with = "as_text")]
     pub checkpoint: Option<Checkpoint>,
-    /// Whether the last line is not complete: just being written, or its writer was killed. No problem.
+    /// Whether the last line is not complete: just being written, or its writer was killed. No
+    /// problem.
     pub torn: bool,
     /// What is wrong, in the order of the files; at most [`MAX_PROBLEMS`].
     pub problems: Vec<VerifyProblem>,
@@ -41,9 +42,7 @@ pub struct VerifyReport {
 /// One thing that is wrong, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyProblem {
-    /// Stable kebab-case word.
     pub code: String,
-    /// The file.
     pub file: PathBuf,
     /// 1-based; 0 where no line can be named.
     pub line: usize,
@@ -54,7 +53,6 @@ pub struct VerifyProblem {
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
     pub fn is_intact(&self) -> bool {
         self.problems.is_empty()
     }
@@ -70,7 +68,7 @@ fn as_text<S: serde::Serializer>(
 /// Checks the audit whose current file is `path`. Without a key the head cannot be checked, and
 /// that is said as a problem where there are records.
 pub fn verify(path: &Path, key: Option<&Key>) -> io::Result<VerifyReport> {
-    walk(path, key, Known::default(), None)
+    walk(path, key, KnownTrail::default(), None)
 }
 
 /// The same, with what the index of a state directory knows, and a checkpoint.
@@ -81,7 +79,7 @@ pub fn verify_against(
     checkpoint: Option<Checkpoint>,
 ) -> io::Result<VerifyReport> {
     let index = Index::of(state_dir, path);
-    let known = key.map_or(Ok(Known::default()), |key| index.read(key))?;
+    let known = key.map_or(Ok(KnownTrail::default()), |key| index.read(key))?;
     let mut report = walk(path, key, known.clone(), checkpoint)?;
     // What the trail does not say itself: rotation may have removed it, or somebody.
     for noted in known.findings {
@@ -103,10 +101,10 @@ pub fn verify_against(
 fn walk(
     path: &Path,
     key: Option<&Key>,
-    known: Known,
+    known: KnownTrail,
     checkpoint: Option<Checkpoint>,
 ) -> io::Result<VerifyReport> {
-    let places = Places::of(path);
+    let places = TrailPaths::of(path);
     let read_head = || key.map_or(Ok(HeadFile::Invalid), |key| HeadFile::read(&places.head, key));
     // The head first: records that are written meanwhile make the file longer than it says. But
     // the oldest record is asked for after opening, because rotation deletes meanwhile.
@@ -128,7 +126,6 @@ struct Walk {
     /// Records that must be there as they were, and who says so.
     named: Vec<(&'static str, Link)>,
     oldest: Option<u64>,
-    /// Where we are.
     file: PathBuf,
     number: usize,
 }
@@ -138,7 +135,7 @@ impl Walk {
         path: &Path,
         before: &HeadFile,
         after: &HeadFile,
-        known: &Known,
+        known: &KnownTrail,
         checkpoint: Option<Checkpoint>,
     ) -> Self {
         let head = match before {
@@ -253,7 +250,7 @@ impl Walk {
         }
     }
 
-    fn end(mut self, head: &HeadFile, known: &Known, has_key: bool) -> VerifyReport {
+    fn end(mut self, head: &HeadFile, known: &KnownTrail, has_key: bool) -> VerifyReport {
         let last = self.report.last;
         if let Some(end) =
             self.named.iter().map(|(_, link)| link.seq).max().filter(|end| *end > last)

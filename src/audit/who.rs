@@ -7,22 +7,18 @@ use serde_json::{Map, Value, json};
 
 use crate::model::client::{Client, ClientKey, Process};
 
-/// `client`. No way in names a workload yet: what would stand there comes with the way that knows it.
+/// `client`. No way in names a workload yet: what would stand there comes with the way that knows
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFacts<'a> {
-    /// Session name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Cow<'a, str>>,
-    /// Login name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Cow<'a, str>>,
-    /// User id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Process id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<Cow<'a, str>>,
 }

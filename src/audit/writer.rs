@@ -56,7 +56,8 @@ impl Writer {
         }
     }
 
-    /// Chains a record ([`encode::rest`] of it) and writes it with all that is pending. After an error it is not in the chain.
+    /// Chains a record ([`encode::rest`] of it) and writes it with all that is pending. After an
+    /// error it is not in the chain.
     pub(crate) fn write(&mut self, record: &[u8], now: Moment) -> io::Result<()> {
         let (mark, before) = (self.pending.len(), self.last);
         self.chain(record, now);

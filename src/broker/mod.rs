@@ -1,10 +1,10 @@
 //! Floor 4: holding tokens.
 //!
-//! The [`Broker`] has a [`Slot`] for each client and credential, and never shares one across
-//! either (I7), nor across two definitions of a credential: a slot belongs to the minter that the
-//! asking request's own snapshot of the config names. A connection asks for its slot once and keeps it; the slot mints when needed,
-//! once for all who wait, ahead of the end, with back-off after failures. What a client may use
-//! was decided before anybody comes here.
+//! The [`Broker`] has a [`Slot`] for each client and credential, and never shares one across either
+//! (I7), nor across two definitions of a credential: a slot belongs to the minter that the asking
+//! request's own snapshot of the config names. A connection asks for its slot once and keeps it;
+//! the slot mints when needed, once for all who wait, ahead of the end, with back-off after
+//! failures. What a client may use was decided before anybody comes here.
 
 mod flight;
 mod retired;
@@ -41,15 +41,14 @@ pub type Minters = HashMap<CredentialName, Arc<dyn Minter>>;
 /// Called after each mint, before its token serves: for audit and metrics. Must not block long.
 pub type OnMint = Arc<dyn Fn(&MintReport<'_>) + Send + Sync>;
 
-/// Why nothing may be minted for a client and credential any more, if so. Asked when a slot is made.
+/// Why nothing may be minted for a client and credential any more, if so. Asked when a slot is
+/// made.
 pub type Bars = Arc<dyn Fn(&SlotKey) -> Option<Reason> + Send + Sync>;
 
-/// Whose token of what.
+/// What a slot holds a token for: a client, a credential and what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotKey {
-    /// The identity.
     pub client: ClientKey,
-    /// The credential.
     pub credential: CredentialName,
     /// What a route asks of it: scope, audience, resource, claims.
     pub ask: Arc<Ask>,
@@ -58,11 +57,9 @@ pub struct SlotKey {
 /// One mint, as told to [`OnMint`].
 #[derive(Debug)]
 pub struct MintReport<'a> {
-    /// Whose token of what.
     pub key: &'a SlotKey,
     /// The token or why there is none.
     pub result: Result<&'a Token, &'a MintError>,
-    /// How long it took.
     pub took: Duration,
 }
 
@@ -89,7 +86,6 @@ impl Failure {
 /// Why a slot gives nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The client's session ended.
     ClientEnded,
     /// The client was revoked: ask the broker for the new slot, should that be taken back.
     ClientRevoked,
@@ -114,7 +110,6 @@ impl Closed {
 /// One slot, for `valetkey status`.
 #[derive(Clone, Debug)]
 pub struct SlotStatus {
-    /// Whose token of what.
     pub key: SlotKey,
     /// The token that serves now.
     pub token: Option<TokenStatus>,
@@ -131,11 +126,9 @@ pub struct SlotStatus {
 pub struct TokenStatus {
     /// Its name in audit records.
     pub fingerprint: Fingerprint,
-    /// When it was minted.
     pub minted: SystemTime,
-    /// Its end.
     pub expires: SystemTime,
-    /// What the issuer granted.
+    /// The scope that the issuer granted; `None`: it did not say.
     pub scope: Option<String>,
     /// Whether it is a static key in disguise.
     pub standing: bool,
@@ -153,7 +146,7 @@ impl From<&Token> for TokenStatus {
     }
 }
 
-/// Holds the slots.
+/// Holds the slots, one for each [`SlotKey`], and mints into them.
 pub struct Broker {
     slots: DashMap<Place, Arc<Slot>>,
     replaced: Replaced,
@@ -176,7 +169,6 @@ impl Place {
     }
 }
 
-/// What every slot needs.
 struct Shared {
     clock: Arc<dyn Clock>,
     runtime: Handle,
@@ -251,9 +243,10 @@ impl Broker {
         slot.token().await
     }
 
-    /// Closes the slots of all other minters, and those that nothing is `asked` of any more. Call it after a
-    /// new snapshot of the config holds, and now and then: a request that was judged by the old one may still
-    /// ask for a slot of it. Their tokens are revoked once no request uses them.
+    /// Closes the slots of all other minters, and those that nothing is `asked` of any more. Call
+    /// it after a new snapshot of the config holds, and now and then: a request that was judged by
+    /// the old one may still ask for a slot of it. Their tokens are revoked once no request uses
+    /// them.
     pub fn keep_only(&self, minters: &Minters, asked: impl Fn(&SlotKey) -> bool) {
         self.slots.retain(|place, slot| {
             let minter = minters.get(&place.key.credential);
@@ -268,8 +261,8 @@ impl Broker {
         });
     }
 
-    /// Drops all tokens of a client, those of slots handed out earlier too, and revokes them at their
-    /// issuers. Call it after the client is no longer admitted, or it may ask for a new slot.
+    /// Drops all tokens of a client, those of slots handed out earlier too, and revokes them at
+    /// their issuers. Call it after the client is no longer admitted, or it may ask for a new slot.
     pub fn end_client(&self, client: &ClientKey) -> usize {
         self.close_where(Closed::ClientEnded, |key| key.client == *client)
     }
@@ -279,8 +272,8 @@ impl Broker {
         self.close_where(Closed::ClientRevoked, |key| revoked(&key.client))
     }
 
-    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were. Call it
-    /// after the credential is barred, or a request after that mints anew.
+    /// Drops all tokens of a credential and revokes them at its issuer; says how many there were.
+    /// Call it after the credential is barred, or a request after that mints anew.
     pub fn revoke(&self, credential: &CredentialName) -> usize {
         self.close_where(Closed::Revoked, |key| key.credential == *credential)
     }
@@ -310,7 +303,8 @@ impl Broker {
             }
             !chosen
         });
-        // And what a reload took away before: whoever waits there is refused, and what comes is revoked.
+        // And what a reload took away before: whoever waits there is refused, and what comes is
+        // revoked.
         for slot in self.replaced.used().into_iter().filter(|slot| chosen(slot.key())) {
             slot.close(why);
         }
@@ -324,8 +318,8 @@ impl Broker {
         over.len()
     }
 
-    /// Wipes tokens that have ended, forgets slots that nobody uses, and revokes what a reload replaced once
-    /// nobody uses that either; call it now and then.
+    /// Wipes tokens that have ended, forgets slots that nobody uses, and revokes what a reload
+    /// replaced once nobody uses that either; call it now and then.
     pub fn sweep(&self) {
         let now = self.shared.clock.now();
         self.slots.retain(|_, slot| {

@@ -1,14 +1,15 @@
-//! What a reload took out of service while requests still use it: tokens, revoked as soon as none does, and
-//! slots, which still mint for requests that were judged before.
+//! What a reload took out of service while requests still use it: tokens, revoked as soon as none
+//! does, and slots, which still mint for requests that were judged before.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::Slot;
 use crate::model::clock::Moment;
+use crate::model::lock::lock;
 use crate::model::token::Token;
 
 /// More than this are forgotten, the oldest first: they end by themselves.
-const MOST: usize = 4096;
+const MOST_RETIRED: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct Retired(Mutex<Vec<(Arc<Slot>, Arc<Token>)>>);
@@ -16,7 +17,7 @@ pub(super) struct Retired(Mutex<Vec<(Arc<Slot>, Arc<Token>)>>);
 impl Retired {
     pub(super) fn put(&self, slot: Arc<Slot>, token: Arc<Token>) {
         let mut all = self.lock();
-        if all.len() >= MOST {
+        if all.len() >= MOST_RETIRED {
             all.remove(0);
         }
         all.push((slot, token));
@@ -35,11 +36,12 @@ impl Retired {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Slot>, Arc<Token>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
-/// Slots that the broker hands out no more. A later revocation must find them, for what they still mint.
+/// Slots that the broker hands out no more. A later revocation must find them, for what they still
+/// mint.
 #[derive(Default)]
 pub(super) struct Replaced(Mutex<Vec<Weak<Slot>>>);
 
@@ -60,6 +62,6 @@ impl Replaced {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Slot>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -1,7 +1,7 @@
 //! Telling issuers that tokens are over: off the request path, bounded in number, tries and time.
 //!
-//! A token that is not revoked still ends by itself, minutes later: nobody waits for a revocation, and
-//! one that fails is reported and forgotten.
+//! A token that is not revoked still ends by itself, minutes later: nobody waits for a revocation,
+//! and one that fails is reported and forgotten.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -10,19 +10,18 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::{Shared, SlotKey, schedule};
-use crate::mint::{MintError, Minter, Revoked};
+use crate::mint::{MintError, Minter, Revocation};
 use crate::model::reason::Reason;
 use crate::model::token::Token;
 
-/// Called when a revocation is over: for audit and metrics. Not called where there was nobody to tell.
+/// Called when a revocation is over: for audit and metrics. Not called where there was nobody to
+/// tell.
 pub type OnRevoke = Arc<dyn Fn(&RevokeReport<'_>) + Send + Sync>;
 
 /// One revocation, as told to [`OnRevoke`].
 #[derive(Debug)]
 pub struct RevokeReport<'a> {
-    /// Whose token of what.
     pub key: &'a SlotKey,
-    /// The token.
     pub token: &'a Token,
     /// Why it is not revoked, where it is not.
     pub result: Result<(), &'a MintError>,
@@ -33,11 +32,11 @@ pub struct RevokeReport<'a> {
 /// How many there were, for `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RevokeCounts {
-    /// The issuer said yes.
+    /// Tokens that the issuer says are revoked.
     pub done: u64,
     /// It did not, or could not be asked.
     pub failed: u64,
-    /// Under way.
+    /// Those that wait for their turn or for an answer.
     pub pending: usize,
 }
 
@@ -122,8 +121,8 @@ impl Shared {
             attempts += 1;
             let attempt = tokio::time::timeout(ATTEMPT, minter.revoke(token)).await;
             let error = match attempt.unwrap_or(Err(MintError::Deadline)) {
-                Ok(Revoked::Unsupported) => return,
-                Ok(Revoked::Done) => break Ok(()),
+                Ok(Revocation::Unsupported) => return,
+                Ok(Revocation::Done) => break Ok(()),
                 Err(error) => error,
             };
             let again = error.reason() == Reason::IssuerUnreachable && attempts < MAX_ATTEMPTS;
@@ -145,11 +144,10 @@ impl Shared {
 
 /// Calls under way at the same time.
 const AT_ONCE: usize = 16;
-/// Waiting and under way.
+/// The most that wait or are under way; further tokens are given up.
 const MAX_PENDING: usize = 4096;
-/// Tries of one revocation.
 const MAX_ATTEMPTS: u32 = 4;
-/// For one try.
+/// How long one try may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// An issuer that wants more time than this is not asked again.
 const MAX_WAIT: Duration = Duration::from_secs(60);

@@ -16,17 +16,17 @@ pub(super) fn refresh_at(token: &Token, now: Moment, jitter: f64) -> Deadline {
 /// up to a quarter more, so at most one call a second and never more than 30 s; but at least what
 /// the issuer asked for.
 pub(super) fn delay(failures: u32, retry_after: Option<Duration>, jitter: f64) -> Duration {
-    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(5)).min(MOST);
+    let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(5)).min(LONGEST);
     doubled.mul_f64(1.0 + 0.25 * jitter).max(retry_after.unwrap_or_default())
 }
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 pub(super) fn jitter() -> f64 {
     f64::from(random_bytes()[0]) / 255.0
 }
 
 const FIRST: Duration = Duration::from_secs(1);
-const MOST: Duration = Duration::from_secs(24);
+const LONGEST: Duration = Duration::from_secs(24);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +16,7 @@ use super::{Closed, Failure, Shared, SlotKey, SlotStatus, TokenStatus};
 use super::{revoke, schedule};
 use crate::mint::{AnswerError, MintError, Minter};
 use crate::model::clock::{Deadline, Moment};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
 use crate::model::token::Token;
@@ -63,7 +64,8 @@ struct BackOff {
 }
 
 impl State {
-    /// Keeps a token in mind for its revocation. The few youngest will do: older ones end by themselves.
+    /// Keeps a token in mind for its revocation. The few youngest will do: older ones end by
+    /// themselves.
     fn retire(&mut self, token: Arc<Token>, now: Moment) {
         self.past.retain(|past| past.is_valid(now));
         if self.past.len() >= MAX_PAST {
@@ -171,9 +173,9 @@ impl Slot {
         self.held.load().as_ref().is_some_and(|held| held.token.fingerprint() == fingerprint)
     }
 
-    /// Drops the token for good, and gives back what its issuer would still take. Who waits for a mint is
-    /// told at once where the client's time is over; after a reload a mint is still theirs who were
-    /// judged before it.
+    /// Drops the token for good, and gives back what its issuer would still take. Who waits for a
+    /// mint is told at once where the client's time is over; after a reload a mint is still theirs
+    /// who were judged before it.
     pub(super) fn close(&self, why: Closed) -> Vec<Arc<Token>> {
         let now = self.shared.clock.now();
         let mut state = self.lock();
@@ -326,7 +328,7 @@ impl Slot {
 
     /// Nothing under this lock can leave it half done; a poisoned one is as good.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::mint::{MintRequest, Minting, Revoked, Revoking};
+use crate::mint::{MintRequest, Minting, Revocation, Revoking};
 use crate::model::clock::{Deadline, Moment};
 use crate::model::id::SessionName;
 use crate::model::secret::Secret;
@@ -29,7 +29,6 @@ impl HandClock {
         *now = Moment { wall: now.wall + by, mono: now.mono + by };
     }
 
-    /// As after a suspend.
     fn pass_on_the_wall(&self, seconds: u64) {
         self.0.lock().unwrap().wall += Duration::from_secs(seconds);
     }
@@ -110,7 +109,7 @@ impl Minter for Fake {
 
     fn revoke<'a>(&'a self, token: &'a Token) -> Revoking<'a> {
         self.revoked.lock().unwrap().push(text(token));
-        Box::pin(std::future::ready(Ok(Revoked::Done)))
+        Box::pin(std::future::ready(Ok(Revocation::Done)))
     }
 }
 
@@ -433,7 +432,8 @@ async fn who_waits_is_told_when_the_client_ends() {
     assert_eq!(bench.current(&slot), None);
 }
 
-/// What is barred gets no slot, an old slot of it gives nothing, and all goes on when that is taken back.
+/// What is barred gets no slot, an old slot of it gives nothing, and all goes on when that is taken
+/// back.
 #[tokio::test]
 async fn what_is_barred_is_not_minted() {
     let mut bench = Bench::new();
@@ -459,7 +459,8 @@ async fn what_is_barred_is_not_minted() {
     }
 }
 
-/// Whoever asks for a slot while a revocation runs through gets it before, and is closed, or is refused.
+/// Whoever asks for a slot while a revocation runs through gets it before, and is closed, or is
+/// refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_slips_past_a_revocation() {
     for _ in 0..200 {

@@ -15,12 +15,11 @@ use rustls::sign::CertifiedKey;
 
 use super::root::GenerationId;
 
-/// Leaves held at most.
 pub const MAX_LEAVES: usize = 1024;
 
 /// One signed leaf, ready for handshakes.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct CachedLeaf {
     pub(super) leaf: Arc<CertifiedKey>,
     /// The generation that signed it.
     pub(super) generation: GenerationId,
@@ -28,12 +27,12 @@ pub(super) struct Entry {
     pub(super) not_before: SystemTime,
     /// …until half of its life is over.
     pub(super) renew_at: SystemTime,
-    /// By [`super::Alpn`].
+    /// One for each [`super::Alpn`], made when it is first asked for.
     pub(super) configs: [OnceLock<Arc<ServerConfig>>; 2],
     used: AtomicU64,
 }
 
-impl Entry {
+impl CachedLeaf {
     pub(super) fn new(
         leaf: CertifiedKey,
         generation: GenerationId,
@@ -50,10 +49,10 @@ impl Entry {
     }
 }
 
-/// Host to leaf, bounded.
+/// Leaves by host, at most [`MAX_LEAVES`].
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    map: ArcSwap<HashMap<Arc<str>, Arc<Entry>>>,
+    map: ArcSwap<HashMap<Arc<str>, Arc<CachedLeaf>>>,
     /// Counts misses: a coarse time of use that a hit need not write twice.
     tick: AtomicU64,
 }
@@ -65,7 +64,7 @@ impl Cache {
         host: &str,
         generation: GenerationId,
         now: SystemTime,
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Arc<CachedLeaf>> {
         let map = self.map.load();
         let entry = map.get(host).filter(|entry| entry.serves(generation, now))?;
         let tick = self.tick.load(Ordering::Relaxed);
@@ -76,7 +75,7 @@ impl Cache {
     }
 
     /// Keeps a leaf. Two that are signed for one host at once are both good; the later one stays.
-    pub(super) fn keep(&self, host: &Arc<str>, entry: Entry) -> Arc<Entry> {
+    pub(super) fn keep(&self, host: &Arc<str>, entry: CachedLeaf) -> Arc<CachedLeaf> {
         let tick = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
         entry.used.store(tick, Ordering::Relaxed);
         let entry = Arc::new(entry);
@@ -91,13 +90,12 @@ impl Cache {
         entry
     }
 
-    /// Leaves held now.
     pub(super) fn len(&self) -> usize {
         self.map.load().len()
     }
 }
 
-fn evict(map: &mut HashMap<Arc<str>, Arc<Entry>>) {
+fn evict(map: &mut HashMap<Arc<str>, Arc<CachedLeaf>>) {
     let mut hosts: Vec<_> =
         map.iter().map(|(host, e)| (e.used.load(Ordering::Relaxed), Arc::clone(host))).collect();
     hosts.select_nth_unstable(MAX_LEAVES / 4);

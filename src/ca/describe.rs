@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::disk::Disk;
 use super::error::CaError;
-use super::line::Line;
+use super::line::Lineage;
 use super::pem;
 use super::root::Generation;
 use super::scope::Scope;
@@ -18,7 +18,6 @@ use crate::model::hex::hex;
 /// All of the local CA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// Where it lies.
     pub directory: PathBuf,
     /// All that its roots may sign for together. `None`: any name.
     pub permitted: Option<Vec<Arc<str>>>,
@@ -28,20 +27,18 @@ pub struct Description {
     pub successor_due: String,
 }
 
-/// One root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RootDescription {
-    /// Its part.
     pub role: Role,
     /// The names it may sign for. `None`: any name.
     pub permitted: Option<Vec<Arc<str>>>,
-    /// As in the certificate.
+    /// The subject as the certificate has it.
     pub subject: String,
     /// SHA-256 of the certificate, lower-case hex.
     pub sha256: String,
-    /// RFC 3339.
+    /// When it begins to be valid, in RFC 3339.
     pub not_before: String,
-    /// RFC 3339.
+    /// When it ends, in RFC 3339.
     pub not_after: String,
 }
 
@@ -58,7 +55,7 @@ pub enum Role {
 }
 
 impl Description {
-    pub(super) fn of(directory: &Path, line: &Line, now: SystemTime) -> Self {
+    pub(super) fn of(directory: &Path, line: &Lineage, now: SystemTime) -> Self {
         let generations = line.generations();
         let roots = generations.iter().map(|g| RootDescription::of(role(line, g, now), g));
         let youngest = generations.last().map(|g| g.successor_due());
@@ -71,7 +68,7 @@ impl Description {
     }
 }
 
-fn role(line: &Line, generation: &Generation, now: SystemTime) -> Role {
+fn role(line: &Lineage, generation: &Generation, now: SystemTime) -> Role {
     let anybody = [Arc::from(ANYBODY)];
     let names = match &generation.scope {
         Scope::Any => &anybody[..],
@@ -112,8 +109,8 @@ impl RootDescription {
     }
 }
 
-/// What is on disk, without making or changing a CA: for `ca show` beside a running daemon or none. With the
-/// roots to trust in PEM. `None` where there is no CA.
+/// What is on disk, without making or changing a CA: for `ca show` beside a running daemon or none.
+/// With the roots to trust in PEM. `None` where there is no CA.
 pub fn show(dir: &Path, now: SystemTime) -> Result<Option<(Description, String)>, CaError> {
     if dir.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);
@@ -123,10 +120,10 @@ pub fn show(dir: &Path, now: SystemTime) -> Result<Option<(Description, String)>
     let Some(manifest) = disk.recover(&lock)? else {
         return Ok(None);
     };
-    let line = Line::read(&disk, &manifest)?;
+    let line = Lineage::read(&disk, &manifest)?;
     Ok(Some((Description::of(dir, &line, now), roots_pem(&line))))
 }
 
-pub(super) fn roots_pem(line: &Line) -> String {
+pub(super) fn roots_pem(line: &Lineage) -> String {
     line.roots().map(|root| pem::certificate(&root.der)).collect()
 }

@@ -1,9 +1,9 @@
 //! The CA on disk: `DIR/manifest.json` names generations, `DIR/<id>/` holds one each.
 //!
-//! The manifest is the commit. A new generation is written whole as `.new-<id>`, the manifest
-//! that names it is renamed into place, then the directory gets its name; each step is synced.
-//! A process killed between any two of them leaves either what was before, with rubbish
-//! that the next one clears, or the new state with a rename still to do. `DIR/lock` is held for all of it, so two
+//! The manifest is the commit. A new generation is written whole as `.new-<id>`, the manifest that
+//! names it is renamed into place, then the directory gets its name; each step is synced. A process
+//! killed between any two of them leaves either what was before, with rubbish that the next one
+//! clears, or the new state with a rename still to do. `DIR/lock` is held for all of it, so two
 //! processes that begin at once agree on one CA.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::CaError;
-use super::key::Key;
+use super::key::CaKey;
 use super::pem;
 use super::root::{Generation, GenerationId};
 use crate::local::uid::is_ours;
@@ -35,15 +35,14 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Which generations there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     version: u8,
     /// Can sign and are trusted, oldest first.
     pub(super) live: Vec<GenerationId>,
-    /// Signed once, by a manifest of version 1. Nobody needs their roots, but a daemon of that version may be running:
-    /// their files stay as long as its manifest does.
+    /// Signed once, by a manifest of version 1. Nobody needs their roots, but a daemon of that
+    /// version may be running: their files stay as long as its manifest does.
     #[serde(skip)]
     retired: Vec<GenerationId>,
 }
@@ -54,7 +53,7 @@ pub(super) struct Manifest {
 struct ManifestV1 {
     #[serde(rename = "version")]
     _version: u8,
-    /// Signs.
+    /// The generation that signs.
     current: GenerationId,
     /// Will sign, is trusted already.
     next: Option<GenerationId>,
@@ -62,7 +61,7 @@ struct ManifestV1 {
     retired: Vec<GenerationId>,
 }
 
-/// What every version has.
+/// The one key that every version of the format has.
 #[derive(Deserialize)]
 struct Version {
     version: u8,
@@ -128,8 +127,8 @@ impl Disk {
         Ok(Lock { _file: file })
     }
 
-    /// What the manifest says, after finishing or clearing what a killed process left; `None` where no CA was
-    /// ever committed.
+    /// What the manifest says, after finishing or clearing what a killed process left; `None` where
+    /// no CA was ever committed.
     pub(super) fn recover(&self, _lock: &Lock) -> Result<Option<Manifest>, CaError> {
         let path = self.manifest();
         let text = match read_plain(&path, false) {
@@ -201,7 +200,7 @@ impl Disk {
         let key = PrivatePkcs8KeyDer::from_pem_slice(&text)
             .ok()
             .map(|der| Zeroizing::new(der.secret_pkcs8_der().to_vec()))
-            .and_then(|der| Key::from_pkcs8(&der))
+            .and_then(|der| CaKey::from_pkcs8(&der))
             .ok_or_else(|| CaError::corrupt(&key_path, "the key cannot be read"))?;
         let root = read_certificate(&dir.join(ROOT))?;
         let intermediate = read_certificate(&dir.join(INTERMEDIATE))?;
@@ -280,8 +279,8 @@ fn check_access(path: &Path, found: &fs::Metadata, private: bool) -> Result<(), 
     Ok(())
 }
 
-/// Reads a plain file of ours; judged by the open file, so it cannot be swapped in between. NONBLOCK: a
-/// pipe must not hold the start up.
+/// Reads a plain file of ours; judged by the open file, so it cannot be swapped in between.
+/// NONBLOCK: a pipe must not hold the start up.
 fn read_plain(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, CaError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
@@ -293,7 +292,7 @@ fn read_plain(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, CaError>
     }
     check_access(path, &found, private)?;
     let mut text = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MAX_FILE)
+    file.take(MAX_OWN_FILE)
         .read_to_end(&mut text)
         .map_err(|error| CaError::io("read a ca file", path, error))?;
     Ok(text)
@@ -353,4 +352,4 @@ const KEY: &str = "intermediate.key";
 const BEGUN: &str = ".new-";
 const MANIFEST_BEGUN: &str = ".manifest.json";
 /// Bytes; ours are below 1 KiB but for a scope of many names.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_OWN_FILE: u64 = 1 << 20;

@@ -9,13 +9,12 @@ pub enum CaError {
     /// The machine's clock stands before the CA's beginning.
     #[error("the local ca is not valid yet: begins {begins}")]
     Clock {
-        /// RFC 3339.
+        /// When it begins, in RFC 3339.
         begins: String,
     },
     /// What is on disk is not what we wrote.
     #[error("the local ca is damaged: {what}: {path}")]
     Corrupt {
-        /// The file or directory.
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
@@ -23,65 +22,40 @@ pub enum CaError {
     /// The CA's life is over and no successor has been made.
     #[error("the local ca has expired: ended {ended}")]
     Expired {
-        /// RFC 3339.
+        /// When it ended, in RFC 3339.
         ended: String,
     },
     /// Its files have gone away under the daemon that uses it.
     #[error("the files of the local ca are gone: {path}")]
-    Gone {
-        /// Where they were.
-        path: PathBuf,
-    },
-    /// The kernel said no.
+    Gone { path: PathBuf },
     #[error("cannot {doing}: {path}")]
     Io {
         /// A verb and its object.
         doing: &'static str,
-        /// Of what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// Others may read or write what only we may.
     #[error("mode {mode:04o} is too open: {path}")]
-    Loose {
-        /// The file or directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Loose { path: PathBuf, mode: u32 },
     /// A name that no certificate of ours can carry.
     #[error("not a DNS name: `{name}`")]
     Name {
-        /// As it was given.
+        /// The name as it was given.
         name: String,
     },
     /// A symbolic link, device or directory where a plain file should be, or the reverse.
     #[error("not a plain file or directory: {path}")]
-    NotPlain {
-        /// The path.
-        path: PathBuf,
-    },
+    NotPlain { path: PathBuf },
     /// A host outside the constraints.
     #[error("the local ca may not sign for this host: `{host}`")]
-    OutOfScope {
-        /// The host.
-        host: String,
-    },
+    OutOfScope { host: String },
     /// It belongs to another user.
     #[error("owned by uid {uid}, not by us: {path}")]
-    Owner {
-        /// The file or directory.
-        path: PathBuf,
-        /// Its owner.
-        uid: u32,
-    },
+    Owner { path: PathBuf, uid: u32 },
     /// A certificate profile does not parse; only a test or a changed build can see this.
     #[error("certificate profile is wrong: {what}")]
-    Profile {
-        /// The parser's words.
-        what: String,
-    },
+    Profile { what: String },
     /// The random number generator or a key operation failed.
     #[error("the crypto library failed: {doing}")]
     Crypto {
@@ -97,7 +71,6 @@ pub enum CaError {
 }
 
 impl CaError {
-    /// Stable kebab-case word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Clock { .. } => "ca-not-yet-valid",
@@ -117,7 +90,6 @@ impl CaError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Clock { .. } => "set the machine's clock, or run `valetkey ca rotate`",

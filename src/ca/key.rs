@@ -1,4 +1,4 @@
-//! [`Key`]: a P-256 key as rcgen wants it. Lives in the crypto library, which wipes it when it
+//! [`CaKey`]: a P-256 key as rcgen wants it. Lives in the crypto library, which wipes it when it
 //! is dropped; leaves it only as PKCS#8 in a buffer that is wiped as well.
 
 use aws_lc_rs::rand::SystemRandom;
@@ -9,10 +9,9 @@ use zeroize::Zeroizing;
 use super::error::CaError;
 
 /// A P-256 private key. No `Debug`, no `Clone`.
-pub(super) struct Key(EcdsaKeyPair);
+pub(super) struct CaKey(EcdsaKeyPair);
 
-impl Key {
-    /// A new one.
+impl CaKey {
     pub(super) fn generate() -> Result<Self, CaError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self)
@@ -31,7 +30,7 @@ impl Key {
     }
 }
 
-impl PublicKeyData for Key {
+impl PublicKeyData for CaKey {
     fn der_bytes(&self) -> &[u8] {
         self.0.public_key().as_ref()
     }
@@ -41,7 +40,7 @@ impl PublicKeyData for Key {
     }
 }
 
-impl SigningKey for Key {
+impl SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         let signature = self
             .0

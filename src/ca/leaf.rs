@@ -15,16 +15,15 @@ use crate::model::clock::rfc3339_seconds;
 /// "Sign this key for this host."
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafRequest {
-    /// The CONNECT host.
+    /// The host that CONNECT named.
     pub host: Arc<str>,
     /// The key to vouch for: SubjectPublicKeyInfo in DER. The private half stays with whoever asks.
     pub public_key: Arc<[u8]>,
 }
 
-/// The answer.
+/// A leaf that was signed, with its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedLeaf {
-    /// Leaf, then intermediate.
     pub chain_der: Vec<CertificateDer<'static>>,
     /// The leaf's beginning; some time in the past.
     pub not_before: SystemTime,

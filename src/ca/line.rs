@@ -1,9 +1,10 @@
-//! [`Line`]: the generations that are alive, oldest first; which of them signs for a host, and the one function that
-//! decides what must change.
+//! [`Lineage`]: the generations that are alive, oldest first; which of them signs for a host, and
+//! the one function that decides what must change.
 //!
-//! Each host is signed for by the oldest generation that may, and bundles hold the roots of all. So whoever read a
-//! bundle keeps what it had, to the end of the root that it had it from, and whoever reads now has everything: a new
-//! generation, made for a host that none may sign for yet, or because an older one nears its end, only ever adds.
+//! Each host is signed for by the oldest generation that may, and bundles hold the roots of all. So
+//! whoever read a bundle keeps what it had, to the end of the root that it had it from, and whoever
+//! reads now has everything: a new generation, made for a host that none may sign for yet, or
+//! because an older one nears its end, only ever adds.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,21 +18,20 @@ use super::scope::Scope;
 
 /// All generations that matter at one time; immutable.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    /// Oldest first, never empty.
+pub(super) struct Lineage {
     live: Vec<Arc<Generation>>,
 }
 
 /// What config wants of the CA.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted {
+pub(super) struct WantedCa {
     pub(super) scope: Scope,
     pub(super) lifetime: Duration,
 }
 
-impl Line {
-    /// The one that signs for this canonical DNS name: the oldest that may. With none in the prime of its life the
-    /// last to end, whose life the caller checks.
+impl Lineage {
+    /// The one that signs for this canonical DNS name: the oldest that may. With none in the prime
+    /// of its life the last to end, whose life the caller checks.
     pub(super) fn signer(&self, host: &str, now: SystemTime) -> Result<&Arc<Generation>, CaError> {
         let mut lasting = None;
         for generation in self.live.iter().filter(|generation| generation.scope.covers(host)) {
@@ -65,8 +65,8 @@ impl Line {
         Ok(Self { live: manifest.live.iter().map(read).collect::<Result<_, _>>()? })
     }
 
-    /// A line of one.
-    pub(super) fn begin(wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
+    /// A lineage of one new generation.
+    pub(super) fn begin(wanted: &WantedCa, now: SystemTime) -> Result<Self, CaError> {
         let first = Generation::mint(&wanted.scope, wanted.lifetime, now)?;
         Ok(Self { live: vec![Arc::new(first)] })
     }
@@ -74,7 +74,7 @@ impl Line {
     /// What must be done at this time for what config wants; the line after it, and what it was.
     pub(super) fn settle(
         mut self,
-        wanted: &Wanted,
+        wanted: &WantedCa,
         now: SystemTime,
     ) -> Result<(Self, Opened), CaError> {
         if let [first, ..] = &self.live[..]
@@ -115,8 +115,8 @@ impl Line {
         Ok((self, opened))
     }
 
-    /// The names of `wanted` that no generation of this kind may sign for; `None` where `wanted` has no bounds and all
-    /// of them have.
+    /// The names of `wanted` that no generation of this kind may sign for; `None` where `wanted`
+    /// has no bounds and all of them have.
     fn missing(&self, wanted: &Scope, kind: impl Fn(&Generation) -> bool) -> Option<Vec<Arc<str>>> {
         let of_kind = self.live.iter().filter(|generation| kind(generation));
         of_kind.fold(
@@ -128,8 +128,9 @@ impl Line {
         )
     }
 
-    /// One more, for everything that is wanted: trusted from now on, it signs for what no older one may.
-    pub(super) fn grow(mut self, wanted: &Wanted, now: SystemTime) -> Result<Self, CaError> {
+    /// One more, for everything that is wanted: trusted from now on, it signs for what no older one
+    /// may.
+    pub(super) fn grow(mut self, wanted: &WantedCa, now: SystemTime) -> Result<Self, CaError> {
         self.live.push(Arc::new(Generation::mint(&wanted.scope, wanted.lifetime, now)?));
         if self.live.len() > MAX_LIVE {
             self.live.remove(1);
@@ -137,7 +138,7 @@ impl Line {
         Ok(self)
     }
 
-    /// Writes it down.
+    /// Writes it to disk; whoever opens the CA after that finds it.
     pub(super) fn commit(&self, disk: &Disk, lock: &Lock) -> Result<(), CaError> {
         let live: Vec<_> = self.live.iter().map(|generation| generation.id).collect();
         let generations: Vec<_> = self.live.iter().map(|generation| &**generation).collect();
@@ -145,7 +146,8 @@ impl Line {
     }
 }
 
-/// Generations at most: routes that change all day must not make the bundle grow without end. Beyond it the second
-/// oldest goes. That costs the least: only those who read the bundle after it was made and before the next one was lose
-/// trust, and only in the hosts that came with it. The oldest signs for what everybody uses, the youngest are in use now.
+/// Generations at most: routes that change all day must not make the bundle grow without end.
+/// Beyond it the second oldest goes. That costs the least: only those who read the bundle after it
+/// was made and before the next one was lose trust, and only in the hosts that came with it. The
+/// oldest signs for what everybody uses, the youngest are in use now.
 const MAX_LIVE: usize = 16;

@@ -1,9 +1,10 @@
 //! Floor 3: the local CA. A constrained root signs one constrained intermediate and its key is
 //! destroyed; the intermediate signs a leaf for exactly the CONNECT host (invariant I14).
 //!
-//! `proxy` asks the [`Authority`] for a `ServerConfig` per host; `daemon` opens, maintains and rotates it;
-//! `trust` writes the roots where child processes look for them. `root` makes a generation, `line` decides
-//! which one signs, `disk` keeps them, `leaf` signs, `cache` remembers. What certificates say stands in `certs/*.toml`.
+//! `proxy` asks the [`Authority`] for a `ServerConfig` per host; `daemon` opens, maintains and
+//! rotates it; `trust` writes the roots where child processes look for them. `root` makes a
+//! generation, `line` decides which one signs, `disk` keeps them, `leaf` signs, `cache` remembers.
+//! What certificates say stands in `certs/*.toml`.
 
 mod cache;
 mod describe;
@@ -32,9 +33,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::config;
 use crate::model::clock::Clock;
-use cache::{Cache, Entry};
+use cache::{Cache, CachedLeaf};
 use disk::Disk;
-use line::{Line, Wanted};
+use line::{Lineage, WantedCa};
 use root::Generation;
 use tls::Tls;
 
@@ -48,10 +49,10 @@ pub use tls::Alpn;
 /// The local CA of one config: signs leaves, remembers them, knows what to trust.
 pub struct Authority {
     disk: Disk,
-    wanted: Wanted,
+    wanted: WantedCa,
     leaf_lifetime: Duration,
     clock: Arc<dyn Clock>,
-    line: ArcSwap<Line>,
+    line: ArcSwap<Lineage>,
     tls: Tls,
     cache: Cache,
 }
@@ -65,42 +66,48 @@ pub enum Opened {
     Existing,
     /// It had ended without a successor: a new one, clients have to trust it.
     Expired,
-    /// Routes outgrew its constraints: there is one more, which clients have to trust for the new names alone.
+    /// Routes outgrew its constraints: there is one more, which clients have to trust for the new
+    /// names alone.
     Outgrown {
         /// The names that none could sign for.
         missing: Vec<Arc<str>>,
     },
     /// Two thirds of its life are over: a successor was made, and is in the bundle from now on.
     Prepared,
-    /// `ca.scope` changed. To `any`: there is one more. To `routes`: what could sign for any name is trusted no more.
+    /// `ca.scope` changed. To `any`: there is one more. To `routes`: what could sign for any name
+    /// is trusted no more.
     Rescoped,
-    /// An older one has ended, or was rotated by hand: younger ones are trusted for some time already.
+    /// An older one has ended, or was rotated by hand: younger ones are trusted for some time
+    /// already.
     Succeeded,
 }
 
 /// Why the CA is rotated by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// Someone may have the key: all is made anew and nothing old is trusted, a successor in waiting included.
+    /// Someone may have the key: all is made anew and nothing old is trusted, a successor in
+    /// waiting included.
     Compromised,
-    /// In good order: one more is trusted from now on. The old one signs to its end, so nobody loses trust.
+    /// In good order: one more is trusted from now on. The old one signs to its end, so nobody
+    /// loses trust.
     Planned,
 }
 
 impl Authority {
-    /// Opens the CA in `dir` (`<state_dir>/ca`), creating or replacing it where config asks for that, never
-    /// because it cannot be read. `names`: hosts of routes (with or without `*.`) and `ca.permit`.
+    /// Opens the CA in `dir` (`<state_dir>/ca`), creating or replacing it where config asks for
+    /// that, never because it cannot be read. `names`: hosts of routes (with or without `*.`) and
+    /// `ca.permit`.
     pub fn open(
         dir: &Path,
         config: &config::Ca,
         names: &[Arc<str>],
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Opened), CaError> {
-        Self::open_or(dir, config, names, clock, Line::begin)
+        Self::open_or(dir, config, names, clock, Lineage::begin)
     }
 
-    /// The same for a daemon that has a CA: where the files are gone, clients trust the one in memory, and no other
-    /// one is made.
+    /// The same for a daemon that has a CA: where the files are gone, clients trust the one in
+    /// memory, and no other one is made.
     pub fn reopen(
         dir: &Path,
         config: &config::Ca,
@@ -116,15 +123,15 @@ impl Authority {
         config: &config::Ca,
         names: &[Arc<str>],
         clock: Arc<dyn Clock>,
-        begin: impl FnOnce(&Wanted, SystemTime) -> Result<Line, CaError>,
+        begin: impl FnOnce(&WantedCa, SystemTime) -> Result<Lineage, CaError>,
     ) -> Result<(Self, Opened), CaError> {
         let scope = if config.unconstrained { Scope::Any } else { Scope::of_names(names)? };
-        let wanted = Wanted { scope, lifetime: config.lifetime };
+        let wanted = WantedCa { scope, lifetime: config.lifetime };
         let disk = Disk::create(dir)?;
         let now = clock.now().wall;
         let lock = disk.lock()?;
         let (line, opened) = match disk.recover(&lock)? {
-            Some(manifest) => Line::read(&disk, &manifest)?.settle(&wanted, now)?,
+            Some(manifest) => Lineage::read(&disk, &manifest)?.settle(&wanted, now)?,
             None => (begin(&wanted, now)?, Opened::Created),
         };
         if opened != Opened::Existing {
@@ -144,8 +151,8 @@ impl Authority {
         Ok((authority, opened))
     }
 
-    /// Makes and promotes successors when their time has come, and adopts what another process did. For the
-    /// daemon to call about hourly. On any error the CA in memory goes on as it is.
+    /// Makes and promotes successors when their time has come, and adopts what another process did.
+    /// For the daemon to call about hourly. On any error the CA in memory goes on as it is.
     pub fn maintain(&self) -> Result<Opened, CaError> {
         self.change(|line, now| line.settle(&self.wanted, now))
     }
@@ -154,7 +161,7 @@ impl Authority {
     pub fn rotate(&self, rotation: Rotation) -> Result<(), CaError> {
         self.change(|line, now| {
             let line = match rotation {
-                Rotation::Compromised => Line::begin(&self.wanted, now)?,
+                Rotation::Compromised => Lineage::begin(&self.wanted, now)?,
                 Rotation::Planned => line.grow(&self.wanted, now)?,
             };
             Ok((line, Opened::Succeeded))
@@ -165,14 +172,14 @@ impl Authority {
     /// A CA that vanished from disk while we run is an error, not a reason for a new one.
     fn change(
         &self,
-        settle: impl FnOnce(Line, SystemTime) -> Result<(Line, Opened), CaError>,
+        settle: impl FnOnce(Lineage, SystemTime) -> Result<(Lineage, Opened), CaError>,
     ) -> Result<Opened, CaError> {
         let dir = self.disk.path();
         let disk = Disk::open(dir)?;
         let lock = disk.lock()?;
         let manifest =
             disk.recover(&lock)?.ok_or_else(|| CaError::corrupt(dir, "the manifest is gone"))?;
-        let (line, opened) = settle(Line::read(&disk, &manifest)?, self.clock.now().wall)?;
+        let (line, opened) = settle(Lineage::read(&disk, &manifest)?, self.clock.now().wall)?;
         if opened != Opened::Existing {
             line.commit(&disk, &lock)?;
         }
@@ -183,8 +190,8 @@ impl Authority {
         Ok(opened)
     }
 
-    /// The chain and key for a host; from the cache, or signed now (about 41 µs). Refuses what is not a DNS
-    /// name within the scope. Signed anew when past half of its life or after a rotation.
+    /// The chain and key for a host; from the cache, or signed now (about 41 µs). Refuses what is
+    /// not a DNS name within the scope. Signed anew when past half of its life or after a rotation.
     pub fn leaf(&self, host: &str) -> Result<Arc<CertifiedKey>, CaError> {
         self.entry(host).map(|entry| Arc::clone(&entry.leaf))
     }
@@ -200,7 +207,7 @@ impl Authority {
         Ok(Arc::clone(slot.get_or_init(|| config)))
     }
 
-    fn entry(&self, host: &str) -> Result<Arc<Entry>, CaError> {
+    fn entry(&self, host: &str) -> Result<Arc<CachedLeaf>, CaError> {
         let now = self.clock.now().wall;
         let line = self.line.load();
         if let Ok(signer) = self.signer(&line, host, now)
@@ -219,13 +226,14 @@ impl Authority {
         let signed = leaf::sign(signer, &request, self.leaf_lifetime, now)?;
         let half = signed.not_after.duration_since(now).unwrap_or_default() / 2;
         let leaf = self.tls.certified(signed.chain_der);
-        Ok(self.cache.keep(&host, Entry::new(leaf, signer.id, signed.not_before, now + half)))
+        Ok(self.cache.keep(&host, CachedLeaf::new(leaf, signer.id, signed.not_before, now + half)))
     }
 
-    /// Roots outlive the routes that they were made for: what config names no more is not signed for.
+    /// Roots outlive the routes that they were made for: what config names no more is not signed
+    /// for.
     fn signer<'a>(
         &self,
-        line: &'a Line,
+        line: &'a Lineage,
         host: &str,
         now: SystemTime,
     ) -> Result<&'a Arc<Generation>, CaError> {
@@ -245,7 +253,7 @@ impl Authority {
         self.line.load().ends()
     }
 
-    /// For `ca show`.
+    /// What `ca show` prints of it.
     pub fn describe(&self) -> Description {
         Description::of(self.disk.path(), &self.line.load(), self.clock.now().wall)
     }
@@ -256,8 +264,9 @@ impl Authority {
     }
 }
 
-/// Bundles that were handed out hold the roots before they sign. Who cannot have them loses nothing but the new names.
-fn hand_out(disk: &Disk, line: &Line) {
+/// Bundles that were handed out hold the roots before they sign. Who cannot have them loses nothing
+/// but the new names.
+fn hand_out(disk: &Disk, line: &Lineage) {
     let handed_out = disk.path().with_file_name(trust::DIRECTORY);
     if let Err(error) = trust::renew(&handed_out, &describe::roots_pem(line)) {
         tracing::warn!(
@@ -268,8 +277,9 @@ fn hand_out(disk: &Disk, line: &Line) {
     }
 }
 
-/// Whether a DER certificate was made by some Valetkey: by its subject, so that another config's CA, which a
-/// surrounding `valetkey env` put into our own environment, is known too. No upstream is trusted through it.
+/// Whether a DER certificate was made by some Valetkey: by its subject, so that another config's
+/// CA, which a surrounding `valetkey env` put into our own environment, is known too. No upstream
+/// is trusted through it.
 pub fn is_ours(der: &[u8]) -> bool {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
     let names = |names: &x509_parser::x509::X509Name<'_>| {

@@ -1,5 +1,5 @@
-//! PEM out (RFC 7468, strict form) and certificates in. Only `CERTIFICATE` blocks are ever read from foreign
-//! files, so a key that lies in someone's bundle is not carried on.
+//! PEM out (RFC 7468, strict form) and certificates in. Only `CERTIFICATE` blocks are ever read
+//! from foreign files, so a key that lies in someone's bundle is not carried on.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-/// One block with this label, 64 columns, a newline at the end. Wiped when dropped, since it may hold a key.
+/// One block with this label, 64 columns, a newline at the end. Wiped when dropped, since it may
+/// hold a key.
 pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
     let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 80));
@@ -23,7 +24,6 @@ pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// A certificate.
 pub(super) fn certificate(der: &[u8]) -> String {
     encode("CERTIFICATE", der).to_string()
 }

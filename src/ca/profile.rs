@@ -22,7 +22,6 @@ pub struct Profile {
     pub description: String,
     /// Why a verifier must refuse it; absent: it is good.
     pub refused: Option<String>,
-    /// Who signs it.
     pub issuer: SignedBy,
     /// The common name, with `{host}` and `{label}`; empty: none.
     pub subject: String,
@@ -40,24 +39,18 @@ pub struct Profile {
     pub lifetime: Duration,
     /// Present: a CA with so many CAs below it at most.
     pub path_len: Option<u8>,
-    /// RFC 5280 section 4.2.1.3.
     pub key_usage: Vec<KeyUsage>,
-    /// RFC 5280 section 4.2.1.12.
     #[serde(default)]
     pub ext_key_usage: Vec<ExtKeyUsage>,
-    /// RFC 5280 section 4.2.1.10.
     pub name_constraints: Option<Constraints>,
 }
 
-/// Who signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SignedBy {
-    /// The intermediate.
     Intermediate,
-    /// The root.
     Root,
-    /// Its own key.
+    /// Its own key: self-signed.
     #[serde(rename = "self")]
     Itself,
     /// An intermediate below a root that nobody trusts.
@@ -68,11 +61,8 @@ pub enum SignedBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyUsage {
-    /// cRLSign
     CrlSign,
-    /// digitalSignature
     DigitalSignature,
-    /// keyCertSign
     KeyCertSign,
 }
 
@@ -80,13 +70,10 @@ pub enum KeyUsage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExtKeyUsage {
-    /// id-kp-clientAuth
     ClientAuth,
-    /// id-kp-serverAuth
     ServerAuth,
 }
 
-/// Which constraints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Constraints {
@@ -97,13 +84,12 @@ pub enum Constraints {
 /// What a profile leaves open.
 #[derive(Clone, Copy, Debug)]
 pub struct Blanks<'a> {
-    /// For `{host}`.
+    /// What stands for `{host}`.
     pub host: &'a str,
-    /// For `{label}`.
+    /// What stands for `{label}`.
     pub label: &'a str,
-    /// For `name_constraints = "scope"`.
+    /// The names that `name_constraints = "scope"` allows.
     pub scope: &'a Scope,
-    /// notBefore and notAfter.
     pub life: (SystemTime, SystemTime),
 }
 
@@ -113,8 +99,9 @@ impl Profile {
         toml::from_str(text).map_err(|error| CaError::Profile { what: error.to_string() })
     }
 
-    /// notBefore and notAfter at `now`, with a lifetime in place of the profile's own. A life that is counted
-    /// from the present where the beginning is only a margin for skewed clocks, else from the beginning.
+    /// notBefore and notAfter at `now`, with a lifetime in place of the profile's own. A life that
+    /// is counted from the present where the beginning is only a margin for skewed clocks, else
+    /// from the beginning.
     pub fn life(&self, now: SystemTime, lifetime: Duration) -> (SystemTime, SystemTime) {
         let begin = whole_seconds(now - self.backdate + self.postdate);
         let end =

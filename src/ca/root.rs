@@ -13,7 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::error::CaError;
-use super::key::Key;
+use super::key::CaKey;
 use super::profile::{self, Blanks};
 use super::scope::Scope;
 
@@ -52,18 +52,15 @@ impl fmt::Display for GenerationId {
 
 /// A CA that can sign: root certificate, intermediate certificate, intermediate key.
 pub(super) struct Generation {
-    /// Its name on disk.
     pub(super) id: GenerationId,
-    /// What clients trust.
     pub(super) root: Root,
-    /// Sent with every leaf.
     pub(super) intermediate: CertificateDer<'static>,
     /// The names it may sign for, read from the intermediate itself.
     pub(super) scope: Scope,
-    pub(super) issuer: Issuer<'static, Key>,
+    pub(super) issuer: Issuer<'static, CaKey>,
 }
 
-/// See [`Generation::signs`].
+/// How long before its end a generation stops signing, at most ([`Generation::signs`]).
 const LAST_HOUR: Duration = Duration::from_secs(3600);
 
 /// A root certificate. There is no key to it.
@@ -88,10 +85,10 @@ impl Generation {
         let life = profiles.root.life(now, lifetime);
         let blanks = Blanks { host: "", label: &label, scope, life };
 
-        let root_key = Key::generate()?;
+        let root_key = CaKey::generate()?;
         let root_params = profiles.root.params(blanks)?;
         let root = root_params.self_signed(&root_key)?;
-        let key = Key::generate()?;
+        let key = CaKey::generate()?;
         let signer = Issuer::from_params(&root_params, &root_key);
         let intermediate = profiles.intermediate.params(blanks)?.signed_by(&key, &signer)?;
         drop(root_key);
@@ -106,7 +103,7 @@ impl Generation {
         id: GenerationId,
         root: CertificateDer<'static>,
         intermediate: CertificateDer<'static>,
-        key: Key,
+        key: CaKey,
     ) -> Result<Self, &'static str> {
         let root = Root::parse(root)?;
         let above = parse(&root.der)?;
@@ -131,8 +128,8 @@ impl Generation {
         self.root.not_before + self.root.life() * 2 / 3
     }
 
-    /// Whether it signs as long as it is the oldest that may. It stops an hour before its end, or a tenth of its life
-    /// where that is less: there are clocks that are fast.
+    /// Whether it signs as long as it is the oldest that may. It stops an hour before its end, or a
+    /// tenth of its life where that is less: there are clocks that are fast.
     pub(super) fn signs(&self, now: SystemTime) -> bool {
         let root = &self.root;
         root.not_before <= now && now < root.not_after - LAST_HOUR.min(root.life() / 10)
@@ -191,7 +188,8 @@ fn time(unix: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(unix).unwrap_or_default())
 }
 
-/// Eight hex digits: two roots in one bundle must not share a subject, since some verifiers find issuers by it.
+/// Eight hex digits: two roots in one bundle must not share a subject, since some verifiers find
+/// issuers by it.
 fn label() -> Result<String, CaError> {
     let mut bytes = [0; 4];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CaError::Crypto { doing: "draw a label" })?;

@@ -74,7 +74,8 @@ impl Scope {
         let Self::Names(names) = self else {
             return None;
         };
-        // An empty list of DNS subtrees would permit every name: `invalid` (RFC 2606) stands for none.
+        // An empty list of DNS subtrees would permit every name: `invalid` (RFC 2606) stands for
+        // none.
         let nobody = [Arc::from(NOBODY)];
         let names = if names.is_empty() { &nobody[..] } else { names };
         let mut permitted: Vec<GeneralSubtree> =
@@ -110,8 +111,9 @@ impl Scope {
     }
 }
 
-/// What `[ca] permit` would have to name, so that neither these hosts nor their later neighbours need a new root: the
-/// domains that were registered. None for a host that is such a domain itself, since all below it is permitted anyhow.
+/// What `[ca] permit` would have to name, so that neither these hosts nor their later neighbours
+/// need a new root: the domains that were registered. None for a host that is such a domain itself,
+/// since all below it is permitted anyhow.
 pub fn sparing<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut domains: Vec<String> = (hosts.into_iter())
         .filter_map(|host| psl::domain_str(host).filter(|domain| *domain != host))

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use rcgen::PublicKeyData as _;
 use rustls::pki_types::CertificateDer;
 
-use super::key::Key;
+use super::key::CaKey;
 use super::profile::{Blanks, Profile};
 use super::root::Generation;
 use super::*;
@@ -21,7 +21,6 @@ use crate::model::not_run::not_run;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Moves when told to.
 struct HandClock(Mutex<Moment>);
 
 impl HandClock {
@@ -105,12 +104,13 @@ fn forge(stolen: &Generation, profile: &str, host: &str) -> Vec<CertificateDer<'
     let profile = Profile::parse(&fs::read_to_string(path).unwrap()).unwrap();
     let life = profile.life(SystemTime::now(), profile.lifetime);
     let blanks = Blanks { host, label: "", scope: &stolen.scope, life };
-    let key = Key::generate().unwrap();
+    let key = CaKey::generate().unwrap();
     let leaf = profile.params(blanks).unwrap().signed_by(&key, &stolen.issuer).unwrap();
     vec![leaf.into(), stolen.intermediate.clone()]
 }
 
-/// `openssl verify` as a TLS client would ask, without this machine's own trust; its words on refusal.
+/// `openssl verify` as a TLS client would ask, without this machine's own trust; its words on
+/// refusal.
 fn openssl(roots: &str, chain: &[CertificateDer<'_>], name: &[&str]) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let file = |file: &str, text: &str| {
@@ -164,7 +164,7 @@ fn openssl_refuses_mail_and_a_ca_below_the_intermediate() {
     let bench = Bench::new();
     let (authority, _) = bench.open(&[HOST]);
     let stolen = bench.stolen();
-    let key = Key::generate().unwrap();
+    let key = CaKey::generate().unwrap();
     let leaf = &profile::own().unwrap().leaf;
     let now = SystemTime::now();
     let life = leaf.life(now, DAY);
@@ -184,7 +184,7 @@ fn openssl_refuses_mail_and_a_ca_below_the_intermediate() {
     let sub_der: CertificateDer<'_> = sub.signed_by(&key, &stolen.issuer).unwrap().into();
     let issuer = rcgen::Issuer::from_params(&sub, &key);
     let blanks = Blanks { host: "bank.example", ..blanks };
-    let leaf_key = Key::generate().unwrap();
+    let leaf_key = CaKey::generate().unwrap();
     let below = leaf.params(blanks).unwrap().signed_by(&leaf_key, &issuer).unwrap();
     let roots = authority.roots_pem();
     let untrusted = pem::certificate(&stolen.intermediate);
@@ -287,7 +287,8 @@ fn whoever_read_the_roots_keeps_what_it_had() {
         let roots = authority.describe().roots;
         assert!(roots.len() <= 16, "bounded");
         assert!(roots.iter().all(|root| root.role == Role::Current), "{roots:?}");
-        // Beyond sixteen the second oldest goes: its own host is signed for by another one, which not everybody knows.
+        // Beyond sixteen the second oldest goes: its own host is signed for by another one, which
+        // not everybody knows.
         let gone = usize::saturating_sub(n, 16);
         for (read_at, client) in &readers {
             for (age, host) in hosts.iter().take(*read_at).enumerate() {
@@ -398,7 +399,7 @@ fn a_leaf_is_renewed_at_half_of_its_life_and_never_outlives_its_issuer() {
     assert!(!Arc::ptr_eq(&first, &authority.leaf(HOST).unwrap()));
 
     bench.clock.forward(29 * DAY);
-    let public_key = Key::generate().unwrap().subject_public_key_info().into();
+    let public_key = CaKey::generate().unwrap().subject_public_key_info().into();
     let signed = authority.sign(&LeafRequest { host: HOST.into(), public_key }).unwrap();
     assert_eq!(signed.not_after, bench.stolen().root.not_after, "with nobody else to sign");
     bench.clock.back(60 * DAY);

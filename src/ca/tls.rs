@@ -10,9 +10,10 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 
 use super::error::CaError;
-use super::key::Key;
+use super::key::CaKey;
 
-/// The protocols that are offered inside a tunnel. A client that offers none gets HTTP/1.1 either way.
+/// The protocols that are offered inside a tunnel. A client that offers none gets HTTP/1.1 either
+/// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpn {
     /// `h2` first, then `http/1.1`.
@@ -36,7 +37,7 @@ pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
     tickets: Arc<dyn ProducesTickets>,
     leaf_key: Arc<dyn SigningKey>,
-    /// SubjectPublicKeyInfo in DER.
+    /// The public half, as SubjectPublicKeyInfo in DER.
     pub(super) public_key: Arc<[u8]>,
 }
 
@@ -44,7 +45,7 @@ impl Tls {
     /// Draws the leaf key and the ticket key; they live in this process's memory only.
     pub(super) fn new() -> Result<Self, CaError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = Key::generate()?;
+        let key = CaKey::generate()?;
         let public_key = key.subject_public_key_info().into();
         let der = PrivatePkcs8KeyDer::from(key.to_pkcs8()?.to_vec());
         let leaf_key = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(der))?;
@@ -57,8 +58,9 @@ impl Tls {
         CertifiedKey::new(chain, Arc::clone(&self.leaf_key))
     }
 
-    /// TLS 1.2 and 1.3, no client certificates, no early data (RFC 8446 section 8: it can be replayed).
-    /// Tickets are good across hosts' configs, but rustls resumes only where the SNI is the same.
+    /// TLS 1.2 and 1.3, no client certificates, no early data (RFC 8446 section 8: it can be
+    /// replayed). Tickets are good across hosts' configs, but rustls resumes only where the SNI is
+    /// the same.
     pub(super) fn server_config(
         &self,
         leaf: &Arc<CertifiedKey>,

@@ -20,7 +20,6 @@ use super::failure::{Failure, chain};
 use crate::config::Config;
 use crate::config::oauth::origin_of;
 use crate::daemon;
-use crate::mint::http_date;
 use crate::model::clock::{Clock, SystemClock};
 use crate::net::client::{Client, ClientError};
 use crate::net::guard::Reach;
@@ -189,7 +188,8 @@ impl Skew {
     fn of(headers: &HeaderMap, asked: SystemTime, took: Duration) -> Option<Self> {
         let text = |name| headers.get(name)?.to_str().ok();
         let age = text(AGE).and_then(|age| age.parse().ok()).unwrap_or_default();
-        let then = http_date(text(DATE)?)?.checked_add(Duration::from_secs(age))?;
+        let then =
+            httpdate::parse_http_date(text(DATE)?).ok()?.checked_add(Duration::from_secs(age))?;
         let (first, last) = (asked, asked.checked_add(took)?);
         // Whatever of its second it was, and of the time under way.
         let (early, late) = (then, then.checked_add(Duration::from_secs(1))?);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn clocks_are_compared_by_the_second() {
-        let noon = http_date("Sun, 06 Nov 1994 12:00:00 GMT").unwrap();
+        let noon = httpdate::parse_http_date("Sun, 06 Nov 1994 12:00:00 GMT").unwrap();
         let skew = |date: &'static str, asked: SystemTime| {
             let mut headers = HeaderMap::new();
             headers.insert(DATE, HeaderValue::from_static(date));

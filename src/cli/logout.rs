@@ -11,7 +11,7 @@ use crate::admin::Login;
 use crate::audit::{Audit, Event};
 use crate::config::Config;
 use crate::daemon;
-use crate::mint::Revoked;
+use crate::mint::Revocation;
 use crate::mint::door::{Door, FlowError};
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::hint::quoted;
@@ -85,13 +85,13 @@ async fn end(config: &Config, name: &CredentialName, door: &Door, at: &str) -> R
     }
     match logged_out.map(|logged_out| logged_out.revoked) {
         None => printer::note(&format!("nobody was logged in for `{name}`{at}")),
-        Some(Some(Ok(Revoked::Done))) => {
+        Some(Some(Ok(Revocation::Done))) => {
             printer::note(&format!(
                 "logged out of `{name}`{at}: revoked at its issuer, and deleted"
             ));
         }
         Some(None) => printer::note(&format!("the login of `{name}`{at} had ended: deleted")),
-        Some(Some(Ok(Revoked::Unsupported))) => printer::warn(
+        Some(Some(Ok(Revocation::Unsupported))) => printer::warn(
             "logout-not-revoked",
             &format!(
                 "the login of `{name}`{at} is deleted here, but its issuer names no way to revoke it"

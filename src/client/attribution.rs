@@ -1,9 +1,9 @@
 //! Which process is at the other end of a connection: found out beside it, on a thread of its own.
 //!
-//! Nothing waits for the answer: what is written down before it is there does without, and what comes after
-//! has it. A search costs from some tenths of a millisecond (the processes seen before) to some milliseconds
-//! (everybody's). One walk looks for all that wait, and the thread keeps to a part of one core, so that
-//! whoever opens connections by the thousand makes nobody else slow.
+//! Nothing waits for the answer: what is written down before it is there does without, and what
+//! comes after has it. A search costs from some tenths of a millisecond (the processes seen before)
+//! to some milliseconds (everybody's). One walk looks for all that wait, and the thread keeps to a
+//! part of one core, so that whoever opens connections by the thousand makes nobody else slow.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use crate::model::client::{ClientKey, Found, Process};
 const MAX_WAITING: usize = 256;
 /// Clients whose processes are remembered.
 const MAX_CLIENTS: usize = 1024;
-/// Of each.
+/// Processes that are remembered of each client.
 const MAX_PROCESSES: usize = 8;
 /// The part of one core that searches may take for long: one in so many.
 const PART: u32 = 16;
-/// What they may take at once: tools that come now and then are looked for without delay, as some live no
-/// longer than one request.
+/// What they may take at once: tools that come now and then are looked for without delay, as some
+/// live no longer than one request.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// Asks the thread.
+/// The way to the thread that looks for processes.
 #[derive(Clone, Debug)]
-pub struct Attribution(SyncSender<Wanted>);
+pub struct Attribution(SyncSender<Lookup>);
 
-/// One connection.
+/// A connection whose process is wanted.
 #[derive(Debug)]
-struct Wanted {
+struct Lookup {
     end: End,
     uid: u32,
     /// Who it was admitted as: its processes are looked at first.
@@ -42,8 +42,8 @@ struct Wanted {
 }
 
 impl Attribution {
-    /// Starts the thread; it ends with the last of these. `mask`: takes out of a word of a command line what
-    /// must not be written down.
+    /// Starts the thread; it ends with the last of these. `mask`: takes out of a word of a command
+    /// line what must not be written down.
     pub fn start(mask: fn(&str) -> String) -> std::io::Result<Self> {
         let (sender, wanted) = sync_channel(MAX_WAITING);
         std::thread::Builder::new().name("processes".into()).spawn(move || look(&wanted, mask))?;
@@ -56,7 +56,7 @@ impl Attribution {
         if !peer.found.claim() {
             return;
         }
-        let wanted = Wanted {
+        let wanted = Lookup {
             end,
             uid,
             client: admitted.client.key(),
@@ -72,7 +72,7 @@ impl Attribution {
     clippy::disallowed_methods,
     reason = "it rests by the clock: this thread alone, and nobody waits for it"
 )]
-fn look(wanted: &Receiver<Wanted>, mask: fn(&str) -> String) {
+fn look(wanted: &Receiver<Lookup>, mask: fn(&str) -> String) {
     let mut known = HashMap::<ClientKey, Vec<u32>>::new();
     let mut budget = Budget::new();
     while let Ok(first) = wanted.recv() {
@@ -85,7 +85,7 @@ fn look(wanted: &Receiver<Wanted>, mask: fn(&str) -> String) {
 }
 
 /// One walk for all of them.
-fn search(asked: Vec<Wanted>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn(&str) -> String) {
+fn search(asked: Vec<Lookup>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn(&str) -> String) {
     if known.len() >= MAX_CLIENTS {
         known.clear();
     }
@@ -93,10 +93,10 @@ fn search(asked: Vec<Wanted>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn
         let command = process.command.iter().map(|word| mask(word).into()).collect();
         Arc::new(Process { command, ..process })
     };
-    let mut places = platform::Places::default();
+    let mut places = platform::SearchOrder::default();
     let mut sockets = HashMap::<u64, Vec<(ClientKey, Found)>>::new();
     let mut direct = HashMap::<u32, Arc<Process>>::new();
-    for Wanted { end, uid, client, root, found } in asked {
+    for Lookup { end, uid, client, root, found } in asked {
         match end {
             End::Process(pid) => {
                 let process = direct.entry(pid);
@@ -130,7 +130,6 @@ fn search(asked: Vec<Wanted>, known: &mut HashMap<ClientKey, Vec<u32>>, mask: fn
 #[derive(Debug)]
 struct Budget {
     left: Duration,
-    /// When this was.
     at: Instant,
 }
 

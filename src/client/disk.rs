@@ -1,4 +1,5 @@
-//! Writing a small file of state so that a reader, after whatever end, finds the old one or the new one.
+//! Writing a small file of state so that a reader, after whatever end, finds the old one or the new
+//! one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -1,19 +1,21 @@
 //! [`Issued`]: which sessions were opened, long after they have ended; of pre-shared ones nothing.
 //!
-//! A build daemon that outlives its session goes on sending what it was given. It is refused as everybody is without
-//! a session, but it guesses nothing: whoever sends name and secret of one of these is told so, and is not counted
-//! among those who guess. Kept are fingerprints alone, of so many as were opened last, and written down for the next
-//! daemon: that a daemon has ended is how most sessions of `run` are lost.
+//! A build daemon that outlives its session goes on sending what it was given. It is refused as
+//! everybody is without a session, but it guesses nothing: whoever sends name and secret of one of
+//! these is told so, and is not counted among those who guess. Kept are fingerprints alone, of so
+//! many as were opened last, and written down for the next daemon: that a daemon has ended is how
+//! most sessions of `run` are lost.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use aws_lc_rs::digest;
 
 use super::disk;
 use crate::model::hex::hex;
+use crate::model::lock::lock;
 
 /// Those that are known at most; what is written down has 36 KB then.
 const MAX_ISSUED: usize = 1024;
@@ -23,10 +25,10 @@ type Print = String;
 
 /// The sessions that were opened last.
 #[derive(Debug, Default)]
-pub(super) struct Issued(Mutex<Known>);
+pub(super) struct Issued(Mutex<IssuedPrints>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct IssuedPrints {
     all: HashSet<Print>,
     oldest_first: VecDeque<Print>,
 }
@@ -34,18 +36,18 @@ struct Known {
 impl Issued {
     /// One more; the oldest goes where there are too many.
     pub(super) fn note(&self, name: &str, secret_sha256: &[u8; 32]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(print(name, secret_sha256));
+        lock(&self.0).add(print(name, secret_sha256));
     }
 
     /// Whether it is among them.
     pub(super) fn has(&self, name: &str, secret_sha256: &[u8; 32]) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         known.all.contains(&print(name, secret_sha256))
     }
 
     /// Writes them to `path`, by rename, mode 0600.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         disk::replace(path, &known.oldest_first)
     }
 
@@ -53,13 +55,13 @@ impl Issued {
     pub(super) fn restore(&self, path: &Path) -> io::Result<()> {
         let Some(text) = disk::read(path)? else { return Ok(()) };
         let saved: Vec<Print> = serde_json::from_slice(&text)?;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         saved.into_iter().rev().take(MAX_ISSUED).rev().for_each(|one| known.add(one));
         Ok(())
     }
 }
 
-impl Known {
+impl IssuedPrints {
     fn add(&mut self, print: Print) {
         if self.all.insert(print.clone()) {
             self.oldest_first.push_back(print);

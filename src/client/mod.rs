@@ -1,7 +1,8 @@
 //! Floor 3: who is asking.
 //!
 //! A connection is admitted by the proxy credentials of a live session, or, where none are sent, by
-//! the owner of its socket. Credentials, when sent, decide: wrong ones are refused whatever the uid.
+//! the owner of its socket. Credentials, when sent, decide: wrong ones are refused whatever the
+//! uid.
 
 pub mod attribution;
 pub mod disk;
@@ -65,7 +66,6 @@ impl From<&config::Proxy> for Rules {
 /// A client that got in.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// Who it is.
     pub client: Arc<Client>,
     /// Its session, which may end while the connection is open.
     pub session: Option<Arc<Session>>,
@@ -78,13 +78,14 @@ pub struct Admitted {
 /// The other end of a connection, as far as the kernel tells.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
-    /// Who owns it.
+    /// The user that owns its socket; `None`: the kernel does not tell.
     pub uid: Option<u32>,
     /// What its process is found by.
     pub end: Option<End>,
     /// The process, once it is found.
     pub found: Found,
-    /// Whether it is on this machine for sure. One that has no name all the same is no user that we know.
+    /// Whether it is on this machine for sure. One that has no name all the same is no user that we
+    /// know.
     pub here: bool,
 }
 
@@ -140,12 +141,10 @@ impl Gate {
         }
     }
 
-    /// The sessions behind it.
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// What is revoked.
     pub fn revoked(&self) -> &Arc<Revoked> {
         &self.revoked
     }
@@ -157,7 +156,8 @@ impl Gate {
         Client { uid: Some(uid), user, ..Client::default() }.is_user(name)
     }
 
-    /// Whether anybody of this name is known here: a user of this machine, or whoever has opened a session.
+    /// Whether anybody of this name is known here: a user of this machine, or whoever has opened a
+    /// session.
     pub fn knows_user(&self, name: &str) -> bool {
         let opened = || self.sessions.list();
         self.users.has(name) || opened().iter().any(|s| s.user().as_deref() == Some(name))
@@ -169,8 +169,8 @@ impl Gate {
         self.users.nearest(name, opened.iter().map(|name| &**name)).map(str::to_owned)
     }
 
-    /// Why nothing may be minted for this client and credential any more, if so. Asked when a token's
-    /// slot is made: what was admitted before may have come too late.
+    /// Why nothing may be minted for this client and credential any more, if so. Asked when a
+    /// token's slot is made: what was admitted before may have come too late.
     pub fn bars(&self, key: &ClientKey, credential: &CredentialName) -> Option<Reason> {
         if self.revoked.has_credential(credential) {
             return Some(Reason::CredentialRevoked);
@@ -195,20 +195,20 @@ impl Gate {
 
     /// The same, and what its process is found by.
     pub fn peer_of(&self, peer: SocketAddr, local: SocketAddr) -> Peer {
-        // Asked of every peer: one on this machine may come by any of its addresses. As the client's socket has
-        // them, which is of the family that it connected by.
+        // Asked of every peer: one on this machine may come by any of its addresses. As the
+        // client's socket has them, which is of the family that it connected by.
         let [peer, local] = [peer, local].map(canonical);
         Peer::at(peer, local)
     }
 
-    /// The owner of the socket at `peer` that was to reach `original`, where it is one of this machine's (and
-    /// network namespace's): as good as a loopback peer.
+    /// The owner of the socket at `peer` that was to reach `original`, where it is one of this
+    /// machine's (and network namespace's): as good as a loopback peer.
     pub fn peer_of_redirected(&self, peer: SocketAddr, original: SocketAddr) -> Peer {
         Peer::at(canonical(peer), canonical(original))
     }
 
-    /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner. That somebody came is
-    /// counted, refused or not.
+    /// Judges a connection by its `Proxy-Authorization` value, if any, and its socket's owner. That
+    /// somebody came is counted, refused or not.
     pub fn admit(
         &self,
         rules: &Rules,
@@ -244,8 +244,8 @@ impl Gate {
             let found = sent.as_ref().and_then(|sent| sent.session(&self.sessions, now));
             let Some(session) = found else {
                 let ended = sent.is_some_and(|sent| sent.was_session(&self.sessions));
-                // Whoever knows the secret of a session that has ended guesses nothing. Where the next one would be
-                // refused as well, that is what he is told.
+                // Whoever knows the secret of a session that has ended guesses nothing. Where the
+                // next one would be refused as well, that is what he is told.
                 let reason = match ended {
                     true if self.revoked.has_client(&client(None, user)) => Reason::ClientRevoked,
                     true => Reason::ProxyAuthEnded,
@@ -266,8 +266,8 @@ impl Gate {
         Err(Reason::ProxyAuthRequired)
     }
 
-    /// Who sent a bound placeholder, and the routes it is for. It is worth something to its own session alone;
-    /// whoever has none is this session from then on.
+    /// Who sent a bound placeholder, and the routes it is for. It is worth something to its own
+    /// session alone; whoever has none is this session from then on.
     pub fn by_placeholder(
         &self,
         rules: &Rules,
@@ -303,7 +303,8 @@ impl Gate {
         (!self.still_admits(rules, admitted, now)).then_some(Reason::SessionEnded)
     }
 
-    /// Whether a client that was admitted would still be: its session lives, or the rules still let its uid in.
+    /// Whether a client that was admitted would still be: its session lives, or the rules still let
+    /// its uid in.
     fn still_admits(&self, rules: &Rules, admitted: &Admitted, now: Moment) -> bool {
         let open = !rules.auth_session && !rules.auth_uid;
         match &admitted.session {
@@ -317,7 +318,8 @@ impl Gate {
     }
 }
 
-/// Credentials as they were sent: `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a wrong secret.
+/// Credentials as they were sent: `Basic base64(NAME:SECRET)`. Nothing tells an unknown name from a
+/// wrong secret.
 struct Basic {
     pair: Zeroizing<Vec<u8>>,
     colon: usize,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::config::wording::nearest;
 
-/// Login names by uid, from `/etc/passwd` (passwd(5)), read once. Directory services are not asked: a
-/// name is for people's eyes, the uid decides.
+/// Login names by uid, from `/etc/passwd` (passwd(5)), read once. Directory services are not asked:
+/// a name is for people's eyes, the uid decides.
 #[derive(Debug, Default)]
 pub struct Users(HashMap<u32, Arc<str>>);
 
@@ -28,7 +28,8 @@ impl Users {
         self.0.values()
     }
 
-    /// Whether somebody of this machine may go by this name, which is a login name, or `uid:N` of one without.
+    /// Whether somebody of this machine may go by this name, which is a login name, or `uid:N` of
+    /// one without.
     pub fn has(&self, name: &str) -> bool {
         match name.strip_prefix("uid:").and_then(|uid| uid.parse().ok()) {
             Some(uid) => !self.0.contains_key(&uid),
@@ -36,7 +37,8 @@ impl Users {
         }
     }
 
-    /// The known name that is nearest to one that nobody has. Who is called by number goes by the name, where it has one.
+    /// The known name that is nearest to one that nobody has. Who is called by number goes by the
+    /// name, where it has one.
     pub fn nearest<'a>(
         &'a self,
         name: &str,

@@ -1,11 +1,13 @@
-//! What was revoked and stays so, whatever restarts: persons, credentials, pre-shared sessions, everybody.
+//! What was revoked and stays so, whatever restarts: persons, credentials, pre-shared sessions,
+//! everybody.
 //!
-//! A request pays one pointer load for asking. Other sessions need no entry: they are gone when they have ended.
+//! A request pays one pointer load for asking. Other sessions need no entry: they are gone when
+//! they have ended.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use super::disk;
 use crate::model::client::Client;
 use crate::model::hex::hex;
 use crate::model::id::{CredentialName, SessionName};
+use crate::model::lock::lock;
 
 /// Entries at most, of all kinds together.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -21,11 +24,10 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// Who or what is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Everybody and everything.
     All,
-    /// Whatever this credential mints.
     Credential(CredentialName),
-    /// A pre-shared session while it has this secret (its SHA-256): a new one makes it another session.
+    /// A pre-shared session while it has this secret (its SHA-256): a new one makes it another
+    /// session.
     Session(SessionName, [u8; 32]),
     /// A person by login name, or `uid:N` where a uid has none.
     User(Arc<str>),
@@ -35,13 +37,13 @@ pub enum Subject {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lists {
-    /// Everybody.
+    /// Since when everything is revoked, in RFC 3339; `None`: it is not.
     pub all: Option<String>,
-    /// By name.
+    /// Since when, in RFC 3339, by the credential's name.
     pub credentials: BTreeMap<CredentialName, String>,
-    /// By name.
+    /// Pre-shared sessions by their names.
     pub sessions: BTreeMap<SessionName, RevokedSession>,
-    /// By name.
+    /// Since when, in RFC 3339, by the user's name.
     pub users: BTreeMap<Arc<str>, String>,
 }
 
@@ -50,12 +52,11 @@ pub struct Lists {
 #[serde(deny_unknown_fields)]
 pub struct RevokedSession {
     secret_sha256: String,
-    /// Since when.
+    /// Since when it is revoked, in RFC 3339.
     pub since: String,
 }
 
 impl Lists {
-    /// Whether nothing is revoked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -74,8 +75,8 @@ pub struct Revoked {
 }
 
 impl Revoked {
-    /// As an earlier daemon saved it; a missing file is no error, a broken one is: what was revoked must not
-    /// come back because a file cannot be read.
+    /// As an earlier daemon saved it; a missing file is no error, a broken one is: what was revoked
+    /// must not come back because a file cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let lists = match disk::read(path)? {
             Some(text) => serde_json::from_slice(&text)?,
@@ -86,11 +87,11 @@ impl Revoked {
 
     /// Writes it to `path`, by rename, mode 0600.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = lock(&self.changing);
         disk::replace(path, &**self.lists.load())
     }
 
-    /// All of it.
+    /// All that is revoked now.
     pub fn lists(&self) -> Arc<Lists> {
         self.lists.load_full()
     }
@@ -144,7 +145,7 @@ impl Revoked {
 
     /// What `change` makes of the lists, where it says that it should hold.
     fn change(&self, change: impl FnOnce(&mut Lists) -> bool) -> bool {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = lock(&self.changing);
         let mut lists = Lists::clone(&self.lists.load());
         let holds = change(&mut lists);
         if holds {

@@ -1,7 +1,7 @@
 //! Sessions: one authenticated use of the proxy, with an end.
 //!
-//! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is kept,
-//! in memory and, for `env` sessions that outlive the daemon, on disk.
+//! A session's secret is 256 random bits (or what a pre-shared file holds); only its SHA-256 is
+//! kept, in memory and, for `env` sessions that outlive the daemon, on disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,7 +23,6 @@ mod saved;
 /// Live sessions at most; opening one more refuses.
 pub const MAX_SESSIONS: usize = 10_000;
 
-/// What opened a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -31,7 +30,6 @@ pub enum Kind {
     Env,
     /// `valetkey session open`: outlives the daemon.
     Open,
-    /// `[[sessions]]` of the config.
     Preshared,
     /// `valetkey run`: ends with its command.
     #[default]
@@ -58,11 +56,10 @@ impl Kind {
 /// What a new session is made from.
 #[derive(Clone, Debug, Default)]
 pub struct NewSession {
-    /// What opens it.
     pub kind: Kind,
-    /// The person.
+    /// Who it is for; `None`: nobody says.
     pub user: Option<Arc<str>>,
-    /// How long at most.
+    /// How long it lives at most; `None`: until it is ended.
     pub lifetime: Option<Duration>,
     /// What it is for, in its opener's words.
     pub reason: Option<Arc<str>>,
@@ -96,11 +93,10 @@ pub struct Preshared {
 pub struct Binding {
     /// What it is told by.
     pub mark: Mark,
-    /// By name.
+    /// The names of the routes that the placeholder is for.
     pub routes: Arc<[RouteName]>,
 }
 
-/// One session.
 #[derive(Debug)]
 pub struct Session {
     name: SessionName,
@@ -121,17 +117,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Its public name.
     pub fn name(&self) -> &SessionName {
         &self.name
     }
 
-    /// What opened it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The person, where known.
+    /// Who it is for; `None`: nobody says.
     pub fn user(&self) -> Option<Arc<str>> {
         self.user.clone()
     }
@@ -156,9 +150,9 @@ impl Session {
         self.uid
     }
 
-    /// Whether a peer may use it that has its secret: where the kernel names the peer it must be the user that
-    /// the session is bound to, or root, who could take its place anyway. `here`: a peer without a name is a user of
-    /// this machine that nobody knows, and not one of another.
+    /// Whether a peer may use it that has its secret: where the kernel names the peer it must be
+    /// the user that the session is bound to, or root, who could take its place anyway. `here`: a
+    /// peer without a name is a user of this machine that nobody knows, and not one of another.
     pub fn serves(&self, peer: Option<u32>, here: bool) -> bool {
         match (self.uid, peer) {
             (None, _) => true,
@@ -167,7 +161,7 @@ impl Session {
         }
     }
 
-    /// SHA-256 of its secret.
+    /// The SHA-256 of its secret: the secret itself is not kept.
     pub fn secret_sha256(&self) -> &[u8; 32] {
         &self.secret
     }
@@ -212,7 +206,6 @@ impl Session {
     }
 }
 
-/// All live sessions.
 pub struct Sessions {
     live: DashMap<SessionName, Arc<Session>>,
     /// Whose each bound placeholder is.
@@ -269,8 +262,8 @@ impl Sessions {
         self.live.insert(name, session);
     }
 
-    /// The live session that a placeholder was made for, and the routes. It is looked up by its hash: what
-    /// time that takes says nothing of the placeholder.
+    /// The live session that a placeholder was made for, and the routes. It is looked up by its
+    /// hash: what time that takes says nothing of the placeholder.
     pub fn by_placeholder(
         &self,
         mark: &Mark,
@@ -285,7 +278,8 @@ impl Sessions {
         (!session.has_ended(now)).then_some((session, routes))
     }
 
-    /// Puts a pre-shared session in, or replaces the one of this name where anything about it changed.
+    /// Puts a pre-shared session in, or replaces the one of this name where anything about it
+    /// changed.
     pub fn preshare(&self, shared: &Preshared) {
         if self.live.get(&shared.name).is_some_and(|old| old.is(shared)) {
             return;
@@ -322,7 +316,8 @@ impl Sessions {
         gone.iter().filter_map(|name| self.end(name)).collect()
     }
 
-    /// The live session of this name, if the secret is its own. The time taken does not tell which was wrong.
+    /// The live session of this name, if the secret is its own. The time taken does not tell which
+    /// was wrong.
     pub fn check(&self, name: &str, secret: &[u8], now: Moment) -> Option<Arc<Session>> {
         let found = self.live.get(&SessionName::new(name)).map(|session| Arc::clone(&session));
         let stored = found.as_ref().map_or([0; 32], |session| session.secret);
@@ -330,7 +325,8 @@ impl Sessions {
         found.filter(|session| equal && !session.has_ended(now))
     }
 
-    /// Whether this daemon, or one before it, has opened just this one: then it has ended where [`Self::check`] finds none.
+    /// Whether this daemon, or one before it, has opened just this one: then it has ended where
+    /// [`Self::check`] finds none.
     pub fn was_opened(&self, name: &str, secret: &[u8]) -> bool {
         self.issued.has(name, &hash(secret))
     }
@@ -353,7 +349,8 @@ impl Sessions {
         over.iter().filter_map(|name| self.end(name)).collect()
     }
 
-    /// How often somebody came without a live session since this one began: it may have been a tool of its own.
+    /// How often somebody came without a live session since this one began: it may have been a tool
+    /// of its own.
     pub fn unnamed_since(&self, session: &Session) -> u64 {
         self.unnamed.load(Relaxed).saturating_sub(session.unnamed_before)
     }
@@ -378,12 +375,10 @@ impl Sessions {
         self.live.iter().map(|session| Arc::clone(&session)).collect()
     }
 
-    /// How many are live.
     pub fn len(&self) -> usize {
         self.live.len()
     }
 
-    /// Whether none is live.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
     }

@@ -11,7 +11,7 @@ use crate::model::reason::Reason;
 /// Wrong guesses that are answered at once.
 const BURST: u32 = 20;
 /// Then one in this time.
-const REFILL: Duration = Duration::from_secs(1);
+const GUESS_EVERY: Duration = Duration::from_secs(1);
 /// Peers remembered; beyond, all of them share one bucket.
 const MAX_PEERS: usize = 1024;
 
@@ -28,7 +28,7 @@ impl Throttle {
         let mut bucket =
             self.buckets.entry(if known { uid } else { None }).or_insert((BURST, now.mono));
         let (left, since) = *bucket;
-        let refilled = now.mono.saturating_duration_since(since).as_secs() / REFILL.as_secs();
+        let refilled = now.mono.saturating_duration_since(since).as_secs() / GUESS_EVERY.as_secs();
         let left = u64::from(left).saturating_add(refilled).min(u64::from(BURST)) as u32;
         let since = if refilled > 0 { now.mono } else { since };
         *bucket = (left.saturating_sub(1), since);

@@ -1,11 +1,12 @@
 //! Sessions that end with a process: `valetkey run` may be killed before it can say goodbye.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
 use super::platform::{self, Process};
 use crate::model::id::SessionName;
+use crate::model::lock::lock;
 
 /// The processes that live sessions hang on.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub struct Processes(Mutex<Vec<Tied>>);
 
 /// A process that a session was opened for, at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub struct KnownProcess {
     session: SessionName,
     pid: u32,
     /// When it began, in the kernel's ticks: with the pid, it names one process.
@@ -42,7 +43,8 @@ impl Processes {
         self.list().push(Tied { session, pid, process: Process::open(pid), over: false });
     }
 
-    /// Notes that a session ended otherwise. Its process stays known by it: whoever ends his session is not free of it.
+    /// Notes that a session ended otherwise. Its process stays known by it: whoever ends his
+    /// session is not free of it.
     pub fn untie(&self, session: &SessionName) {
         self.list()
             .iter_mut()
@@ -51,8 +53,8 @@ impl Processes {
     }
 
     /// Takes up what an earlier daemon knew: a process counts while it is the one that began then.
-    pub fn restore(&self, known: Vec<Known>) {
-        for Known { session, pid, began } in known {
+    pub fn restore(&self, known: Vec<KnownProcess>) {
+        for KnownProcess { session, pid, began } in known {
             let process = Process::open(pid);
             if platform::began(pid) == Some(began) {
                 self.list().push(Tied { session, pid, process, over: true });
@@ -61,12 +63,12 @@ impl Processes {
     }
 
     /// What the next daemon has to know.
-    pub fn known(&self) -> Vec<Known> {
+    pub fn known(&self) -> Vec<KnownProcess> {
         let list = self.list();
         let living = list.iter().filter(|tied| !tied.has_ended());
         let known = living.filter_map(|tied| {
             let began = platform::began(tied.pid)?;
-            Some(Known { session: tied.session.clone(), pid: tied.pid, began })
+            Some(KnownProcess { session: tied.session.clone(), pid: tied.pid, began })
         });
         known.collect()
     }
@@ -86,7 +88,7 @@ impl Processes {
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Tied>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
         let next = Processes::default();
         next.restore(processes.known());
         assert_eq!(next.living(), held);
-        let other = Known { began: 1, ..processes.known().remove(0) };
+        let other = KnownProcess { began: 1, ..processes.known().remove(0) };
         let reused = Processes::default();
         reused.restore(vec![other]);
         assert_eq!(reused.living(), [], "another process of this number");

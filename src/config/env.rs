@@ -18,7 +18,8 @@ pub fn text(name: &str) -> Option<String> {
 }
 
 /// An XDG base directory (XDG Base Directory Specification): the variable where it is absolute,
-/// else the default below `$HOME`, where that is: a relative one would be in whatever directory we are.
+/// else the default below `$HOME`, where that is: a relative one would be in whatever directory we
+/// are.
 pub fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| path(name).filter(|path| path.is_absolute());
     absolute(name).or_else(|| Some(absolute("HOME")?.join(below_home)))
@@ -33,7 +34,8 @@ pub fn config_home() -> Option<PathBuf> {
 pub fn state_home() -> Option<PathBuf> {
     Some(xdg("XDG_STATE_HOME", ".local/state")?.join("valetkey"))
 }
-/// Why a route's `env` cannot give a tool this variable: a placeholder there breaks the tool, or what it runs.
+/// Why a route's `env` cannot give a tool this variable: a placeholder there breaks the tool, or
+/// what it runs.
 pub fn reserved(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let is_one = |names: &[&str]| names.contains(&name.as_str());
@@ -147,7 +149,6 @@ const OBEYED: &[&str] = &[
     "_JAVA_OPTIONS",
 ];
 
-/// The same, of families.
 const OBEYED_BEGIN: &[&str] = &[
     "BASH_FUNC_",
     "CORECLR_",

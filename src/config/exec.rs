@@ -10,9 +10,9 @@ use super::json::Pointer;
 /// A program that is run, without a shell, to print something secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Helper {
-    /// Absolute.
+    /// The program, by an absolute path.
     pub program: PathBuf,
-    /// As they are.
+    /// Its arguments; no shell reads them.
     pub arguments: Vec<String>,
     /// Names of variables that it gets, beside PATH, HOME and LANG.
     pub env: Vec<String>,
@@ -22,10 +22,8 @@ pub struct Helper {
     pub fence: Option<Arc<Fence>>,
 }
 
-/// `grant = "exec"`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
-    /// What is run.
     pub helper: Helper,
     /// How its output is read.
     pub format: ExecFormat,
@@ -38,22 +36,19 @@ pub enum ExecFormat {
     Aws,
     /// What `git credential get` speaks, asked about these.
     Git {
-        /// `https`
+        /// The scheme that is asked about: `https`.
         protocol: String,
         /// The host, with a port where it has one.
         host: String,
         /// Without a leading slash; empty: none.
         path: String,
     },
-    /// JSON.
     Json {
-        /// Where the token stands.
         token: Pointer,
-        /// Where its end stands.
+        /// Where its end stands: RFC 3339, or a number of seconds.
         expires: Pointer,
     },
     /// An `ExecCredential` of `client.authentication.k8s.io/v1`.
     Kubectl,
-    /// The token alone.
     Plain,
 }

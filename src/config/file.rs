@@ -18,12 +18,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-pub use exec::{Exec, ExecFormat, Helper};
-pub use http::{Http, HttpRevoke};
-pub use inject::{Cookies, Inject, InjectBasic, OnStaticKey};
-pub use limits::Limits;
-pub use login::{LoginProtection, Logins};
-pub use secret::{LITERAL_SECRET, SecretSource};
+pub use exec::{ExecTable, HelperTable, OutputFormat};
+pub use http::{HttpRevokeTable, HttpTable};
+pub use inject::{Cookies, InjectBasicTable, InjectTable, OnStaticKey};
+pub use limits::LimitsTable;
+pub use login::{LoginProtection, LoginsTable};
+pub use secret::{LITERAL_SECRET, SecretTable};
 
 /// A whole `valetkey.toml`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,34 +34,34 @@ pub struct File {
     pub config_version: u32,
     /// The proxy itself.
     #[serde(default)]
-    pub proxy: Proxy,
+    pub proxy: ProxyTable,
     /// Pre-shared sessions, for sidecars and CI; sent as Basic NAME:SECRET.
     #[serde(default)]
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionTable>,
     /// The local certificate authority.
     #[serde(default)]
-    pub ca: Ca,
+    pub ca: CaTable,
     /// How upstreams are reached and verified.
     #[serde(default)]
-    pub upstream: Upstream,
+    pub upstream: UpstreamTable,
     /// The audit trail.
     #[serde(default)]
-    pub audit: Audit,
+    pub audit: AuditTable,
     /// The way in for the command line.
     #[serde(default)]
-    pub admin: Admin,
+    pub admin: AdminTable,
     /// Where logins are kept.
     #[serde(default)]
-    pub logins: Logins,
+    pub logins: LoginsTable,
     /// Rates of requests; beyond them the answer is 429 with Retry-After.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: LimitsTable,
     /// How tokens are minted, by name.
     #[serde(default)]
-    pub credentials: BTreeMap<String, Credential>,
+    pub credentials: BTreeMap<String, CredentialTable>,
     /// Which requests get which token.
     #[serde(default)]
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteTable>,
 }
 
 /// One value or a list of them.
@@ -93,7 +93,7 @@ impl OneOrMany {
 /// `[proxy]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Proxy {
+pub struct ProxyTable {
     /// Where the HTTP proxy listens (CONNECT and absolute-form), one or a list: IP:PORT, or "unix:PATH" for a unix socket (a relative path
     /// counts from the config's directory). Absent: 127.0.0.1 and the port of last time, else 8383, else any that is free. A socket's
     /// file has mode 0600; 0666 where `allow_uids` or `[[sessions]]` admit other users.
@@ -107,26 +107,26 @@ pub struct Proxy {
     #[schemars(with = "Option<Unmatched>")]
     pub unmatched: Option<Unmatched>,
     /// Who is admitted: "session" (proxy credentials), "uid" (a loopback peer of our own uid). Default: both. [] = nobody is asked: loopback only.
-    #[schemars(with = "Option<Vec<ClientAuth>>")]
-    pub client_auth: Option<Spanned<Vec<ClientAuth>>>,
+    #[schemars(with = "Option<Vec<AdmittedBy>>")]
+    pub client_auth: Option<Spanned<Vec<AdmittedBy>>>,
     /// Further uids that are admitted as our own is.
     pub allow_uids: Vec<u32>,
 }
 
 /// `proxy.unmatched`
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
     /// Refused.
     Deny,
-    /// An opaque tunnel.
+    /// An opaque tunnel, not decrypted; on routed hosts: forwarded without a token.
     Tunnel,
 }
 
 /// `proxy.client_auth`
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "kebab-case")]
-pub enum ClientAuth {
+pub enum AdmittedBy {
     /// Proxy credentials of a session.
     Session,
     /// The owner of a loopback peer's socket.
@@ -136,12 +136,12 @@ pub enum ClientAuth {
 /// `[[sessions]]`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Session {
+pub struct SessionTable {
     /// The user part of the proxy credentials.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
     /// The password part, at least 16 bytes.
-    pub secret: SecretSource,
+    pub secret: SecretTable,
     /// Names of the routes it may use; absent: all.
     #[schemars(with = "Option<Vec<String>>")]
     pub routes: Option<Spanned<Vec<String>>>,
@@ -153,7 +153,7 @@ pub struct Session {
 /// `[ca]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Ca {
+pub struct CaTable {
     /// "routes" (the default): critical name constraints on the hosts of routes and `permit`; "any" lifts them.
     pub scope: Option<CaScope>,
     /// Further DNS subtrees that the CA may sign for, so that a new route needs no new trust; no public suffix ("com", "co.uk").
@@ -183,7 +183,7 @@ pub enum CaScope {
 /// `[upstream]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Upstream {
+pub struct UpstreamTable {
     /// PEM files with roots that are trusted beside the platform's.
     pub extra_roots: Vec<PathBuf>,
     /// Networks, in CIDR form, that the guard lets pass although they are private.
@@ -193,8 +193,8 @@ pub struct Upstream {
     #[schemars(with = "BTreeMap<String, String>")]
     pub resolve: BTreeMap<Spanned<String>, Spanned<String>>,
     /// The proxy that upstreams and issuers are reached through. Absent: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the daemon's own start, unless they point to Valetkey.
-    #[schemars(with = "Option<Parent>")]
-    pub parent: Option<Spanned<Parent>>,
+    #[schemars(with = "Option<ParentTable>")]
+    pub parent: Option<Spanned<ParentTable>>,
     /// What is reached directly all the same: "host" (and names below it), ".suffix" or "*.suffix" (only names below it), an address, a network in CIDR form, each also with ":port", or "*".
     #[schemars(with = "Vec<String>")]
     pub no_proxy: Vec<Spanned<String>>,
@@ -203,19 +203,19 @@ pub struct Upstream {
 /// `upstream.parent`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Parent {
+pub struct ParentTable {
     /// "http://HOST:PORT", or "https://HOST:PORT" for TLS to the proxy itself; without user and password.
     pub url: String,
     /// The user part of its Basic credentials; needs `password`.
     pub user: Option<String>,
     /// The password part of its Basic credentials; needs `user`.
-    pub password: Option<SecretSource>,
+    pub password: Option<SecretTable>,
 }
 
 /// `[audit]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Audit {
+pub struct AuditTable {
     /// The file, relative to the state directory. Default: "audit.jsonl".
     pub path: Option<PathBuf>,
     /// What happens to requests that cannot be recorded: "deny" (the default) or "continue".
@@ -241,7 +241,7 @@ pub enum OnFailure {
 /// `[admin]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Admin {
+pub struct AdminTable {
     /// The unix socket, relative to the state directory. Default: "admin.sock".
     pub socket: Option<PathBuf>,
     /// IP:PORT of a plain HTTP listener for `/metrics` (Prometheus), `/healthz` and `/readyz`, as "127.0.0.1:9383". Absent:
@@ -253,35 +253,35 @@ pub struct Admin {
 /// `[credentials.NAME]`: `check` reads `grant` by hand, serde only tells the schema.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "grant", rename_all = "kebab-case")]
-pub enum Credential {
+pub enum CredentialTable {
     /// A person logs in with a browser on this machine: `valetkey login`.
-    AuthorizationCode(oauth::AuthorizationCode),
+    AuthorizationCode(oauth::AuthorizationCodeTable),
     /// OAuth 2.0 client credentials (RFC 6749 section 4.4).
-    ClientCredentials(oauth::ClientCredentials),
+    ClientCredentials(oauth::ClientCredentialsTable),
     /// A person logs in by a code, on any device: `valetkey login` (RFC 8628).
-    Device(oauth::Device),
+    Device(oauth::DeviceTable),
     /// A program that prints a token.
-    Exec(Exec),
+    Exec(ExecTable),
     /// An HTTP exchange that config describes, for issuers that speak no OAuth.
-    Http(Http),
+    Http(HttpTable),
     /// A token signed here, for APIs that know the key.
-    Jwt(oauth::Jwt),
+    Jwt(oauth::JwtTable),
     /// A signed assertion for a token (RFC 7523 section 2.1).
-    JwtBearer(oauth::JwtBearer),
+    JwtBearer(oauth::JwtBearerTable),
     /// A refresh token from elsewhere, which is renewed from then on (RFC 6749 section 6).
-    RefreshToken(oauth::RefreshToken),
+    RefreshToken(oauth::RefreshTokenTable),
     /// Last resort: a standing key, handed on as it is and reported as standing everywhere.
-    StaticKey(StaticKey),
+    StaticKey(StaticKeyTable),
     /// Another's token for one of ours (RFC 8693).
-    TokenExchange(oauth::TokenExchange),
+    TokenExchange(oauth::TokenExchangeTable),
 }
 
 /// `grant = "static-key"`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct StaticKey {
+pub struct StaticKeyTable {
     /// Where the key is.
-    pub secret: SecretSource,
+    pub secret: SecretTable,
     /// The age beyond which it is refused, as "90d".
     #[serde(default)]
     pub max_age: Option<String>,
@@ -296,7 +296,7 @@ pub struct StaticKey {
 /// `[[routes]]`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Route {
+pub struct RouteTable {
     /// Unique name; stands in the audit.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
@@ -341,8 +341,8 @@ pub struct Route {
     pub strip: Vec<Spanned<String>>,
     /// Where the token goes. Default: { header = "authorization", scheme = "Bearer" }.
     #[serde(default)]
-    #[schemars(with = "Option<Inject>")]
-    pub inject: Option<Spanned<Inject>>,
+    #[schemars(with = "Option<InjectTable>")]
+    pub inject: Option<Spanned<InjectTable>>,
     /// Variables that `run` gives the tool, as "placeholder:KIND": anthropic, aws, aws-secret, github, gitlab, hugging-face, jwt, npm, opaque,
     /// openai, pypi, slack or stripe. Each placeholder is good for its session and for routes with this variable; where several routes match,
     /// the one that was sent decides. Names that `run` sets itself, or that loaders, shells and interpreters obey (PATH, LD_PRELOAD,

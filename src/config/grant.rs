@@ -1,4 +1,5 @@
-//! `[credentials.NAME]`, checked: the grants, what each can be asked for, and where secrets come from.
+//! `[credentials.NAME]`, checked: the grants, what each can be asked for, and where secrets come
+//! from.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -9,10 +10,8 @@ use super::{
 };
 use crate::model::ask::{Ask, Variable, Wants};
 
-/// `[credentials.NAME]`
 #[derive(Clone, Debug)]
 pub struct Credential {
-    /// How it mints.
     pub grant: Grant,
     /// Upper bound of a token's life, and its life where the issuer names none.
     pub ttl: Option<Duration>,
@@ -29,11 +28,11 @@ pub enum Grant {
     ClientCredentials(Oauth),
     /// RFC 8628.
     Device(Box<Device>),
-    /// What a program prints.
+    /// The token is what a program prints.
     Exec(Exec),
     /// An exchange that config describes.
     Http(Box<Http>),
-    /// Signed here.
+    /// The token is a JWT that is signed here.
     Jwt(Jwt),
     /// RFC 7523 section 2.1.
     JwtBearer(JwtBearer),
@@ -50,9 +49,7 @@ pub enum Grant {
 pub struct OwnAsk<'a> {
     /// Scopes; empty: the issuer's default.
     pub scope: &'a [String],
-    /// Audiences.
     pub audience: &'a [String],
-    /// Resources.
     pub resource: &'a [String],
     /// Names of claims that it sets.
     pub claims: Vec<&'a String>,
@@ -74,13 +71,9 @@ impl<'a> From<&'a Oauth> for OwnAsk<'a> {
 /// What a route may ask of a grant.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CanAsk {
-    /// `scope`
     pub scope: bool,
-    /// `audience`
     pub audience: bool,
-    /// `resource`
     pub resource: bool,
-    /// `claims`
     pub claims: bool,
 }
 
@@ -162,7 +155,6 @@ impl Grant {
         }
     }
 
-    /// Where its secrets go.
     pub fn endpoints(&self) -> Vec<String> {
         let oauth = match self {
             Self::ClientCredentials(oauth) => Some(oauth),
@@ -212,7 +204,6 @@ impl Grant {
         }
     }
 
-    /// As written in config.
     pub fn name(&self) -> &'static str {
         match self {
             Self::AuthorizationCode(_) => "authorization-code",
@@ -260,10 +251,8 @@ impl Grant {
     }
 }
 
-/// `grant = "static-key"`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticKey {
-    /// Where the key is.
     pub secret: SecretSource,
     /// The age beyond which it is refused.
     pub max_age: Option<Duration>,

@@ -1,8 +1,8 @@
-//! What a trusted config has run, believed or spent that lies in its project: read once, judged by its digest, and used
-//! from copies of our own.
+//! What a trusted config has run, believed or spent that lies in its project: read once, judged by
+//! its digest, and used from copies of our own.
 //!
-//! A pull changes such files as easily as the config itself, and the kernel runs whatever has the name by
-//! then. So nothing of the project is run or believed where it lies.
+//! A pull changes such files as easily as the config itself, and the kernel runs whatever has the
+//! name by then. So nothing of the project is run or believed where it lies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,16 +23,15 @@ use crate::local::place::{self, PlaceError, Private};
 use crate::model::hex::hex;
 
 /// The largest file that is held, in bytes: a helper may be a program of some size.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Below the state directory.
-const DIRECTORY: &str = "held";
+const MAX_HELD: u64 = 64 * 1024 * 1024;
+const HELD_FILES: &str = "held";
 /// Below that, where nothing ever is.
 const ABSENT: &str = "absent";
 
 /// What is held of one config, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    files: BTreeMap<PathBuf, Option<File>>,
+    files: BTreeMap<PathBuf, Option<KeptFile>>,
     project: Project,
 }
 
@@ -41,27 +40,26 @@ pub struct Held {
 pub(super) struct Kept {
     /// By the file that it was made of.
     pub(super) copies: BTreeMap<PathBuf, PathBuf>,
-    /// For its helpers.
+    /// What its helpers are kept out of.
     pub(super) fence: Option<Arc<Fence>>,
 }
 
-/// One file.
 #[derive(Clone, PartialEq, Eq)]
-struct File {
+struct KeptFile {
     sha256: String,
     bytes: Arc<Zeroizing<Vec<u8>>>,
 }
 
-impl std::fmt::Debug for File {
+impl std::fmt::Debug for KeptFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // It may be a session's secret.
-        f.debug_tuple("File").field(&self.sha256).finish()
+        f.debug_tuple("KeptFile").field(&self.sha256).finish()
     }
 }
 
 impl Held {
-    /// Reads what `config` has run, believed or spent of its project. What cannot be held is a problem, and so is
-    /// whatever is written elsewhere than below the state directory.
+    /// Reads what `config` has run, believed or spent of its project. What cannot be held is a
+    /// problem, and so is whatever is written elsewhere than below the state directory.
     pub(super) fn read(config: &Config) -> Result<Self, Vec<Problem>> {
         let project = Project::of(config);
         let mut problems = Problems::of(&config.path);
@@ -100,7 +98,7 @@ impl Held {
                 Err(error) => problems.error(0, error.code(), error.to_string(), error.hint()),
             }
         }
-        let begun = |file: &File| project.is_begun_with(&file.bytes);
+        let begun = |file: &KeptFile| project.is_begun_with(&file.bytes);
         for (path, _) in files.iter().filter(|(_, file)| file.as_ref().is_some_and(begun)) {
             let message =
                 format!("the first line of a helper leads into the project: {}", path.display());
@@ -148,7 +146,8 @@ impl Held {
         }
     }
 
-    /// Puts copies below a state directory: what is used of the project from then on, and what is kept out of it.
+    /// Puts copies below a state directory: what is used of the project from then on, and what is
+    /// kept out of it.
     pub(super) fn kept(&self, state_dir: &Path) -> Result<Kept, PlaceError> {
         let copies = self.keep(state_dir)?;
         let project = self.project.clone();
@@ -160,7 +159,7 @@ impl Held {
     fn keep(&self, state_dir: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, PlaceError> {
         let mut copies = BTreeMap::new();
         for (path, file) in &self.files {
-            let dir = state_dir.join(DIRECTORY);
+            let dir = state_dir.join(HELD_FILES);
             let copy = match file {
                 Some(file) => copy(&dir, path, file)?,
                 // What turns up there later is not what was trusted.
@@ -176,7 +175,7 @@ impl Held {
 pub fn prune<'a>(state_dir: &Path, live: impl Iterator<Item = &'a Held>) -> io::Result<()> {
     let live: BTreeSet<&str> =
         live.flat_map(Held::files).filter_map(|(_, sha256)| sha256).collect();
-    let entries = match fs::read_dir(state_dir.join(DIRECTORY)) {
+    let entries = match fs::read_dir(state_dir.join(HELD_FILES)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
@@ -190,7 +189,7 @@ pub fn prune<'a>(state_dir: &Path, live: impl Iterator<Item = &'a Held>) -> io::
 }
 
 /// `DIR/SHA256/NAME`, so that a program is called what it was called.
-fn copy(dir: &Path, path: &Path, file: &File) -> Result<PathBuf, PlaceError> {
+fn copy(dir: &Path, path: &Path, file: &KeptFile) -> Result<PathBuf, PlaceError> {
     let dir = dir.join(&file.sha256);
     Private::create(&dir)?;
     let copy = dir.join(path.file_name().unwrap_or_default());
@@ -210,19 +209,19 @@ fn copy(dir: &Path, path: &Path, file: &File) -> Result<PathBuf, PlaceError> {
     Ok(copy)
 }
 
-fn is_as(known: place::Opened, file: &File) -> bool {
-    known.read(MAX_BYTES).is_ok_and(|bytes| bytes == **file.bytes)
+fn is_as(known: place::Opened, file: &KeptFile) -> bool {
+    known.read(MAX_HELD).is_ok_and(|bytes| bytes == **file.bytes)
 }
 
 /// `None`: there is nothing, which is a state like any other.
-fn read(path: &Path) -> Result<Option<File>, PlaceError> {
+fn read(path: &Path) -> Result<Option<KeptFile>, PlaceError> {
     match place::open(path) {
         Err(PlaceError::Absent { .. }) => Ok(None),
         Err(error) => Err(error),
         Ok(opened) => {
-            let bytes = Zeroizing::new(opened.read(MAX_BYTES)?);
+            let bytes = Zeroizing::new(opened.read(MAX_HELD)?);
             let sha256 = hex(digest::digest(&digest::SHA256, &bytes).as_ref());
-            Ok(Some(File { sha256, bytes: Arc::new(bytes) }))
+            Ok(Some(KeptFile { sha256, bytes: Arc::new(bytes) }))
         }
     }
 }
@@ -244,8 +243,8 @@ pub fn helpers(config: &Config) -> impl Iterator<Item = (&Helper, usize)> {
     of_credentials.chain(of_sessions).chain(of_parent)
 }
 
-/// What a config has written to: a project's own must not name another's trail, logins or socket, nor a place that
-/// a pull may lead elsewhere.
+/// What a config has written to: a project's own must not name another's trail, logins or socket,
+/// nor a place that a pull may lead elsewhere.
 fn outputs(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
     let always: [(_, &Path); 3] = [
         ("admin.socket", &config.admin.socket),

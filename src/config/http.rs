@@ -8,20 +8,18 @@ use super::SecretSource;
 use super::json::Pointer;
 use crate::model::ask::Variable;
 
-/// `grant = "http"`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// What is sent.
     pub call: HttpCall,
     /// What is sent to end a token.
     pub revoke: Option<HttpCall>,
     /// By the names that templates use.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// `{client_id}`
+    /// What stands for `{client_id}`.
     pub client_id: String,
     /// Where the token stands in the answer.
     pub token: Pointer,
-    /// Where its end stands.
+    /// Where its end stands: RFC 3339, or a number of seconds.
     pub expires: Pointer,
     /// Where something stands in an answer that is a refusal.
     pub error: Option<Pointer>,
@@ -29,16 +27,13 @@ pub struct Http {
 
 impl Eq for Http {}
 
-/// One request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpCall {
-    /// Any but CONNECT, TRACE.
     pub method: Method,
     /// https, or http to a loopback address.
     pub url: Uri,
     /// None that frames the message.
     pub headers: Vec<(HeaderName, HttpTemplate)>,
-    /// The body.
     pub body: HttpBody,
 }
 
@@ -49,20 +44,17 @@ pub enum HttpBody {
     Form(Vec<(String, HttpTemplate)>),
     /// `application/json`
     Json(JsonTemplate),
-    /// No body.
     None,
 }
 
 /// A JSON value whose texts are templates. What is filled in becomes a string and nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JsonTemplate {
-    /// In order.
     Array(Vec<JsonTemplate>),
     /// By name; names are no templates.
     Object(Vec<(String, JsonTemplate)>),
     /// A number, a boolean or null.
     Plain(serde_json::Value),
-    /// A string.
     Text(HttpTemplate),
 }
 
@@ -79,7 +71,6 @@ pub enum Part {
     Secret(String),
     /// `{session}`: the session's name. A client without one is refused.
     Session,
-    /// Text as it is.
     Text(String),
     /// `{token}`: the one that is to end; in `revoke` alone.
     Token,

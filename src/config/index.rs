@@ -1,7 +1,8 @@
-//! Which config has which daemon: an entry for each config's name, written by the daemon when it listens.
+//! Which config has which daemon: an entry for each config's name, written by the daemon when it
+//! listens.
 //!
-//! Managing a running daemon, or reading what it wrote, must not need a config that loads. So what that takes
-//! stands here: the socket, the state directory and the audit.
+//! Managing a running daemon, or reading what it wrote, must not need a config that loads. So what
+//! that takes stands here: the socket, the state directory and the audit.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::local::process;
 use crate::model::hex::hex;
 
 /// Below the directory of all state.
-const DIRECTORY: &str = "daemons";
+const DAEMONS: &str = "daemons";
 /// An entry has a few paths.
 const MAX_ENTRY: u64 = 64 * 1024;
 
@@ -27,9 +28,8 @@ const MAX_ENTRY: u64 = 64 * 1024;
 pub struct Whereabouts {
     /// The config, as it was named.
     pub config: PathBuf,
-    /// Where its state is.
     pub state_dir: PathBuf,
-    /// Where it is asked.
+    /// Its admin socket.
     pub socket: PathBuf,
     /// The current file of its trail.
     pub audit: PathBuf,
@@ -38,9 +38,8 @@ pub struct Whereabouts {
     /// When that began, as the kernel counts: another process that has its number by now is not it.
     #[serde(default)]
     pub began: u64,
-    /// Since when, RFC 3339.
+    /// When it started, in RFC 3339.
     pub since: String,
-    /// Where it listens.
     pub listen: Vec<String>,
     /// Whether it ends by itself when nobody uses it.
     pub ends_idle: bool,
@@ -50,7 +49,8 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
-    /// Writes it, in the place of what was known of this config. Nothing is written where there is no home.
+    /// Writes it, in the place of what was known of this config. Nothing is written where there is
+    /// no home.
     pub fn write(&self) -> std::io::Result<()> {
         let Some((dir, path)) = place_of(&self.config) else { return Ok(()) };
         let private = Private::create(&dir)?;
@@ -102,7 +102,8 @@ impl Whereabouts {
         self.pid != 0 && process::began(self.pid) == Some(self.began)
     }
 
-    /// What is known of the config of this name. One that others could have written is as good as none.
+    /// What is known of the config of this name. One that others could have written is as good as
+    /// none.
     pub fn find(named: &Path) -> Option<Self> {
         let (dir, path) = place_of(named)?;
         Private::open(&dir).ok()?;
@@ -111,7 +112,7 @@ impl Whereabouts {
 
     /// All that are known, by the config's name.
     pub fn all() -> Vec<Self> {
-        let Some(dir) = env::state_home().map(|home| home.join(DIRECTORY)) else {
+        let Some(dir) = env::state_home().map(|home| home.join(DAEMONS)) else {
             return Vec::new();
         };
         if Private::open(&dir).is_err() {
@@ -129,7 +130,7 @@ fn read(path: &Path) -> Option<Whereabouts> {
 }
 
 fn place_of(named: &Path) -> Option<(PathBuf, PathBuf)> {
-    let dir = env::state_home()?.join(DIRECTORY);
+    let dir = env::state_home()?.join(DAEMONS);
     let name = digest::digest(&digest::SHA256, named.as_os_str().as_bytes());
     let path = dir.join(format!("{}.json", hex(&name.as_ref()[..16])));
     Some((dir, path))

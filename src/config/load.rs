@@ -18,14 +18,12 @@ pub enum LoadError {
     /// The text has errors; warnings are in the list too.
     #[error("the config has errors: {path}", path = path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
-        /// All of them.
         problems: Vec<Problem>,
         /// What could be read in spite of them, to be looked at further and never to be used.
         readable: Option<Box<Config>>,
     },
-    /// There is no text.
+    /// There is no text to read problems from.
     #[error(transparent)]
     Locate(#[from] LocateError),
     /// What it has run or believed of its project cannot be kept apart from it.
@@ -37,7 +35,6 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "config-invalid",
@@ -47,7 +44,6 @@ impl LoadError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Invalid { .. } => "`valetkey check` lists all problems".into(),
@@ -73,10 +69,10 @@ pub fn load(explicit: Option<&Path>) -> Result<(Config, Vec<Problem>), LoadError
     judge(&found, locate::state_dir(&found.path)?, word(&found), None, &Records::own())
 }
 
-/// The config of a daemon, or of a command that reads secrets: what it has run or believed of its project are
-/// copies, so that it stays what was judged; and where others could put something else in the place of its state
-/// directory, all of its paths are by the descriptor of the one that was judged. `expected`: the digest of what
-/// whoever starts us has judged; nothing else is loaded.
+/// The config of a daemon, or of a command that reads secrets: what it has run or believed of its
+/// project are copies, so that it stays what was judged; and where others could put something else
+/// in the place of its state directory, all of its paths are by the descriptor of the one that was
+/// judged. `expected`: the digest of what whoever starts us has judged; nothing else is loaded.
 pub fn load_to_use(
     explicit: Option<&Path>,
     expected: Option<&str>,
@@ -93,10 +89,11 @@ pub fn load_to_use(
     Ok((hold(config, &found)?, problems))
 }
 
-/// Reads the config of a daemon again, by the name that it was loaded by. State stays where it is for the life of a
-/// daemon. A config that was used because it was trusted has to be for as long; one whose name was ever trusted,
-/// unless somebody asks for the very one that he has read (`expected`). So it is with its place: where nobody else
-/// could put another config when this one was taken up, none that somebody else could have put there is.
+/// Reads the config of a daemon again, by the name that it was loaded by. State stays where it is
+/// for the life of a daemon. A config that was used because it was trusted has to be for as long;
+/// one whose name was ever trusted, unless somebody asks for the very one that he has read
+/// (`expected`). So it is with its place: where nobody else could put another config when this one
+/// was taken up, none that somebody else could have put there is.
 pub fn reload(
     running: &Config,
     expected: Option<&str>,
@@ -190,7 +187,6 @@ fn unfenced(config: &Config) -> Option<Problem> {
 
 /// The stable word of it.
 pub const UNFENCED: &str = "helper-unfenced";
-/// What is wrong.
 pub const UNFENCED_SAYS: &str = "this kernel cannot keep helpers out of the project (no Landlock): what a helper opens there by itself is not what was trusted";
 /// What to do about it.
 pub const UNFENCED_HINT: &str = "run it where Landlock is (Linux 5.13, and a container's seccomp filter that allows it), or keep helpers that read nothing of the project";

@@ -11,7 +11,7 @@ use crate::local::place::{self, Exposure, PlaceError, Private};
 use crate::model::hex::hex;
 
 /// The largest config that is read, in bytes: room for 100,000 routes.
-pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
+pub const MAX_CONFIG: u64 = 32 * 1024 * 1024;
 /// The name of a project's own config, in its directory.
 pub const PROJECT_FILE: &str = "valetkey.toml";
 
@@ -20,11 +20,7 @@ pub const PROJECT_FILE: &str = "valetkey.toml";
 pub enum LocateError {
     /// It is no longer what whoever started or asked us has read.
     #[error("the config has changed since it was read: {path}", path = path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Nothing found anywhere.
+    Changed { path: PathBuf },
     #[error("no config found")]
     Missing,
     /// Neither the variable nor a home directory says where state goes.
@@ -37,12 +33,7 @@ pub enum LocateError {
     Trust(#[from] TrustError),
     /// The named file cannot be read.
     #[error("cannot read the config: {path}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PlaceError,
-    },
+    Unreadable { path: PathBuf, source: PlaceError },
     /// A project's own config that nobody has allowed, or that is not as it was allowed.
     #[error("this project's own config {}: {path}", untrusted(.changed), path = path.display())]
     Untrusted {
@@ -66,7 +57,6 @@ impl LocateError {
         Self::Unreadable { source: PlaceError::Exposed { path: path.clone(), exposure }, path }
     }
 
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Changed { .. } => "config-changed",
@@ -78,7 +68,6 @@ impl LocateError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Changed { .. } => "somebody is editing it: look at it, and try again".into(),
@@ -101,7 +90,6 @@ impl LocateError {
 /// A config's text and where it stands.
 #[derive(Debug)]
 pub struct Found {
-    /// Absolute, symlinks followed.
     pub path: PathBuf,
     /// Absolute, as it was named.
     pub named: PathBuf,
@@ -111,8 +99,8 @@ pub struct Found {
     pub(super) is_project: bool,
 }
 
-/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, the nearest `valetkey.toml` upwards from the
-/// working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
+/// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, the nearest `valetkey.toml`
+/// upwards from the working directory, `$XDG_CONFIG_HOME/valetkey/valetkey.toml`.
 pub fn find(explicit: Option<&Path>) -> Result<Found, LocateError> {
     let Candidate { path, by } = search::candidates(explicit).chosen.ok_or(LocateError::Missing)?;
     let found = read(&path)?;
@@ -146,7 +134,7 @@ fn read(path: &Path) -> Result<Found, LocateError> {
     let real = opened.path.clone();
     // One byte over the cap is enough for `check` to see that it is too large.
     let text = opened
-        .read_up_to(MAX_BYTES + 1)
+        .read_up_to(MAX_CONFIG + 1)
         .map_err(|source| unreadable(PlaceError::Io { path: path.to_owned(), source }))?;
     Ok(Found { path: real, named, text, is_project: false })
 }
@@ -170,7 +158,6 @@ pub fn state_dir(path: &Path) -> Result<PathBuf, LocateError> {
 pub struct StateError(#[from] PlaceError);
 
 impl StateError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match &self.0 {
             PlaceError::Absent { .. } | PlaceError::Io { .. } => "state-dir-unwritable",
@@ -183,7 +170,6 @@ impl StateError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match &self.0 {
             PlaceError::Exposed { .. } | PlaceError::Absent { .. } | PlaceError::Io { .. } => {

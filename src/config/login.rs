@@ -3,35 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Oauth, SecretSource};
+use super::{LoginProtection, Oauth, SecretSource};
 
-/// `[logins]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logins {
     /// The directory; configs that name the same one share their logins.
     pub dir: PathBuf,
-    /// Where refresh tokens rest.
     pub protection: LoginProtection,
-}
-
-/// `logins.protection`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LoginProtection {
-    /// A new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
-    #[default]
-    Auto,
-    /// In the kernel's keyring of the user: until the machine goes down.
-    KernelKeyring,
-    /// In an encrypted file, with a key file beside it.
-    KeyFile,
-    /// In the keyring of the desktop session, and nowhere else.
-    Keyring,
 }
 
 /// `grant = "refresh-token"` (RFC 6749 section 6)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// Where it is spent.
     pub oauth: Oauth,
     /// The first one; those that come after it are kept with the logins.
     pub first: SecretSource,
@@ -40,7 +23,6 @@ pub struct RefreshToken {
 /// `grant = "device"` (RFC 8628)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// The issuer.
     pub oauth: Oauth,
     /// Where codes are asked for; `None`: as the issuer's document says.
     pub url: Option<http::Uri>,
@@ -50,10 +32,10 @@ pub struct Device {
     pub params: BTreeMap<String, String>,
 }
 
-/// `grant = "authorization-code"` (RFC 6749 section 4.1 with RFC 7636, for native programs RFC 8252)
+/// `grant = "authorization-code"` (RFC 6749 section 4.1 with RFC 7636, for native programs
+/// RFC 8252)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationCode {
-    /// The issuer.
     pub oauth: Oauth,
     /// Where the person logs in; `None`: as the issuer's document says.
     pub url: Option<http::Uri>,
@@ -68,8 +50,7 @@ pub struct AuthorizationCode {
 pub struct Redirect {
     /// `127.0.0.1`, `[::1]` or `localhost`.
     pub host: String,
-    /// `None`: a free one.
+    /// The port; `None`: a free one each time.
     pub port: Option<u16>,
-    /// Begins with a slash.
     pub path: String,
 }

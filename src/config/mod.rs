@@ -1,9 +1,9 @@
 //! Floor 1: from TOML text to a [`Config`] that cannot be wrong.
 //!
 //! `file` holds the serde shapes (and so the schema), `check` turns them into the types below and
-//! reports all problems at once, `search` says which file is meant and `locate` reads it, `trust` guards a project's own config and `held` what that
-//! has run or believed of the project.
-//! Nothing here opens a socket or reads a secret.
+//! reports all problems at once, `search` says which file is meant and `locate` reads it, `trust`
+//! guards a project's own config and `held` what that has run or believed of the project. Nothing
+//! here opens a socket or reads a secret.
 
 pub mod at_start;
 pub mod check;
@@ -33,20 +33,21 @@ pub mod wording;
 pub use self::http::{Http, HttpBody, HttpCall, HttpTemplate, JsonTemplate, Part};
 pub use check::parse;
 pub use exec::{Exec, ExecFormat, Helper};
+pub use file::{LoginProtection, OnStaticKey, Unmatched};
 pub use grant::{CanAsk, Credential, Grant, OwnAsk, SecretSource, StaticKey};
 pub use held::{Held, helpers, prune};
 pub use json::Pointer;
 pub use load::{
     LoadError, UNFENCED, UNFENCED_HINT, UNFENCED_SAYS, load, load_to_trust, load_to_use, reload,
 };
-pub use login::{AuthorizationCode, Device, LoginProtection, Logins, Redirect, RefreshToken};
+pub use login::{AuthorizationCode, Device, Logins, Redirect, RefreshToken};
 pub use oauth::{
     Algorithm, Claim, ClientAuth, Endpoints, Identity, Jwt, JwtBearer, KeyJwt, Oauth, Signed,
     TokenExchange, TypedToken,
 };
 pub use places::Places;
 pub use project::{Fence, Project};
-pub use route::{ClientSelector, Inject, OnStaticKey, Placement, Route};
+pub use route::{ClientSelector, Inject, Placement, Route};
 pub use slot::PathSlot;
 
 use std::collections::BTreeMap;
@@ -67,8 +68,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The same as it was named, absolute: a symlink that is put elsewhere is followed anew.
     pub named: PathBuf,
-    /// Tells this very config from any other, and from the same with other files of its project: whether a daemon
-    /// runs it. Of one that needs no trust it is that of its text.
+    /// Tells this very config from any other, and from the same with other files of its project:
+    /// whether a daemon runs it. Of one that needs no trust it is that of its text.
     pub digest: String,
     /// SHA-256 of its text, in hex.
     pub text_sha256: String,
@@ -78,25 +79,17 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The same directory, held open by whoever uses the config and does not only look at it.
     pub state: Option<Arc<Private>>,
-    /// Whether nobody else could put another in its place when a daemon took it up: a reload holds it to that.
+    /// Whether nobody else could put another in its place when a daemon took it up: a reload holds
+    /// it to that.
     pub unexposed: bool,
-    /// `[proxy]`
     pub proxy: Proxy,
-    /// `[[sessions]]`
     pub sessions: Vec<PresharedSession>,
-    /// `[ca]`
     pub ca: Ca,
-    /// `[upstream]`
     pub upstream: Upstream,
-    /// `[audit]`
     pub audit: Audit,
-    /// `[admin]`
     pub admin: Admin,
-    /// `[logins]`
     pub logins: Logins,
-    /// `[limits]`
     pub limits: Limits,
-    /// `[credentials.NAME]`
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.
     pub routes: Vec<Located<Route>>,
@@ -149,7 +142,6 @@ impl Upstream {
     }
 }
 
-/// `[proxy]`
 #[derive(Clone, Debug)]
 pub struct Proxy {
     /// TCP addresses to listen on.
@@ -162,7 +154,7 @@ pub struct Proxy {
     pub transparent: Vec<SocketAddr>,
     /// What happens to hosts that no route names.
     pub unmatched: Unmatched,
-    /// Whether session credentials admit.
+    /// Whether the credentials of a session admit a client.
     pub auth_session: bool,
     /// Whether the uid of a loopback peer admits.
     pub auth_uid: bool,
@@ -175,15 +167,6 @@ impl Proxy {
     pub fn open_to_all(&self) -> bool {
         !self.auth_session && !self.auth_uid
     }
-}
-
-/// `proxy.unmatched`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unmatched {
-    /// Refused.
-    Deny,
-    /// An opaque tunnel, not decrypted; on routed hosts: forwarded without a token.
-    Tunnel,
 }
 
 /// `[[sessions]]`: pre-shared, sent as Basic NAME:SECRET.
@@ -201,7 +184,6 @@ pub struct PresharedSession {
     pub line: usize,
 }
 
-/// `[ca]`
 #[derive(Clone, Debug)]
 pub struct Ca {
     /// `scope = "any"`: no name constraints.
@@ -210,13 +192,12 @@ pub struct Ca {
     pub permit: Vec<String>,
     /// Life of root and intermediate.
     pub lifetime: Duration,
-    /// Life of a leaf.
+    /// How long a leaf is valid.
     pub leaf_lifetime: Duration,
     /// Where the roots are kept for others to read.
     pub publish: Option<PathBuf>,
 }
 
-/// `[upstream]`
 #[derive(Clone, Debug, Default)]
 pub struct Upstream {
     /// PEM files beside the platform's roots.
@@ -234,7 +215,6 @@ pub struct Upstream {
 /// An IP network in CIDR form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// The network's address.
     pub address: std::net::IpAddr,
     /// Leading bits that count: 0 to 32 or 128.
     pub prefix: u8,
@@ -250,7 +230,6 @@ impl Network {
         (prefix <= widest).then_some(Self { address, prefix })
     }
 
-    /// One address.
     pub fn exactly(address: std::net::IpAddr) -> Self {
         Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
     }
@@ -272,20 +251,18 @@ impl Network {
     }
 }
 
-/// `[audit]`
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// The current file.
+    /// The file that is written; rotated ones stand beside it.
     pub path: PathBuf,
     /// `on_failure = "continue"`: requests are served although they cannot be recorded.
     pub continue_on_failure: bool,
     /// Rotated beyond this many bytes.
     pub max_size: u64,
-    /// Rotated files kept.
+    /// How many rotated files are kept.
     pub keep: usize,
 }
 
-/// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// The unix socket of the CLI.
@@ -297,7 +274,7 @@ pub struct Admin {
 /// So many requests in so much time: `"100/s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// At least one.
+    /// How many requests; at least one.
     pub count: u32,
     /// Over which they come in again.
     pub per: Duration,
@@ -318,7 +295,6 @@ impl Rate {
     }
 }
 
-/// `[limits]`
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Each client's, over all routes.

@@ -1,8 +1,8 @@
 //! [`NoProxy`]: which targets are dialled directly although there is a parent proxy.
 //!
-//! The spellings are those that tools share: a name (and the names below it), `.suffix` and `*.suffix`
-//! (only the names below it), an address, a network, any of the first four with `:port`, and `*`.
-//! Addresses are compared with what was asked for: a name is not resolved for this.
+//! The spellings are those that tools share: a name (and the names below it), `.suffix` and
+//! `*.suffix` (only the names below it), an address, a network, any of the first four with `:port`,
+//! and `*`. Addresses are compared with what was asked for: a name is not resolved for this.
 
 use std::net::IpAddr;
 
@@ -10,12 +10,11 @@ use super::Network;
 use crate::model::host::Host;
 use crate::model::target::Target;
 
-/// A list of exceptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NoProxy(Vec<Entry>);
+pub struct NoProxy(Vec<Exception>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct Exception {
     hosts: Hosts,
     /// `None`: every port.
     port: Option<u16>,
@@ -80,16 +79,16 @@ fn is_below(name: &str, parent: &str) -> bool {
     name.strip_suffix(parent).is_some_and(|head| head.ends_with('.'))
 }
 
-fn parse(text: &str) -> Option<Entry> {
+fn parse(text: &str) -> Option<Exception> {
     if text == "*" {
-        return Some(Entry { hosts: Hosts::All, port: None });
+        return Some(Exception { hosts: Hosts::All, port: None });
     }
     if let Some(network) = Network::parse(text) {
-        return Some(Entry { hosts: Hosts::Network(network), port: None });
+        return Some(Exception { hosts: Hosts::Network(network), port: None });
     }
     // A bare IPv6 address, as Go and curl take it in NO_PROXY.
     if let Ok(ip @ IpAddr::V6(_)) = text.parse() {
-        return Some(Entry { hosts: Hosts::Network(Network::exactly(ip)), port: None });
+        return Some(Exception { hosts: Hosts::Network(Network::exactly(ip)), port: None });
     }
     let (below, text) = match text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
         Some(rest) => (true, rest),
@@ -105,7 +104,7 @@ fn parse(text: &str) -> Option<Entry> {
         Host::Ip(_) if below => return None,
         Host::Ip(ip) => Hosts::Network(Network::exactly(ip)),
     };
-    Some(Entry { hosts, port })
+    Some(Exception { hosts, port })
 }
 
 #[cfg(test)]

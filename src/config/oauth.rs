@@ -1,4 +1,5 @@
-//! What the OAuth grants have in common: an issuer, a client that authenticates there, and what is asked.
+//! What the OAuth grants have in common: an issuer, a client that authenticates there, and what is
+//! asked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,17 +11,14 @@ use crate::model::target::{Origin, Scheme, Target};
 /// How one issuer is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oauth {
-    /// Where its endpoints are.
     pub endpoints: Endpoints,
     /// RFC 6749 section 2.2; absent where the grant itself names who asks.
     pub client_id: Option<String>,
-    /// How the client authenticates.
     pub auth: ClientAuth,
     /// Scopes asked for; empty: the issuer's default.
     pub scope: Vec<String>,
-    /// Audiences asked for.
     pub audience: Vec<String>,
-    /// RFC 8707.
+    /// Resources asked for (RFC 8707).
     pub resource: Vec<String>,
     /// Further parameters of the token request, none of them secret.
     pub params: BTreeMap<String, String>,
@@ -35,12 +33,10 @@ pub enum Endpoints {
     Discovered {
         /// The identifier, exactly as the document must repeat it.
         issuer: String,
-        /// Its URL.
         url: http::Uri,
         /// Other origins (`https://host[:port]`) that its endpoints may be on.
         origins: Vec<String>,
     },
-    /// As config says.
     Named {
         /// Where tokens are asked for.
         token: http::Uri,
@@ -69,9 +65,7 @@ pub enum ClientAuth {
 pub struct KeyJwt {
     /// PEM; for HS algorithms the shared secret itself.
     pub key: SecretSource,
-    /// JWS algorithm.
     pub algorithm: Algorithm,
-    /// `kid`
     pub key_id: Option<String>,
     /// `aud` of the assertion where it is neither the issuer nor the token endpoint.
     pub audience: Option<String>,
@@ -82,7 +76,6 @@ pub struct KeyJwt {
 pub struct Identity {
     /// PEM, the client's certificate first.
     pub chain: PathBuf,
-    /// PEM.
     pub key: SecretSource,
 }
 
@@ -90,11 +83,9 @@ macro_rules! algorithms {
     ($($name:ident = $word:literal;)*) => {
         /// How a token or assertion is signed (RFC 7518 section 3.1, RFC 8037).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs)]
         pub enum Algorithm { $($name,)* }
 
         impl Algorithm {
-            /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// As in the `alg` header.
@@ -102,7 +93,6 @@ macro_rules! algorithms {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// By its word.
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$name),)* _ => None }
             }
@@ -126,7 +116,8 @@ algorithms! {
 }
 
 impl Algorithm {
-    /// Whether both sides share the key: fit for a token between two parties, not for a client's proof.
+    /// Whether both sides share the key: fit for a token between two parties, not for a client's
+    /// proof.
     pub fn is_shared(self) -> bool {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
     }
@@ -137,32 +128,22 @@ impl Algorithm {
 pub struct Signed {
     /// PEM; for HS algorithms the shared secret itself.
     pub key: SecretSource,
-    /// JWS algorithm.
     pub algorithm: Algorithm,
     /// Further header parameters: `kid`, `typ`.
     pub header: BTreeMap<String, Template>,
-    /// `iss`
     pub iss: Option<Template>,
-    /// `sub`
     pub sub: Option<Template>,
-    /// `aud`, one or several.
     pub aud: Vec<String>,
     /// Further claims; text in them may name the client.
     pub claims: BTreeMap<String, Claim>,
 }
 
-/// A claim's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// `true` or `false`.
     Bool(bool),
-    /// A list.
     List(Vec<Claim>),
-    /// A whole number.
     Number(i64),
-    /// An object.
     Object(BTreeMap<String, Claim>),
-    /// Text.
     Text(Template),
 }
 
@@ -187,10 +168,8 @@ impl Signed {
     }
 }
 
-/// `grant = "jwt"`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jwt {
-    /// All of it.
     pub signed: Signed,
     /// How far `iat` lies back, in seconds, for issuers whose clock is behind.
     pub backdate: std::time::Duration,
@@ -199,7 +178,6 @@ pub struct Jwt {
 /// `grant = "jwt-bearer"` (RFC 7523 section 2.1)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtBearer {
-    /// Where the assertion goes.
     pub oauth: Oauth,
     /// The assertion; an empty `aud` means the issuer, or the token endpoint where none is named.
     pub assertion: Signed,
@@ -208,11 +186,8 @@ pub struct JwtBearer {
 /// `grant = "token-exchange"` (RFC 8693)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenExchange {
-    /// Where it is exchanged.
     pub oauth: Oauth,
-    /// On whose behalf.
     pub subject: TypedToken,
-    /// Who acts.
     pub actor: Option<TypedToken>,
     /// `requested_token_type`, a URI.
     pub requested: Option<String>,
@@ -221,7 +196,6 @@ pub struct TokenExchange {
 /// A token that somebody else issued, read anew for each mint: projected tokens change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedToken {
-    /// Where it is.
     pub token: SecretSource,
     /// RFC 8693 section 3, a URI.
     pub kind: String,

@@ -4,7 +4,6 @@ use super::SecretSource;
 use crate::model::host::Host;
 use crate::model::target::{Origin, Scheme, Target};
 
-/// `upstream.parent`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
     /// Where it listens; `https`: TLS to the proxy itself.
@@ -18,7 +17,6 @@ pub struct Parent {
 pub struct Login {
     /// May not hold a colon or a control character.
     pub user: String,
-    /// Where the password is.
     pub password: SecretSource,
 }
 
@@ -31,7 +29,7 @@ pub enum UrlError {
     /// More than scheme, host and port.
     #[error("has a path, a query or a fragment")]
     Path,
-    /// Neither http nor https.
+    /// The scheme is neither http nor https.
     #[error("must be an http or https URL")]
     Scheme,
 }

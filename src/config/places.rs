@@ -1,7 +1,8 @@
-//! [`Places`]: on which line each key and value of a config stands, so that a problem is said there.
+//! [`Places`]: on which line each key and value of a config stands, so that a problem is said
+//! there.
 //!
-//! Problems name in backticks what they are about. Whoever finds one knows the line of its table; here the names
-//! lead on: to the key, to a key or an entry inside it.
+//! Problems name in backticks what they are about. Whoever finds one knows the line of its table;
+//! here the names lead on: to the key, to a key or an entry inside it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +14,18 @@ use toml::de::{DeTable, DeValue};
 #[derive(Clone, Default)]
 pub struct Places {
     /// By the line that their header or brace stands on.
-    tables: BTreeMap<usize, Vec<Entry>>,
-    root: Vec<Entry>,
+    tables: BTreeMap<usize, Vec<PlacedKey>>,
+    root: Vec<PlacedKey>,
 }
 
 /// A key, or a text in a list.
 #[derive(Clone)]
-struct Entry {
+struct PlacedKey {
     name: String,
     /// What stands there, where that is a text.
     text: Option<String>,
     line: usize,
-    within: Vec<Entry>,
+    within: Vec<PlacedKey>,
 }
 
 impl Places {
@@ -57,8 +58,8 @@ impl Places {
         }
     }
 
-    /// The line of what a message names, of the table at `line`; 0 means the file, whose tables and keys are named
-    /// as `table.key`. Where nothing is found: `line`.
+    /// The line of what a message names, of the table at `line`; 0 means the file, whose tables and
+    /// keys are named as `table.key`. Where nothing is found: `line`.
     pub fn line(&self, line: usize, message: &str) -> usize {
         let names = message.split('`').skip(1).step_by(2);
         let names: Vec<&str> = match line {
@@ -94,7 +95,7 @@ impl fmt::Debug for Places {
     }
 }
 
-fn entries(table: &DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Vec<Entry> {
+fn entries(table: &DeTable<'_>, line: &dyn Fn(usize) -> usize) -> Vec<PlacedKey> {
     let of = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
         entry(name, line(key.span().start), value, line)
@@ -107,7 +108,7 @@ fn entry(
     at: usize,
     value: &Spanned<DeValue<'_>>,
     line: &dyn Fn(usize) -> usize,
-) -> Entry {
+) -> PlacedKey {
     let (mut text, mut within) = (None, Vec::new());
     match value.get_ref() {
         DeValue::String(value) => text = Some(value.to_string()),
@@ -118,7 +119,7 @@ fn entry(
         }
         _ => {}
     }
-    Entry { name: name.to_owned(), text, line: at, within }
+    PlacedKey { name: name.to_owned(), text, line: at, within }
 }
 
 #[cfg(test)]

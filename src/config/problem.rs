@@ -13,11 +13,9 @@ pub struct Problem {
     pub file: PathBuf,
     /// 1-based; 0 where no line can be named.
     pub line: usize,
-    /// Stable kebab-case word.
     pub code: &'static str,
     /// What is wrong, in lower case without a final stop.
     pub message: String,
-    /// What to do next.
     pub hint: String,
     /// Whether the config can be used in spite of it.
     pub severity: Severity,
@@ -36,7 +34,6 @@ pub enum Severity {
 /// A value and the line it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
-    /// The value.
     pub value: T,
     /// 1-based line in the config file; 0 for a value that came from no file.
     pub line: usize,
@@ -61,7 +58,6 @@ impl Problems {
         self.places = places;
     }
 
-    /// Notes an error.
     pub fn error(
         &mut self,
         line: usize,
@@ -72,7 +68,6 @@ impl Problems {
         self.push(line, code, message.into(), hint.into(), Severity::Error);
     }
 
-    /// Notes a warning.
     pub fn warn(
         &mut self,
         line: usize,

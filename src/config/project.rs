@@ -1,8 +1,8 @@
-//! [`Project`]: the directories that a pull may change, and [`Fence`], by which a trusted config's helpers are kept out
-//! of them.
+//! [`Project`]: the directories that a pull may change, and [`Fence`], by which a trusted config's
+//! helpers are kept out of them.
 //!
-//! What a helper is told by its words is judged here, so that what it needs of its project is held. What it finds by
-//! itself nobody can judge beforehand: the kernel keeps it out, where it can.
+//! What a helper is told by its words is judged here, so that what it needs of its project is held.
+//! What it finds by itself nobody can judge beforehand: the kernel keeps it out, where it can.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,6 @@ pub struct Project(Vec<PathBuf>);
 /// What the helpers of a trusted project's own config are kept out of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The project.
     pub(super) project: Project,
     /// The copies of what is held of it, wherever they lie.
     pub(super) copies: Vec<PathBuf>,
@@ -77,15 +76,15 @@ impl Project {
         self.real().iter().any(|top| top == Path::new("/"))
     }
 
-    /// Whether a pull may change what is at `path`: the way there leads through the project, be it by a link or by
-    /// names that are absent yet.
+    /// Whether a pull may change what is at `path`: the way there leads through the project, be it
+    /// by a link or by names that are absent yet.
     pub(super) fn holds(&self, path: &Path) -> bool {
         let within = |path: &PathBuf| self.0.iter().any(|top| path.starts_with(top));
         steps(path).iter().any(within)
     }
 
-    /// The files that a command line names; or the word that reaches into the project otherwise. `kept`: the kernel
-    /// keeps the helper from what no word tells.
+    /// The files that a command line names; or the word that reaches into the project otherwise.
+    /// `kept`: the kernel keeps the helper from what no word tells.
     pub(super) fn words(&self, helper: &Helper, kept: bool) -> Result<Vec<PathBuf>, String> {
         let program = helper.program.to_string_lossy();
         let words =
@@ -118,8 +117,8 @@ impl Project {
         Ok(files)
     }
 
-    /// Whether no program can be led into the project by a word: it has nothing in it that is carried out or filled
-    /// in, and names no directory from which one goes on.
+    /// Whether no program can be led into the project by a word: it has nothing in it that is
+    /// carried out or filled in, and names no directory from which one goes on.
     fn is_plain(&self, word: &str) -> bool {
         word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c))
             && !word.split('/').any(|part| part == "..")
@@ -214,7 +213,8 @@ pub(super) fn normal(path: &Path) -> PathBuf {
     plain
 }
 
-/// The directory of the project that a directory belongs to: the outermost that is under version control, or itself.
+/// The directory of the project that a directory belongs to: the outermost that is under version
+/// control, or itself.
 fn top(dir: &Path) -> PathBuf {
     let marked = |dir: &&Path| MARKS.iter().any(|mark| dir.join(mark).symlink_metadata().is_ok());
     dir.ancestors().filter(marked).last().unwrap_or(dir).to_owned()

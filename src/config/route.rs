@@ -2,24 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::Rate;
 use super::slot::PathSlot;
+use super::{OnStaticKey, Rate};
 use crate::model::ask::Ask;
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::placeholder::Kind;
 
-/// `[[routes]]`, patterns as text.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Unique.
     pub name: RouteName,
     /// DNS name, exact or with one leading `*.` label.
     pub host: String,
-    /// 443 unless given.
     pub port: u16,
     /// Upper case; empty: all but TRACE and TRACK.
     pub methods: Vec<String>,
-    /// Path globs; empty: all.
+    /// Globs of paths, one of which must match; empty: all.
     pub path: Vec<String>,
     /// What mints the token; `None`: pass without one.
     pub credential: Option<CredentialName>,
@@ -27,7 +24,6 @@ pub struct Route {
     pub ask: Ask,
     /// Placements emptied before anything is put in.
     pub strip: Vec<Placement>,
-    /// Where the token goes.
     pub inject: Inject,
     /// Variables that `run` gives the tool: name to placeholder kind.
     pub env: BTreeMap<String, Kind>,
@@ -37,7 +33,6 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// What each client may have of it.
     pub rate_limit: Option<Rate>,
-    /// Refuse what matches.
     pub deny: bool,
     /// Whether answers to requests with a token are searched for it, bodies included.
     pub redact: bool,
@@ -58,7 +53,6 @@ pub enum Placement {
     Query(String),
 }
 
-/// `inject`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inject {
     /// RFC 7617: user of config, the token as password.
@@ -68,7 +62,7 @@ pub enum Inject {
     },
     /// A header field, with a scheme before the token or none.
     Header {
-        /// Lower case.
+        /// The field's name, in lower case.
         name: ::http::HeaderName,
         /// `Bearer`, `token`, …
         scheme: Option<String>,
@@ -79,17 +73,6 @@ pub enum Inject {
     Query(String),
 }
 
-/// `on_static_key`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnStaticKey {
-    /// The request is refused.
-    Deny,
-    /// It is audited, and taken out in any case.
-    #[default]
-    Report,
-}
-
-/// One entry of `clients`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClientSelector {
     /// `session:NAME`

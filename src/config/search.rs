@@ -1,8 +1,9 @@
-//! Which config is meant from here: the one that is named, else the nearest `valetkey.toml` upwards, else the user's own.
+//! Which config is meant from here: the one that is named, else the nearest `valetkey.toml`
+//! upwards, else the user's own.
 //!
-//! A directory above may be anybody's: `/tmp` is. What others could have put there is passed over, or whoever may
-//! write there would decide for all below it, off-switches included. One that was trusted under its name is not: it
-//! is judged by what it holds.
+//! A directory above may be anybody's: `/tmp` is. What others could have put there is passed over,
+//! or whoever may write there would decide for all below it, off-switches included. One that was
+//! trusted under its name is not: it is judged by what it holds.
 
 use std::path::{Path, PathBuf};
 
@@ -14,29 +15,27 @@ use crate::local::place::{self, Exposure};
 /// Whose word says that a config is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// `--config`.
+    /// `--config` on the command line.
     Flag,
     /// It is the user's own.
     Home,
     /// It is the nearest upwards: a project's own.
     Project,
-    /// `$VALETKEY_CONFIG`.
+    /// The variable `VALETKEY_CONFIG`.
     Variable,
 }
 
 /// One that could be meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// As it is named.
+    /// Its path, as it was named.
     pub path: PathBuf,
-    /// By whom.
     pub by: By,
 }
 
 /// All that could be meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// The one that counts.
     pub chosen: Option<Candidate>,
     /// Those that would without it, in their order.
     pub others: Vec<Candidate>,
@@ -44,7 +43,7 @@ pub struct Candidates {
     pub passed_over: Vec<(PathBuf, Exposure)>,
 }
 
-/// From the working directory.
+/// Everywhere that a config may stand, seen from the working directory.
 pub fn candidates(explicit: Option<&Path>) -> Candidates {
     let named = |path: PathBuf, by| Candidate { path, by };
     let flag = explicit.map(|path| named(path.to_owned(), By::Flag));
@@ -97,7 +96,8 @@ fn upwards(here: Option<&Path>, own: Option<&Path>, records: &Records) -> Candid
     found
 }
 
-/// Whether it was ever trusted under this name. A record that is not believed is somebody else's to complain of.
+/// Whether it was ever trusted under this name. A record that is not believed is somebody else's to
+/// complain of.
 fn is_known(records: &Records, path: &Path) -> bool {
     !matches!(records.find(path), Ok(None))
 }

@@ -8,7 +8,6 @@ const TOKEN: &str = "{token}";
 /// A path template, checked at load.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathSlot {
-    /// Which segment, from 0.
     index: usize,
     prefix: Box<str>,
     suffix: Box<str>,
@@ -56,7 +55,8 @@ impl PathSlot {
         })
     }
 
-    /// Whether some segment of a path as sent, wherever it stands, begins as the slot's does, in any case.
+    /// Whether some segment of a path as sent, wherever it stands, begins as the slot's does, in
+    /// any case.
     pub fn shows(&self, path: &str) -> bool {
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
         let begins = |segment: &str| {
@@ -81,7 +81,7 @@ impl PathSlot {
         Some(format!("/{}", segments.join("/")))
     }
 
-    /// As written.
+    /// The template as config has it.
     pub fn template(&self) -> String {
         let mut segments: Vec<_> = self.pattern[1..].split('/').map(str::to_owned).collect();
         if let Some(segment) = segments.get_mut(self.index) {

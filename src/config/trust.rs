@@ -1,7 +1,9 @@
-//! Which projects' own configs may be used: exactly as they were when `valetkey trust` recorded them, and under
-//! the name that was trusted, whatever it leads to by now. A cloned repository must not spend secrets.
+//! Which projects' own configs may be used: exactly as they were when `valetkey trust` recorded
+//! them, and under the name that was trusted, whatever it leads to by now. A cloned repository must
+//! not spend secrets.
 //!
-//! One record for each name, below the directory of all state: what is trusted now takes the place of what was.
+//! One record for each name, below the directory of all state: what is trusted now takes the place
+//! of what was.
 
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,9 +21,9 @@ use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
 
 /// Below the directory of all state.
-const DIRECTORY: &str = "projects";
+const PROJECTS: &str = "projects";
 /// A record holds the config's text.
-const MAX_RECORD: u64 = 4 * super::locate::MAX_BYTES;
+const MAX_RECORD: u64 = 4 * super::locate::MAX_CONFIG;
 
 /// Why trust could not be recorded, or is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -34,24 +36,13 @@ pub enum TrustError {
     Place(#[from] PlaceError),
     /// A record is not one.
     #[error("the record of a trusted project cannot be read: {path}", path = path.display())]
-    Record {
-        /// The record.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
+    Record { path: PathBuf, source: serde_json::Error },
     /// A record cannot be written.
     #[error("cannot record trust in {path}", path = path.display())]
-    Unwritable {
-        /// The record.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unwritable { path: PathBuf, source: std::io::Error },
 }
 
 impl TrustError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoStateHome => "state-dir-missing",
@@ -60,7 +51,6 @@ impl TrustError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::NoStateHome => {
@@ -87,9 +77,10 @@ pub struct Record {
     digest: String,
     /// The config, which holds no secret.
     pub text: String,
-    /// Files of the project that it has run or believed, each with its SHA-256; `None`: it was absent.
+    /// Files of the project that it has run or believed, each with its SHA-256; `None`: it was
+    /// absent.
     pub files: Vec<(String, Option<String>)>,
-    /// RFC 3339.
+    /// When it was trusted, in RFC 3339.
     pub since: String,
 }
 
@@ -151,10 +142,10 @@ pub struct Records {
 impl Records {
     /// Those of whoever runs this; nothing is trusted where he has no home.
     pub fn own() -> Self {
-        Self { dir: env::state_home().map(|home| home.join(DIRECTORY)) }
+        Self { dir: env::state_home().map(|home| home.join(PROJECTS)) }
     }
 
-    /// Of nobody.
+    /// Trusts no project.
     #[cfg(test)]
     pub(super) fn none() -> Self {
         Self { dir: None }

@@ -1,4 +1,5 @@
-//! What serde says of a value, in the words of whoever writes a config; and what they may have meant.
+//! What serde says of a value, in the words of whoever writes a config; and what they may have
+//! meant.
 
 use toml::de::DeValue;
 
@@ -107,7 +108,8 @@ pub fn nearest<'a>(word: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a
     near.min().map(|(_, name)| name)
 }
 
-/// A value behind its problem: `: \`value\``. What may be a secret in the wrong place is not repeated.
+/// A value behind its problem: `: \`value\``. What may be a secret in the wrong place is not
+/// repeated.
 pub fn named(value: &str) -> String {
     let plain = |c: char| !c.is_control() && c != '`';
     if value.is_empty()
@@ -123,7 +125,8 @@ pub fn named(value: &str) -> String {
 /// Of a value that is repeated.
 const LONGEST: usize = 60;
 
-/// Whether it could be a key or hold a password: many letters and digits in one piece, or a user in a URL.
+/// Whether it could be a key or hold a password: many letters and digits in one piece, or a user in
+/// a URL.
 fn may_open(value: &str) -> bool {
     let pieces = value.split(|c: char| !c.is_ascii_alphanumeric() && !"-_+=".contains(c));
     let mut long = pieces.filter(|piece| piece.len() >= 12);

@@ -10,19 +10,18 @@ const MAX_TRAILERS: u16 = 8 * 1024;
 /// Where in a chunked body the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chunks {
-    state: State,
+    state: ChunkState,
     size: u64,
     digits: u8,
     line: u16,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    /// Bytes of a chunk.
+enum ChunkState {
     Data,
     /// CR after a chunk's bytes.
     DataCr,
-    /// LF after that.
+    /// The LF after a chunk's bytes.
     DataLf,
     /// Behind the last byte.
     Done,
@@ -30,7 +29,6 @@ enum State {
     Extension,
     /// The last LF of all.
     FinalLf,
-    /// The size, in hex.
     #[default]
     Size,
     /// LF after the size line.
@@ -45,10 +43,9 @@ enum State {
 
 /// What [`Chunks::read`] found at the front of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum ChunkRead {
     /// So many bytes of content.
     Data(usize),
-    /// The body has ended.
     End,
     /// All of the input is framing; the body goes on.
     Framing,
@@ -57,75 +54,83 @@ pub(super) enum Read {
 impl Chunks {
     /// Whether the body has ended.
     pub(super) fn done(&self) -> bool {
-        self.state == State::Done
+        self.state == ChunkState::Done
     }
 
     /// Bytes of content that this chunk still has, as far as is known.
     pub(super) fn left(&self) -> u64 {
-        if self.state == State::Data { self.size } else { 0 }
+        if self.state == ChunkState::Data { self.size } else { 0 }
     }
 
-    /// Takes framing from the front of `input` up to content or the end: its length, and what follows.
-    /// Bytes of trailer lines, their line ends included, are appended to `trailers`. `None`: the body
-    /// has two readings.
-    pub(super) fn read(&mut self, input: &[u8], trailers: &mut Vec<u8>) -> Option<(usize, Read)> {
+    /// Takes framing from the front of `input` up to content or the end: its length, and what
+    /// follows. Bytes of trailer lines, their line ends included, are appended to `trailers`.
+    /// `None`: the body has two readings.
+    pub(super) fn read(
+        &mut self,
+        input: &[u8],
+        trailers: &mut Vec<u8>,
+    ) -> Option<(usize, ChunkRead)> {
         let mut at = 0;
         while at < input.len() {
             match self.state {
-                State::Data => {
+                ChunkState::Data => {
                     let most = usize::try_from(self.size).unwrap_or(usize::MAX);
                     let take = (input.len() - at).min(most);
                     self.size -= take as u64;
                     if self.size == 0 {
-                        self.state = State::DataCr;
+                        self.state = ChunkState::DataCr;
                     }
-                    return Some((at, Read::Data(take)));
+                    return Some((at, ChunkRead::Data(take)));
                 }
-                State::Done => break,
-                State::Trailer | State::TrailerLf | State::TrailerStart => trailers.push(input[at]),
+                ChunkState::Done => break,
+                ChunkState::Trailer | ChunkState::TrailerLf | ChunkState::TrailerStart => {
+                    trailers.push(input[at])
+                }
                 _ => {}
             }
             self.state = self.next(input[at])?;
             at += 1;
         }
-        Some((at, if self.done() { Read::End } else { Read::Framing }))
+        Some((at, if self.done() { ChunkRead::End } else { ChunkRead::Framing }))
     }
 
-    fn next(&mut self, byte: u8) -> Option<State> {
+    fn next(&mut self, byte: u8) -> Option<ChunkState> {
         let next = match (self.state, byte) {
-            (State::Size, b'\r') if self.digits > 0 => State::SizeLf,
-            (State::Size, b';') if self.digits > 0 => State::Extension,
-            (State::Size, _) if self.digits < MAX_SIZE_DIGITS => {
+            (ChunkState::Size, b'\r') if self.digits > 0 => ChunkState::SizeLf,
+            (ChunkState::Size, b';') if self.digits > 0 => ChunkState::Extension,
+            (ChunkState::Size, _) if self.digits < MAX_SIZE_DIGITS => {
                 self.size = self.size * 16 + u64::from(char::from(byte).to_digit(16)?);
                 self.digits += 1;
-                State::Size
+                ChunkState::Size
             }
-            (State::Extension, b'\r') => State::SizeLf,
-            (State::Extension, b'\t' | b' '..=0x7e | 0x80..) => {
-                self.counted(State::Extension, MAX_LINE)?
+            (ChunkState::Extension, b'\r') => ChunkState::SizeLf,
+            (ChunkState::Extension, b'\t' | b' '..=0x7e | 0x80..) => {
+                self.counted(ChunkState::Extension, MAX_LINE)?
             }
-            (State::SizeLf, b'\n') => {
+            (ChunkState::SizeLf, b'\n') => {
                 let last = self.size == 0;
                 (self.digits, self.line) = (0, 0);
-                if last { State::TrailerStart } else { State::Data }
+                if last { ChunkState::TrailerStart } else { ChunkState::Data }
             }
-            (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size,
-            (State::TrailerStart, b'\r') => State::FinalLf,
+            (ChunkState::DataCr, b'\r') => ChunkState::DataLf,
+            (ChunkState::DataLf, b'\n') => ChunkState::Size,
+            (ChunkState::TrailerStart, b'\r') => ChunkState::FinalLf,
             // A line that begins with white space would continue the one before (obs-fold).
-            (State::TrailerStart, b'!'..=0x7e) => self.counted(State::Trailer, MAX_TRAILERS)?,
-            (State::Trailer, b'\r') => State::TrailerLf,
-            (State::Trailer, b'\t' | b' '..=0x7e | 0x80..) => {
-                self.counted(State::Trailer, MAX_TRAILERS)?
+            (ChunkState::TrailerStart, b'!'..=0x7e) => {
+                self.counted(ChunkState::Trailer, MAX_TRAILERS)?
             }
-            (State::TrailerLf, b'\n') => State::TrailerStart,
-            (State::FinalLf, b'\n') => State::Done,
+            (ChunkState::Trailer, b'\r') => ChunkState::TrailerLf,
+            (ChunkState::Trailer, b'\t' | b' '..=0x7e | 0x80..) => {
+                self.counted(ChunkState::Trailer, MAX_TRAILERS)?
+            }
+            (ChunkState::TrailerLf, b'\n') => ChunkState::TrailerStart,
+            (ChunkState::FinalLf, b'\n') => ChunkState::Done,
             _ => return None,
         };
         Some(next)
     }
 
-    fn counted(&mut self, state: State, most: u16) -> Option<State> {
+    fn counted(&mut self, state: ChunkState, most: u16) -> Option<ChunkState> {
         self.line += 1;
         (self.line <= most).then_some(state)
     }
@@ -143,7 +148,7 @@ mod tests {
         loop {
             let (framing, read) = chunks.read(&text.as_bytes()[at..], &mut trailers)?;
             at += framing;
-            if let Read::Data(length) = read {
+            if let ChunkRead::Data(length) = read {
                 content.push_str(&text[at..at + length]);
                 at += length;
                 continue;
@@ -202,7 +207,7 @@ mod tests {
             for mut piece in [&body.as_bytes()[..cut], &body.as_bytes()[cut..]] {
                 while !piece.is_empty() {
                     let (framing, read) = chunks.read(piece, &mut trailers).unwrap();
-                    let Read::Data(length) = read else { break };
+                    let ChunkRead::Data(length) = read else { break };
                     content += length;
                     piece = &piece[framing + length..];
                 }

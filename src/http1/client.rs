@@ -31,7 +31,8 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-/// A connection without a request on it. `G`: what is held until its end, such as its place in a count.
+/// A connection without a request on it. `G`: what is held until its end, such as its place in a
+/// count.
 pub struct Connection<G>(Buffered<Box<dyn Io>>, G);
 
 impl<G> Connection<G> {
@@ -53,7 +54,7 @@ impl<G> fmt::Debug for Connection<G> {
     }
 }
 
-/// Why no answer came.
+/// Why an upstream gave no answer to a request.
 #[derive(Debug)]
 pub enum Failure {
     /// It is not valid HTTP/1.1.
@@ -92,9 +93,9 @@ pub struct Exchange<B, G> {
 
 /// The head of the answer that counts.
 pub struct Answer {
-    /// Its status.
+    /// The status of the final answer.
     pub status: StatusCode,
-    /// Its fields.
+    /// Its fields, as the upstream wrote them.
     pub headers: HeaderMap,
 }
 
@@ -103,8 +104,8 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Writes the head of `request` (its URI absolute) into the connection's buffer. `upgrade`: the protocol that it
-    /// asks for.
+    /// Writes the head of `request` (its URI absolute) into the connection's buffer. `upgrade`: the
+    /// protocol that it asks for.
     pub fn new(
         mut connection: Connection<G>,
         request: &Request<()>,
@@ -113,7 +114,8 @@ where
     ) -> Self {
         let size = upload.size_hint().exact();
         let framing = match size {
-            // A request without a body has no framing, unless its method suggests one (RFC 9110 section 8.6).
+            // A request without a body has no framing, unless its method suggests one (RFC 9110
+            // section 8.6).
             Some(0) if !has_content(request.method()) => encode::Body::Close,
             Some(length) => encode::Body::Length(length),
             None => encode::Body::Chunked,
@@ -322,7 +324,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use tokio::io::ReadBuf;
 
-    /// Takes all at once and holds it, as TLS does while its socket is full: it leaves with the second flush.
+    /// Takes all at once and holds it, as TLS does while its socket is full: it leaves with the
+    /// second flush.
     struct Holds {
         held: usize,
         asked: bool,

@@ -9,21 +9,21 @@ use tokio::io::AsyncRead;
 
 use super::BodyError;
 use super::buffered::Buffered;
-use super::chunks::{Chunks, Read};
+use super::chunks::{ChunkRead, Chunks};
 use super::head::{self, Framing};
 
 /// From this much on, content is read without a copy.
 const LARGE: u64 = 8 * 1024;
 
-/// A body under way.
+/// Takes a body from a stream, frame by frame, as its head framed it.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: BodyState,
     trailers: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// Read to the end, or broken: nothing more is taken from the stream.
     Broken,
     Chunked(Chunks),
@@ -36,25 +36,25 @@ impl Decoder {
     /// For a body that its head framed so.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
-            Framing::Chunked => State::Chunked(Chunks::default()),
-            Framing::Close => State::Close,
-            Framing::Length(0) => State::Done,
-            Framing::Length(length) => State::Left(length),
+            Framing::Chunked => BodyState::Chunked(Chunks::default()),
+            Framing::Close => BodyState::Close,
+            Framing::Length(0) => BodyState::Done,
+            Framing::Length(length) => BodyState::Left(length),
         };
         Self { state, trailers: Vec::new() }
     }
 
     /// Whether it was read to its end.
     pub fn done(&self) -> bool {
-        self.state == State::Done
+        self.state == BodyState::Done
     }
 
     /// What is known of the length still to come.
     pub fn size(&self) -> SizeHint {
         match self.state {
-            State::Left(left) => SizeHint::with_exact(left),
-            State::Done => SizeHint::with_exact(0),
-            State::Broken | State::Chunked(_) | State::Close => SizeHint::new(),
+            BodyState::Left(left) => SizeHint::with_exact(left),
+            BodyState::Done => SizeHint::with_exact(0),
+            BodyState::Broken | BodyState::Chunked(_) | BodyState::Close => SizeHint::new(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Decoder {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = ready!(self.poll_frame(from, cx));
         if matches!(polled, Some(Err(_))) {
-            self.state = State::Broken;
+            self.state = BodyState::Broken;
         }
         Poll::Ready(polled)
     }
@@ -78,41 +78,41 @@ impl Decoder {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             match &mut self.state {
-                State::Done => return Poll::Ready(None),
-                State::Broken => return Poll::Ready(Some(Err(BodyError::Incomplete))),
-                State::Left(left) if !from.input.is_empty() => {
+                BodyState::Done => return Poll::Ready(None),
+                BodyState::Broken => return Poll::Ready(Some(Err(BodyError::Incomplete))),
+                BodyState::Left(left) if !from.input.is_empty() => {
                     let most = usize::try_from(*left).unwrap_or(usize::MAX);
                     let data = from.input.split_to(from.input.len().min(most)).freeze();
                     *left -= data.len() as u64;
                     if *left == 0 {
-                        self.state = State::Done;
+                        self.state = BodyState::Done;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                State::Close if !from.input.is_empty() => {
+                BodyState::Close if !from.input.is_empty() => {
                     return Poll::Ready(Some(Ok(Frame::data(from.input.split().freeze()))));
                 }
-                State::Chunked(chunks) if !from.input.is_empty() => {
+                BodyState::Chunked(chunks) if !from.input.is_empty() => {
                     let (framing, read) =
                         chunks.read(&from.input, &mut self.trailers).ok_or(BodyError::Malformed)?;
                     let _ = from.input.split_to(framing);
                     match read {
-                        Read::Data(length) => {
+                        ChunkRead::Data(length) => {
                             let data = from.input.split_to(length).freeze();
                             return Poll::Ready(Some(Ok(Frame::data(data))));
                         }
-                        Read::End => {
-                            self.state = State::Done;
+                        ChunkRead::End => {
+                            self.state = BodyState::Done;
                             return Poll::Ready(self.trailers()?.map(|t| Ok(Frame::trailers(t))));
                         }
-                        Read::Framing => {}
+                        ChunkRead::Framing => {}
                     }
                 }
-                State::Chunked(_) | State::Close | State::Left(_) => {}
+                BodyState::Chunked(_) | BodyState::Close | BodyState::Left(_) => {}
             }
             if ready!(self.poll_fill(from, cx))? == 0 {
-                if self.state == State::Close {
-                    self.state = State::Done;
+                if self.state == BodyState::Close {
+                    self.state = BodyState::Done;
                     continue;
                 }
                 return Poll::Ready(Some(Err(BodyError::Incomplete)));
@@ -127,8 +127,8 @@ impl Decoder {
     ) -> Poll<std::io::Result<usize>> {
         match self.state {
             _ if from.ended => Poll::Ready(Ok(0)),
-            State::Left(left) if left < LARGE => from.poll_fill(cx),
-            State::Chunked(chunks) if chunks.left() < LARGE => from.poll_fill(cx),
+            BodyState::Left(left) if left < LARGE => from.poll_fill(cx),
+            BodyState::Chunked(chunks) if chunks.left() < LARGE => from.poll_fill(cx),
             _ => from.poll_fill_content(cx),
         }
     }

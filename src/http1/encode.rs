@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
-/// What ends a chunk.
+/// The line end that stands behind each line and chunk.
 pub const CRLF: &[u8] = b"\r\n";
 
 /// How the body that follows a head is framed.
@@ -14,11 +14,11 @@ pub const CRLF: &[u8] = b"\r\n";
 pub enum Body {
     /// As the fields of the head say, or not at all: HEAD, 204 and 304.
     AsNamed,
-    /// Chunked.
+    /// By chunks (RFC 9112 section 7.1).
     Chunked,
-    /// By closing.
+    /// By the end of the connection.
     Close,
-    /// A length in bytes.
+    /// By its length in bytes.
     Length(u64),
 }
 
@@ -78,7 +78,7 @@ pub fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body) {
     }
 }
 
-/// One field.
+/// One line of a field; name and value are written as they are.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");

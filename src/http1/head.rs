@@ -1,5 +1,5 @@
-//! Heads of requests and answers, each with one reading (RFC 9112). `httparse` reads the lines; what
-//! it tolerates and other readers take otherwise is refused here.
+//! Heads of requests and answers, each with one reading (RFC 9112). `httparse` reads the lines;
+//! what it tolerates and other readers take otherwise is refused here.
 
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
@@ -20,7 +20,7 @@ pub const MAX_FIELDS: usize = 128;
 pub const MAX_URI: usize = 8 * 1024;
 /// The head of an answer, in bytes.
 pub(super) const MAX_ANSWER_HEAD: usize = 128 * 1024;
-/// Its fields.
+/// The most fields of an answer; more make it invalid.
 const MAX_ANSWER_FIELDS: usize = 256;
 
 /// Why a request's head is not taken.
@@ -43,7 +43,7 @@ pub enum HeadError {
 /// How a body is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// By chunks.
+    /// By chunks (RFC 9112 section 7.1).
     Chunked,
     /// By the end of the connection: answers only.
     Close,
@@ -65,9 +65,9 @@ pub struct RequestHead {
 /// The head of an answer that has one reading.
 #[derive(Debug)]
 pub struct AnswerHead {
-    /// Its status.
+    /// The status, of three digits.
     pub status: StatusCode,
-    /// Its fields.
+    /// The fields, whose values are parts of the head's bytes.
     pub headers: HeaderMap,
     /// Not looked at where the status or the request's method say that there is no body.
     pub framing: Framing,
@@ -92,8 +92,8 @@ pub(super) fn too_long(head: &[u8]) -> Option<HeadError> {
     }
 }
 
-/// Whether what is new of a head that is not whole yet has a line that ends in a bare LF: it will be refused, and its end
-/// may never come.
+/// Whether what is new of a head that is not whole yet has a line that ends in a bare LF: it will
+/// be refused, and its end may never come.
 pub fn has_bare_line_feed(head: &[u8], seen: usize) -> bool {
     memchr::memchr_iter(b'\n', &head[seen..])
         .any(|at| (seen + at).checked_sub(1).is_none_or(|before| head[before] != b'\r'))
@@ -127,7 +127,7 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
     !memchr::memchr2_iter(b'\r', b'\n', head).any(|at| alone(at, head[at]))
 }
 
-/// A whole request head.
+/// Reads a whole head of a request, its empty line included.
 pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let lines = lines(head, &mut fields)?;
@@ -145,12 +145,12 @@ pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     parts.uri = uri;
     parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
     parts.headers = header_map(head, lines.headers).ok_or(malformed)?;
-    let close = !http11 || names(&parts.headers, "close");
+    let close = !http11 || connection_names(&parts.headers, "close");
     Ok(RequestHead { parts, framing, close })
 }
 
-/// The forms of RFC 9112 section 3.2. A fragment would be cut off, other bytes be read differently by
-/// different servers. Authority-form belongs to CONNECT, which is refused later by name.
+/// The forms of RFC 9112 section 3.2. A fragment would be cut off, other bytes be read differently
+/// by different servers. Authority-form belongs to CONNECT, which is refused later by name.
 fn uri(head: &Bytes, target: &[u8]) -> Option<Uri> {
     let plain = target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#');
     let form = target.starts_with(b"/")
@@ -183,10 +183,16 @@ pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Whether `Connection` names `token`.
-pub(super) fn names(headers: &HeaderMap, token: &str) -> bool {
-    let is = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
-    headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(is))
+/// What the `Connection` fields name, in the client's spelling (RFC 9110 section 7.6.1): options
+/// like `close`, and fields that end here. Empty ones too.
+pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(CONNECTION).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Whether `Connection` names this, in any case.
+pub fn connection_names(headers: &HeaderMap, option: &str) -> bool {
+    connection_options(headers).any(|own| own.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// `None`: the request has two readings.
@@ -256,7 +262,7 @@ pub fn answer(head: &Bytes) -> Option<AnswerHead> {
     let status = StatusCode::from_u16(lines.code?).ok()?;
     let framing = framing(lines.headers, http11)?.unwrap_or(Framing::Close);
     let headers = header_map(head, lines.headers)?;
-    let close = !http11 || names(&headers, "close");
+    let close = !http11 || connection_names(&headers, "close");
     Some(AnswerHead { status, headers, framing, close })
 }
 

@@ -5,11 +5,16 @@
 //! from the client's socket to the upstream's and the answer back. What has two readings is refused
 //! on the way in (400) and on the way back (502); `httparse` reads the lines.
 //!
-//! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` and `chunks` are pure;
-//! `buffered` is a stream with what was read ahead and what is still to be written; `decode` takes a body from it;
-//! `server` and `writer` are the side towards clients, `client` is the side towards upstreams.
+//! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` and
+//! `chunks` are pure; `buffered` is a stream with what was read ahead and what is still to be
+//! written; `decode` takes a body from it; `server` and `writer` are the side towards clients,
+//! `client` is the side towards upstreams. `challenge` reads the one field of answers that is a
+//! language of its own.
+
+#![warn(missing_docs)]
 
 mod buffered;
+pub mod challenge;
 mod chunks;
 mod client;
 mod decode;
@@ -22,7 +27,10 @@ mod writer;
 pub use buffered::Buffered;
 pub use client::{Answer, Connection, Exchange, Failure, Io};
 pub use decode::Decoder;
-pub use head::{Framing, HeadError, MAX_FIELDS, MAX_HEAD, MAX_URI, expects_continue};
+pub use head::{
+    Framing, HeadError, MAX_FIELDS, MAX_HEAD, MAX_URI, connection_names, connection_options,
+    expects_continue,
+};
 pub use server::{Arrived, Inbound, Patience, Service, serve};
 pub use writer::{AnswerBody, Unsent};
 
@@ -35,7 +43,7 @@ pub enum BodyError {
     /// The peer closed in the middle of it.
     #[error("a body that breaks off")]
     Incomplete,
-    /// The socket.
+    /// The socket failed under it.
     #[error("the connection failed")]
     Io(#[from] std::io::Error),
 }

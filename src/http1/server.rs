@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Patience {
     /// From the first byte of a request's head to its last.
     pub head: Duration,
-    /// Without a request.
+    /// While a connection has no request.
     pub idle: Duration,
     /// While the client takes nothing of an answer.
     pub stall: Duration,
@@ -41,7 +41,7 @@ pub struct Patience {
     pub stream: Duration,
 }
 
-/// What answers requests.
+/// Whoever answers the requests of connections.
 pub trait Service: Sync {
     /// The body of an answer.
     type Body: AnswerBody;
@@ -60,11 +60,11 @@ pub trait Service: Sync {
 
 /// A request, and the way back for 1xx answers.
 pub struct Arrived {
-    /// Its head.
+    /// The head, with everything but the body.
     pub parts: request::Parts,
     /// Where its body comes from, if it has one.
     pub body: Option<Arc<dyn Inbound>>,
-    /// The connection.
+    /// The connection that it came on, for 1xx answers.
     pub inbound: Arc<dyn Inbound>,
 }
 
@@ -93,7 +93,6 @@ pub(super) struct Shared<T>(Mutex<Half<T>>);
 pub(super) struct Half<T> {
     pub(super) io: Buffered<T>,
     pub(super) body: Decoder,
-    /// The client knows 1xx.
     pub(super) http11: bool,
     /// It waits for a 100 before it sends its body.
     waits: bool,
@@ -113,7 +112,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
             encode::status_line(io.output(), StatusCode::CONTINUE);
             io.output().extend_from_slice(encode::CRLF);
         }
-        // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows below.
+        // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows
+        // below.
         if io.has_output() {
             let _ = io.poll_flush(cx);
         }
@@ -149,8 +149,8 @@ enum Next {
     Request(RequestHead),
 }
 
-/// Serves a connection to its end. After an upgrade it gives the stream back, with what was read from
-/// it, and the answer's body, which holds the upstream's.
+/// Serves a connection to its end. After an upgrade it gives the stream back, with what was read
+/// from it, and the answer's body, which holds the upstream's.
 pub async fn serve<T, S>(io: Buffered<T>, service: &S) -> Option<(T, BytesMut, S::Body)>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

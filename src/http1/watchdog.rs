@@ -28,7 +28,6 @@ impl Watchdog {
         self.end = Some(self.end.map_or(end, |set| set.min(end)));
     }
 
-    /// Nothing is waited for.
     pub(super) fn rest(&mut self) {
         self.end = None;
     }

@@ -25,15 +25,14 @@ pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
 /// Why the rest of an answer was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsent {
-    /// The client is gone.
+    /// The client closed before it had all of the answer.
     Gone,
     /// Nothing more came of it.
     Silent,
-    /// The client took nothing.
+    /// The client took nothing of the answer for as long as it is waited for.
     Stalled,
 }
 
-/// How an answer went.
 pub(super) enum Written {
     /// The client is gone, or must see an error.
     Broken,
@@ -64,7 +63,8 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     let http11 = shared.lock().http11;
     let framing = framing(&answer, method, http11);
     let (head, mut body) = answer.into_parts();
-    let close = close || framing == encode::Body::Close || head::names(&head.headers, "close");
+    let close =
+        close || framing == encode::Body::Close || head::connection_names(&head.headers, "close");
     {
         let Half { io, .. } = &mut *shared.lock();
         encode::status_line(io.output(), head.status);
@@ -74,7 +74,7 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
         }
         io.output().extend_from_slice(encode::CRLF);
     }
-    let mut writer = Writer { framing, ended: framing == encode::Body::AsNamed, patience };
+    let mut writer = AnswerWriter { framing, ended: framing == encode::Body::AsNamed, patience };
     watchdog.expect(patience.stream);
     let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, cx)).await;
     watchdog.rest();
@@ -89,14 +89,14 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-struct Writer<'a> {
+struct AnswerWriter<'a> {
     framing: encode::Body,
     /// The body's end is in the output.
     ended: bool,
     patience: &'a Patience,
 }
 
-impl Writer<'_> {
+impl AnswerWriter<'_> {
     /// `Err(None)`: the body itself knows why.
     fn poll<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
@@ -108,7 +108,8 @@ impl Writer<'_> {
         loop {
             let mut waits = false;
             if !self.ended && shared.lock().io.has_room() {
-                // Without the lock: an upload that is still under way reads from the same connection.
+                // Without the lock: an upload that is still under way reads from the same
+                // connection.
                 match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         watchdog.expect(self.patience.stream);

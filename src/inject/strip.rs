@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::InjectError;
 use crate::config::Placement;
+use crate::http1::connection_options;
 use crate::masking::Redactor;
 use crate::model::placeholder::{self, Placeholder};
 
@@ -56,11 +57,8 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
     let trailers =
         headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        let named: Vec<HeaderName> = connection_options(headers)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .collect();
         for name in named {
             headers.remove(name);

@@ -1,10 +1,11 @@
-//! Floor 4: rates: how many requests a client, a route's client, a session and a credential may have.
+//! Floor 4: rates: how many requests a client, a route's client, a session and a credential may
+//! have.
 //!
-//! Each is a bucket that holds as many requests as its rate names and refills evenly over the rate's
-//! time (the generic cell rate algorithm: one number and one compare-and-swap for each bucket).
-//! Ours, not the `governor` crate's: its limiter has one quota for all of its keys, so every rate would need a limiter
-//! and a map of its own, with no bound on their keys, and what that saves are the ten lines of arithmetic in `one`.
-//! A config without limits costs a request nothing.
+//! Each is a bucket that holds as many requests as its rate names and refills evenly over the
+//! rate's time (the generic cell rate algorithm: one number and one compare-and-swap for each
+//! bucket). Ours, not the `governor` crate's: its limiter has one quota for all of its keys, so
+//! every rate would need a limiter and a map of its own, with no bound on their keys, and what that
+//! saves are the ten lines of arithmetic in `one`. A config without limits costs a request nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +50,6 @@ impl From<&Limits> for Rates {
     }
 }
 
-/// Whose bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Bucket {
     Client(ClientKey),
@@ -75,8 +75,8 @@ impl Default for Buckets {
 }
 
 impl Buckets {
-    /// Takes one request out of all buckets that it counts into. `Err`: one is empty, and for how long.
-    /// `route`: the one that matched, with its own rate.
+    /// Takes one request out of all buckets that it counts into. `Err`: one is empty, and for how
+    /// long. `route`: the one that matched, with its own rate.
     pub fn take(
         &self,
         rates: &Rates,

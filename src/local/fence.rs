@@ -1,9 +1,9 @@
-//! Directories that this thread, and whatever it starts, can neither read nor run anything of: held by the kernel
-//! (landlock(7)), whatever path, link or interpreter leads there.
+//! Directories that this thread, and whatever it starts, can neither read nor run anything of: held
+//! by the kernel (landlock(7)), whatever path, link or interpreter leads there.
 //!
-//! Landlock only allows. So a rule is added for everything beside the way to such a directory, and the machine stays
-//! as it is but for that. A domain belongs to a thread and to what it starts from then on, and cannot be left: give
-//! it to a thread that ends.
+//! Landlock only allows. So a rule is added for everything beside the way to such a directory, and
+//! the machine stays as it is but for that. A domain belongs to a thread and to what it starts from
+//! then on, and cannot be left: give it to a thread that ends.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,7 +22,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 /// Our own program: a watch beside a helper is it once more.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// Whether the kernel can do it here: it has Landlock, and nothing (a container's seccomp filter) forbids it.
+/// Whether the kernel can do it here: it has Landlock, and nothing (a container's seccomp filter)
+/// forbids it.
 pub fn is_kept() -> bool {
     static KEPT: OnceLock<bool> = OnceLock::new();
     let tried = || thread::spawn(|| keep_out(&[], &[]).is_ok()).join().unwrap_or(false);
@@ -36,7 +37,8 @@ pub fn keep_out(barred: &[PathBuf], open: &[PathBuf]) -> io::Result<()> {
     for path in open.iter().map(PathBuf::as_path).chain([Path::new(OWN_PROGRAM)]) {
         add(&mut rules, path, OFlags::empty(), used());
     }
-    // Moving files between directories is no way in: the kernel lets nothing move to where more may be done with it.
+    // Moving files between directories is no way in: the kernel lets nothing move to where more may
+    // be done with it.
     rules = rules.set_compatibility(CompatLevel::BestEffort);
     add(&mut rules, Path::new("/"), OFlags::empty(), AccessFs::Refer.into());
     let status = rules.restrict_self().map_err(io::Error::other)?;
@@ -46,7 +48,6 @@ pub fn keep_out(barred: &[PathBuf], open: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// What is barred.
 fn used() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | Execute})
 }

@@ -11,7 +11,8 @@ use rustix::net::sockopt::socket_peercred;
 use super::place::{self, PlaceError};
 pub use platform::Owner;
 
-/// An IPv4 address as one, also where a socket of both families writes it as IPv6 (`::ffff:127.0.0.1`).
+/// An IPv4 address as one, also where a socket of both families writes it as IPv6
+/// (`::ffff:127.0.0.1`).
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
@@ -20,20 +21,21 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where the kernel
-/// knows none: the socket is gone, or lives on another machine or in another network namespace.
+/// The owner of the socket whose own address is `peer` and whose other end is `local`. `None` where
+/// the kernel knows none: the socket is gone, or lives on another machine or in another network
+/// namespace.
 pub fn owner_of(peer: SocketAddr, local: SocketAddr) -> Option<Owner> {
     platform::owner_of(peer, local)
 }
 
-/// Whether a connection to `local` begins on this machine, by whichever of its addresses. Whoever has no owner all
-/// the same is a user of it that nobody knows. On doubt, yes.
+/// Whether a connection to `local` begins on this machine, by whichever of its addresses. Whoever
+/// has no owner all the same is a user of it that nobody knows. On doubt, yes.
 pub fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
     platform::is_here(peer, local)
 }
 
-/// Whether a connection to `local` comes from a process of our own user, or of root's: some relay a desktop's
-/// browser to a machine inside it.
+/// Whether a connection to `local` comes from a process of our own user, or of root's: some relay a
+/// desktop's browser to a machine inside it.
 pub fn is_own(peer: SocketAddr, local: SocketAddr) -> bool {
     let uid = owner_of(peer, local).and_then(|owner| owner.uid);
     uid.is_some_and(|uid| uid.is_ours() || uid.is_root())
@@ -42,35 +44,21 @@ pub fn is_own(peer: SocketAddr, local: SocketAddr) -> bool {
 /// Why nobody at a unix socket is believed.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// Nobody listens there.
+    /// Nobody listens at the socket.
     #[error("nobody listens on the socket: {path}", path = path.display())]
-    Absent {
-        /// The socket.
-        path: PathBuf,
-        /// Why the connection failed.
-        source: io::Error,
-    },
+    Absent { path: PathBuf, source: io::Error },
     /// Whoever listens is another user.
     #[error("another user listens on the socket: {path}", path = path.display())]
-    Foreign {
-        /// The socket.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// The socket, or a directory above it, is not what it must be.
     #[error(transparent)]
     Place(PlaceError),
-    /// The system says no.
     #[error("cannot connect to the socket: {path}", path = path.display())]
-    Unreachable {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreachable { path: PathBuf, source: io::Error },
 }
 
-/// Connects to a socket that is ours, and to nobody but a process of our own user. The directories, the socket
-/// and the peer are judged before a byte is sent.
+/// Connects to a socket that is ours, and to nobody but a process of our own user. The directories,
+/// the socket and the peer are judged before a byte is sent.
 pub fn connect(path: &Path) -> Result<std::os::unix::net::UnixStream, PeerError> {
     let socket = place::socket(path).map_err(|error| match error {
         PlaceError::Absent { path, source } => PeerError::Absent { path, source },

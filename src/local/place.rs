@@ -1,5 +1,5 @@
-//! Places on disk: a directory of our own, a file that is read, a socket that is connected to. Each is judged
-//! with all directories above it and then used by the descriptor that was judged.
+//! Places on disk: a directory of our own, a file that is read, a socket that is connected to. Each
+//! is judged with all directories above it and then used by the descriptor that was judged.
 
 mod error;
 mod exposure;
@@ -22,7 +22,8 @@ pub use error::PlaceError;
 pub use exposure::Exposure;
 use platform::{Entry, Walked};
 
-/// For opening a file of ours: a link in the last place is not followed, and opening never waits as for a pipe.
+/// For opening a file of ours: a link in the last place is not followed, and opening never waits as
+/// for a pipe.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 fn walk(path: &Path) -> Result<Walked, PlaceError> {
@@ -30,7 +31,8 @@ fn walk(path: &Path) -> Result<Walked, PlaceError> {
     platform::walk(&absolute).map_err(|error| PlaceError::io(path, error))
 }
 
-/// Who else could put something else at `path`, or in its place; `None`: nobody, or there is nothing.
+/// Who else could put something else at `path`, or in its place; `None`: nobody, or there is
+/// nothing.
 pub fn exposure(path: &Path) -> Option<Exposure> {
     let walked = walk(path).ok()?;
     let found = walked.found?;
@@ -42,7 +44,8 @@ pub fn exposure(path: &Path) -> Option<Exposure> {
     walked.exposure.or_else(|| platform::others_may_write(&found.fd, &found.stat).then(writable))
 }
 
-/// The same of a name that is there, whatever it leads to: a link that leads nowhere may be somebody's too.
+/// The same of a name that is there, whatever it leads to: a link that leads nowhere may be
+/// somebody's too.
 pub fn planted(path: &Path) -> Option<Exposure> {
     let of_itself = || {
         let uid = path.symlink_metadata().ok()?.uid();
@@ -52,15 +55,16 @@ pub fn planted(path: &Path) -> Option<Exposure> {
     exposure(path).or_else(of_itself).or_else(|| exposure_of_directory(path))
 }
 
-/// Of a directory, one with the sticky bit is safe for what is another's: nobody else can take that away.
+/// Of a directory, one with the sticky bit is safe for what is another's: nobody else can take that
+/// away.
 fn exposure_of_directory(path: &Path) -> Option<Exposure> {
     let directory = path.parent()?;
     let mode = directory.metadata().ok()?.mode();
     exposure(directory).filter(|_| mode & 0o1000 == 0)
 }
 
-/// A directory that is ours alone (0700), held open: what is done by [`Private::anchor`] happens in this very
-/// directory, whatever has its name by then.
+/// A directory that is ours alone (0700), held open: what is done by [`Private::anchor`] happens in
+/// this very directory, whatever has its name by then.
 #[derive(Debug)]
 pub struct Private {
     fd: OwnedFd,
@@ -82,7 +86,7 @@ impl Private {
         Self::open(path)
     }
 
-    /// One that is there.
+    /// Opens a directory that is there; one that is not is an error.
     pub fn open(path: &Path) -> Result<Self, PlaceError> {
         if Uid::own().is_none() {
             return Err(PlaceError::Unmapped { uid: rustix::process::geteuid().as_raw() });
@@ -112,7 +116,7 @@ impl Private {
         PlaceError::NotPlain { path, wanted: "a directory" }
     }
 
-    /// Where it really is.
+    /// Its path, all links followed.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -156,7 +160,6 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// The file itself.
     pub fn into_file(self) -> File {
         self.file
     }
@@ -207,8 +210,9 @@ fn open_once(path: &Path) -> Result<Option<Opened>, PlaceError> {
     Ok(same.then_some(Opened { path: real, file }))
 }
 
-/// A directory, whoever's it is, held open: what is done by it happens in this very directory, whatever has its name
-/// by then. No link is followed in the last place, nor one on the way that another user made.
+/// A directory, whoever's it is, held open: what is done by it happens in this very directory,
+/// whatever has its name by then. No link is followed in the last place, nor one on the way that
+/// another user made.
 pub fn directory(path: &Path) -> Result<OwnedFd, PlaceError> {
     let not_plain = || PlaceError::NotPlain { path: path.to_owned(), wanted: "a directory" };
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
@@ -235,8 +239,9 @@ pub fn foreign_link(path: &Path) -> Option<Exposure> {
     walk(path).ok()?.link
 }
 
-/// Listens at `path`, whose file has this mode from the first moment on: to set it later would be by a name that
-/// may lead elsewhere by then. For the start of a process, which no other thread makes files in.
+/// Listens at `path`, whose file has this mode from the first moment on: to set it later would be
+/// by a name that may lead elsewhere by then. For the start of a process, which no other thread
+/// makes files in.
 pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let before = rustix::process::umask(Mode::from_raw_mode(!mode & 0o777));
     let listener = UnixListener::bind(path);
@@ -252,8 +257,9 @@ const QUEUED: Duration = Duration::from_secs(4);
 pub(super) struct Socket(OwnedFd);
 
 impl Socket {
-    /// To this very socket, whatever has its name by now. Somebody may listen and never accept, so behind others who
-    /// came first it waits for a while and no longer, and what comes later does not block.
+    /// To this very socket, whatever has its name by now. Somebody may listen and never accept, so
+    /// behind others who came first it waits for a while and no longer, and what comes later does
+    /// not block.
     pub(super) fn connect(&self) -> io::Result<UnixStream> {
         let flags = SocketFlags::CLOEXEC;
         let stream = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

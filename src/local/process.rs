@@ -5,8 +5,8 @@ mod platform;
 /// Deeper than this no tree of processes goes that somebody works in.
 const MAX_DEPTH: usize = 256;
 
-/// Those that a process comes from, the nearest first. `None`: it is gone, a parent ended while they were counted,
-/// or there are too many, so that nothing can be said.
+/// Those that a process comes from, the nearest first. `None`: it is gone, a parent ended while
+/// they were counted, or there are too many, so that nothing can be said.
 pub fn ancestors(pid: u32) -> Option<Vec<u32>> {
     chain(pid, platform::parent_of)
 }
@@ -24,7 +24,8 @@ fn chain(pid: u32, parent_of: impl Fn(u32) -> Option<u32>) -> Option<Vec<u32>> {
     Some(found)
 }
 
-/// When a process began, as the kernel counts: a number that is used again is told by it. `None`: it is gone.
+/// When a process began, as the kernel counts: a number that is used again is told by it. `None`:
+/// it is gone.
 pub fn began(pid: u32) -> Option<u64> {
     platform::began(pid)
 }

@@ -4,8 +4,8 @@ mod platform;
 
 use std::sync::OnceLock;
 
-/// A user of this machine. Never the overflow uid of a user namespace: every user that the namespace does
-/// not know reads as that one (user_namespaces(7)), so it is nobody.
+/// A user of this machine. Never the overflow uid of a user namespace: every user that the
+/// namespace does not know reads as that one (user_namespaces(7)), so it is nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(u32);
 
@@ -30,7 +30,6 @@ impl Uid {
         self.0 == 0
     }
 
-    /// Its number.
     pub fn raw(self) -> u32 {
         self.0
     }
@@ -47,7 +46,8 @@ pub(super) fn overflow() -> Option<u32> {
     *OVERFLOW.get_or_init(platform::overflow_uid)
 }
 
-/// Whether anybody but `owner` and root may be in a group: a directory service may know of more than the files.
+/// Whether anybody but `owner` and root may be in a group: a directory service may know of more
+/// than the files.
 pub(super) fn is_shared(gid: u32, owner: u32) -> bool {
     platform::is_shared(gid, owner)
 }

@@ -1,5 +1,5 @@
-//! The body of an answer on its way back: its content codings taken off, its forms masked, and what the
-//! header said of the bytes as they were put right.
+//! The body of an answer on its way back: its content codings taken off, its forms masked, and what
+//! the header said of the bytes as they were put right.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Redactor;
 use super::coding::{Codings, DecodeError, Pulled, is_asked_for};
-use super::stream::{Held, PATIENCE};
+use super::stream::{HOLD_PATIENCE, HeldBack};
 
 /// Digests of a body as it was (RFC 9530, RFC 3230, RFC 1864).
 static DIGESTS: [HeaderName; 4] = [
@@ -36,13 +36,14 @@ static MESSAGES_ACCEPT_ENCODING: [HeaderName; 2] = [
 static A_IM: HeaderName = HeaderName::from_static("a-im");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Why an answer cannot be searched: nobody here reads its coding, or it is part of something encoded.
+/// Why an answer cannot be searched: nobody here reads its coding, or it is part of something
+/// encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an answer in an encoding that cannot be searched")]
 pub struct Unsearchable;
 
-/// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in none
-/// where a part is asked for; WebSocket without compression, gRPC without.
+/// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in
+/// none where a part is asked for; WebSocket without compression, gRPC without.
 pub fn ask(headers: &mut HeaderMap) {
     if headers.contains_key(RANGE) {
         headers.insert(ACCEPT_ENCODING, IDENTITY);
@@ -67,11 +68,11 @@ pub fn ask(headers: &mut HeaderMap) {
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
 }
 
-/// A body under way.
+/// Masks the words in a body, piece by piece, also where a word is cut by two pieces.
 pub struct BodyRedactor {
     redactor: Arc<Redactor>,
     codings: Option<Codings>,
-    held: Held,
+    held: HeldBack,
     /// To be passed on next.
     ready: Bytes,
     /// The last frame may give more.
@@ -108,8 +109,8 @@ impl BodyRedactor {
         Ok(Self { codings, ..Self::as_it_is(redactor) })
     }
 
-    /// An answer without a body: its length is not the one that a body would have after decoding. Whether
-    /// it stays.
+    /// An answer without a body: its length is not the one that a body would have after decoding.
+    /// Whether it stays.
     pub fn of_none(headers: &mut HeaderMap) -> bool {
         let plain = matches!(Codings::of(headers), Ok(None));
         if !plain {
@@ -122,7 +123,7 @@ impl BodyRedactor {
         Self {
             redactor,
             codings: None,
-            held: Held::default(),
+            held: HeldBack::default(),
             ready: Bytes::new(),
             draining: false,
             ended: false,
@@ -131,7 +132,8 @@ impl BodyRedactor {
         }
     }
 
-    /// What there is to say of the length of what is still to come, where `inner` says it of the upstream's.
+    /// What there is to say of the length of what is still to come, where `inner` says it of the
+    /// upstream's.
     pub fn size(&self, inner: &SizeHint) -> SizeHint {
         let held = (self.held.length() + self.ready.len()) as u64;
         match inner.exact() {
@@ -140,7 +142,7 @@ impl BodyRedactor {
         }
     }
 
-    /// Whether nothing more comes.
+    /// Whether the body has ended and all of it was given.
     pub fn is_ended(&self) -> bool {
         self.ended && self.trailers.is_none()
     }
@@ -261,7 +263,7 @@ impl BodyRedactor {
         if !self.held.is_brief(&self.redactor.search) {
             return Poll::Pending;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(HOLD_PATIENCE)));
         ready!(patience.as_mut().poll(cx));
         self.patience = None;
         Poll::Ready(self.held.release())

@@ -13,8 +13,8 @@ pub(super) fn ends_line(text: &[u8]) -> bool {
         || spells_line(&text[text.len().saturating_sub(LONGEST)..])
 }
 
-/// Where the text is cut, no line break is: its last character may be the first of a form, and what comes behind it
-/// stands behind a line break all the same.
+/// Where the text is cut, no line break is: its last character may be the first of a form, and what
+/// comes behind it stands behind a line break all the same.
 pub(super) fn before_break(text: &[u8], cut: usize) -> usize {
     let from = cut.saturating_sub(LONGEST);
     let across = memchr::memchr3_iter(b'%', b'&', b'\\', &text[from..cut]).find(|at| {

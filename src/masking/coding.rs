@@ -1,5 +1,5 @@
-//! Taking content codings off a body (RFC 9110 section 8.4) as it comes: gzip, deflate, br and zstd, also
-//! one over the other, in bounded memory and up to a bounded ratio.
+//! Taking content codings off a body (RFC 9110 section 8.4) as it comes: gzip, deflate, br and
+//! zstd, also one over the other, in bounded memory and up to a bounded ratio.
 
 mod inflate;
 mod unbrotli;
@@ -14,20 +14,19 @@ use unbrotli::Unbrotli;
 use unzstd::Unzstd;
 
 /// Bytes that a stage gives at once; zstd may give a window more.
-const PIECE: usize = 64 * 1024;
+const DECODED_PIECE: usize = 64 * 1024;
 /// Pieces that are decoded in a row without a byte to pass on, before others have their turn.
 const MOST_IN_A_ROW: u32 = 16;
-/// Codings over one another.
 const MAX_STAGES: usize = 4;
 /// From this many decoded bytes on their ratio counts.
 const SUSPICIOUS: u64 = 16 * 1024 * 1024;
 /// More than this many times the encoded bytes is a bomb.
 const MAX_RATIO: u64 = 256;
-/// A gzip member or zstd frame counts as so many decoded bytes, whatever is in it: that is about its cost. The least
-/// of one coding is within the ratio, what one coding makes of another is not.
+/// A gzip member or zstd frame counts as so many decoded bytes, whatever is in it: that is about
+/// its cost. The least of one coding is within the ratio, what one coding makes of another is not.
 const MEMBER: u64 = 4 * 1024;
 /// Decoded bytes of one body.
-const MAX_OUTPUT: u64 = 16 * 1024 * 1024 * 1024;
+const MAX_DECODED: u64 = 16 * 1024 * 1024 * 1024;
 
 /// Why a body cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +37,7 @@ pub enum DecodeError {
     /// It grows beyond the caps.
     #[error("a body that decodes to too much")]
     TooMuch,
-    /// It ends too early.
+    /// The coded bytes end in the middle.
     #[error("an encoded body that breaks off")]
     Truncated,
 }
@@ -64,8 +63,8 @@ impl Coding {
     }
 }
 
-/// What the request may be told that we take: what the client takes of it. Not zstd, which we take off but
-/// not as it streams.
+/// What the request may be told that we take: what the client takes of it. Not zstd, which we take
+/// off but not as it streams.
 pub(super) fn is_asked_for(name: &str) -> bool {
     let known = matches!(Coding::of(name), Some(Coding::Brotli | Coding::Deflate | Coding::Gzip));
     known || name.eq_ignore_ascii_case("identity")
@@ -73,8 +72,8 @@ pub(super) fn is_asked_for(name: &str) -> bool {
 
 /// One coding being taken off.
 trait Decode: Send + Sync {
-    /// Takes some of `input` and gives what it decodes to, about a [`PIECE`] at most. Where it gives nothing,
-    /// it has taken all.
+    /// Takes some of `input` and gives what it decodes to, about a [`DECODED_PIECE`] at most. Where
+    /// it gives nothing, it has taken all.
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
     /// Whether the input may end here.
     fn is_whole(&self) -> bool;
@@ -142,7 +141,6 @@ impl Codings {
         self.encoded = encoded;
     }
 
-    /// The next decoded piece.
     pub(super) fn pull(&mut self) -> Result<Pulled, DecodeError> {
         let Self { stages, encoded, taken } = self;
         pull(stages, encoded, *taken, &mut MOST_IN_A_ROW.clone())
@@ -172,7 +170,7 @@ fn pull(
         stage.output += piece.len() as u64;
         let output = stage.output + stage.decoder.work();
         let bomb = output > SUSPICIOUS && output / MAX_RATIO > taken;
-        if bomb || stage.output > MAX_OUTPUT {
+        if bomb || stage.output > MAX_DECODED {
             return Err(DecodeError::TooMuch);
         }
         if !piece.is_empty() {

@@ -1,5 +1,5 @@
-//! A first look at bytes: whether they may be among some that were noted. Never a wrong no, and a wrong yes of a
-//! few in a thousand: a Bloom filter of two bits in one word.
+//! A first look at bytes: whether they may be among some that were noted. Never a wrong no, and a
+//! wrong yes of a few in a thousand: a Bloom filter of two bits in one word.
 
 use zeroize::Zeroizing;
 
@@ -8,7 +8,6 @@ const WORDS: usize = 1 << WORD_BITS;
 const WORD_BITS: u32 = 9;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Words by hash.
 pub(super) struct Filter(Box<Zeroizing<[u64; WORDS]>>);
 
 impl Filter {

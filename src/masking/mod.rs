@@ -1,9 +1,13 @@
-//! Floor 2: words that must not come back, found in whatever an upstream may echo them in, and masked at equal length.
+//! Floor 2: words that must not come back, found in whatever an upstream may echo them in, and
+//! masked at equal length.
 //!
-//! It takes words as bytes and knows nobody: neither what a token is nor whose. A field is masked here; `body` has
-//! bodies and takes their codings off (`coding`), `switched` has streams after a switch of protocols and `websocket`
-//! the frames in them. Below: `needle` is one form of a word, `spelling` and `breaks` how its bytes may be written,
-//! `search` finds all forms at once, `stream` holds back what may be the beginning of one.
+//! It takes words as bytes and knows nobody: neither what a token is nor whose. A field is masked
+//! here; `body` has bodies and takes their codings off (`coding`), `switched` has streams after a
+//! switch of protocols and `websocket` the frames in them. Below: `needle` is one form of a word,
+//! `spelling` and `breaks` how its bytes may be written, `search` finds all forms at once, `stream`
+//! holds back what may be the beginning of one.
+
+#![warn(missing_docs)]
 
 mod body;
 mod breaks;
@@ -24,11 +28,10 @@ use zeroize::Zeroizing;
 
 pub use body::{BodyRedactor, Unsearchable, ask};
 pub use coding::DecodeError;
-pub use stream::PATIENCE;
 pub use switched::Switched;
 pub use websocket::SwitchedRedactor;
 
-use needle::{Kind, Needle};
+use needle::{Comparison, Needle};
 use search::Search;
 use stream::MASK;
 
@@ -106,8 +109,9 @@ impl Redactor {
     }
 }
 
-/// So many first bytes of a secret are masked where an upstream cuts it short: three quarters, as long as others begin
-/// otherwise by then. Of a JWT (RFC 7519) others may share all before the last dot, and what is behind it is secret.
+/// So many first bytes of a secret are masked where an upstream cuts it short: three quarters, as
+/// long as others begin otherwise by then. Of a JWT (RFC 7519) others may share all before the last
+/// dot, and what is behind it is secret.
 fn telling(raw: &[u8]) -> usize {
     let most = (raw.len() * 3).div_ceil(4);
     let last = memchr::memrchr(b'.', raw).map_or(0, |dot| dot + 1);
@@ -117,18 +121,18 @@ fn telling(raw: &[u8]) -> usize {
 /// Fewer bytes of a secret may be anywhere.
 const MIN_TELLING: usize = 12;
 
-/// What is looked for: the word as it is, its base64 at every alignment, its hexadecimal digits. How their
-/// bytes may be spelt is up to the search.
+/// What is looked for: the word as it is, its base64 at every alignment, its hexadecimal digits.
+/// How their bytes may be spelt is up to the search.
 fn forms(raw: &[u8]) -> Vec<Needle> {
-    let mut needles = vec![Needle::new(Kind::Exact, raw.to_vec())];
+    let mut needles = vec![Needle::new(Comparison::Exact, raw.to_vec())];
     for skip in 0..3 {
         let text = inner_base64(raw, skip);
         // Of a short word nothing is left that would be its own.
         if text.len() >= MIN_BASE64 {
-            needles.push(Needle::new(Kind::Base64, text));
+            needles.push(Needle::new(Comparison::Base64, text));
         }
     }
-    needles.push(Needle::new(Kind::Hex, raw.iter().flat_map(|byte| hex(*byte)).collect()));
+    needles.push(Needle::new(Comparison::Hex, raw.iter().flat_map(|byte| hex(*byte)).collect()));
     needles
 }
 
@@ -221,7 +225,8 @@ mod tests {
                 prop_assert_eq!(masked.len(), value.len());
                 prop_assert!(memchr::memmem::find(&masked, form.as_bytes()).is_none());
             }
-            // In base64 the two characters at each end may depend on the neighbours; all else is gone.
+            // In base64 the two characters at each end may depend on the neighbours; all else is
+            // gone.
             for engine in [&STANDARD, &base64::engine::general_purpose::URL_SAFE] {
                 let encoded = engine.encode(&pair);
                 let masked = redactor.mask(encoded.as_bytes()).unwrap();

@@ -10,19 +10,18 @@ use super::spelling::{self, LONGEST, Readings};
 
 /// How the bytes of a form are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Comparison {
     /// Base64 in either alphabet (RFC 4648 sections 4 and 5), with line breaks (RFC 2045).
     Base64,
-    /// As it is.
     Exact,
     /// Hexadecimal digits of either case.
     Hex,
 }
 
-/// A form.
+/// One form of a word, as it is looked for.
 #[derive(Clone)]
 pub(super) struct Needle {
-    pub(super) kind: Kind,
+    pub(super) kind: Comparison,
     pub(super) text: Zeroizing<Vec<u8>>,
     /// Some of its bytes may begin a spelling.
     tricky: bool,
@@ -32,18 +31,16 @@ pub(super) struct Needle {
 
 /// How far a text spells a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Not at all.
+pub(super) enum Spelt {
     No,
     /// As far as the text goes.
     Open,
-    /// Whole, up to here.
     Whole(usize),
     /// Whole, up to here; and as far as the text goes, read otherwise.
     Both(usize),
 }
 
-impl Reach {
+impl Spelt {
     /// The end of a whole form.
     pub(super) fn end(self) -> Option<usize> {
         match self {
@@ -58,9 +55,9 @@ impl Reach {
     }
 }
 
-/// A line break in base64 is let pass behind this many characters: otherwise every line that ends in the
-/// first character of a form would have to wait for the next. What stands before an earlier break is not
-/// enough to matter.
+/// A line break in base64 is let pass behind this many characters: otherwise every line that ends
+/// in the first character of a form would have to wait for the next. What stands before an earlier
+/// break is not enough to matter.
 pub(super) const BEFORE_BREAK: usize = 4;
 /// Ways to read what ends at one place; a row of backslashes has some.
 const MOST_ENDINGS: usize = 8;
@@ -70,7 +67,7 @@ const LINE: usize = 64;
 const MOST_BREAKS: usize = 2;
 
 impl Needle {
-    pub(super) fn new(kind: Kind, text: Vec<u8>) -> Self {
+    pub(super) fn new(kind: Comparison, text: Vec<u8>) -> Self {
         let tricky = text.iter().any(|byte| spelling::begins(*byte));
         Self { kind, enough: text.len(), text: Zeroizing::new(text), tricky }
     }
@@ -79,14 +76,14 @@ impl Needle {
     pub(super) fn cut_short(mut self, enough: usize, all: usize) -> Self {
         if enough < all {
             // The last characters of base64 depend on what comes next.
-            let last = usize::from(self.kind == Kind::Base64);
+            let last = usize::from(self.kind == Comparison::Base64);
             self.enough = (enough * self.text.len() / all).saturating_sub(last);
         }
         self
     }
 
-    /// Whether it is longer than a line of base64 may be: what is enough of it may then have a break in it. Shorter ones
-    /// seldom have, and would take more looks.
+    /// Whether it is longer than a line of base64 may be: what is enough of it may then have a
+    /// break in it. Shorter ones seldom have, and would take more looks.
     pub(super) fn over_lines(&self) -> bool {
         self.text.len() > LINE
     }
@@ -95,9 +92,9 @@ impl Needle {
     fn same(&self, wanted: u8, byte: u8) -> bool {
         wanted == byte
             || match self.kind {
-                Kind::Base64 => matches!((wanted, byte), (b'+', b'-') | (b'/', b'_')),
-                Kind::Exact => false,
-                Kind::Hex => wanted.eq_ignore_ascii_case(&byte),
+                Comparison::Base64 => matches!((wanted, byte), (b'+', b'-') | (b'/', b'_')),
+                Comparison::Exact => false,
+                Comparison::Hex => wanted.eq_ignore_ascii_case(&byte),
             }
     }
 
@@ -111,26 +108,27 @@ impl Needle {
         self.text.iter().any(|wanted| self.same(*wanted, byte))
     }
 
-    /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose first
-    /// characters stand before the break.
+    /// Whether the end of `text` from `at` on, where a line begins, may be part of the form whose
+    /// first characters stand before the break.
     pub(super) fn goes_on(&self, text: &[u8], at: usize) -> bool {
-        self.kind == Kind::Base64
+        self.kind == Comparison::Base64
             && (1..BEFORE_BREAK).any(|from| self.forward(from, text, at).is_open())
     }
 
     /// How far `text` spells the form from `at` on, which is where its byte `from` stands.
-    pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Reach {
+    pub(super) fn forward(&self, from: usize, text: &[u8], at: usize) -> Spelt {
         self.follow(from, text, at).0
     }
 
-    /// As [`Self::forward`]; and up to where the form is spelt, if that is enough of it and `from` its beginning.
-    pub(super) fn follow(&self, from: usize, text: &[u8], at: usize) -> (Reach, Option<usize>) {
+    /// As [`Self::forward`]; and up to where the form is spelt, if that is enough of it and `from`
+    /// its beginning.
+    pub(super) fn follow(&self, from: usize, text: &[u8], at: usize) -> (Spelt, Option<usize>) {
         let same = self.same_ahead(from, text, at);
         let mut begun = (from + same >= self.enough).then_some(at + same);
         if let (Some(wanted), Some(byte)) = (self.text.get(from + same), text.get(at + same))
             && !(self.same(*wanted, *byte) || spelling::begins(*byte) || self.breaks(*byte, 0))
         {
-            return (Reach::No, begun);
+            return (Spelt::No, begun);
         }
         let text = &text[at + same..];
         let (mut ways, mut open, mut broken) = (Ways::begun(), false, false);
@@ -153,15 +151,16 @@ impl Needle {
                 }
             }
             if next.is_empty() {
-                return (if open { Reach::Open } else { Reach::No }, begun);
+                return (if open { Spelt::Open } else { Spelt::No }, begun);
             }
             ways = next;
         }
         let end = at + same + ways.furthest();
-        (if open { Reach::Both(end) } else { Reach::Whole(end) }, Some(end))
+        (if open { Spelt::Both(end) } else { Spelt::Whole(end) }, Some(end))
     }
 
-    /// How many bytes from there on stand in `text` as they are, where they can stand there in no other way.
+    /// How many bytes from there on stand in `text` as they are, where they can stand there in no
+    /// other way.
     fn same_ahead(&self, from: usize, text: &[u8], at: usize) -> usize {
         if self.tricky {
             return 0;
@@ -175,10 +174,11 @@ impl Needle {
 
     /// Whether this byte of a text is a line break within the form, behind `before` others.
     fn breaks(&self, byte: u8, before: usize) -> bool {
-        self.kind == Kind::Base64 && matches!(byte, b'\r' | b'\n') && before < MOST_BREAKS
+        self.kind == Comparison::Base64 && matches!(byte, b'\r' | b'\n') && before < MOST_BREAKS
     }
 
-    /// Where the form begins if its byte `from` stands behind `before`. `behind_break`: that begins with a line.
+    /// Where the form begins if its byte `from` stands behind `before`. `behind_break`: that begins
+    /// with a line.
     pub(super) fn backward(
         &self,
         from: usize,
@@ -197,7 +197,7 @@ impl Needle {
             let early = at + 1 < BEFORE_BREAK;
             let mut next = ways.next();
             while let Some((back, breaks)) = ways.take() {
-                if back == end && behind_break && early && self.kind == Kind::Base64 {
+                if back == end && behind_break && early && self.kind == Comparison::Base64 {
                     broken = Some(0);
                 }
                 for (byte, length) in endings.all(&text[..end - back]) {
@@ -219,8 +219,8 @@ impl Needle {
     }
 }
 
-/// What may be read backwards from the places of a text. A token that repeats itself is looked for in many ways at each, and
-/// all of them read the same.
+/// What may be read backwards from the places of a text. A token that repeats itself is looked for
+/// in many ways at each, and all of them read the same.
 #[derive(Debug, Default)]
 pub(super) struct Endings(HashMap<usize, Ending, RandomState>);
 
@@ -258,10 +258,10 @@ impl Ending {
     }
 }
 
-/// The places that a form may have come to, as bytes from where it was begun to be read, and how many line breaks
-/// stand before each. A row of backslashes has many.
+/// The places that a form may have come to, as bytes from where it was begun to be read, and how
+/// many line breaks stand before each. A row of backslashes has many.
 struct Ways {
-    /// None is nearer.
+    /// No place is nearer than this; `known` counts from it.
     nearest: usize,
     /// How much further each is, for each number of breaks: one bit.
     known: [u128; 1 + MOST_BREAKS],
@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn exact(text: &str) -> Needle {
-        Needle::new(Kind::Exact, text.into())
+        Needle::new(Comparison::Exact, text.into())
     }
 
     #[test]
@@ -342,10 +342,10 @@ mod tests {
             assert_eq!(needle.forward(0, text, 0).end(), Some(text.len()), "{text:?}");
             assert_eq!(back(&needle, needle.text.len(), text, false), Some(0), "{text:?}");
             for end in 0..text.len() {
-                assert_eq!(needle.forward(0, &text[..end], 0), Reach::Open, "{text:?} to {end}");
+                assert_eq!(needle.forward(0, &text[..end], 0), Spelt::Open, "{text:?} to {end}");
             }
         }
-        assert_eq!(needle.forward(0, b"a+b/d", 0), Reach::No);
+        assert_eq!(needle.forward(0, b"a+b/d", 0), Spelt::No);
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn base64_in_lines() {
-        let needle = Needle::new(Kind::Base64, b"abcd+/ghij".to_vec());
+        let needle = Needle::new(Comparison::Base64, b"abcd+/ghij".to_vec());
         for text in
             ["abcd+/ghij", "abcd-_ghij", "abcd\r\n+/ghij", "abcd+\\/\\nghij", "abcd%2B%2Fgh\nij"]
         {
@@ -377,14 +377,14 @@ mod tests {
         // It may have been before this text.
         assert_eq!(back(&needle, 10, b"cd+/ghij", true), Some(0));
         assert_eq!(back(&needle, 10, b"cd+/ghij", false), None);
-        assert_eq!(needle.forward(0, b"ab\ncd", 0), Reach::No);
+        assert_eq!(needle.forward(0, b"ab\ncd", 0), Spelt::No);
     }
 
     #[test]
     fn what_reads_both_ways_ends() {
         let needle = exact(&"\\".repeat(60));
         assert_eq!(needle.forward(0, &[b'\\'; 60], 0).end(), Some(60));
-        assert_ne!(needle.forward(0, &[b'\\'; 4000], 0), Reach::No);
+        assert_ne!(needle.forward(0, &[b'\\'; 4000], 0), Spelt::No);
         back(&needle, 60, &[b'\\'; 4000], false);
     }
 }

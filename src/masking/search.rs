@@ -1,5 +1,5 @@
-//! Where a text spells a form. Not every byte is looked at: a form is longer than what is looked up, so
-//! one look at every so many bytes hits each occurrence, and only a hit is compared.
+//! Where a text spells a form. Not every byte is looked at: a form is longer than what is looked
+//! up, so one look at every so many bytes hits each occurrence, and only a hit is compared.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::breaks::{before_break, ends_line};
 use super::filter::Filter;
-use super::needle::{Endings, Kind, Needle, Reach};
+use super::needle::{Comparison, Endings, Needle, Spelt};
 use super::spelling::{self, LONGEST, Readings};
 
 /// Bytes that are looked up at once, where the forms are long enough for it.
@@ -25,7 +25,7 @@ pub(super) struct Search {
     /// The bits of eight bytes that are looked up.
     mask: u64,
     stride: usize,
-    /// Of `grams`.
+    /// Says of most bytes that no gram begins there.
     filter: Filter,
     /// Sorted; each with the form it is part of, and where in it, at the same index of `places`.
     grams: Zeroizing<Vec<u64>>,
@@ -34,7 +34,7 @@ pub(super) struct Search {
     begun: [bool; 256],
     /// Bytes that a form begins with.
     first: [bool; 256],
-    /// Bytes in a form.
+    /// Bytes that stand anywhere in a form.
     known: [bool; 256],
     shortest: usize,
 }
@@ -103,7 +103,7 @@ impl Search {
                 self.known[usize::from(byte)] |= needle.has(byte);
             }
             // Base64 may have a line break before the place that is looked at.
-            let lines = needle.kind == Kind::Base64;
+            let lines = needle.kind == Comparison::Base64;
             let most = if lines { 2 * self.stride + self.width } else { self.stride };
             let url: Vec<u8> = text.iter().map(|byte| other_alphabet(*byte)).collect();
             for text in [text, &url].into_iter().take(if lines { 2 } else { 1 }) {
@@ -137,12 +137,12 @@ impl Search {
         (u64::from_be_bytes(bytes) | FOLD) & self.mask
     }
 
-    /// Its byte number `at`.
     fn nth(&self, gram: u64, at: usize) -> u8 {
         (gram >> (56 - 8 * at)) as u8
     }
 
-    /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended in a line break.
+    /// Looks through a text that goes on behind its end. `behind_break`: what was before it ended
+    /// in a line break.
     pub(super) fn through(&self, text: &[u8], behind_break: bool) -> Found {
         let mut found = self.look(text, behind_break);
         self.open_at_end(text, &mut found);
@@ -201,7 +201,8 @@ impl Search {
         }
     }
 
-    /// Whether a text begins with a byte of a form that is spelt otherwise: nothing else makes a difference.
+    /// Whether a text begins with a byte of a form that is spelt otherwise: nothing else makes a
+    /// difference.
     fn spells_some(&self, text: &[u8]) -> bool {
         let known = |byte: u8| self.known[usize::from(byte)];
         match *text {
@@ -236,7 +237,7 @@ impl Search {
                 continue;
             }
             let (mut reach, begun) = needle.follow(0, text, start);
-            if reach == Reach::No && needle.kind == Kind::Base64 {
+            if reach == Spelt::No && needle.kind == Comparison::Base64 {
                 // Its first characters may stand before a line break, and are given up.
                 reach = needle.forward(offset, text, at);
             }
@@ -260,8 +261,8 @@ impl Search {
         }
     }
 
-    /// Reads as much as is looked up from `start` on, in every way in which it is known; its first byte in those that
-    /// are allowed.
+    /// Reads as much as is looked up from `start` on, in every way in which it is known; its first
+    /// byte in those that are allowed.
     fn read_on(
         &self,
         text: &[u8],
@@ -354,15 +355,15 @@ impl Search {
     }
 }
 
-/// So many bytes from one look to the next hit this form wherever it begins: the look must be whole in what is
-/// enough of it, and for base64 in what is left of that on one of two lines.
+/// So many bytes from one look to the next hit this form wherever it begins: the look must be whole
+/// in what is enough of it, and for base64 in what is left of that on one of two lines.
 fn stride(needle: &Needle, width: usize) -> usize {
     let whole = |length: usize| (length + 1).saturating_sub(width);
     let in_lines = |length: usize| (length + 3).saturating_sub(2 * width) / 2;
     let most = match needle.kind {
-        Kind::Base64 if needle.over_lines() => in_lines(needle.enough),
-        Kind::Base64 => in_lines(needle.text.len()).min(whole(needle.enough)),
-        Kind::Exact | Kind::Hex => whole(needle.enough),
+        Comparison::Base64 if needle.over_lines() => in_lines(needle.enough),
+        Comparison::Base64 => in_lines(needle.text.len()).min(whole(needle.enough)),
+        Comparison::Exact | Comparison::Hex => whole(needle.enough),
     };
     most.clamp(1, MAX_STRIDE)
 }

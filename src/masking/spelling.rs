@@ -1,6 +1,7 @@
-//! How one byte may be spelt in an answer, besides as it is: percent-encoded (RFC 3986), escaped as JSON
-//! (RFC 8259) and JavaScript do it, or as a character reference of HTML. Each character of such a spelling may be
-//! spelt itself, in the same way or another, as happens to text in text: `%5C%2F`, `\\u0026quot;`, `%252F`.
+//! How one byte may be spelt in an answer, besides as it is: percent-encoded (RFC 3986), escaped as
+//! JSON (RFC 8259) and JavaScript do it, or as a character reference of HTML. Each character of
+//! such a spelling may be spelt itself, in the same way or another, as happens to text in text:
+//! `%5C%2F`, `\\u0026quot;`, `%252F`.
 
 /// The longest spelling of one byte that is read.
 pub(super) const LONGEST: usize = 32;
@@ -28,8 +29,8 @@ pub(super) fn continues(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';') || begins(byte)
 }
 
-/// All that may be read at one place: what stands there, and what it spells at each level. Nothing is chosen: `%252F`
-/// is `%`, `%2F` and `/`, and which of them was meant only the token tells.
+/// All that may be read at one place: what stands there, and what it spells at each level. Nothing
+/// is chosen: `%252F` is `%`, `%2F` and `/`, and which of them was meant only the token tells.
 #[derive(Default)]
 pub(super) struct Readings {
     /// Bytes, and by how many bytes each is spelt.

@@ -1,5 +1,5 @@
-//! A stream of text with its forms masked: what may be the beginning of one waits for what comes next,
-//! everything else passes at once, and nothing changes its length.
+//! A stream of text with its forms masked: what may be the beginning of one waits for what comes
+//! next, everything else passes at once, and nothing changes its length.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 use super::breaks::ends_line;
 use super::search::Search;
 
-/// How long a few bytes wait for what comes after them: a token that is cut in two by the network comes whole
-/// within it, and a peer that waits for them notices nothing.
-pub const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a few bytes wait for what comes after them: a token that is cut in two by the network
+/// comes whole within it, and a peer that waits for them notices nothing.
+pub(super) const HOLD_PATIENCE: Duration = Duration::from_millis(20);
 /// What a form is overwritten with.
 pub(super) const MASK: u8 = b'*';
-/// A beginning of up to so many bytes is let go where nothing follows for a while: an answer that waits for
-/// the client's next word may end in it by chance. The rest is masked all the same.
+/// A beginning of up to so many bytes is let go where nothing follows for a while: an answer that
+/// waits for the client's next word may end in it by chance. The rest is masked all the same.
 const BRIEF: usize = 6;
 
 /// So much of a piece is copied behind what waits.
@@ -24,10 +24,10 @@ const NEXT: usize = 512;
 /// A piece of less than this share of what waits is not searched by itself.
 const LITTLE: usize = 8;
 
-/// What waits.
+/// Bytes that may be the beginning of a word, held back until it is known.
 #[derive(Default)]
-pub(super) struct Held {
-    /// As it came.
+pub(super) struct HeldBack {
+    /// The bytes as they came.
     text: Zeroizing<Vec<u8>>,
     /// So much of it was searched.
     searched: usize,
@@ -40,12 +40,13 @@ pub(super) struct Held {
     masked: bool,
 }
 
-/// What can be said of a text so far, in order: what waited, and what came last. The second is no copy where nothing in
-/// it is masked.
+/// What can be said of a text so far, in order: what waited, and what came last. The second is no
+/// copy where nothing in it is masked.
 pub(super) type Passed = [Bytes; 2];
 
-impl Held {
-    /// The next piece; gives what can be said of the text so far. A little may be left to [`Self::settle`].
+impl HeldBack {
+    /// The next piece; gives what can be said of the text so far. A little may be left to
+    /// [`Self::settle`].
     pub(super) fn pass(&mut self, search: &Search, mut piece: Bytes) -> Passed {
         let mut waited = Bytes::new();
         if !self.text.is_empty() {
@@ -78,8 +79,8 @@ impl Held {
         [waited, piece]
     }
 
-    /// Whether a piece, and what came before it and was not searched, is little beside what waits. To search all of
-    /// that for each byte would take the square of its length.
+    /// Whether a piece, and what came before it and was not searched, is little beside what waits.
+    /// To search all of that for each byte would take the square of its length.
     fn is_little(&self, piece: &[u8]) -> bool {
         (self.text.len() - self.searched + piece.len()) * LITTLE <= self.text.len()
     }
@@ -126,12 +127,10 @@ impl Held {
         waits && self.text.len() <= BRIEF.min(search.shortest() / 4)
     }
 
-    /// Bytes that wait.
     pub(super) fn length(&self) -> usize {
         self.text.len() - self.gone
     }
 
-    /// Whether anything was masked.
     pub(super) fn was_masked(&self) -> bool {
         self.masked
     }

@@ -11,8 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{Redactor, SwitchedRedactor};
 
-/// Read at once.
-const PIECE: usize = 16 * 1024;
+const SWITCHED_PIECE: usize = 16 * 1024;
 
 /// Masked towards whoever reads it.
 pub struct Switched<T> {
@@ -37,7 +36,7 @@ impl<T: AsyncRead + Unpin> Switched<T> {
         cx: &mut Context<'_>,
         newer: &mut impl FnMut() -> Option<Arc<Redactor>>,
     ) -> Poll<io::Result<Bytes>> {
-        let mut piece = BytesMut::zeroed(PIECE);
+        let mut piece = BytesMut::zeroed(SWITCHED_PIECE);
         let mut buffer = ReadBuf::new(&mut piece);
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer)?;
         if let Some(newer) = newer() {

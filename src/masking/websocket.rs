@@ -1,5 +1,6 @@
-//! What an upstream sends after a switch of protocols: bytes as they come, or, in WebSocket (RFC 6455), the
-//! payload of its messages, so that the head of a frame does not hide what stands on both sides of it.
+//! What an upstream sends after a switch of protocols: bytes as they come, or, in WebSocket (RFC
+//! 6455), the payload of its messages, so that the head of a frame does not hide what stands on
+//! both sides of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,10 +9,10 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Redactor;
-use super::stream::{Held, PATIENCE};
+use super::stream::{HOLD_PATIENCE, HeldBack};
 
-/// How long a frame that may stand between the parts of a message waits behind what may be the beginning of a token:
-/// peers end a connection whose pings get no answer.
+/// How long a frame that may stand between the parts of a message waits behind what may be the
+/// beginning of a token: peers end a connection whose pings get no answer.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
 /// More frames do not wait.
 const MOST_WAITING: usize = 64;
@@ -19,11 +20,10 @@ const MOST_WAITING: usize = 64;
 /// A stream after a switch.
 pub struct SwitchedRedactor {
     redactor: Arc<Redactor>,
-    held: Held,
+    held: HeldBack,
     frames: Option<Frames>,
 }
 
-/// Frames under way.
 #[derive(Default)]
 struct Frames {
     /// Of a head that is not whole yet. It waits: it may turn out to be none.
@@ -49,7 +49,7 @@ impl SwitchedRedactor {
     /// `protocol` as it was agreed on, in lower case.
     pub fn new(redactor: Arc<Redactor>, protocol: &str) -> Self {
         let frames = (protocol == "websocket").then(Frames::default);
-        Self { redactor, held: Held::default(), frames }
+        Self { redactor, held: HeldBack::default(), frames }
     }
 
     /// From now on these words are looked for.
@@ -74,7 +74,7 @@ impl SwitchedRedactor {
         [out, self.release()].concat().into()
     }
 
-    /// The rest.
+    /// What is still held when the stream has ended.
     pub fn end(&mut self) -> Bytes {
         if let Some(frames) = &mut self.frames {
             // A head that has no end is none.
@@ -85,17 +85,17 @@ impl SwitchedRedactor {
         self.behind(rest)
     }
 
-    /// How long what waits may wait where nothing comes after it; `None` where only what comes next can tell. What is
-    /// passed on then is less of a token than is masked without its end.
+    /// How long what waits may wait where nothing comes after it; `None` where only what comes next
+    /// can tell. What is passed on then is less of a token than is masked without its end.
     pub fn patience(&self) -> Option<Duration> {
         let control = self.frames.as_ref().is_some_and(Frames::holds_control);
         match self.held.is_brief(&self.redactor.search) {
-            true => Some(PATIENCE),
+            true => Some(HOLD_PATIENCE),
             false => control.then_some(CONTROL_PATIENCE),
         }
     }
 
-    /// Passes on what waits.
+    /// What was held back for more to come, where none came in time.
     pub fn release(&mut self) -> Bytes {
         let rest = self.held.release();
         self.behind(rest)
@@ -113,7 +113,7 @@ impl SwitchedRedactor {
 }
 
 impl Frames {
-    fn read(&mut self, mut bytes: Bytes, redactor: &Redactor, held: &mut Held) {
+    fn read(&mut self, mut bytes: Bytes, redactor: &Redactor, held: &mut HeldBack) {
         while bytes.has_remaining() {
             if self.left == 0 && !self.lost {
                 self.head.push(bytes.get_u8());
@@ -149,7 +149,7 @@ impl Frames {
     }
 
     /// What is searched as one text.
-    fn text(&mut self, part: Bytes, redactor: &Redactor, held: &mut Held) {
+    fn text(&mut self, part: Bytes, redactor: &Redactor, held: &mut HeldBack) {
         self.queue.push_back(Piece::Payload(part.len()));
         for clean in held.pass(&redactor.search, part) {
             self.clean.extend_from_slice(&clean);

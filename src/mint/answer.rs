@@ -13,9 +13,7 @@ use crate::model::secret::Secret;
 /// A successful answer, before it is made a token.
 #[derive(Debug)]
 pub(super) struct Granted {
-    /// `access_token`
     pub value: Secret,
-    /// `expires_in`
     pub expires_in: Option<Duration>,
     /// `scope`, its words in the issuer's order.
     pub scope: Option<String>,
@@ -78,16 +76,15 @@ pub enum AnswerError {
     /// A success other than 200, or 1xx.
     #[error("its status is not 200")]
     Status,
-    /// `token_type` is not Bearer, or DPoP where that was asked for: it could not be used as one (RFC 6749 section 7.1).
+    /// `token_type` is not Bearer, or DPoP where that was asked for: it could not be used as one
+    /// (RFC 6749 section 7.1).
     #[error("token_type is not what was asked for: Bearer, or DPoP")]
     TokenType,
-    /// More than 64 KiB.
     #[error("it is too long")]
     TooLong,
 }
 
 impl AnswerError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::AccessToken | Self::AccessTokenBytes => "issuer-access-token-invalid",
@@ -113,11 +110,10 @@ macro_rules! oauth_errors {
     ($($variant:ident = $word:literal, $code:literal;)*) => {
         /// A registered word for why an issuer refused (RFC 6749 section 5.2 and its extensions).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs)]
         pub enum OauthError { $($variant,)* }
 
         impl OauthError {
-            /// As on the wire.
+            /// The word as RFC 6749 spells it.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
@@ -181,8 +177,9 @@ pub(super) fn granted(
     Ok(Granted { value, expires_in, scope })
 }
 
-/// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands `issued_token_type`; where
-/// nothing was asked for by name, only an access token will do (a JWT may be one: then it says Bearer).
+/// Whether what was issued must be an access token. RFC 8693 section 2.2.1 demands
+/// `issued_token_type`; where nothing was asked for by name, only an access token will do (a JWT
+/// may be one: then it says Bearer).
 fn used_as_bearer(requested: Option<&str>, issued: Option<&str>) -> Result<bool, AnswerError> {
     let issued = issued.ok_or(AnswerError::IssuedTokenType)?;
     if requested.is_some_and(|requested| requested != issued) {
@@ -205,13 +202,12 @@ pub(super) struct Metadata {
     pub authorization_endpoint: Option<String>,
     pub device_endpoint: Option<String>,
     pub jwks: Option<String>,
-    /// RFC 9207 section 3.
+    /// Whether its answers name it in `iss` (RFC 9207 section 3).
     pub says_issuer: bool,
     pub mtls_token_endpoint: Option<String>,
     pub mtls_revocation_endpoint: Option<String>,
 }
 
-/// Reads an issuer's document.
 pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
     let members = Members::read(body)?;
     let mtls = members.mtls_endpoint_aliases.unwrap_or_default();
@@ -230,27 +226,27 @@ pub(super) fn metadata(body: &[u8]) -> Result<Metadata, AnswerError> {
 
 /// What an issuer says of why it refuses.
 #[derive(Debug, Default)]
-pub(super) struct Refusal {
+pub(super) struct IssuerRefusal {
     /// The registered word, if it is one.
     pub error: Option<OauthError>,
-    /// Its own words.
+    /// What it says of it in its own words.
     pub said: Option<Said>,
 }
 
-/// Reads an error body.
-pub(super) fn refusal(body: &[u8]) -> Refusal {
-    let Ok(members) = Members::read(body) else { return Refusal::default() };
+pub(super) fn refusal(body: &[u8]) -> IssuerRefusal {
+    let Ok(members) = Members::read(body) else { return IssuerRefusal::default() };
     let error = members.error.as_deref().and_then(OauthError::parse);
     let description = match members.error_description {
         Some(Remark::Text(text)) => Some(text),
         Some(Remark::Other(_)) | None => None,
     };
     let words: Vec<_> = [members.error, description].into_iter().flatten().collect();
-    Refusal { error, said: Said::of(&words.join(": ")) }
+    IssuerRefusal { error, said: Said::of(&words.join(": ")) }
 }
 
-/// An issuer's own `error` and `error_description`: for its log and `status`, and never for a client. An issuer may
-/// repeat what it was sent, so it is silent in `Debug`, and whoever shows it masks what could be a key.
+/// An issuer's own `error` and `error_description`: for its log and `status`, and never for a
+/// client. An issuer may repeat what it was sent, so it is silent in `Debug`, and whoever shows it
+/// masks what could be a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Said(Box<str>);
 
@@ -267,7 +263,6 @@ impl Said {
         (!clean.is_empty()).then(|| Self(clean.into()))
     }
 
-    /// The words.
     pub fn text(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,6 @@
-//! `grant = "authorization-code"` (RFC 6749 section 4.1): the person logs in in a browser on this machine, which
-//! comes back to us on loopback (RFC 8252) with a code that only we can use (PKCE, RFC 7636).
+//! `grant = "authorization-code"` (RFC 6749 section 4.1): the person logs in in a browser on this
+//! machine, which comes back to us on loopback (RFC 8252) with a code that only we can use (PKCE,
+//! RFC 7636).
 
 use aws_lc_rs::constant_time;
 use base64::Engine as _;
@@ -17,7 +18,7 @@ use crate::model::secret::Secret;
 /// A login under way in a browser.
 #[derive(Debug)]
 pub struct Begun {
-    /// Where the browser goes.
+    /// The address that the browser goes to.
     pub page: String,
     redirect: String,
     state: String,
@@ -78,7 +79,7 @@ impl Door {
         })
     }
 
-    /// Trades the code in.
+    /// Trades the code that came back for a login.
     pub async fn finish(&self, begun: &Begun, code: &Secret) -> Result<LoggedIn, FlowError> {
         let form = Form::new("authorization_code")
             .secret("code", code)
@@ -90,7 +91,8 @@ impl Door {
 }
 
 impl Begun {
-    /// Judges the query of a call to the redirect address. Anybody can call it: only who knows `state` is heard.
+    /// Judges the query of a call to the redirect address. Anybody can call it: only who knows
+    /// `state` is heard.
     pub fn judge(&self, query: &str) -> Back {
         let Some(mut parameters) = Parameters::read(query) else { return Back::Foreign };
         let state = parameters.state.take().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What logins read beside an access token: refresh and ID tokens, and the codes that a person types.
+//! What logins read beside an access token: refresh and ID tokens, and the codes that a person
+//! types.
 
 use std::time::Duration;
 
@@ -10,16 +11,14 @@ use crate::model::secret::Secret;
 /// What else a token answer may hold.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
-    /// `refresh_token`
     pub refresh: Option<Secret>,
     /// How long that lives, where the issuer says so: in no standard, but several do.
     pub refresh_life: Option<Duration>,
-    /// `id_token`
     pub id_token: Option<Secret>,
 }
 
-/// Reads what stands beside the token, whatever is wrong with that: a refresh token that took the place of
-/// another must not be lost over it.
+/// Reads what stands beside the token, whatever is wrong with that: a refresh token that took the
+/// place of another must not be lost over it.
 pub(super) fn beside(body: &[u8]) -> Beside {
     let Ok(members) = Members::read(body) else { return Beside::default() };
     let refresh = members.refresh_token.filter(|token| !token.is_empty()).map(Secret::new);
@@ -29,7 +28,8 @@ pub(super) fn beside(body: &[u8]) -> Beside {
     Beside { refresh, refresh_life, id_token: members.id_token.map(Secret::new) }
 }
 
-/// The answer to a device authorization request (RFC 8628 section 3.2), as far as it holds what it must.
+/// The answer to a device authorization request (RFC 8628 section 3.2), as far as it holds what it
+/// must.
 pub(super) struct DeviceAnswer {
     pub device_code: Option<Secret>,
     pub user_code: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct DeviceAnswer {
     pub interval: Option<Duration>,
 }
 
-/// Reads one.
+/// Reads an answer of the device authorization endpoint (RFC 8628 section 3.2).
 pub(super) fn device(body: &[u8]) -> Result<DeviceAnswer, AnswerError> {
     let members = Members::read(body)?;
     Ok(DeviceAnswer {

@@ -13,7 +13,7 @@ use crate::net::client::ClientError;
 /// What a person is shown, and what we ask with meanwhile.
 #[derive(Debug)]
 pub struct DeviceCode {
-    /// To be typed.
+    /// What the person types at the page.
     pub user_code: String,
     /// Where. Of an origin that config names, and https.
     pub page: String,
@@ -63,7 +63,7 @@ impl Door {
             page_with_code: said.page_with_code,
             life,
             device_code,
-            interval: said.interval.unwrap_or(INTERVAL).clamp(LEAST, MOST),
+            interval: said.interval.unwrap_or(INTERVAL).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             end: Deadline::after(asked, life),
         })
     }
@@ -91,12 +91,13 @@ impl Door {
                 },
                 // Section 3.5: on a time-out half as often.
                 MintError::Busy { retry_after, .. } => {
-                    code.interval =
-                        (code.interval * 2).max(retry_after.unwrap_or_default()).min(MOST);
+                    code.interval = (code.interval * 2)
+                        .max(retry_after.unwrap_or_default())
+                        .min(LONGEST_INTERVAL);
                 }
                 MintError::Unreachable(
                     ClientError::Deadline | ClientError::Dial(_) | ClientError::Http(_),
-                ) => code.interval = (code.interval * 2).min(MOST),
+                ) => code.interval = (code.interval * 2).min(LONGEST_INTERVAL),
                 error => return Err(error.into()),
             }
         }
@@ -107,8 +108,8 @@ impl Door {
 const INTERVAL: Duration = Duration::from_secs(5);
 /// What `slow_down` adds (section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
-const LEAST: Duration = Duration::from_secs(1);
-const MOST: Duration = Duration::from_secs(60);
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Where the issuer names no life, which it must.
 const LIFE: Duration = Duration::from_secs(600);
 /// Nobody waits longer for a person.

@@ -1,9 +1,10 @@
 //! Where an issuer's endpoints are, by its own document (RFC 8414, OpenID Connect Discovery 1.0).
 //!
-//! The document is believed only as far as config named its issuer: the identifier must be repeated to
-//! the letter, and every endpoint used must be on the issuer's origin or on one that config names.
+//! The document is believed only as far as config named its issuer: the identifier must be repeated
+//! to the letter, and every endpoint used must be on the issuer's origin or on one that config
+//! names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Uri;
@@ -14,6 +15,7 @@ use super::issuer::Found;
 use super::{AnswerError, MintError};
 use crate::config::oauth::origin_of;
 use crate::model::clock::{Clock, Deadline};
+use crate::model::lock::lock;
 use crate::model::target::Scheme;
 use crate::net::client::Client;
 
@@ -23,7 +25,8 @@ pub enum DiscoveryError {
     /// Not found, not JSON, or without what is needed.
     #[error("the issuer's metadata is missing or malformed")]
     Document,
-    /// An endpoint elsewhere.
+    /// The document names an endpoint at an origin that is neither its own nor in
+    /// `endpoint_origins`.
     #[error("the issuer's metadata names an endpoint on an origin that config does not")]
     ForeignEndpoint,
     /// The document of somebody else.
@@ -32,7 +35,6 @@ pub enum DiscoveryError {
 }
 
 impl DiscoveryError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Document => "discovery-invalid",
@@ -41,7 +43,6 @@ impl DiscoveryError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Document => {
@@ -78,14 +79,14 @@ impl Discovery {
     }
 
     pub(super) async fn endpoints(&self) -> Result<Found, MintError> {
-        if let Some((found, until)) = &*self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((found, until)) = &*lock(&self.kept)
             && !until.passed(self.clock.now())
         {
             return Ok(found.clone());
         }
         let found = self.look().await?;
         let until = Deadline::after(self.clock.now(), KEPT);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((found.clone(), until));
+        *lock(&self.kept) = Some((found.clone(), until));
         Ok(found)
     }
 
@@ -97,7 +98,7 @@ impl Discovery {
             _ => false,
         };
         if moved {
-            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *lock(&self.kept) = None;
         }
     }
 

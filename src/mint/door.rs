@@ -1,4 +1,5 @@
-//! [`Door`]: logging in and out. What `valetkey login` and `logout` do at an issuer, and what they keep.
+//! [`Door`]: logging in and out. What `valetkey login` and `logout` do at an issuer, and what they
+//! keep.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,7 +8,7 @@ use super::endpoint::Given;
 use super::id_token::{self, IdTokenError};
 use super::issuer::Issuer;
 use super::login::{blocking, lock};
-use super::{MintError, OauthError, Revoked, jws};
+use super::{MintError, OauthError, Revocation, jws};
 use crate::config::oauth::origin_of;
 use crate::config::{self, Credential, Grant};
 use crate::model::clock::Clock;
@@ -55,7 +56,6 @@ pub enum FlowError {
 }
 
 impl FlowError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::AnotherIssuer => "login-another-issuer",
@@ -71,7 +71,6 @@ impl FlowError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::AnotherIssuer => "somebody may have tried to mix two logins up: begin anew",
@@ -99,7 +98,6 @@ impl FlowError {
 pub(super) enum Way {
     Code(config::AuthorizationCode),
     Device(config::Device),
-    /// Somewhere else.
     Elsewhere,
 }
 
@@ -115,13 +113,13 @@ pub struct Door {
 pub struct LoggedIn {
     /// Who it is, by the issuer's word.
     pub user: Option<String>,
-    /// What was granted.
+    /// The scope that was granted, where the issuer said so.
     pub scope: Option<String>,
     /// What was asked for and is not among that.
     pub not_granted: Vec<String>,
     /// When it ends, where the issuer says so.
     pub until: Option<SystemTime>,
-    /// What protects it.
+    /// How the login is protected where it rests.
     pub protection: Protection,
 }
 
@@ -131,7 +129,7 @@ pub struct LoggedOut {
     /// Who it was, as far as that can be read.
     pub user: Option<String>,
     /// What the issuer said to that; `None`: there was nothing left to revoke.
-    pub revoked: Option<Result<Revoked, MintError>>,
+    pub revoked: Option<Result<Revocation, MintError>>,
 }
 
 impl Door {
@@ -155,8 +153,9 @@ impl Door {
         Some(Self { issuer, way, entry })
     }
 
-    /// Where a login was made that config asks for no more. Its issuer is asked without a secret: that of `now`, the
-    /// credential of this name, is for another origin; where it is the same, and the same client, it is asked as always.
+    /// Where a login was made that config asks for no more. Its issuer is asked without a secret:
+    /// that of `now`, the credential of this name, is for another origin; where it is the same, and
+    /// the same client, it is asked as always.
     pub fn left_behind(
         entry: Entry,
         now: Option<&Credential>,
@@ -198,7 +197,8 @@ impl Door {
         self
     }
 
-    /// Whether a login could be kept now: before a person is sent off. Blocks on files and the keyring.
+    /// Whether a login could be kept now: before a person is sent off. Blocks on files and the
+    /// keyring.
     pub fn ready(&self) -> Result<(), LoginsError> {
         if self.issuer.login_key().is_some() {
             self.entry.keeps_keys()?;
@@ -247,8 +247,9 @@ impl Door {
         Ok(LoggedIn { user, scope, not_granted, until, protection })
     }
 
-    /// Whether a person may be sent to a page that an issuer names: https, and on the issuer's own origin, on
-    /// that of the endpoint which named it, or on one that config names. In the clear only where the issuer is.
+    /// Whether a person may be sent to a page that an issuer names: https, and on the issuer's own
+    /// origin, on that of the endpoint which named it, or on one that config names. In the clear
+    /// only where the issuer is.
     pub(super) fn may_send_to(
         &self,
         page: &str,
@@ -267,7 +268,8 @@ impl Door {
         if known && !clear { Ok(()) } else { Err(FlowError::Verification) }
     }
 
-    /// Revokes the login at its issuer (RFC 7009) and forgets it, whatever the issuer says. `None`: there is none.
+    /// Revokes the login at its issuer (RFC 7009) and forgets it, whatever the issuer says. `None`:
+    /// there is none.
     pub async fn log_out(&self) -> Result<Option<LoggedOut>, MintError> {
         let mut locked = lock(&self.entry).await?;
         let (locked, login) = blocking(move || {
@@ -302,7 +304,8 @@ impl Door {
 }
 
 impl Issuer {
-    /// The person that an ID token names. Where no document says what the issuer's keys are, it names nobody.
+    /// The person that an ID token names. Where no document says what the issuer's keys are, it
+    /// names nobody.
     async fn judge(
         &self,
         token: &Secret,

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
 use super::answer::{Expect, Granted};
@@ -21,22 +22,20 @@ use crate::model::clock::{Clock, Deadline, Moment};
 use crate::model::dpop::{self, ProofKey};
 use crate::model::secret::Secret;
 use crate::model::token::Token;
-use crate::net::client::{self, Answer, Client, ClientError};
+use crate::net::client::{self, Client, ClientError, IssuerAnswer};
 
-/// One token endpoint.
 pub struct Endpoint {
     url: Uri,
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
 }
 
-/// One call.
+/// One call of a token endpoint.
 pub struct Call<'a> {
     /// The `Authorization` field, where the client authenticates there.
     pub authorization: Option<Secret>,
-    /// The body.
     pub form: Form,
-    /// The scope.
+    /// The scopes that are asked for and those that an answer may have.
     pub scopes: Scopes<'a>,
     /// The upper bound of the token's life.
     pub ttl: Option<Duration>,
@@ -49,9 +48,9 @@ pub struct Call<'a> {
 /// What is asked for, and what may come of it; empty: the issuer's default.
 #[derive(Clone, Copy, Debug)]
 pub struct Scopes<'a> {
-    /// What is asked for.
     pub asked: &'a [String],
-    /// What config asks for, which the answer may not exceed: more than `asked` where a login was granted less.
+    /// What config asks for, which the answer may not exceed: more than `asked` where a login was
+    /// granted less.
     pub most: &'a [String],
 }
 
@@ -74,7 +73,8 @@ impl Endpoint {
         self.ask_all(ask).await?.token
     }
 
-    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
+    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given
+    /// at all.
     pub(super) async fn ask_all(&self, ask: Call<'_>) -> Result<Given, MintError> {
         let asked = self.clock.now();
         let answer = self.post(ask.authorization, ask.form, ask.dpop).await?;
@@ -99,7 +99,7 @@ impl Endpoint {
         authorization: Option<Secret>,
         form: Form,
         key: Option<&Arc<ProofKey>>,
-    ) -> Result<Answer, MintError> {
+    ) -> Result<IssuerAnswer, MintError> {
         let form = form.into_secret();
         let Some(key) = key else {
             return Ok(self.client.post_form(&self.url, authorization, form).await?);
@@ -144,12 +144,11 @@ impl Endpoint {
     }
 }
 
-/// What a 200 holds.
 #[derive(Debug)]
 pub(super) struct Given {
     /// The token, or what is wrong with it.
     pub token: Result<Token, MintError>,
-    /// What came with it.
+    /// What came beside the token: a refresh token, an id token.
     pub beside: Beside,
 }
 
@@ -175,14 +174,14 @@ fn token(
 }
 
 /// The body, where it says that it is JSON.
-pub(super) fn json_body(answer: &Answer) -> Result<&[u8], AnswerError> {
+pub(super) fn json_body(answer: &IssuerAnswer) -> Result<&[u8], AnswerError> {
     if !is_json(&answer.headers) {
         return Err(AnswerError::ContentType);
     }
     Ok(answer.body.expose())
 }
 
-impl Answer {
+impl IssuerAnswer {
     /// Its body as a document of any shape.
     pub(super) fn document(&self) -> Result<Document, AnswerError> {
         Document::read(self.body.expose())
@@ -190,11 +189,11 @@ impl Answer {
 }
 
 /// What a status other than 200 means.
-pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
+pub(super) fn failure(answer: &IssuerAnswer, now: Moment) -> MintError {
     let retry_after = retry_after::parse(&answer.headers, now.wall);
     let refusal = || match is_json(&answer.headers) {
         true => answer::refusal(answer.body.expose()),
-        false => answer::Refusal::default(),
+        false => answer::IssuerRefusal::default(),
     };
     match answer.status.as_u16() {
         300..=399 => AnswerError::Redirect.into(),
@@ -202,7 +201,7 @@ pub(super) fn failure(answer: &Answer, now: Moment) -> MintError {
             MintError::Busy { status, said: refusal().said, retry_after }
         }
         400..=499 => {
-            let answer::Refusal { error, said } = refusal();
+            let answer::IssuerRefusal { error, said } = refusal();
             MintError::Refused { error, said, retry_after }
         }
         _ => AnswerError::Status.into(),
@@ -244,17 +243,17 @@ fn granted_scope(
 pub struct Form(Zeroizing<Vec<u8>>);
 
 impl Form {
-    /// With its grant type.
+    /// A form with `grant_type`.
     pub fn new(grant_type: &str) -> Self {
         Self::empty().text("grant_type", grant_type)
     }
 
-    /// Without a parameter.
+    /// A form without a parameter.
     pub(super) fn empty() -> Self {
         Self(Zeroizing::default())
     }
 
-    /// The same once more.
+    /// The same form once more, for a second try.
     pub(super) fn again(&self) -> Self {
         Self(self.0.clone())
     }
@@ -273,13 +272,11 @@ impl Form {
         self
     }
 
-    /// Adds a parameter.
     pub fn text(mut self, name: &str, value: &str) -> Self {
         self.add(name, value.as_bytes());
         self
     }
 
-    /// Adds a secret parameter.
     pub fn secret(mut self, name: &str, value: &Secret) -> Self {
         self.add(name, value.expose());
         self
@@ -324,12 +321,11 @@ pub fn basic(id: &str, secret: &Secret) -> Secret {
 
 /// The URL standard's form encoding: letters, digits and `*-._` stay, a space becomes `+`.
 fn form_encode(bytes: &[u8], to: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'*' | b'-' | b'.' | b'_' => to.push(*byte),
-            b' ' => to.push(b'+'),
-            _ => to.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
-        }
+    // In pieces, none of which is a copy: what is encoded may be a secret.
+    for piece in percent_encode(bytes, FORM) {
+        to.extend_from_slice(if piece == "%20" { b"+" } else { piece.as_bytes() });
     }
 }
+
+/// What is written as `%XX`; a space becomes `+`.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');

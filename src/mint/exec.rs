@@ -83,8 +83,8 @@ pub(super) fn read(
     }
 }
 
-/// What `credential_process` prints, version 1. Keys without a session token stand until somebody revokes them: such a
-/// key is a `static-key`, and is not taken for something that ends.
+/// What `credential_process` prints, version 1. Keys without a session token stand until somebody
+/// revokes them: such a key is a `static-key`, and is not taken for something that ends.
 fn aws(document: &Document, now: SystemTime) -> Result<(Secret, Option<Duration>), AnswerError> {
     let of = |at| document.token(&Pointer::known(at)).map_err(|_| AnswerError::AwsCredential);
     if !document.counts("/Version", 1) {

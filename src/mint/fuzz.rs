@@ -1,5 +1,5 @@
-//! What `tests/fuzz` feeds with foreign bytes: answers of issuers and what helpers print, with what must hold of what is
-//! taken. Compiled for tests and fuzzing alone; the seeds are tests as well.
+//! What `tests/fuzz` feeds with foreign bytes: answers of issuers and what helpers print, with what
+//! must hold of what is taken. Compiled for tests and fuzzing alone; the seeds are tests as well.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +11,8 @@ use super::json::Document;
 use super::{beside, exec, retry_after};
 use crate::config::{ExecFormat, Pointer};
 
-/// A token endpoint's body, and a discovery document's. Whoever else reads an answer that is taken finds the same
-/// token in it.
+/// A token endpoint's body, and a discovery document's. Whoever else reads an answer that is taken
+/// finds the same token in it.
 pub fn answer(body: &[u8]) {
     let jwt = Expect::Exchanged { requested: Some("urn:ietf:params:oauth:token-type:jwt") };
     for expect in [Expect::Bearer, Expect::Exchanged { requested: None }, jwt] {
@@ -36,8 +36,8 @@ pub fn answer(body: &[u8]) {
     }
 }
 
-/// What a program prints, read in each of the forms that config may name; and what an issuer answers that config
-/// describes.
+/// What a program prints, read in each of the forms that config may name; and what an issuer
+/// answers that config describes.
 pub fn output(printed: &[u8]) {
     let (token, expires) = (Pointer::known("/a/0"), Pointer::known("/e"));
     if let Ok(document) = Document::read(printed) {

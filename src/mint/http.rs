@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::endpoint::{failure, is_json};
 use super::template::Values;
 use super::{
-    AnswerError, DEFAULT_LIFE, MintError, MintRequest, Minter, Minting, Revoked, Revoking,
+    AnswerError, DEFAULT_LIFE, MintError, MintRequest, Minter, Minting, Revocation, Revoking,
 };
 use crate::config;
 use crate::model::ask::{Ask, Who};
 use crate::model::clock::{Clock, Deadline};
 use crate::model::secret::Secret;
 use crate::model::token::Token;
-use crate::net::client::{Answer, Call, Client};
+use crate::net::client::{Call, Client, IssuerAnswer};
 use crate::store;
 
 pub(super) struct Http {
@@ -61,13 +61,13 @@ impl Http {
         token.map_err(|_| AnswerError::AccessTokenBytes.into())
     }
 
-    async fn end(&self, token: &Token) -> Result<Revoked, MintError> {
-        let Some(call) = &self.grant.revoke else { return Ok(Revoked::Unsupported) };
+    async fn end(&self, token: &Token) -> Result<Revocation, MintError> {
+        let Some(call) = &self.grant.revoke else { return Ok(Revocation::Unsupported) };
         let values = Values::ending(&self.grant, self.secrets().await?, token.value());
         let answer = self.send(call, &values).await?;
         match answer.status.as_u16() {
             // Gone is as good.
-            200..=299 | 404 | 410 => Ok(Revoked::Done),
+            200..=299 | 404 | 410 => Ok(Revocation::Done),
             _ => Err(failure(&answer, self.clock.now())),
         }
     }
@@ -84,7 +84,7 @@ impl Http {
         &self,
         call: &config::HttpCall,
         values: &Values<'_>,
-    ) -> Result<Answer, MintError> {
+    ) -> Result<IssuerAnswer, MintError> {
         let fill = |(name, template): &(http::HeaderName, config::HttpTemplate)| {
             (name.clone(), values.fill(template))
         };

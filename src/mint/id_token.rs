@@ -26,7 +26,6 @@ pub enum IdTokenError {
 }
 
 impl IdTokenError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Keys => "issuer-keys-invalid",
@@ -34,7 +33,6 @@ impl IdTokenError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Claims => "check client_id and issuer, and this machine's clock",

@@ -1,4 +1,5 @@
-//! [`Issuer`]: what the OAuth grants share. Finds the endpoints, authenticates the client, asks, revokes.
+//! [`Issuer`]: what the OAuth grants share. Finds the endpoints, authenticates the client, asks,
+//! revokes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::answer::Expect;
 use super::beside::DeviceAnswer;
 use super::discovery::Discovery;
 use super::endpoint::{Call, Endpoint, Form, Given, Scopes, basic, failure};
-use super::{DiscoveryError, MintError, OauthError, Revoked, either, jws};
+use super::{DiscoveryError, MintError, OauthError, Revocation, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
 use crate::model::ask::Ask;
 use crate::model::clock::Clock;
@@ -80,7 +81,8 @@ impl Issuer {
         Whose::of(&self.oauth, credential)
     }
 
-    /// The key that its refresh tokens are bound to: of public clients they are (RFC 9449 section 5).
+    /// The key that its refresh tokens are bound to: of public clients they are (RFC 9449 section
+    /// 5).
     pub(super) fn login_key(&self) -> Option<Arc<ProofKey>> {
         let public = self.oauth.auth == ClientAuth::None;
         self.dpop.as_ref().filter(|_| public).map(ArcSwap::load_full)
@@ -93,7 +95,6 @@ impl Issuer {
         }
     }
 
-    /// The client's name.
     pub(super) fn client_id(&self) -> &str {
         self.oauth.client_id.as_deref().unwrap_or_default()
     }
@@ -133,7 +134,8 @@ impl Issuer {
         endpoint.device(authorization, form).await
     }
 
-    /// The identifier of the issuer and its keys (RFC 7517), where its document says where they are.
+    /// The identifier of the issuer and its keys (RFC 7517), where its document says where they
+    /// are.
     pub(super) async fn keys(&self) -> Result<Option<(String, Secret)>, MintError> {
         let Some(issuer) = self.identifier() else { return Ok(None) };
         let Some(url) = self.endpoints().await?.keys else { return Ok(None) };
@@ -163,7 +165,8 @@ impl Issuer {
         given.token
     }
 
-    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given at all.
+    /// As [`Self::ask`], with what stands beside the token. An error means that nothing was given
+    /// at all.
     pub(super) async fn ask_all(
         &self,
         form: Form,
@@ -196,7 +199,8 @@ impl Issuer {
         &self.oauth.scope
     }
 
-    /// Trades in what a login brought. What is granted was asked for before, and may not exceed that.
+    /// Trades in what a login brought. What is granted was asked for before, and may not exceed
+    /// that.
     pub(super) async fn ask_bare(
         &self,
         form: Form,
@@ -244,8 +248,8 @@ impl Issuer {
         result
     }
 
-    /// RFC 7009 section 2.
-    pub(super) async fn revoke(&self, token: &Token) -> Result<Revoked, MintError> {
+    /// Tells the issuer that the token is not wanted any more (RFC 7009 section 2).
+    pub(super) async fn revoke(&self, token: &Token) -> Result<Revocation, MintError> {
         self.revoke_secret(token.value(), "access_token").await
     }
 
@@ -254,18 +258,18 @@ impl Issuer {
         &self,
         token: &Secret,
         kind: &str,
-    ) -> Result<Revoked, MintError> {
+    ) -> Result<Revocation, MintError> {
         let found = self.endpoints().await?;
         let (client, mtls) = self.client().await?;
         let url = match (found.mtls_revocation, found.revocation) {
             (Some(url), _) if mtls => url,
             (_, Some(url)) => url,
-            _ => return Ok(Revoked::Unsupported),
+            _ => return Ok(Revocation::Unsupported),
         };
         let form = Form::empty().secret("token", token).text("token_type_hint", kind);
         let (authorization, form) = self.authenticate(form).await?;
         Endpoint::new(url, client, Arc::clone(&self.clock)).revoke(authorization, form).await?;
-        Ok(Revoked::Done)
+        Ok(Revocation::Done)
     }
 
     pub(super) async fn endpoints(&self) -> Result<Found, MintError> {

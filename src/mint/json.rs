@@ -1,7 +1,8 @@
 //! Reading a foreign JSON document of any shape: strictly, by pointers, and wiped when dropped.
 //!
 //! For grants whose answers config describes (`exec`, `http`). What has two readings is refused, as
-//! in `answer`: an object in which a member comes twice has one token for us and another for others.
+//! in `answer`: an object in which a member comes twice has one token for us and another for
+//! others.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,8 +73,8 @@ impl Drop for Document {
 }
 
 /// A number below 10^9 counts seconds from now, one below 10^12 seconds since 1970, a larger one
-/// milliseconds: no real end is ambiguous, for 10^9 s are 31 years. Digits in a string are the same;
-/// any other string is RFC 3339. An end that is not ahead is an error.
+/// milliseconds: no real end is ambiguous, for 10^9 s are 31 years. Digits in a string are the
+/// same; any other string is RFC 3339. An end that is not ahead is an error.
 fn life(value: &Value, now: SystemTime) -> Option<Duration> {
     let number = match value {
         Value::Number(number) => number.as_u64().or_else(|| {

@@ -1,4 +1,5 @@
-//! Signing: tokens of the `jwt` grant, assertions of `jwt-bearer`, proofs of `private-key-jwt` (RFC 7515).
+//! Signing: tokens of the `jwt` grant, assertions of `jwt-bearer`, proofs of `private-key-jwt` (RFC
+//! 7515).
 //!
 //! Here a private key becomes bytes, for the length of one signature; it is read anew for each.
 
@@ -33,7 +34,6 @@ pub enum KeyError {
 }
 
 impl KeyError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Encrypted => "key-encrypted",
@@ -43,7 +43,6 @@ impl KeyError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Encrypted => {
@@ -62,7 +61,8 @@ impl KeyError {
     }
 }
 
-/// Signs what config describes, for `who`. `times`: claims of time and identity that the caller sets.
+/// Signs what config describes, for `who`. `times`: claims of time and identity that the caller
+/// sets.
 pub(super) async fn sign(
     signed: &Signed,
     ask: &Ask,
@@ -176,7 +176,7 @@ fn algorithm(algorithm: Algorithm) -> Alg {
 
 /// What kind of key an algorithm signs with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum KeyKind {
     Ed25519,
     P256,
     P384,
@@ -185,17 +185,17 @@ enum Kind {
 
 fn encoding_key(algorithm: Algorithm, key: &Secret) -> Result<EncodingKey, KeyError> {
     let kind = match algorithm {
-        Algorithm::EdDsa => Kind::Ed25519,
-        Algorithm::Es256 => Kind::P256,
-        Algorithm::Es384 => Kind::P384,
+        Algorithm::EdDsa => KeyKind::Ed25519,
+        Algorithm::Es256 => KeyKind::P256,
+        Algorithm::Es384 => KeyKind::P384,
         Algorithm::Hs256 => return shared(key, 32),
         Algorithm::Hs384 => return shared(key, 48),
         Algorithm::Hs512 => return shared(key, 64),
-        Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => Kind::Rsa,
-        Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512 => Kind::Rsa,
+        Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => KeyKind::Rsa,
+        Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512 => KeyKind::Rsa,
     };
     match private_key(key)? {
-        PrivateKeyDer::Pkcs1(der) if kind == Kind::Rsa => {
+        PrivateKeyDer::Pkcs1(der) if kind == KeyKind::Rsa => {
             Ok(EncodingKey::from_rsa_der(der.secret_pkcs1_der()))
         }
         PrivateKeyDer::Pkcs8(der) => {
@@ -203,20 +203,20 @@ fn encoding_key(algorithm: Algorithm, key: &Secret) -> Result<EncodingKey, KeyEr
             let (found, inner) = open_pkcs8(der).ok_or(KeyError::NotAKey)?;
             match found {
                 found if found != Some(kind) => Err(KeyError::WrongKind),
-                Some(Kind::Rsa) => Ok(EncodingKey::from_rsa_der(inner)),
-                Some(Kind::Ed25519) => Ok(EncodingKey::from_ed_der(der)),
+                Some(KeyKind::Rsa) => Ok(EncodingKey::from_rsa_der(inner)),
+                Some(KeyKind::Ed25519) => Ok(EncodingKey::from_ed_der(der)),
                 _ => Ok(EncodingKey::from_ec_der(der)),
             }
         }
-        PrivateKeyDer::Sec1(der) if matches!(kind, Kind::P256 | Kind::P384) => {
+        PrivateKeyDer::Sec1(der) if matches!(kind, KeyKind::P256 | KeyKind::P384) => {
             sec1(kind, der.secret_sec1_der())
         }
         _ => Err(KeyError::WrongKind),
     }
 }
 
-/// RFC 7518 section 3.2: a key at least as long as the hash. A PEM file here is a mistake of kind, and a
-/// dangerous one: a verifier that knows it as public would take anybody's token.
+/// RFC 7518 section 3.2: a key at least as long as the hash. A PEM file here is a mistake of kind,
+/// and a dangerous one: a verifier that knows it as public would take anybody's token.
 fn shared(key: &Secret, least: usize) -> Result<EncodingKey, KeyError> {
     if key.expose().starts_with(b"-----BEGIN") {
         return Err(KeyError::WrongKind);
@@ -236,22 +236,22 @@ fn private_key(key: &Secret) -> Result<PrivateKeyDer<'static>, KeyError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotAKey)
 }
 
-/// RFC 5208 section 5: version, algorithm with its parameters, the key. The kind is `None` for one that
-/// no algorithm here signs with.
-fn open_pkcs8(der: &[u8]) -> Option<(Option<Kind>, &[u8])> {
+/// RFC 5208 section 5: version, algorithm with its parameters, the key. The kind is `None` for one
+/// that no algorithm here signs with.
+fn open_pkcs8(der: &[u8]) -> Option<(Option<KeyKind>, &[u8])> {
     let (_, outer) = Sequence::from_der(der).ok()?;
     let std::borrow::Cow::Borrowed(content) = outer.content else { return None };
     let (rest, _version) = Integer::from_der(content).ok()?;
     let (rest, algorithm) = Sequence::from_der(rest).ok()?;
     let (parameters, oid) = Oid::from_der(&algorithm.content).ok()?;
     let kind = match oid.to_id_string().as_str() {
-        "1.2.840.113549.1.1.1" => Some(Kind::Rsa),
-        "1.3.101.112" => Some(Kind::Ed25519),
+        "1.2.840.113549.1.1.1" => Some(KeyKind::Rsa),
+        "1.3.101.112" => Some(KeyKind::Ed25519),
         "1.2.840.10045.2.1" => {
             let curve = Any::from_der(parameters).ok().and_then(|(_, any)| any.oid().ok());
             match curve.map(|curve| curve.to_id_string()).as_deref() {
-                Some("1.2.840.10045.3.1.7") => Some(Kind::P256),
-                Some("1.3.132.0.34") => Some(Kind::P384),
+                Some("1.2.840.10045.3.1.7") => Some(KeyKind::P256),
+                Some("1.3.132.0.34") => Some(KeyKind::P384),
                 _ => None,
             }
         }
@@ -265,12 +265,12 @@ fn open_pkcs8(der: &[u8]) -> Option<(Option<Kind>, &[u8])> {
 }
 
 /// `BEGIN EC PRIVATE KEY`, which is what `openssl ecparam -genkey` writes.
-fn sec1(kind: Kind, der: &[u8]) -> Result<EncodingKey, KeyError> {
+fn sec1(kind: KeyKind, der: &[u8]) -> Result<EncodingKey, KeyError> {
     use aws_lc_rs::signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
     };
     let algorithm = match kind {
-        Kind::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+        KeyKind::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
         _ => &ECDSA_P384_SHA384_FIXED_SIGNING,
     };
     let pair =

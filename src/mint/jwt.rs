@@ -1,4 +1,5 @@
-//! `grant = "jwt"`: a token signed here, for an API that knows our key. Asks nobody, so it works offline.
+//! `grant = "jwt"`: a token signed here, for an API that knows our key. Asks nobody, so it works
+//! offline.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,9 +1,10 @@
 //! Access tokens of a person who has logged in: a refresh token is spent for each, and never lost.
 //!
-//! What the issuer gives in its place is on the disk before the old one is forgotten. The exchange is a task
-//! of its own, which nobody's giving up cuts off, under a lock that holds across processes. Before it is sent
-//! the store notes that it may be spent: if the answer is lost, by the network or by our death, the same
-//! token is tried again, and only a refusal of that is the login's end.
+//! What the issuer gives in its place is on the disk before the old one is forgotten. The exchange
+//! is a task of its own, which nobody's giving up cuts off, under a lock that holds across
+//! processes. Before it is sent the store notes that it may be spent: if the answer is lost, by the
+//! network or by our death, the same token is tried again, and only a refusal of that is the
+//! login's end.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,8 +32,8 @@ use crate::store::logins::{Entry, KEY_GONE, Locked, Login, Logins, LoginsError};
 pub enum LoginError {
     /// It has ended, for the reason that this word gives.
     #[error("the login has ended: {0}")]
-    Ended(End),
-    /// Nobody has logged in.
+    Ended(LoginEnd),
+    /// Nobody has logged in with this credential.
     #[error("nobody has logged in")]
     Required,
     /// Nothing of the scope that a route asks for was granted to it.
@@ -43,20 +44,18 @@ pub enum LoginError {
     Store(#[from] LoginsError),
 }
 
-/// How a login ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum LoginEnd {
     /// The key that its refresh token is bound to is gone, as after the machine went down.
     KeyGone,
     /// The issuer no longer takes its refresh token: expired, revoked, or spent by somebody else.
     Refused,
-    /// The issuer refused a refresh token that it may have seen before: its answer was lost, and issuers that
-    /// detect reuse then end the login.
+    /// The issuer refused a refresh token that it may have seen before: its answer was lost, and
+    /// issuers that detect reuse then end the login.
     Reused,
 }
 
-impl End {
-    /// The stable word.
+impl LoginEnd {
     pub fn code(self) -> &'static str {
         match self {
             Self::KeyGone => KEY_GONE,
@@ -70,7 +69,7 @@ impl End {
     }
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for LoginEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::KeyGone => {
@@ -83,7 +82,6 @@ impl std::fmt::Display for End {
 }
 
 impl LoginError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Ended(end) => end.code(),
@@ -93,7 +91,6 @@ impl LoginError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Ended(_) | Self::Required => {
@@ -105,8 +102,8 @@ impl LoginError {
     }
 }
 
-/// Mints from a stored login. It revokes no access token: an issuer may end the whole login over that (RFC 7009
-/// section 2.1), and some do.
+/// Mints from a stored login. It revokes no access token: an issuer may end the whole login over
+/// that (RFC 7009 section 2.1), and some do.
 pub(super) struct Refresher(Arc<Inner>);
 
 struct Inner {
@@ -115,7 +112,8 @@ struct Inner {
     entry: Entry,
     /// Where the first refresh token is, for the grant that gets it from elsewhere.
     first: Option<SecretSource>,
-    /// One of our own at a time; the file's lock is for other processes. In it: what could not be written.
+    /// One of our own at a time; the file's lock is for other processes. In it: what could not be
+    /// written.
     turn: Mutex<Option<Login>>,
 }
 
@@ -192,13 +190,13 @@ impl Inner {
                 given.token
             }
             Err(error) => match outcome(&error) {
-                Outcome::MaybeSpent => return Err(error),
-                Outcome::Unspent => {
+                TokenFate::MaybeSpent => return Err(error),
+                TokenFate::Unspent => {
                     login.unanswered = before;
                     Err(error)
                 }
-                Outcome::Dead => {
-                    let end = if before > 0 { End::Reused } else { End::Refused };
+                TokenFate::Dead => {
+                    let end = if before > 0 { LoginEnd::Reused } else { LoginEnd::Refused };
                     login.refresh = None;
                     login.ended = Some(end.code().to_owned());
                     Err(LoginError::Ended(end).into())
@@ -214,8 +212,9 @@ impl Inner {
         result
     }
 
-    /// What may be asked for of the scope that a token is to have: only what the login was granted (RFC 6749 section 6).
-    /// Nothing at all would mean all of that, which is not what a route asks that names some.
+    /// What may be asked for of the scope that a token is to have: only what the login was granted
+    /// (RFC 6749 section 6). Nothing at all would mean all of that, which is not what a route asks
+    /// that names some.
     fn granted(&self, login: &Login, ask: &Ask) -> Result<Vec<String>, LoginError> {
         let wanted = self.issuer.scope_of(ask);
         let Some(granted) = &login.scope else { return Ok(wanted.to_vec()) };
@@ -225,23 +224,25 @@ impl Inner {
         if nothing { Err(LoginError::ScopeMissing) } else { Ok(asked) }
     }
 
-    /// Takes the key that the refresh token is bound to, where it is bound to one: that of the login, not one of ours.
+    /// Takes the key that the refresh token is bound to, where it is bound to one: that of the
+    /// login, not one of ours.
     async fn bind(&self, thumbprint: Option<&str>) -> Result<(), MintError> {
         let Some(ours) = self.issuer.login_key() else { return Ok(()) };
-        // Logged in before config asked for this: bound to none, and whatever comes next would be bound to ours.
-        let thumbprint = thumbprint.ok_or(LoginError::Ended(End::KeyGone))?;
+        // Logged in before config asked for this: bound to none, and whatever comes next would be
+        // bound to ours.
+        let thumbprint = thumbprint.ok_or(LoginError::Ended(LoginEnd::KeyGone))?;
         if ours.thumbprint() == thumbprint {
             return Ok(());
         }
         let (entry, name) = (self.entry.clone(), thumbprint.to_owned());
         let kept = blocking(move || entry.bound_key(&name)).await??;
         let key = kept.and_then(|kept| ProofKey::restored(&kept));
-        self.issuer.bind(Arc::new(key.ok_or(LoginError::Ended(End::KeyGone))?));
+        self.issuer.bind(Arc::new(key.ok_or(LoginError::Ended(LoginEnd::KeyGone))?));
         Ok(())
     }
 
-    /// The login as it stands, or begun with the refresh token that config names. `unsaved`: what could not
-    /// be written last time, unless somebody has logged in or out since.
+    /// The login as it stands, or begun with the refresh token that config names. `unsaved`: what
+    /// could not be written last time, unless somebody has logged in or out since.
     async fn current(
         &self,
         mut locked: Locked,
@@ -282,7 +283,8 @@ impl Inner {
     }
 }
 
-/// Takes what came beside a token. Without a new refresh token the old one stays good (RFC 6749 section 6).
+/// Takes what came beside a token. Without a new refresh token the old one stays good (RFC 6749
+/// section 6).
 fn renew(login: &mut Login, beside: Beside, now: SystemTime) {
     login.unanswered = 0;
     if let Some(refresh) = beside.refresh {
@@ -318,35 +320,35 @@ async fn save(
 }
 
 fn ended(login: &Login) -> LoginError {
-    LoginError::Ended(login.ended.as_deref().map_or(End::Refused, End::of))
+    LoginError::Ended(login.ended.as_deref().map_or(LoginEnd::Refused, LoginEnd::of))
 }
 
 /// What a failed exchange means for the refresh token that was sent.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum TokenFate {
     /// The issuer will not take it again, ever.
     Dead,
     /// It may have been taken: the answer did not say.
     MaybeSpent,
-    /// It was not.
+    /// It was not taken: it can be sent again.
     Unspent,
 }
 
-fn outcome(error: &MintError) -> Outcome {
+fn outcome(error: &MintError) -> TokenFate {
     match error {
-        MintError::Refused { error: Some(OauthError::InvalidGrant), .. } => Outcome::Dead,
+        MintError::Refused { error: Some(OauthError::InvalidGrant), .. } => TokenFate::Dead,
         MintError::Answer(_)
         | MintError::Busy { .. }
         | MintError::Unreachable(ClientError::Deadline | ClientError::Http(_)) => {
-            Outcome::MaybeSpent
+            TokenFate::MaybeSpent
         }
-        _ => Outcome::Unspent,
+        _ => TokenFate::Unspent,
     }
 }
 
 /// Waits for the lock of an entry, for a while.
 pub(super) async fn lock(entry: &Entry) -> Result<Locked, MintError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         let tried = entry.clone();
         if let Some(locked) = blocking(move || tried.try_lock()).await?? {
@@ -355,7 +357,7 @@ pub(super) async fn lock(entry: &Entry) -> Result<Locked, MintError> {
         if Instant::now() >= deadline {
             return Err(LoginError::from(entry.busy()).into());
         }
-        sleep(LOOK_EVERY).await;
+        sleep(LOCK_EVERY).await;
     }
 }
 
@@ -374,6 +376,6 @@ impl From<LoginsError> for MintError {
 }
 
 /// One exchange of another process takes [`crate::net::client::DEADLINE`] at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks at the lock: little beside an exchange.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOCK_EVERY: Duration = Duration::from_millis(10);

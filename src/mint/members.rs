@@ -1,5 +1,5 @@
-//! The members of an issuer's JSON that mean something to us. A member that comes twice, at any depth and in
-//! any spelling, makes two readings of one text: refused.
+//! The members of an issuer's JSON that mean something to us. A member that comes twice, at any
+//! depth and in any spelling, makes two readings of one text: refused.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -52,7 +52,6 @@ use login::{LoginError, Refresher};
 
 pub use answer::{AnswerError, OauthError, Said};
 pub use discovery::DiscoveryError;
-pub use retry_after::date as http_date;
 
 /// A token's life where neither the issuer nor `ttl` names one.
 pub const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
@@ -72,11 +71,10 @@ pub struct MintRequest {
 pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Token, MintError>> + Send + 'a>>;
 
 /// What a revocation comes to.
-pub type Revoking<'a> = Pin<Box<dyn Future<Output = Result<Revoked, MintError>> + Send + 'a>>;
+pub type Revoking<'a> = Pin<Box<dyn Future<Output = Result<Revocation, MintError>> + Send + 'a>>;
 
-/// How a revocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked {
+pub enum Revocation {
     /// The issuer says that the token is no more.
     Done,
     /// There is nobody to tell: the token ends by itself.
@@ -95,7 +93,7 @@ pub trait Minter: Send + Sync {
 
     /// One attempt at ending a token at its issuer (RFC 7009 or the grant's own call).
     fn revoke<'a>(&'a self, _token: &'a Token) -> Revoking<'a> {
-        Box::pin(std::future::ready(Ok(Revoked::Unsupported)))
+        Box::pin(std::future::ready(Ok(Revocation::Unsupported)))
     }
 }
 
@@ -155,7 +153,7 @@ pub enum MintError {
     /// The value is no token: a static key with a space in it, for instance.
     #[error("the value is not usable as a token: {0}")]
     Token(#[from] TokenError),
-    /// No answer at all.
+    /// The issuer gave no answer at all.
     #[error("the issuer could not be reached")]
     Unreachable(#[source] ClientError),
 }
@@ -205,7 +203,8 @@ impl MintError {
         }
     }
 
-    /// What the issuer said, for log and `status`: foreign text, in which whoever shows it masks what could be a key.
+    /// What the issuer said, for log and `status`: foreign text, in which whoever shows it masks
+    /// what could be a key.
     pub fn said(&self) -> Option<&str> {
         match self {
             Self::Busy { said, .. } | Self::Refused { said, .. } => said.as_ref().map(Said::text),
@@ -235,7 +234,6 @@ impl MintError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Helper(error) => error.hint(),

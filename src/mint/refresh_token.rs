@@ -1,4 +1,5 @@
-//! `grant = "refresh-token"` (RFC 6749 section 6): a refresh token that was got elsewhere and is renewed here.
+//! `grant = "refresh-token"` (RFC 6749 section 6): a refresh token that was got elsewhere and is
+//! renewed here.
 
 use std::sync::Arc;
 
@@ -8,7 +9,6 @@ use crate::config::SecretSource;
 use crate::model::id::CredentialName;
 use crate::store::logins::Logins;
 
-/// Its minter.
 pub(super) fn minter(
     issuer: Issuer,
     first: &SecretSource,

@@ -25,8 +25,8 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// For one client, who has all that the grant's templates name. Without a route that asked policy first it may lack
-    /// something, and nothing is left out or made up in its place.
+    /// For one client, who has all that the grant's templates name. Without a route that asked
+    /// policy first it may lack something, and nothing is left out or made up in its place.
     pub(super) fn new(
         grant: &'a config::Http,
         secrets: BTreeMap<&'a str, Secret>,

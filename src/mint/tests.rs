@@ -15,7 +15,6 @@ use crate::net::dial::Dialer;
 use crate::net::guard::Guard;
 use crate::net::roots::Roots;
 
-/// Stands still unless moved.
 struct HandClock(Mutex<Moment>);
 
 impl HandClock {

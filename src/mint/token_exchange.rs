@@ -1,7 +1,7 @@
 //! `grant = "token-exchange"` (RFC 8693): a token that somebody else issued, for one of ours.
 //!
-//! Subject and actor tokens are read anew for each exchange: a projected Kubernetes token is replaced
-//! in its file long before it ends.
+//! Subject and actor tokens are read anew for each exchange: a projected Kubernetes token is
+//! replaced in its file long before it ends.
 
 use super::answer::Expect;
 use super::endpoint::Form;

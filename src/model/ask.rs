@@ -1,7 +1,8 @@
-//! [`Ask`]: what exactly a route asks of a credential, [`Wants`]: what that comes to, and [`Template`]: text
-//! that names the client.
+//! [`Ask`]: what exactly a route asks of a credential, [`Wants`]: what that comes to, and
+//! [`Template`]: text that names the client.
 //!
-//! An ask stands in the key of a token's slot: two requests share a token only where all of it is equal.
+//! An ask stands in the key of a token's slot: two requests share a token only where all of it is
+//! equal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,11 +30,9 @@ pub struct Ask {
 /// What templates can say of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Who {
-    /// Its session.
     pub session: Option<SessionName>,
     /// The owner of its socket.
     pub uid: Option<u32>,
-    /// The person.
     pub user: Option<Arc<str>>,
 }
 
@@ -59,7 +58,8 @@ impl Ask {
     }
 }
 
-/// All that a token is asked for: what the route says, and where it is silent what its credential does.
+/// All that a token is asked for: what the route says, and where it is silent what its credential
+/// does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Scopes; empty: the issuer's default.
@@ -73,8 +73,9 @@ pub struct Wants {
 }
 
 impl Wants {
-    /// Whether a token that was asked for so may say more than one that is asked for as `now`: by a word that is
-    /// no longer asked for, by the issuer's default where words are named now, or by other claims.
+    /// Whether a token that was asked for so may say more than one that is asked for as `now`: by a
+    /// word that is no longer asked for, by the issuer's default where words are named now, or by
+    /// other claims.
     pub fn exceeds(&self, now: &Self) -> bool {
         let more = |then: &[String], now: &[String]| {
             !now.is_empty() && (then.is_empty() || then.iter().any(|word| !now.contains(word)))
@@ -92,7 +93,8 @@ impl From<&Client> for Who {
     }
 }
 
-/// Text with `{session}`, `{uid}`, `{user}` and `{client}` in it; `{{` and `}}` are the braces themselves.
+/// Text with `{session}`, `{uid}`, `{user}` and `{client}` in it; `{{` and `}}` are the braces
+/// themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Template(Vec<Part>);
 
@@ -107,16 +109,13 @@ enum Part {
 pub enum Variable {
     /// `session:NAME`, `uid:N` or `anyone`: every client has one.
     Client,
-    /// The session's name.
     Session,
-    /// The login name.
     User,
-    /// The user id.
     Uid,
 }
 
 impl Variable {
-    /// As written between braces.
+    /// The word that stands for it between braces: `session`, `uid`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -155,7 +154,6 @@ pub enum TemplateError {
 }
 
 impl Template {
-    /// Reads template text.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let (mut parts, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
@@ -193,8 +191,8 @@ impl Template {
         })
     }
 
-    /// The text for this client. `Err`: the name that the client has nothing for. Nothing is left out or made
-    /// up in its place: the text is what an upstream's log blames.
+    /// The text for this client. `Err`: the name that the client has nothing for. Nothing is left
+    /// out or made up in its place: the text is what an upstream's log blames.
     pub fn fill(&self, who: &Who) -> Result<String, Variable> {
         let mut text = String::new();
         for part in &self.0 {

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::id::SessionName;
 
-/// An admitted client. Built by `client::` only, after proxy credentials or socket owner were checked.
+/// An admitted client. Built by `client::` only, after proxy credentials or socket owner were
+/// checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// The session whose credentials came with the connection.
@@ -22,22 +23,20 @@ pub struct Client {
 /// A process of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
     pub pid: u32,
-    /// Its program.
+    /// The path of its program; `None`: the system does not say.
     pub exe: Option<Box<str>>,
     /// Its command line, word by word.
     pub command: Vec<Box<str>>,
-    /// Who started it.
+    /// The process that started it; `None`: the system does not say.
     pub parent: Option<Parent>,
 }
 
-/// The process above another.
+/// The process that started another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
-    /// Its number.
     pub pid: u32,
-    /// Its program.
+    /// The path of its program; `None`: the system does not say.
     pub exe: Option<Box<str>>,
 }
 
@@ -69,7 +68,8 @@ impl Found {
         !self.0.asked.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether all of it is to be written down: yes to the first who asks, and its number from then on.
+    /// Whether all of it is to be written down: yes to the first who asks, and its number from then
+    /// on.
     pub fn tell(&self) -> bool {
         self.get().is_some() && !self.0.told.swap(true, Ordering::Relaxed)
     }
@@ -89,7 +89,7 @@ impl Eq for Found {}
 pub enum ClientKey {
     /// `client_auth = []`: everybody is one.
     Anyone,
-    /// One session.
+    /// Whoever has the credentials of this session.
     Session(SessionName),
     /// One user of this machine without a session.
     Uid(u32),

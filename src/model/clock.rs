@@ -23,7 +23,6 @@ pub trait Clock: Send + Sync {
     }
 }
 
-/// The machine's own clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -78,18 +77,18 @@ pub fn rfc3339_seconds(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(writable(time)).to_string()
 }
 
-/// Times that are written one after the other, RFC 3339 with milliseconds: the second is the last one's, as a
-/// rule, and then only three digits are made anew.
+/// Times that are written one after the other, RFC 3339 with milliseconds: the second is the last
+/// one's, as a rule, and then only three digits are made anew.
 #[derive(Debug, Default)]
 pub struct Stamps {
     /// Seconds since 1970 that `text` says.
     second: Option<u64>,
-    /// `2026-01-31T23:59:59.000Z`
+    /// Its milliseconds are written over: `2026-01-31T23:59:59.000Z`.
     text: String,
 }
 
 impl Stamps {
-    /// What [`rfc3339_millis`] says.
+    /// As [`rfc3339_millis`], which it calls where the second is not the last one's.
     pub fn millis(&mut self, time: SystemTime) -> &str {
         let since = writable(time).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
@@ -106,8 +105,8 @@ impl Stamps {
     }
 }
 
-/// Four digits hold no other year: a clock set before 1970 or after 9999 is shown at these ends, where
-/// writing it as it is would panic.
+/// Four digits hold no other year: a clock set before 1970 or after 9999 is shown at these ends,
+/// where writing it as it is would panic.
 fn writable(time: SystemTime) -> SystemTime {
     let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(LAST_SECOND_OF_9999);
     time.clamp(SystemTime::UNIX_EPOCH, latest)

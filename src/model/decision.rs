@@ -8,13 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
-    /// Refused.
     Deny,
-    /// Forwarded with a token.
     Inject,
-    /// Forwarded without one.
     Pass,
-    /// An opaque tunnel.
     Tunnel,
 }
 
@@ -22,7 +18,6 @@ impl Decision {
     /// All of them, in the order of their numbers.
     pub const ALL: [Decision; 4] = [Self::Deny, Self::Inject, Self::Pass, Self::Tunnel];
 
-    /// The stable word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deny => "deny",

@@ -1,12 +1,13 @@
 //! [`ProofKey`]: what a token is bound to (DPoP, RFC 9449), and the proofs that it signs.
 //!
-//! The key is made where it is used and lives in memory as long as its credential does. It is on no disk: after a
-//! restart there is another one, and tokens of the old one are of no use to anybody, which is the point. Only that of
-//! a public client's login is kept, in the kernel's keyring: its refresh token is bound to it as well (section 5).
+//! The key is made where it is used and lives in memory as long as its credential does. It is on no
+//! disk: after a restart there is another one, and tokens of the old one are of no use to anybody,
+//! which is the point. Only that of a public client's login is kept, in the kernel's keyring: its
+//! refresh token is bound to it as well (section 5).
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -21,6 +22,8 @@ use super::id::random_text;
 use super::secret::Secret;
 use super::target::Origin;
 
+use crate::model::lock::lock;
+
 /// The field that carries a proof.
 pub const PROOF: &str = "dpop";
 /// The field in which a server says what the next proof must repeat.
@@ -32,14 +35,13 @@ pub struct ProofKey {
     pair: Option<EcdsaKeyPair>,
     /// The header of each proof, encoded.
     header: String,
-    /// Its name (RFC 7638).
+    /// The SHA-256 of its public half (RFC 7638), by which issuers name it.
     thumbprint: String,
     /// What each server said last (RFC 9449 section 8.2).
     nonces: Mutex<HashMap<Origin, Arc<str>>>,
 }
 
 impl ProofKey {
-    /// A new one.
     pub fn new() -> Self {
         Self::of(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok())
     }
@@ -81,8 +83,9 @@ impl ProofKey {
         Self { pair, header, thumbprint, nonces: Mutex::default() }
     }
 
-    /// A proof for one request (section 4.2). `path`: as it is sent, without the query. `token`: what it is sent with;
-    /// `None` where one is asked for. `None` comes back only where the library refuses to sign.
+    /// A proof for one request (section 4.2). `path`: as it is sent, without the query. `token`:
+    /// what it is sent with; `None` where one is asked for. `None` comes back only where the
+    /// library refuses to sign.
     pub fn prove(
         &self,
         method: &str,
@@ -108,8 +111,8 @@ impl ProofKey {
         Some(Secret::new(proof))
     }
 
-    /// Keeps the nonce of an answer, for the next proof to the same origin. `said`: every value of the field. Whether
-    /// there was one.
+    /// Keeps the nonce of an answer, for the next proof to the same origin. `said`: every value of
+    /// the field. Whether there was one.
     pub fn learn<'a>(&self, origin: &Origin, said: impl IntoIterator<Item = &'a [u8]>) -> bool {
         let mut all = said.into_iter();
         let (Some(nonce), None) = (all.next(), all.next()) else { return false };
@@ -128,7 +131,7 @@ impl ProofKey {
     }
 
     fn nonces(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Arc<str>>> {
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.nonces)
     }
 }
 
@@ -138,7 +141,7 @@ impl Default for ProofKey {
     }
 }
 
-/// Silent.
+/// Says nothing of the key.
 impl fmt::Debug for ProofKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("****")

@@ -1,5 +1,5 @@
-//! Commands of ours in hints, so that they do what they should when they are pasted: a config that isn't found by
-//! itself is named in each of them. Pure.
+//! Commands of ours in hints, so that they do what they should when they are pasted: a config that
+//! isn't found by itself is named in each of them. Pure.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -43,8 +43,9 @@ pub fn quoted(word: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same text, in which each command of ours that reads a config names it. `flag`: of [`config_flag`]; empty: the
-/// config is found by itself. A text that names one already stays as it is.
+/// The same text, in which each command of ours that reads a config names it. `flag`: of
+/// [`config_flag`]; empty: the config is found by itself. A text that names one already stays as it
+/// is.
 pub fn with_config<'a>(text: &'a str, flag: &str) -> Cow<'a, str> {
     if flag.is_empty() || text.contains("--config") || !text.contains(PROGRAM) {
         return Cow::Borrowed(text);
@@ -68,7 +69,8 @@ pub fn with_config<'a>(text: &'a str, flag: &str) -> Cow<'a, str> {
     Cow::Owned(whole)
 }
 
-/// How long the command is that stands behind the program's name, where it is one that reads a config.
+/// How long the command is that stands behind the program's name, where it is one that reads a
+/// config.
 fn command(after: &str) -> usize {
     let word = |from: usize| {
         let rest = after[from..].strip_prefix(' ')?;

@@ -8,7 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// A DNS name in lower case without a trailing dot (RFC 1123, underscore allowed), or an IP literal.
+/// A DNS name in lower case without a trailing dot (RFC 1123, underscore allowed), or an IP
+/// literal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
     /// An address literal; IPv6 without brackets.

@@ -13,7 +13,6 @@ use ulid::Ulid;
 pub struct RequestId(Ulid);
 
 impl RequestId {
-    /// A new one.
     pub fn new() -> Self {
         Self(Ulid::generate())
     }
@@ -44,7 +43,6 @@ macro_rules! name {
                 Self(text.into())
             }
 
-            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

@@ -12,6 +12,7 @@ pub mod hex;
 pub mod hint;
 pub mod host;
 pub mod id;
+pub mod lock;
 #[cfg(test)]
 pub(crate) mod not_run;
 pub mod placeholder;

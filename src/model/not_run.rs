@@ -1,4 +1,5 @@
-//! What a machine cannot run, said by the test that would have: as `not_run` of the harness in `tests/it`.
+//! What a machine cannot run, said by the test that would have: as `not_run` of the harness in
+//! `tests/it`.
 
 use std::io::Write as _;
 

@@ -1,8 +1,8 @@
 //! [`Placeholder`]: the worthless value that a tool is given where its API key would be.
 //!
-//! Each has a shape that its tool's own check of a key lets pass, and a word inside by which it is recognised
-//! wherever it turns up, so that one never goes upstream. A bound one holds 256 random bits besides, which
-//! name a session and its routes; one that is not bound is only taken out.
+//! Each has a shape that its tool's own check of a key lets pass, and a word inside by which it is
+//! recognised wherever it turns up, so that one never goes upstream. A bound one holds 256 random
+//! bits besides, which name a session and its routes; one that is not bound is only taken out.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -36,7 +36,8 @@ pub enum Kind {
     Anthropic,
     /// An access key id: `AKIA…`, 20 characters, too short to be bound.
     Aws,
-    /// A secret access key: 40 characters. It is signed with and never sent, so it is not bound either.
+    /// A secret access key: 40 characters. It is signed with and never sent, so it is not bound
+    /// either.
     AwsSecret,
     /// `ghp_…` with the CRC-32 that GitHub's tokens end with.
     Github,
@@ -78,7 +79,7 @@ impl Kind {
         Self::Stripe,
     ];
 
-    /// As in `placeholder:KIND`.
+    /// The word in `placeholder:KIND` and in environments.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anthropic => "anthropic",
@@ -107,7 +108,6 @@ impl Kind {
         !matches!(self, Self::Aws | Self::AwsSecret)
     }
 
-    /// The shape around `body`.
     fn around(self, body: &str) -> String {
         match self {
             Self::Anthropic => format!("sk-ant-api03-{body}{}AA", random_core(93 - body.len())),
@@ -141,11 +141,11 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placeholder(String);
 
-/// What a bound placeholder is recognised by: the SHA-256 of its random part, never that part itself.
+/// What a bound placeholder is recognised by: the SHA-256 of its random part, never that part
+/// itself.
 pub type Mark = [u8; 32];
 
 impl Placeholder {
@@ -238,7 +238,8 @@ fn random(length: usize, alphabet: &[u8]) -> String {
     text
 }
 
-/// The last six characters of a token of GitHub's and npm's: the CRC-32 of what stands before, in base 62.
+/// The last six characters of a token of GitHub's and npm's: the CRC-32 of what stands before, in
+/// base 62.
 pub fn checksum(body: &str) -> String {
     let mut left = crc32(body.as_bytes());
     let mut digits = [b'0'; 6];

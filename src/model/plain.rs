@@ -1,12 +1,12 @@
-//! Text of others as a person may see it: nothing in it that a terminal would act on, that turns round what is read,
-//! or that is not seen.
+//! Text of others as a person may see it: nothing in it that a terminal would act on, that turns
+//! round what is read, or that is not seen.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-/// What does something to a terminal or its reader, or looks like nothing or like a space: controls (C0, C1, DEL), and
-/// [`UNSEEN`]; and those that are no characters, which we mark colours by.
+/// What does something to a terminal or its reader, or looks like nothing or like a space: controls
+/// (C0, C1, DEL), and [`UNSEEN`]; and those that are no characters, which we mark colours by.
 fn acts(c: char) -> bool {
     let order = |&(first, last): &(char, char)| match c {
         c if c < first => Ordering::Greater,
@@ -16,8 +16,9 @@ fn acts(c: char) -> bool {
     c.is_control() || UNSEEN.binary_search_by(order).is_ok()
 }
 
-/// Unicode's categories Cf, Zl, Zp and Zs but the plain space, fillers and blanks of other categories, selectors of
-/// variants, and what may become such (Unicode 17.0); first and last of each range, sorted.
+/// Unicode's categories Cf, Zl, Zp and Zs but the plain space, fillers and blanks of other
+/// categories, selectors of variants, and what may become such (Unicode 17.0); first and last of
+/// each range, sorted.
 const UNSEEN: [(char, char); 30] = [
     ('\u{a0}', '\u{a0}'),
     ('\u{ad}', '\u{ad}'),

@@ -234,7 +234,8 @@ reasons! {
     RouteNotInSession = "route-not-in-session", Client,
         "this session was opened for other routes alone (`--only`, or `routes` of its entry in [[sessions]])",
         "`valetkey session list` shows the routes of session SESSION; open one without `--only`, or with one `--only ROUTE` more: `valetkey run --only ROUTE -- CMD`";
-    /// A real key came where a placeholder should stand, and the route says `on_static_key = "deny"`.
+    /// A real key came where a placeholder should stand, and the route says
+    /// `on_static_key = "deny"`.
     StaticKeyRefused = "static-key-refused", Client,
         "the tool sent what looks like a real API key, and the route refuses those",
         "take the key out of the tool's settings: `valetkey run` gives it a placeholder; and revoke the key, it has been at large";
@@ -282,7 +283,8 @@ reasons! {
     UpstreamAnswerInvalid = "upstream-answer-invalid", Upstream,
         "the upstream's answer is not valid HTTP",
         "check the upstream without the proxy";
-    /// The upstream's answer is in a coding that cannot be searched for the token, or is part of an encoded one.
+    /// The upstream's answer is in a coding that cannot be searched for the token, or is part of an
+    /// encoded one.
     UpstreamEncodingRefused = "upstream-encoding-refused", Upstream,
         "the upstream's answer is encoded in a way that cannot be searched for the token",
         "where the tool asks for that encoding, turn it off; for large stored files set `redact = false` on the route";

@@ -36,7 +36,6 @@ impl Secret {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
-    /// Length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -62,7 +61,8 @@ impl Secret {
         self.0.iter().all(|b| (0x21..=0x7e).contains(b))
     }
 
-    /// SHA-256 of the bytes, to keep in place of a high-entropy secret that only has to be recognised.
+    /// SHA-256 of the bytes, to keep in place of a high-entropy secret that only has to be
+    /// recognised.
     pub fn sha256(&self) -> [u8; 32] {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, &self.0).as_ref());

@@ -8,9 +8,7 @@ use super::host::{Host, HostError};
 /// Host and port of a CONNECT or of an absolute-form URI.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
-    /// In canonical form.
     pub host: Host,
-    /// 1 to 65535.
     pub port: u16,
 }
 
@@ -67,12 +65,11 @@ impl fmt::Display for Target {
 pub enum Scheme {
     /// Plain TCP; no token ever goes there.
     Http,
-    /// TLS, verified.
+    /// Over TLS, the certificate verified.
     Https,
 }
 
 impl Scheme {
-    /// As in a URI.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -80,7 +77,6 @@ impl Scheme {
         }
     }
 
-    /// 80 or 443.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -94,7 +90,6 @@ impl Scheme {
 pub struct Origin {
     /// Decides whether TLS is spoken.
     pub scheme: Scheme,
-    /// Host and port dialled.
     pub target: Target,
 }
 

@@ -10,8 +10,8 @@ use super::secret::{Fingerprint, Secret};
 /// The longest token that is accepted from an issuer, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The most `%`, `&` and `\` in a row in a token. Each may stand for itself or begin an escape, and with more of them no
-/// answer could be searched for the token in time, nor surely.
+/// The most `%`, `&` and `\` in a row in a token. Each may stand for itself or begin an escape, and
+/// with more of them no answer could be searched for the token in time, nor surely.
 pub const MAX_MARKS: usize = 16;
 
 /// A value that may be put into requests until its end. Cheap to share, never cloned in depth.
@@ -33,13 +33,10 @@ pub enum TokenError {
     /// White space, control or non-ASCII bytes: it could break out of its slot.
     #[error("the token holds bytes that may not stand in a header")]
     Bytes,
-    /// No bytes at all.
     #[error("the token is empty")]
     Empty,
-    /// More than [`MAX_MARKS`].
     #[error("the token has more than {MAX_MARKS} of %, & and \\ in a row")]
     Marks,
-    /// More than [`MAX_TOKEN_BYTES`].
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     Length,
 }
@@ -88,7 +85,6 @@ impl Token {
         self.bound.as_deref()
     }
 
-    /// The bytes, still wrapped.
     pub fn value(&self) -> &Secret {
         &self.value
     }
@@ -103,12 +99,12 @@ impl Token {
         &self.fingerprint
     }
 
-    /// Whether both are one.
+    /// Whether both have the same bytes.
     pub fn is(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
     }
 
-    /// When it was minted.
+    /// The moment at which it was asked for, from which its life is counted.
     pub fn minted(&self) -> Moment {
         self.minted
     }

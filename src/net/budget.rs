@@ -1,8 +1,8 @@
-//! [`Budget`]: how many descriptors connections to upstreams and issuers may take, so that what clients
-//! ask for never leaves the audit or a mint without one (invariant I11).
+//! [`Budget`]: how many descriptors connections to upstreams and issuers may take, so that what
+//! clients ask for never leaves the audit or a mint without one (invariant I11).
 //!
-//! The budget is the process's, not a config's: it outlives reloads. Who finds it empty says so, pools let
-//! go of what they keep idle, and whoever still gets none is refused.
+//! The budget is the process's, not a config's: it outlives reloads. Who finds it empty says so,
+//! pools let go of what they keep idle, and whoever still gets none is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::shares::{Share, Shares};
 use crate::model::client::ClientKey;
 
 /// What pools may take to let go of idle connections before a dial is refused.
-const PATIENCE: Duration = Duration::from_millis(250);
+const ROOM_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Descriptors of one process, by purpose.
 #[derive(Debug)]
@@ -27,11 +27,11 @@ pub struct Budget {
 /// One descriptor; given back when dropped.
 #[derive(Debug)]
 #[expect(dead_code, reason = "held, never looked at")]
-pub struct Spent(Kind);
+pub struct Spent(SpentOf);
 
 #[derive(Debug)]
 #[expect(dead_code, reason = "held, never looked at")]
-enum Kind {
+enum SpentOf {
     Issuer(OwnedSemaphorePermit),
     Upstream(Share<ClientKey>),
 }
@@ -46,26 +46,26 @@ impl Budget {
         }
     }
 
-    /// One for a connection: what config names (`None`) waits its turn, for its caller has a deadline; what a
-    /// client asks for waits until pools have let go. `None`: its share is taken.
+    /// One for a connection: what config names (`None`) waits its turn, for its caller has a
+    /// deadline; what a client asks for waits until pools have let go. `None`: its share is taken.
     pub(super) async fn spend(&self, client: Option<&ClientKey>) -> Option<Spent> {
         let Some(client) = client else {
             let permit = Arc::clone(&self.issuers).acquire_owned().await;
-            return permit.ok().map(|permit| Spent(Kind::Issuer(permit)));
+            return permit.ok().map(|permit| Spent(SpentOf::Issuer(permit)));
         };
         if let Some(share) = self.upstreams.take(client) {
-            return Some(Spent(Kind::Upstream(share)));
+            return Some(Spent(SpentOf::Upstream(share)));
         }
         self.shortages.send_modify(|count| *count = count.wrapping_add(1));
-        let share = self.upstreams.take_within(PATIENCE, client).await?;
-        Some(Spent(Kind::Upstream(share)))
+        let share = self.upstreams.take_within(ROOM_PATIENCE, client).await?;
+        Some(Spent(SpentOf::Upstream(share)))
     }
 
     /// One more, only if it is free now.
     pub(super) fn spare(&self, client: Option<&ClientKey>) -> Option<Spent> {
         let kind = match client {
-            None => Kind::Issuer(Arc::clone(&self.issuers).try_acquire_owned().ok()?),
-            Some(client) => Kind::Upstream(self.upstreams.take(client)?),
+            None => SpentOf::Issuer(Arc::clone(&self.issuers).try_acquire_owned().ok()?),
+            Some(client) => SpentOf::Upstream(self.upstreams.take(client)?),
         };
         Some(Spent(kind))
     }

@@ -1,8 +1,9 @@
-//! [`Pseudonym`]: the name by which a daemon knows a CONNECT that it has carried before (`Via`, RFC 9110 section 7.6.3).
+//! [`Pseudonym`]: the name by which a daemon knows a CONNECT that it has carried before (`Via`, RFC
+//! 9110 section 7.6.3).
 //!
-//! Two proxies that are each other's parent would hand a request round until their connections are used up. Only
-//! parents see the name, it is drawn at each start, and nobody who has not seen it can have us refuse their requests
-//! by it.
+//! Two proxies that are each other's parent would hand a request round until their connections are
+//! used up. Only parents see the name, it is drawn at each start, and nobody who has not seen it
+//! can have us refuse their requests by it.
 
 use std::sync::Arc;
 
@@ -13,7 +14,6 @@ use crate::model::id::random_text;
 pub struct Pseudonym(Arc<str>);
 
 impl Pseudonym {
-    /// A new one.
     pub fn draw() -> Self {
         Self(format!("valetkey-{}", random_text()).into())
     }

@@ -19,7 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -29,6 +29,7 @@ use super::dial::{DialError, Dialer};
 use super::guard::Reach;
 use super::roots::Roots;
 use super::stream::Stream;
+use super::tls_name::tls_name;
 use crate::model::host::Host;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
@@ -38,7 +39,6 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// For one call from the first lookup to the last byte.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Speaks to issuers.
 pub struct Client {
     dialer: Arc<Dialer>,
     tls: Arc<ClientConfig>,
@@ -46,19 +46,16 @@ pub struct Client {
 
 /// What an issuer said. The body may hold a token.
 #[derive(Debug)]
-pub struct Answer {
-    /// The status, redirects included.
+pub struct IssuerAnswer {
     pub status: StatusCode,
-    /// The header fields.
     pub headers: HeaderMap,
-    /// At most [`MAX_BODY`] bytes.
+    /// The body, at most [`MAX_BODY`] bytes.
     pub body: Secret,
 }
 
 /// One request of any shape.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// The method.
     pub method: Method,
     /// https, or http to a loopback literal.
     pub url: &'a Uri,
@@ -74,10 +71,9 @@ pub enum ClientError {
     /// The client certificate is none, or not its key's.
     #[error("the client certificate and its key do not belong together")]
     Certificate,
-    /// Not answered within [`DEADLINE`].
     #[error("no complete answer within {} s", DEADLINE.as_secs())]
     Deadline,
-    /// No connection.
+    /// No connection came about.
     #[error("no connection to the endpoint")]
     Dial(#[from] DialError),
     /// What came is not HTTP/1.1, or broke off.
@@ -98,7 +94,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether TLS itself was refused, by us or by the endpoint: a certificate as a rule. No network mends that.
+    /// Whether TLS itself was refused, by us or by the endpoint: a certificate as a rule. No
+    /// network mends that.
     pub fn is_of_tls(&self) -> bool {
         let Self::Tls(error) = self else { return false };
         error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
@@ -111,7 +108,8 @@ impl Client {
         Self { dialer, tls: roots.single_use_config() }
     }
 
-    /// The same, with a certificate of our own for servers that ask for one (RFC 8705). `chain`: PEM, ours first.
+    /// The same, with a certificate of our own for servers that ask for one (RFC 8705). `chain`:
+    /// PEM, ours first.
     pub fn identified(
         &self,
         chain: &Secret,
@@ -132,7 +130,7 @@ impl Client {
     }
 
     /// GETs a public document and returns whatever status comes back.
-    pub async fn get(&self, url: &Uri) -> Result<Answer, ClientError> {
+    pub async fn get(&self, url: &Uri) -> Result<IssuerAnswer, ClientError> {
         self.call(Call { method: Method::GET, url, headers: Vec::new(), body: None }).await
     }
 
@@ -142,25 +140,25 @@ impl Client {
         url: &Uri,
         authorization: Option<Secret>,
         form: Secret,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<IssuerAnswer, ClientError> {
         let headers = authorization.map(|value| (AUTHORIZATION, value)).into_iter().collect();
         let body = Some(("application/x-www-form-urlencoded", form));
         self.call(Call { method: Method::POST, url, headers, body }).await
     }
 
     /// Sends a request and returns whatever status comes back.
-    pub async fn call(&self, call: Call<'_>) -> Result<Answer, ClientError> {
+    pub async fn call(&self, call: Call<'_>) -> Result<IssuerAnswer, ClientError> {
         self.call_within(Reach::Anywhere, call).await
     }
 
-    /// Asks for the head of a page, with nothing of anybody's in the request: whether a server can be reached as far
-    /// as `reach` goes, and its TLS accepted.
-    pub async fn look(&self, reach: Reach, url: &Uri) -> Result<Answer, ClientError> {
+    /// Asks for the head of a page, with nothing of anybody's in the request: whether a server can
+    /// be reached as far as `reach` goes, and its TLS accepted.
+    pub async fn look(&self, reach: Reach, url: &Uri) -> Result<IssuerAnswer, ClientError> {
         let call = Call { method: Method::HEAD, url, headers: Vec::new(), body: None };
         self.call_within(reach, call).await
     }
 
-    async fn call_within(&self, reach: Reach, call: Call<'_>) -> Result<Answer, ClientError> {
+    async fn call_within(&self, reach: Reach, call: Call<'_>) -> Result<IssuerAnswer, ClientError> {
         let exchange = async {
             let origin = origin(call.url)?;
             let request = request(call, &origin)?;
@@ -178,12 +176,7 @@ impl Client {
         origin: &Origin,
         stream: Stream,
     ) -> Result<tokio_rustls::client::TlsStream<Stream>, ClientError> {
-        let name = match &origin.target.host {
-            Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
-            Host::Name(name) => {
-                ServerName::try_from(name.to_string()).map_err(|_| ClientError::Insecure)?
-            }
-        };
+        let name = tls_name(&origin.target.host).map_err(|_| ClientError::Insecure)?;
         TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, stream)
             .await
@@ -234,7 +227,7 @@ fn request(call: Call<'_>, origin: &Origin) -> Result<Request<Full<Bytes>>, Clie
     Ok(request)
 }
 
-async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, ClientError>
+async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<IssuerAnswer, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -243,13 +236,13 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ClientError::Http)?;
-    let mut read = Read::default();
+    let mut read = BodyFrames::default();
     let answer = {
         let mut exchange = pin!(async {
             let answer = sender.send_request(request).await.map_err(ClientError::Http)?;
             let (parts, body) = answer.into_parts();
             let body = read.body(body).await?;
-            Ok(Answer { status: parts.status, headers: copied(&parts.headers), body })
+            Ok(IssuerAnswer { status: parts.status, headers: copied(&parts.headers), body })
         });
         let mut connection = pin!(connection);
         tokio::select! {
@@ -273,11 +266,12 @@ fn copied(headers: &HeaderMap) -> HeaderMap {
     headers.iter().filter_map(copy).collect()
 }
 
-/// The frames of an answer's body, as parts of the connection's own buffers, which nobody else wipes.
+/// The frames of an answer's body, as parts of the connection's own buffers, which nobody else
+/// wipes.
 #[derive(Default)]
-struct Read(Vec<Bytes>);
+struct BodyFrames(Vec<Bytes>);
 
-impl Read {
+impl BodyFrames {
     async fn body(&mut self, mut body: Incoming) -> Result<Secret, ClientError> {
         // Full size from the start: a buffer that grows leaves copies behind that nobody wipes.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BODY));
@@ -343,7 +337,7 @@ mod tests {
         (url.parse().unwrap(), served)
     }
 
-    async fn post(answer: impl Into<Vec<u8>>) -> (Result<Answer, ClientError>, String) {
+    async fn post(answer: impl Into<Vec<u8>>) -> (Result<IssuerAnswer, ClientError>, String) {
         let (url, served) = one_answer(answer.into()).await;
         let basic = Some(Secret::new("Basic eA=="));
         let answer = client().post_form(&url, basic, Secret::new("a=1")).await;
@@ -400,7 +394,7 @@ mod tests {
     }
 
     /// Asks `https://NAME:PORT` at an endpoint whose certificate is for `idp.example`.
-    async fn ask_over_tls(name: &str, trusted: bool) -> Result<Answer, ClientError> {
+    async fn ask_over_tls(name: &str, trusted: bool) -> Result<IssuerAnswer, ClientError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let made = rcgen::generate_simple_self_signed(["idp.example".to_owned()]).unwrap();

@@ -5,8 +5,8 @@
 //! refuses the name: whoever mixes a private address into a public name is mistaken or hostile,
 //! and picking the "good" ones would let the client retry until the other is taken.
 //!
-//! Where there is a parent proxy, names go to it unresolved, and the guard judges names and literals
-//! before. Pins, exceptions of `no_proxy` and this machine itself are dialled directly.
+//! Where there is a parent proxy, names go to it unresolved, and the guard judges names and
+//! literals before. Pins, exceptions of `no_proxy` and this machine itself are dialled directly.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,10 +49,8 @@ pub enum DialError {
     /// All descriptors for upstreams are taken.
     #[error("as many upstream connections are open as may be")]
     Exhausted,
-    /// The guard says no.
     #[error("the target may not be reached")]
     Refused(#[from] Refused),
-    /// No connection within [`CONNECT_TIMEOUT`].
     #[error("no address of the target answered within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
     /// All addresses refused or reset the connection; the last error.
@@ -84,7 +82,7 @@ impl DialError {
 }
 
 impl Dialer {
-    /// `pins` is `upstream.resolve`.
+    /// `pins`: addresses that config gives targets (`upstream.resolve`); nobody is asked for those.
     pub fn new(pins: BTreeMap<Target, SocketAddr>, guard: Guard) -> Self {
         let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
         Self {
@@ -97,7 +95,7 @@ impl Dialer {
         }
     }
 
-    /// Goes through these proxies.
+    /// Goes through these parent proxies where they are for a target.
     pub fn through(mut self, parents: Parents) -> Self {
         self.parents = parents;
         self
@@ -131,8 +129,9 @@ impl Dialer {
     }
 
     /// Resolves, judges and connects, with `TCP_NODELAY`. Takes at most [`RESOLVE_TIMEOUT`] and
-    /// [`CONNECT_TIMEOUT`] together, and as long again through a parent. A pinned target goes to its
-    /// pin, unjudged unless that is one of our own listeners. `client`: for whom; `None`: for ourselves.
+    /// [`CONNECT_TIMEOUT`] together, and as long again through a parent. A pinned target goes to
+    /// its pin, unjudged unless that is one of our own listeners. `client`: for whom; `None`: for
+    /// ourselves.
     pub async fn dial(
         &self,
         target: &Target,
@@ -167,7 +166,8 @@ impl Dialer {
         self.dial_by(parent, &origin.target, reach, client, None).await
     }
 
-    /// Whether `address` is one of those that we would dial for `target`; takes at most [`RESOLVE_TIMEOUT`].
+    /// Whether `address` is one of those that we would dial for `target`; takes at most
+    /// [`RESOLVE_TIMEOUT`].
     pub async fn resolves_to(&self, target: &Target, address: SocketAddr) -> bool {
         if let Some(pin) = self.pins.get(target) {
             return *pin == address;
@@ -202,8 +202,8 @@ impl Dialer {
         stream.map(|stream| stream.spending(spent))
     }
 
-    /// This machine is never asked for elsewhere: an issuer in the clear on loopback would become one
-    /// in the clear on the network.
+    /// This machine is never asked for elsewhere: an issuer in the clear on loopback would become
+    /// one in the clear on the network.
     fn is_direct(&self, target: &Target) -> bool {
         self.pins.contains_key(target)
             || is_loopback(&target.host)
@@ -309,8 +309,8 @@ impl Dialer {
 }
 
 /// Happy Eyeballs in short (RFC 8305): in the resolver's order, the next one as soon as the last
-/// failed or has been silent for a while; the first stream wins and the others are dropped. One try is
-/// paid for; `spare` pays for each beside it.
+/// failed or has been silent for a while; the first stream wins and the others are dropped. One try
+/// is paid for; `spare` pays for each beside it.
 async fn connect_any(
     addresses: Vec<SocketAddr>,
     spare: impl Fn() -> Option<Spent>,
@@ -350,7 +350,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// For one name.
+/// How long the system's resolver may take for one name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For all addresses of a target together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ pub enum Reach {
 
 /// What an address is, as far as the guard cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddressKind {
     /// `169.254.0.0/16`, `fe80::/10`.
     LinkLocal,
     /// `127.0.0.0/8`, `::1`.
@@ -33,7 +33,6 @@ pub enum Kind {
     NotUnicast,
     /// RFC 1918, carrier-grade NAT (RFC 6598), unique local (RFC 4193).
     Private,
-    /// Everything else.
     Public,
     /// Special-purpose ranges (RFC 6890) and forms that carry an IPv4 address in disguise.
     Reserved,
@@ -44,7 +43,7 @@ pub enum Kind {
 pub enum Refused {
     /// The address is of a kind that clients do not reach.
     #[error("the guard refuses addresses of this kind: {0:?}")]
-    Kind(Kind),
+    Kind(AddressKind),
     /// The name means this machine or a metadata service, whatever it resolves to.
     #[error("the guard refuses this name")]
     Name,
@@ -81,8 +80,8 @@ impl Guard {
         self.check_own(address)?;
         let kind = kind(address.ip());
         let free = match kind {
-            Kind::Public => true,
-            Kind::Private => reach == Reach::Private,
+            AddressKind::Public => true,
+            AddressKind::Private => reach == Reach::Private,
             _ => false,
         };
         if free || self.excepts(address.ip(), kind) { Ok(()) } else { Err(Refused::Kind(kind)) }
@@ -102,13 +101,13 @@ impl Guard {
     /// Whether `allow_private` names it. A wide network opens private addresses only: loopback,
     /// link-local, metadata and reserved ones need an entry that begins in their own kind, so
     /// that `0.0.0.0/0` does not hand out the machine's cloud credentials.
-    fn excepts(&self, ip: IpAddr, kind: Kind) -> bool {
+    fn excepts(&self, ip: IpAddr, kind: AddressKind) -> bool {
         let ip = unwrapped(ip);
-        kind != Kind::NotUnicast
+        kind != AddressKind::NotUnicast
             && self.allowed.iter().any(|network| {
                 let base = masked(network.address, network.prefix);
                 masked(ip, network.prefix) == base
-                    && (kind == Kind::Private || self::kind(base) == kind)
+                    && (kind == AddressKind::Private || self::kind(base) == kind)
             })
     }
 }
@@ -116,44 +115,46 @@ impl Guard {
 /// What an address is. Forms that the kernel or a translator turns into IPv4 (mapped, NAT64)
 /// are what their IPv4 address is; dead ones (compatible, SIIT, 6to4, Teredo, ISATAP) are
 /// reserved whatever they carry.
-pub fn kind(ip: IpAddr) -> Kind {
+pub fn kind(ip: IpAddr) -> AddressKind {
     match unwrapped(ip) {
-        ip if METADATA.contains(&ip) => Kind::Metadata,
+        ip if METADATA.contains(&ip) => AddressKind::Metadata,
         IpAddr::V4(ip) => kind_v4(ip),
         IpAddr::V6(ip) => kind_v6(ip),
     }
 }
 
-fn kind_v4(ip: Ipv4Addr) -> Kind {
+fn kind_v4(ip: Ipv4Addr) -> AddressKind {
     let [a, b, c, _] = ip.octets();
     match (a, b, c) {
-        _ if ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() => Kind::NotUnicast,
-        (127, _, _) => Kind::Loopback,
-        (169, 254, _) => Kind::LinkLocal,
-        (10, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => Kind::Private,
+        _ if ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() => {
+            AddressKind::NotUnicast
+        }
+        (127, _, _) => AddressKind::Loopback,
+        (169, 254, _) => AddressKind::LinkLocal,
+        (10, _, _) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => AddressKind::Private,
         // This network, protocol assignments, documentation, 6to4 relays, benchmarks, class E.
-        (0, _, _) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) => Kind::Reserved,
-        (198, 51, 100) | (203, 0, 113) | (240.., _, _) => Kind::Reserved,
-        _ => Kind::Public,
+        (0, _, _) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) => AddressKind::Reserved,
+        (198, 51, 100) | (203, 0, 113) | (240.., _, _) => AddressKind::Reserved,
+        _ => AddressKind::Public,
     }
 }
 
-fn kind_v6(ip: Ipv6Addr) -> Kind {
+fn kind_v6(ip: Ipv6Addr) -> AddressKind {
     let s = ip.segments();
     match s[0] {
-        _ if ip.is_unspecified() || ip.is_multicast() => Kind::NotUnicast,
-        _ if ip.is_loopback() => Kind::Loopback,
-        0xfe80..=0xfebf => Kind::LinkLocal,
-        0xfc00..=0xfdff => Kind::Private,
+        _ if ip.is_unspecified() || ip.is_multicast() => AddressKind::NotUnicast,
+        _ if ip.is_loopback() => AddressKind::Loopback,
+        0xfe80..=0xfebf => AddressKind::LinkLocal,
+        0xfc00..=0xfdff => AddressKind::Private,
         // ISATAP (RFC 5214): any prefix, then 0:5efe or 200:5efe, then an IPv4 address.
-        _ if s[5] == 0x5efe && (s[4] | 0x0200) == 0x0200 => Kind::Reserved,
+        _ if s[5] == 0x5efe && (s[4] | 0x0200) == 0x0200 => AddressKind::Reserved,
         // Protocol assignments with Teredo (2001::/32), documentation, 6to4.
-        0x2001 if s[1] < 0x0200 || s[1] == 0x0db8 => Kind::Reserved,
-        0x2002 => Kind::Reserved,
-        0x3fff if s[1] < 0x1000 => Kind::Reserved,
+        0x2001 if s[1] < 0x0200 || s[1] == 0x0db8 => AddressKind::Reserved,
+        0x2002 => AddressKind::Reserved,
+        0x3fff if s[1] < 0x1000 => AddressKind::Reserved,
         // Only 2000::/3 is global unicast; the rest holds the site-local and compatible forms.
-        0x2000..=0x3fff => Kind::Public,
-        _ => Kind::Reserved,
+        0x2000..=0x3fff => AddressKind::Public,
+        _ => AddressKind::Reserved,
     }
 }
 
@@ -189,7 +190,8 @@ fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// AWS, GCP, Azure and others; ECS and EKS; Alibaba; Oracle; Azure's wire server; EC2 and GCE by IPv6.
+/// AWS, GCP, Azure and others; ECS and EKS; Alibaba; Oracle; Azure's wire server; EC2 and GCE by
+/// IPv6.
 const METADATA: [IpAddr; 9] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
@@ -227,58 +229,58 @@ mod tests {
     #[test]
     fn kinds() {
         for (text, expected) in [
-            ("127.0.0.1", Kind::Loopback),
-            ("127.255.255.254", Kind::Loopback),
-            ("::1", Kind::Loopback),
-            ("::ffff:127.0.0.1", Kind::Loopback),
-            ("64:ff9b::7f00:1", Kind::Loopback),
-            ("::127.0.0.1", Kind::Reserved),
-            ("::ffff:0:127.0.0.1", Kind::Reserved),
-            ("64:ff9b:1::7f00:1", Kind::Reserved),
-            ("2002:7f00:1::", Kind::Reserved),
-            ("2002:808:808::1", Kind::Reserved),
-            ("2001::1", Kind::Reserved),
-            ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Kind::Reserved),
-            ("fe80::5efe:127.0.0.1", Kind::LinkLocal),
-            ("2a00::5efe:10.0.0.1", Kind::Reserved),
-            ("2a00::200:5efe:8.8.8.8", Kind::Reserved),
-            ("fec0::1", Kind::Reserved),
-            ("0.0.0.0", Kind::NotUnicast),
-            ("::", Kind::NotUnicast),
-            ("::ffff:0.0.0.0", Kind::NotUnicast),
-            ("224.0.0.1", Kind::NotUnicast),
-            ("255.255.255.255", Kind::NotUnicast),
-            ("ff02::1", Kind::NotUnicast),
-            ("0.1.2.3", Kind::Reserved),
-            ("169.254.0.1", Kind::LinkLocal),
-            ("fe80::1", Kind::LinkLocal),
-            ("169.254.169.254", Kind::Metadata),
-            ("::ffff:169.254.169.254", Kind::Metadata),
-            ("64:ff9b::a9fe:a9fe", Kind::Metadata),
-            ("169.254.170.2", Kind::Metadata),
-            ("fd00:ec2::254", Kind::Metadata),
-            ("100.100.100.200", Kind::Metadata),
-            ("192.0.0.192", Kind::Metadata),
-            ("10.0.0.1", Kind::Private),
-            ("172.16.0.1", Kind::Private),
-            ("172.31.255.255", Kind::Private),
-            ("192.168.1.1", Kind::Private),
-            ("100.64.0.1", Kind::Private),
-            ("fd12::1", Kind::Private),
-            ("64:ff9b::a00:1", Kind::Private),
-            ("192.0.0.1", Kind::Reserved),
-            ("198.18.0.1", Kind::Reserved),
-            ("240.0.0.1", Kind::Reserved),
-            ("192.0.2.1", Kind::Reserved),
-            ("2001:db8::1", Kind::Reserved),
-            ("100::1", Kind::Reserved),
-            ("8.8.8.8", Kind::Public),
-            ("172.32.0.1", Kind::Public),
-            ("100.128.0.1", Kind::Public),
-            ("::ffff:8.8.8.8", Kind::Public),
-            ("64:ff9b::808:808", Kind::Public),
-            ("2001:4860:4860::8888", Kind::Public),
-            ("2606:4700::1111", Kind::Public),
+            ("127.0.0.1", AddressKind::Loopback),
+            ("127.255.255.254", AddressKind::Loopback),
+            ("::1", AddressKind::Loopback),
+            ("::ffff:127.0.0.1", AddressKind::Loopback),
+            ("64:ff9b::7f00:1", AddressKind::Loopback),
+            ("::127.0.0.1", AddressKind::Reserved),
+            ("::ffff:0:127.0.0.1", AddressKind::Reserved),
+            ("64:ff9b:1::7f00:1", AddressKind::Reserved),
+            ("2002:7f00:1::", AddressKind::Reserved),
+            ("2002:808:808::1", AddressKind::Reserved),
+            ("2001::1", AddressKind::Reserved),
+            ("2001:0:4136:e378:8000:63bf:3fff:fdd2", AddressKind::Reserved),
+            ("fe80::5efe:127.0.0.1", AddressKind::LinkLocal),
+            ("2a00::5efe:10.0.0.1", AddressKind::Reserved),
+            ("2a00::200:5efe:8.8.8.8", AddressKind::Reserved),
+            ("fec0::1", AddressKind::Reserved),
+            ("0.0.0.0", AddressKind::NotUnicast),
+            ("::", AddressKind::NotUnicast),
+            ("::ffff:0.0.0.0", AddressKind::NotUnicast),
+            ("224.0.0.1", AddressKind::NotUnicast),
+            ("255.255.255.255", AddressKind::NotUnicast),
+            ("ff02::1", AddressKind::NotUnicast),
+            ("0.1.2.3", AddressKind::Reserved),
+            ("169.254.0.1", AddressKind::LinkLocal),
+            ("fe80::1", AddressKind::LinkLocal),
+            ("169.254.169.254", AddressKind::Metadata),
+            ("::ffff:169.254.169.254", AddressKind::Metadata),
+            ("64:ff9b::a9fe:a9fe", AddressKind::Metadata),
+            ("169.254.170.2", AddressKind::Metadata),
+            ("fd00:ec2::254", AddressKind::Metadata),
+            ("100.100.100.200", AddressKind::Metadata),
+            ("192.0.0.192", AddressKind::Metadata),
+            ("10.0.0.1", AddressKind::Private),
+            ("172.16.0.1", AddressKind::Private),
+            ("172.31.255.255", AddressKind::Private),
+            ("192.168.1.1", AddressKind::Private),
+            ("100.64.0.1", AddressKind::Private),
+            ("fd12::1", AddressKind::Private),
+            ("64:ff9b::a00:1", AddressKind::Private),
+            ("192.0.0.1", AddressKind::Reserved),
+            ("198.18.0.1", AddressKind::Reserved),
+            ("240.0.0.1", AddressKind::Reserved),
+            ("192.0.2.1", AddressKind::Reserved),
+            ("2001:db8::1", AddressKind::Reserved),
+            ("100::1", AddressKind::Reserved),
+            ("8.8.8.8", AddressKind::Public),
+            ("172.32.0.1", AddressKind::Public),
+            ("100.128.0.1", AddressKind::Public),
+            ("::ffff:8.8.8.8", AddressKind::Public),
+            ("64:ff9b::808:808", AddressKind::Public),
+            ("2001:4860:4860::8888", AddressKind::Public),
+            ("2606:4700::1111", AddressKind::Public),
         ] {
             assert_eq!(kind(ip(text)), expected, "{text}");
         }
@@ -365,7 +367,7 @@ mod tests {
         #[test]
         fn whatever_is_public_is_global_unicast(bits: u128) {
             let ip = Ipv6Addr::from_bits(bits);
-            if kind(ip.into()) == Kind::Public {
+            if kind(ip.into()) == AddressKind::Public {
                 prop_assert!(bits >> 125 == 1 || unwrapped(ip.into()).is_ipv4());
             }
         }

@@ -1,8 +1,8 @@
 //! Floor 2: reaching other machines.
 //!
-//! `dial` turns a target into a TCP stream, asking `guard` whether its addresses may be reached
-//! for a client; `roots` says whose certificates are believed; `client` speaks to issuers. What
-//! is sent to an API, and by whose permit, is the proxy's business. `via` goes through the parent proxy.
+//! `dial` turns a target into a TCP stream, asking `guard` whether its addresses may be reached for
+//! a client; `roots` says whose certificates are believed; `client` speaks to issuers. What is sent
+//! to an API, and by whose permit, is the proxy's business. `via` goes through the parent proxy.
 
 pub mod budget;
 pub mod chain;
@@ -14,4 +14,7 @@ pub mod prefixed;
 pub mod roots;
 pub mod shares;
 pub mod stream;
+mod tls_name;
 pub mod via;
+
+pub use tls_name::tls_name;

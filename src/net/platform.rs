@@ -14,8 +14,8 @@ pub(super) fn keep_alive(socket: &impl AsFd) {
         .and_then(|()| sockopt::set_tcp_keepcnt(socket, PROBES));
 }
 
-/// What is sent and not acknowledged in this time ends the connection. Also what the peer does not take: only for
-/// those whose peer always reads.
+/// What is sent and not acknowledged in this time ends the connection. Also what the peer does not
+/// take: only for those whose peer always reads.
 pub(super) fn give_up_after(socket: &impl AsFd, time: Duration) {
     let time = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let _ = sockopt::set_tcp_user_timeout(socket, time);

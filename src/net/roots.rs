@@ -56,7 +56,6 @@ impl RootsError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Empty(_) | Self::NotARoot(..) | Self::Pem(..) => {

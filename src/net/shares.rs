@@ -1,7 +1,8 @@
-//! [`Shares`]: how much of what is scarce one holder may have, so that none takes it all (invariant I11).
+//! [`Shares`]: how much of what is scarce one holder may have, so that none takes it all (invariant
+//! I11).
 //!
-//! Up to half of the limit is anybody's. Beyond it a holder may have at most its fair share: the limit
-//! over the number of those who hold any, and one more who may come.
+//! Up to half of the limit is anybody's. Beyond it a holder may have at most its fair share: the
+//! limit over the number of those who hold any, and one more who may come.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -12,17 +13,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::model::lock::lock;
+
 /// What is held now, by whom.
 #[derive(Debug)]
 pub struct Shares<K> {
     limit: usize,
-    held: Mutex<Held<K>>,
+    held: Mutex<Taken<K>>,
     /// Told when one was given back.
     freed: Notify,
 }
 
 #[derive(Debug)]
-struct Held<K> {
+struct Taken<K> {
     total: usize,
     by: HashMap<K, usize>,
 }
@@ -37,7 +40,7 @@ pub struct Share<K: Eq + Hash> {
 impl<K: Clone + Debug + Eq + Hash> Shares<K> {
     /// At most `limit` in all.
     pub fn new(limit: usize) -> Arc<Self> {
-        let held = Mutex::new(Held { total: 0, by: HashMap::new() });
+        let held = Mutex::new(Taken { total: 0, by: HashMap::new() });
         Arc::new(Self { limit, held, freed: Notify::new() })
     }
 
@@ -66,15 +69,15 @@ impl<K: Clone + Debug + Eq + Hash> Shares<K> {
 }
 
 impl<K: Eq + Hash> Shares<K> {
-    fn held(&self) -> MutexGuard<'_, Held<K>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Taken<K>> {
+        lock(&self.held)
     }
 }
 
 impl<K: Clone + Eq + Hash> Share<K> {
     /// Counts it as another's from now on; `false`: that one has its share, and nothing changes.
     pub fn pass_to(&self, holder: &K) -> bool {
-        let mut own = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = lock(&self.holder);
         if *own == *holder {
             return true;
         }
@@ -99,7 +102,7 @@ impl<K: Eq + Hash> Drop for Share<K> {
     }
 }
 
-impl<K: Eq + Hash> Held<K> {
+impl<K: Eq + Hash> Taken<K> {
     fn give_back(&mut self, holder: &K) {
         self.total -= 1;
         if let Some(own) = self.by.get_mut(holder) {
@@ -111,7 +114,7 @@ impl<K: Eq + Hash> Held<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Held<K> {
+impl<K: Clone + Eq + Hash> Taken<K> {
     fn take(&mut self, limit: usize, holder: &K) -> bool {
         let own = self.by.get(holder).copied().unwrap_or(0);
         let holders = self.by.len() + usize::from(own == 0);

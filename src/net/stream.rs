@@ -18,14 +18,13 @@ use super::platform;
 pub struct Stream {
     /// What the target said in the same segment as the parent's answer.
     ahead: Bytes,
-    io: Io,
+    io: Carrier,
     /// Given back after the descriptor is closed.
     spent: Option<Spent>,
 }
 
-/// What carries them.
 #[derive(Debug)]
-enum Io {
+enum Carrier {
     /// TCP to the target itself, or to an http parent.
     Tcp(TcpStream),
     /// TLS to an https parent.
@@ -45,12 +44,13 @@ impl Stream {
         self
     }
 
-    /// Ends when the other side has acknowledged nothing for so long: for a connection that many requests share, and
-    /// whose peer always reads. The kernel sends again at ever longer intervals, long after the network is back.
+    /// Ends when the other side has acknowledged nothing for so long: for a connection that many
+    /// requests share, and whose peer always reads. The kernel sends again at ever longer
+    /// intervals, long after the network is back.
     pub fn give_up_after(&self, time: Duration) {
         let tcp = match &self.io {
-            Io::Tcp(io) => io,
-            Io::Tls(io) => io.get_ref().0,
+            Carrier::Tcp(io) => io,
+            Carrier::Tls(io) => io.get_ref().0,
         };
         platform::give_up_after(tcp, time);
     }
@@ -58,21 +58,21 @@ impl Stream {
     #[cfg(test)]
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.io {
-            Io::Tcp(io) => Some(io),
-            Io::Tls(_) => None,
+            Carrier::Tcp(io) => Some(io),
+            Carrier::Tls(_) => None,
         }
     }
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { ahead: Bytes::new(), io: Io::Tcp(stream), spent: None }
+        Self { ahead: Bytes::new(), io: Carrier::Tcp(stream), spent: None }
     }
 }
 
 impl From<TlsStream<TcpStream>> for Stream {
     fn from(stream: TlsStream<TcpStream>) -> Self {
-        Self { ahead: Bytes::new(), io: Io::Tls(Box::new(stream)), spent: None }
+        Self { ahead: Bytes::new(), io: Carrier::Tls(Box::new(stream)), spent: None }
     }
 }
 
@@ -89,8 +89,8 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         match &mut self.io {
-            Io::Tcp(io) => Pin::new(io).poll_read(cx, out),
-            Io::Tls(io) => Pin::new(io).poll_read(cx, out),
+            Carrier::Tcp(io) => Pin::new(io).poll_read(cx, out),
+            Carrier::Tls(io) => Pin::new(io).poll_read(cx, out),
         }
     }
 }
@@ -102,8 +102,8 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
-            Io::Tcp(io) => Pin::new(io).poll_write(cx, bytes),
-            Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+            Carrier::Tcp(io) => Pin::new(io).poll_write(cx, bytes),
+            Carrier::Tls(io) => Pin::new(io).poll_write(cx, bytes),
         }
     }
 
@@ -113,29 +113,29 @@ impl AsyncWrite for Stream {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
-            Io::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bytes),
-            Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, bytes),
+            Carrier::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bytes),
+            Carrier::Tls(io) => Pin::new(io).poll_write_vectored(cx, bytes),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
-            Io::Tcp(io) => io.is_write_vectored(),
-            Io::Tls(io) => io.is_write_vectored(),
+            Carrier::Tcp(io) => io.is_write_vectored(),
+            Carrier::Tls(io) => io.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
-            Io::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+            Carrier::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Carrier::Tls(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
-            Io::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Carrier::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Carrier::Tls(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

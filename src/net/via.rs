@@ -1,11 +1,11 @@
 //! [`Parents`]: the proxies above us, and the way through one (CONNECT, RFC 9110 section 9.3.6).
 //!
-//! Plain http goes through CONNECT too, not in absolute form: our credentials for the parent then stand
-//! in no head that could ever reach an upstream, and pools need not know that there is a parent. A
-//! parent that allows CONNECT to port 443 only refuses it, and the error says so.
+//! Plain http goes through CONNECT too, not in absolute form: our credentials for the parent then
+//! stand in no head that could ever reach an upstream, and pools need not know that there is a
+//! parent. A parent that allows CONNECT to port 443 only refuses it, and the error says so.
 //!
-//! A parent comes from config, or from the environment that the daemon was started in. Nothing that a
-//! parent says reaches a client but the class of its refusal.
+//! A parent comes from config, or from the environment that the daemon was started in. Nothing that
+//! a parent says reaches a client but the class of its refusal.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,9 +24,9 @@ use zeroize::Zeroizing;
 
 use super::dial::DialError;
 use super::stream::Stream;
+use super::tls_name::tls_name;
 use crate::config::no_proxy::NoProxy;
 use crate::config::parent::parse_url;
-use crate::model::host::Host;
 use crate::model::reason::Reason;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
@@ -36,8 +35,8 @@ use crate::model::target::{Origin, Scheme, Target};
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The head of the parent's answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
-/// Its header fields.
-const MAX_FIELDS: usize = 64;
+/// The most fields of a parent's answer.
+const MAX_PARENT_FIELDS: usize = 64;
 
 /// Which proxy serves which scheme, and what goes around them.
 #[derive(Clone, Debug, Default)]
@@ -47,13 +46,12 @@ pub struct Parents {
     no_proxy: NoProxy,
 }
 
-/// One proxy above us.
 #[derive(Clone, Debug)]
 pub struct Parent {
     origin: Origin,
     /// `Basic …`, for this proxy's eyes only.
     authorization: Option<Arc<Secret>>,
-    /// For an https parent.
+    /// How TLS with an https parent is made.
     tls: Arc<ClientConfig>,
 }
 
@@ -62,9 +60,8 @@ pub struct Parent {
 pub struct Named {
     /// The variable, for the log.
     pub variable: &'static str,
-    /// Where it is.
     pub origin: Origin,
-    /// Its credentials.
+    /// User and password for the parent; `None`: none are sent.
     pub login: Option<(String, Secret)>,
 }
 
@@ -72,16 +69,14 @@ pub struct Named {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} is ignored: {why}")]
 pub struct Ignored {
-    /// The variable.
     pub variable: &'static str,
-    /// A sentence's end.
+    /// What is wrong with it: the end of a sentence.
     pub why: &'static str,
 }
 
 /// Why there is no way through the parent.
 #[derive(Debug, thiserror::Error)]
 pub enum ViaError {
-    /// It answered 407.
     #[error("the parent proxy does not accept our credentials: 407")]
     Auth,
     /// The connection to it broke before its answer was complete.
@@ -93,13 +88,11 @@ pub enum ViaError {
     /// It answered something else than 2xx or 407.
     #[error("the parent proxy refused or failed: {0}")]
     Refused(u16),
-    /// No answer within [`ANSWER_TIMEOUT`].
     #[error("the parent proxy did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Timeout,
     /// Its certificate or handshake is not acceptable.
     #[error("the parent proxy's TLS is not acceptable")]
     Tls(#[source] io::Error),
-    /// No connection to it.
     #[error("the parent proxy cannot be reached")]
     Unreachable(#[source] Box<DialError>),
 }
@@ -147,7 +140,8 @@ impl Parent {
         &self.origin.target
     }
 
-    /// Asks for a way to `target` over a connection to this proxy. `via`: what [`Pseudonym`](super::chain::Pseudonym) says.
+    /// Asks for a way to `target` over a connection to this proxy. `via`: what
+    /// [`Pseudonym`](super::chain::Pseudonym) says.
     pub(super) async fn connect(
         &self,
         stream: TcpStream,
@@ -169,11 +163,8 @@ impl Parent {
         &self,
         stream: TcpStream,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ViaError> {
-        let name = match &self.origin.target.host {
-            Host::Ip(ip) => ServerName::from(*ip),
-            Host::Name(name) => ServerName::try_from(name.to_string())
-                .map_err(|error| ViaError::Tls(io::Error::other(error)))?,
-        };
+        let name = tls_name(&self.origin.target.host)
+            .map_err(|error| ViaError::Tls(io::Error::other(error)))?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         connector.connect(name, stream).await.map_err(ViaError::Tls)
     }
@@ -217,7 +208,7 @@ impl Parent {
     }
 }
 
-/// RFC 7617.
+/// The value of `Proxy-Authorization` (RFC 7617).
 fn basic(user: &str, password: &Secret) -> Secret {
     let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.len()));
     pair.extend_from_slice(user.as_bytes());
@@ -230,7 +221,7 @@ fn basic(user: &str, password: &Secret) -> Secret {
 /// The length of a complete head that says 2xx; `None`: more bytes are needed. A 2xx to CONNECT has
 /// no body whatever its fields say (RFC 9110 section 9.3.6).
 fn accepted(answer: &[u8]) -> Result<Option<usize>, ViaError> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; MAX_PARENT_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     match head.parse(answer) {
         Ok(httparse::Status::Complete(length)) => match head.code {
@@ -267,7 +258,8 @@ pub fn named(
     let (origin, login) =
         parse_url(text).map_err(|_| ignored("it is no http or https URL of a host"))?;
     let login = login.map(credentials).transpose().map_err(ignored)?;
-    // A session of Valetkey's own ends, and a daemon lives on: going through it would be going in circles.
+    // A session of Valetkey's own ends, and a daemon lives on: going through it would be going in
+    // circles.
     let ours = |user: &str| user.starts_with("run-") || user.starts_with("env-");
     if login.as_ref().is_some_and(|(user, _)| ours(user)) {
         return Err(ignored("it points to Valetkey"));
@@ -288,7 +280,6 @@ fn credentials(login: &str) -> Result<(String, Secret), &'static str> {
 
 /// Variables for https and opaque tunnels.
 pub const HTTPS_VARIABLES: &[&str] = &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-/// Variables for plain http.
 pub const HTTP_VARIABLES: &[&str] = &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 
 #[cfg(test)]

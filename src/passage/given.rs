@@ -5,7 +5,7 @@
 //! before it was sent, so nothing is missed in between.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -16,6 +16,7 @@ use crate::model::client::ClientKey;
 use crate::model::clock::{Deadline, Moment};
 use crate::model::host::Host;
 use crate::model::id::CredentialName;
+use crate::model::lock::lock;
 use crate::model::secret::{Fingerprint, Secret};
 use crate::model::token::Token;
 
@@ -155,7 +156,7 @@ impl Given {
 
     /// `change` says whether there are other values than before.
     fn change(&self, change: impl FnOnce(&mut Vec<Noted>) -> bool) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = lock(&self.changing);
         let before = self.now.load();
         let mut tokens = before.tokens.clone();
         let others = change(&mut tokens);

@@ -181,7 +181,7 @@ impl Incoming<'_> {
             return Err(Reason::ConnectInTunnel);
         }
         let admitted = &self.asking.admitted;
-        let facts = policy::RequestFacts {
+        let facts = policy::PolicyFacts {
             client: &admitted.client,
             allowed: admitted.session.as_deref().and_then(|session| session.routes()),
             method: &self.parts.method,

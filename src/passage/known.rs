@@ -1,11 +1,12 @@
 //! Where the tokens of one client connection come from: the maps of all clients are asked once for each. One or two,
 //! as a rule.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::given::Given;
 use crate::broker::{Slot, SlotKey};
 use crate::mint::Minter;
+use crate::model::lock::lock;
 
 /// Of one connection, all of whose tokens go to one host.
 #[derive(Default)]
@@ -33,6 +34,6 @@ impl Known {
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

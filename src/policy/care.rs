@@ -1,4 +1,5 @@
-//! Care at load: routes that would hand a token to strangers, or let one be turned into a stronger one.
+//! Care at load: routes that would hand a token to strangers, or let one be turned into a stronger
+//! one.
 
 use http::Method;
 
@@ -58,9 +59,9 @@ fn shared(suffix: &str) -> Option<(String, &'static str)> {
     None
 }
 
-/// What the route can reach that gives out tokens: the endpoints that this config itself names, those
-/// of well-known hosts, and the usual paths where the route's own patterns spell out paths at all. A
-/// route for a whole host is not refused for what that host might have.
+/// What the route can reach that gives out tokens: the endpoints that this config itself names,
+/// those of well-known hosts, and the usual paths where the route's own patterns spell out paths at
+/// all. A route for a whole host is not refused for what that host might have.
 fn token_endpoint(route: &Route, config: &Config) -> Option<String> {
     let reaches = |method: &Method, path: &str| {
         PathPattern::parse(path).is_ok_and(|pattern| route.reaches(method, &pattern))
@@ -97,8 +98,8 @@ fn signs(route: &Route, config: &Config) -> bool {
     config.credentials.get(name).is_some_and(|credential| matches!(credential.grant, Grant::Jwt(_)))
 }
 
-/// Where a grant gets its tokens. Of an issuer that is discovered only the origin is known before it is
-/// asked: there, the usual paths stand for its own.
+/// Where a grant gets its tokens. Of an issuer that is discovered only the origin is known before
+/// it is asked: there, the usual paths stand for its own.
 fn token_urls(grant: &Grant) -> (Option<&http::Uri>, Vec<&str>) {
     let oauth = match grant {
         Grant::AuthorizationCode(grant) => &grant.oauth,
@@ -127,8 +128,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("iamcredentials.googleapis.com", "/v1/projects/*/serviceAccounts/*"),
 ];
 
-/// Takes nothing but the assertion of an app, so a whole-host route with another token is as good as
-/// one without it.
+/// Takes nothing but the assertion of an app, so a whole-host route with another token is as good
+/// as one without it.
 const GITHUB_APP: (&str, &str) = ("api.github.com", "/app/installations/*/access_tokens");
 
 /// Where token endpoints usually stand.

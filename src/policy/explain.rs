@@ -7,7 +7,7 @@ use http::{Method, Uri};
 use serde::Serialize;
 
 use super::path::RequestPath;
-use super::{Action, AtConnect, Policy, RequestFacts};
+use super::{Action, AtConnect, Policy, PolicyFacts};
 use crate::config::wording::nearest;
 use crate::config::{Inject, Placement};
 use crate::model::client::Client;
@@ -17,25 +17,24 @@ use crate::model::target::{Scheme, Target};
 /// What would happen to one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The method judged.
     pub method: String,
     /// Scheme, host, port and path judged; never the query.
     pub url: String,
     /// `inject`, `pass`, `tunnel` or `deny`.
     pub decision: &'static str,
-    /// Why it is denied.
+    /// The code of the refusal; `None`: it is not denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
-    /// The route that matched.
+    /// The route that matched; `None`: none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// The credential whose token would go in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Where it would go.
+    /// The placement that its token would go to; `None`: no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
     /// What would be emptied first.
@@ -46,7 +45,7 @@ pub struct Explanation {
     /// Where none matched: the one that nearly did, and what would have to be otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// The policy's hash.
+    /// The hash of the policy that judged, as in audit records.
     pub policy: String,
 }
 
@@ -91,13 +90,17 @@ impl Policy {
             }
             return Ok(explanation);
         }
-        let seen =
-            Seen { client, method, target: &target, path: RequestPath::parse(url.path()).ok() };
+        let seen = SeenByRoute {
+            client,
+            method,
+            target: &target,
+            path: RequestPath::parse(url.path()).ok(),
+        };
         match self.at_connect(&target) {
             AtConnect::Refuse(reason) => explanation.refuse(reason),
             AtConnect::Tunnel => explanation.decision = "tunnel",
             AtConnect::Intercept => {
-                let facts = RequestFacts {
+                let facts = PolicyFacts {
                     client,
                     allowed: None,
                     method,
@@ -121,7 +124,7 @@ impl Policy {
     }
 
     /// The route that nearly matched, and what keeps it from it.
-    fn nearest(&self, seen: &Seen<'_>) -> Option<String> {
+    fn nearest(&self, seen: &SeenByRoute<'_>) -> Option<String> {
         let of_host = self.of_host(&seen.target.host).map(|route| (route, seen.lacks(route)));
         let near = of_host.filter(|(_, lacks)| !lacks.is_empty()).min_by_key(|(route, lacks)| {
             // Nobody looks for the one that refuses.
@@ -171,14 +174,14 @@ impl Policy {
 }
 
 /// A request, as far as a route can look at it.
-struct Seen<'a> {
+struct SeenByRoute<'a> {
     client: &'a Client,
     method: &'a Method,
     target: &'a Target,
     path: Option<RequestPath<'a>>,
 }
 
-impl Seen<'_> {
+impl SeenByRoute<'_> {
     /// What would have to be otherwise for this route of its host.
     fn lacks(&self, route: &super::Route) -> Vec<String> {
         let path = self.path.as_ref();

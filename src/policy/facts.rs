@@ -12,7 +12,7 @@ use crate::model::target::Target;
 pub enum AtConnect {
     /// Its TLS ends here, and each request is judged.
     Intercept,
-    /// Refused.
+    /// The client is told the reason, and nothing is dialled.
     Refuse(Reason),
     /// Copied blindly; nothing of ours goes in.
     Tunnel,
@@ -20,12 +20,10 @@ pub enum AtConnect {
 
 /// What policy must know of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestFacts<'a> {
-    /// Who asks.
+pub struct PolicyFacts<'a> {
     pub client: &'a Client,
     /// The routes that the client's session is limited to.
     pub allowed: Option<&'a [RouteName]>,
-    /// The method as sent.
     pub method: &'a Method,
     /// The target of the tunnel, which the request was checked to agree with.
     pub target: &'a Target,

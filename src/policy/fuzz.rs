@@ -1,5 +1,5 @@
-//! What `tests/fuzz` feeds with foreign bytes: paths, with what must hold of those that may be judged. Compiled for
-//! tests and fuzzing alone; the seeds are tests as well.
+//! What `tests/fuzz` feeds with foreign bytes: paths, with what must hold of those that may be
+//! judged. Compiled for tests and fuzzing alone; the seeds are tests as well.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,9 @@ use super::path::RequestPath;
 /// What no careless reader may find: how often it decodes, at most.
 const CARELESS: usize = 4;
 
-/// Every reading of a path is a normal form, and nobody who reads the path as it is sent finds a way up in it, however
-/// often he decodes, whatever he takes for a slash, with or without parameters.
+/// Every reading of a path is a normal form, and nobody who reads the path as it is sent finds a
+/// way up in it, however often he decodes, whatever he takes for a slash, with or without
+/// parameters.
 pub fn path(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(path) = RequestPath::parse(text) else { return };

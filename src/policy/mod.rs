@@ -23,7 +23,7 @@ use foldhash::HashMap;
 use http::Method;
 
 pub use explain::Explanation;
-pub use facts::{AtConnect, RequestFacts};
+pub use facts::{AtConnect, PolicyFacts};
 pub use permit::{Permit, Refusal};
 pub use route::{Action, Route};
 
@@ -49,7 +49,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Compiles the routes of a config. All problems come at once; with warnings only there is a policy too.
+    /// Compiles the routes of a config. All problems come at once; with warnings only there is a
+    /// policy too.
     pub fn compile(config: &Config) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Problems::of(&config.path);
         problems.place(Arc::clone(&config.places));
@@ -98,7 +99,8 @@ impl Policy {
         }
     }
 
-    /// The hash that names this snapshot in the audit. Equal routes give equal hashes, whatever their order.
+    /// The hash that names this snapshot in the audit. Equal routes give equal hashes, whatever
+    /// their order.
     pub fn hash(&self) -> &PolicyHash {
         &self.hash
     }
@@ -175,7 +177,7 @@ impl Policy {
     }
 
     /// What to do with one request inside an intercepted connection.
-    pub fn decide(&self, facts: RequestFacts<'_>) -> Result<Permit, Refusal> {
+    pub fn decide(&self, facts: PolicyFacts<'_>) -> Result<Permit, Refusal> {
         let refuse = |reason| Err(Refusal { reason, route: None });
         let method = facts.method.as_str();
         if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") {
@@ -198,10 +200,11 @@ impl Policy {
         Ok(permit)
     }
 
-    /// The routes that match, of those that deny or of the others: a host may have a thousand, and each is matched once.
+    /// The routes that match, of those that deny or of the others: a host may have a thousand, and
+    /// each is matched once.
     fn fitting<'a>(
         &'a self,
-        facts: &'a RequestFacts<'_>,
+        facts: &'a PolicyFacts<'_>,
         segments: &'a [Cow<'_, str>],
         denying: bool,
     ) -> impl Iterator<Item = &'a Arc<Route>> {
@@ -216,17 +219,13 @@ impl Policy {
 
     fn denying<'a>(
         &'a self,
-        facts: &'a RequestFacts<'_>,
+        facts: &'a PolicyFacts<'_>,
         segments: &'a [Cow<'_, str>],
     ) -> Option<&'a Arc<Route>> {
         self.fitting(facts, segments, true).find(|route| route.serves(facts.client))
     }
 
-    fn judge(
-        &self,
-        facts: &RequestFacts<'_>,
-        segments: &[Cow<'_, str>],
-    ) -> Result<Permit, Refusal> {
+    fn judge(&self, facts: &PolicyFacts<'_>, segments: &[Cow<'_, str>]) -> Result<Permit, Refusal> {
         // Denial wins over everything, ambiguity included, whatever a session is limited to.
         if let Some(route) = self.denying(facts, segments) {
             return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
@@ -294,8 +293,9 @@ impl Policy {
         })
     }
 
-    /// Whether a placeholder of these routes may bring this one's token: its own, or that of another that asks
-    /// for the very same at the same hosts. Where there is no token, any may be sent: it is taken out.
+    /// Whether a placeholder of these routes may bring this one's token: its own, or that of
+    /// another that asks for the very same at the same hosts. Where there is no token, any may be
+    /// sent: it is taken out.
     fn is_for(&self, names: &[RouteName], route: &Route) -> bool {
         let same = |other: &Arc<Route>| other.host == route.host && other.agrees_with(route);
         !matches!(route.action, Action::Inject(..))
@@ -305,7 +305,7 @@ impl Policy {
 
     fn no_match(
         &self,
-        facts: &RequestFacts<'_>,
+        facts: &PolicyFacts<'_>,
         withheld: Option<Reason>,
     ) -> Result<Permit, Refusal> {
         if let Some(reason) = withheld {

@@ -2,8 +2,8 @@
 //!
 //! Patterns are matched on decoded segments, so `/%61dmin` is `/admin`; `%2F` stays inside its
 //! segment. What some server may read as another path (empty segments, `;parameters`) has a second
-//! reading, and policy must say the same of both (invariant I4). What `%2F` would make of a path is asked
-//! of routes that deny, and of no others: names with a slash in them are common.
+//! reading, and policy must say the same of both (invariant I4). What `%2F` would make of a path is
+//! asked of routes that deny, and of no others: names with a slash in them are common.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,8 @@ pub struct RequestPath<'a> {
     slashed: Option<Vec<Cow<'a, str>>>,
 }
 
-/// The path holds dot segments, a backslash, control characters or broken escapes, plain or encoded.
+/// The path holds dot segments, a backslash, control characters or broken escapes, plain or
+/// encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
@@ -118,8 +119,8 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, Ambiguous> {
     let mut deeper = Cow::Borrowed(once.as_bytes());
     for _ in 0..DECODINGS {
         check(&deeper)?;
-        // As careless readers do it: a per cent sign that is no escape stays, the others are decoded, and
-        // nobody asks for UTF-8.
+        // As careless readers do it: a per cent sign that is no escape stays, the others are
+        // decoded, and nobody asks for UTF-8.
         let next: Vec<u8> = percent_decode(&deeper).collect();
         if next.len() == deeper.len() {
             break;
@@ -140,8 +141,8 @@ fn decode_once(text: &str) -> Result<Cow<'_, str>, Ambiguous> {
     percent_decode_str(text).decode_utf8().map_err(|_| Ambiguous)
 }
 
-/// No control character, no backslash, and no dot segment, also behind an encoded slash, before `;parameters`, or among
-/// spaces, which some file systems drop.
+/// No control character, no backslash, and no dot segment, also behind an encoded slash, before
+/// `;parameters`, or among spaces, which some file systems drop.
 fn check(text: &[u8]) -> Result<(), Ambiguous> {
     let bad = |byte: &u8| *byte < 0x20 || *byte == 0x7f || *byte == b'\\';
     let dots = |part: &[u8]| {

@@ -12,14 +12,14 @@ use crate::model::host::Host;
 /// The host of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
-    /// This name.
+    /// This name and no other.
     Exact(Box<str>),
     /// Any name with exactly one label before this suffix.
     OneLabel(Box<str>),
 }
 
 impl HostPattern {
-    /// `api.example.com` or `*.example.com`.
+    /// Reads `api.example.com`, or `*.example.com` for the names one label below.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (wild, rest) = match text.strip_prefix("*.") {
             Some(rest) => (true, rest),
@@ -117,7 +117,7 @@ pub(super) fn bare(text: &str) -> Option<String> {
 enum Part {
     /// `**`: any number of segments.
     Any,
-    /// This segment, decoded.
+    /// Exactly this segment, decoded.
     Literal(Box<str>),
     /// `*`: one segment that is not empty.
     One,
@@ -128,7 +128,7 @@ enum Part {
 pub struct PathPattern(Box<[Part]>);
 
 impl PathPattern {
-    /// `/v1/**`, `/v1/*/items`.
+    /// Reads a glob like `/v1/**` or `/v1/*/items`.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.contains(['?', '#']) {
             return Err("a path pattern has no query or fragment");
@@ -168,7 +168,8 @@ impl PathPattern {
     }
 }
 
-/// Glob matching with one point to go back to: the last `**`. Linear for real patterns, quadratic at worst.
+/// Glob matching with one point to go back to: the last `**`. Linear for real patterns, quadratic
+/// at worst.
 fn matches(pattern: &[Part], segments: &[Cow<'_, str>]) -> bool {
     let (mut p, mut s) = (0, 0);
     let mut back: Option<(usize, usize)> = None;

@@ -9,7 +9,8 @@ use crate::model::id::{CredentialName, RouteName};
 use crate::model::reason::Reason;
 use crate::model::target::Origin;
 
-/// The proof that policy said yes to one request. Only [`Policy::decide`](super::Policy::decide) makes one.
+/// The proof that policy said yes to one request. Only [`Policy::decide`](super::Policy::decide)
+/// makes one.
 #[derive(Debug)]
 pub struct Permit {
     pub(super) origin: Origin,
@@ -37,7 +38,8 @@ impl Permit {
         self.redacts
     }
 
-    /// Whether the answer loses its cookies, which were bought with the token: unless every matched route says no.
+    /// Whether the answer loses its cookies, which were bought with the token: unless every matched
+    /// route says no.
     pub fn strips_cookies(&self) -> bool {
         self.strips_cookies
     }
@@ -92,10 +94,9 @@ impl Permit {
     }
 }
 
-/// Policy said no.
+/// What policy says of a request that it does not permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
     pub reason: Reason,
     /// The route that says so, where one does.
     pub route: Option<RouteName>,

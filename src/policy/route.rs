@@ -18,11 +18,8 @@ use crate::model::id::{CredentialName, RouteName};
 /// One route, compiled at load.
 #[derive(Debug)]
 pub struct Route {
-    /// Its name.
     pub name: RouteName,
-    /// Which hosts.
     pub host: HostPattern,
-    /// Which port.
     pub port: u16,
     /// What it does with what it matches.
     pub action: Action,
@@ -30,7 +27,7 @@ pub struct Route {
     pub ask: Arc<Ask>,
     /// What its tokens are asked for then.
     pub wants: Arc<Wants>,
-    /// Placements emptied first.
+    /// Placements that are emptied before a token goes in.
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
@@ -55,10 +52,9 @@ pub struct Route {
     pub(super) line: usize,
 }
 
-/// What a route does.
+/// What a route does with a request that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Refuses.
     Deny,
     /// Puts this credential's token there.
     Inject(CredentialName, Inject),
@@ -206,7 +202,8 @@ impl Route {
         self.names.iter().all(|name| name.is_known_of(client))
     }
 
-    /// Whether tools are given a placeholder that only this route, or one with the same variable, takes.
+    /// Whether tools are given a placeholder that only this route, or one with the same variable,
+    /// takes.
     pub(super) fn binds(&self) -> bool {
         !self.variables.is_empty()
     }
@@ -217,13 +214,15 @@ impl Route {
         self.binds() && other.binds() && !shared
     }
 
-    /// Whether both lead to the same request upstream. A route that denies never conflicts: it wins.
+    /// Whether both lead to the same request upstream. A route that denies never conflicts: it
+    /// wins.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         let same = self.action == other.action && self.ask == other.ask;
         same || self.action == Action::Deny || other.action == Action::Deny
     }
 
-    /// Whether some request matches both. `None`: it depends on the client (`uid:` and `user:` name the same person).
+    /// Whether some request matches both. `None`: it depends on the client (`uid:` and `user:` name
+    /// the same person).
     pub(super) fn overlaps(&self, other: &Self) -> Option<bool> {
         if self.port != other.port || !self.host.overlaps(&other.host) {
             return Some(false);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http::Method;
 use proptest::prelude::*;
 
-use super::{AtConnect, Policy, RequestFacts};
+use super::{AtConnect, Policy, PolicyFacts};
 use crate::config;
 use crate::model::ask::Who;
 use crate::model::client::Client;
@@ -52,7 +52,7 @@ fn decide_as(
 ) -> Result<Option<String>, Reason> {
     let target = target("api.example.com:443");
     let facts =
-        RequestFacts { client, allowed: None, method: &method, target: &target, path, bound: None };
+        PolicyFacts { client, allowed: None, method: &method, target: &target, path, bound: None };
     let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
     Ok(permit.injects().then(|| permit.route().unwrap().name.to_string()))
 }
@@ -192,7 +192,7 @@ fn sessions_are_limited_to_their_routes() {
     let policy = compile(&route("a", "api.example.com", "credential = \"one\"")).unwrap();
     let target = target("api.example.com:443");
     let decide = |allowed: &[RouteName]| {
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &Client::default(),
             allowed: Some(allowed),
             method: &Method::GET,
@@ -384,7 +384,7 @@ fn a_placeholder_decides_between_routes_that_each_give_one() {
     let policy = both(&gives("one", "X"), &gives("two", "Y")).unwrap();
     let target = target("api.example.com:443");
     let decide = |bound: Option<&[RouteName]>| {
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &Client::default(),
             allowed: None,
             method: &Method::GET,
@@ -403,7 +403,8 @@ fn a_placeholder_decides_between_routes_that_each_give_one() {
     assert_eq!(decide(None), Err(Reason::PlaceholderMissing));
 }
 
-/// Where one route matches, a placeholder of another is no good, unless both ask for the very same there.
+/// Where one route matches, a placeholder of another is no good, unless both ask for the very same
+/// there.
 #[test]
 fn a_placeholder_is_for_its_own_routes() {
     let policy = compile(
@@ -415,7 +416,7 @@ fn a_placeholder_is_for_its_own_routes() {
     )
     .unwrap();
     let decide = |host: &str, path: &str| {
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &Client::default(),
             allowed: None,
             method: &Method::GET,
@@ -508,7 +509,8 @@ fn arbitrary_client() -> impl Strategy<Value = Client> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// What `explain` says is what the request gets; and what it gets a token for can be minted for whoever asks.
+    /// What `explain` says is what the request gets; and what it gets a token for can be minted for
+    /// whoever asks.
     #[test]
     fn explain_and_the_request_say_the_same(
         routes in prop::collection::vec(arbitrary_route(), 1..4),
@@ -528,7 +530,7 @@ proptest! {
         let (method, target) = (method.parse::<Method>().unwrap(), target("api.example.com:443"));
         let url = format!("https://api.example.com{path}").parse().unwrap();
         let said = policy.explain(&client, &method, &url).unwrap();
-        let facts = RequestFacts {
+        let facts = PolicyFacts {
             client: &client, allowed: None, method: &method, target: &target, path, bound: None,
         };
         match policy.decide(facts) {

@@ -1,5 +1,5 @@
-//! The session bus, connected to by ourselves: a bus that has ended leaves its name to whoever takes it next, and who
-//! listens there is known before a byte is sent.
+//! The session bus, connected to by ourselves: a bus that has ended leaves its name to whoever
+//! takes it next, and who listens there is known before a byte is sent.
 
 use std::env;
 use std::io;
@@ -25,8 +25,8 @@ pub(super) async fn connect() -> Result<zbus::Connection, KeyringError> {
     Builder::unix_stream(stream).build().await.map_err(|error| KeyringError::of_bus(&error))
 }
 
-/// Only where the environment names one: a daemon of another session must not find the bus of this one by guessing
-/// its path.
+/// Only where the environment names one: a daemon of another session must not find the bus of this
+/// one by guessing its path.
 fn stream() -> Result<UnixStream, KeyringError> {
     let named = |name| env::var_os(name).filter(|value| !value.is_empty());
     let Some(address) = named("DBUS_SESSION_BUS_ADDRESS") else {

@@ -1,8 +1,9 @@
 //! Running a helper: a program of config's that prints something secret.
 //!
 //! No shell, a minimal environment, standard streams only, a time and an output cap; and whatever
-//! ends the run ends the helper's whole process group: where the daemon itself is ended, the watch beside
-//! it does. Of what a helper says on stderr nothing is kept but the length, for it may print its secret there.
+//! ends the run ends the helper's whole process group: where the daemon itself is ended, the watch
+//! beside it does. Of what a helper says on stderr nothing is kept but the length, for it may print
+//! its secret there.
 
 use std::ffi::OsString;
 use std::io;
@@ -30,7 +31,6 @@ pub const MAX_OUTPUT: usize = 64 * 1024;
 /// Every helper gets these, where the daemon has them.
 const ALWAYS: &[&str] = &["PATH", "HOME", "LANG"];
 
-/// What it printed.
 pub type Printed = Zeroizing<Vec<u8>>;
 
 /// Why a helper printed nothing of use.
@@ -58,7 +58,8 @@ pub enum HelperError {
     /// It printed too much, and was killed.
     #[error("the helper printed more than {MAX_OUTPUT} bytes and was killed")]
     TooLong,
-    /// A variable leads it into the project that it should be kept out of, and this kernel keeps nobody out.
+    /// A variable leads it into the project that it should be kept out of, and this kernel keeps
+    /// nobody out.
     #[error("the variable `{0}` leads the helper into its project")]
     Unheld(String),
 }
@@ -72,7 +73,6 @@ fn ended(code: &Option<i32>, signal: &Option<i32>) -> String {
 }
 
 impl HelperError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Failed { .. } => "helper-failed",
@@ -84,7 +84,6 @@ impl HelperError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Failed { .. } => {
@@ -105,8 +104,9 @@ impl HelperError {
     }
 }
 
-/// From now on each helper has a watch beside it, so that it does not outlive this process. Only for a program
-/// whose `main` begins with [`watch::main`]; others end their helpers as long as they live themselves.
+/// From now on each helper has a watch beside it, so that it does not outlive this process. Only
+/// for a program whose `main` begins with [`watch::main`]; others end their helpers as long as they
+/// live themselves.
 pub fn keep_watch() {
     match platform::own_program() {
         Some(own) => drop(WATCH.set(own)),
@@ -155,7 +155,8 @@ pub async fn run(
     }
 }
 
-/// Starts it; where it is kept out of something, from a thread that is kept out before, and ends then.
+/// Starts it; where it is kept out of something, from a thread that is kept out before, and ends
+/// then.
 async fn spawn(mut command: Command, fence: Option<Arc<Fence>>) -> io::Result<Child> {
     let Some(fence) = fence else { return command.spawn() };
     let (runtime, (started, child)) = (Handle::current(), oneshot::channel());

@@ -1,10 +1,11 @@
-//! The keyring that the Linux kernel keeps for each user (user-keyring(7)): where logins may rest on machines without
-//! a desktop, and the keys that they are bound to.
+//! The keyring that the Linux kernel keeps for each user (user-keyring(7)): where logins may rest
+//! on machines without a desktop, and the keys that they are bound to.
 //!
-//! Memory of the kernel, never swapped and on no disk: what is here outlives the daemon and every session of its
-//! user, and ends with the machine. Any process of the same user can read it, as with the other places.
-//! Each operation has a thread of its own: only so does it reach the user's keyring whatever session it was started
-//! in (system units have one that does not lead there), and leaves nothing behind.
+//! Memory of the kernel, never swapped and on no disk: what is here outlives the daemon and every
+//! session of its user, and ends with the machine. Any process of the same user can read it, as
+//! with the other places. Each operation has a thread of its own: only so does it reach the user's
+//! keyring whatever session it was started in (system units have one that does not lead there), and
+//! leaves nothing behind.
 
 use std::time::SystemTime;
 
@@ -31,7 +32,6 @@ pub enum KernelKeyringError {
 }
 
 impl KernelKeyringError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Failed(_) => "kernel-keyring-failed",
@@ -41,7 +41,6 @@ impl KernelKeyringError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Failed(_) => {
@@ -74,7 +73,8 @@ pub(super) fn get(name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KernelKeyrin
     })
 }
 
-/// Stores it under this name, in the place of what was there: at once, and whole. `until`: when the kernel forgets it.
+/// Stores it under this name, in the place of what was there: at once, and whole. `until`: when the
+/// kernel forgets it.
 pub(super) fn put(
     name: &str,
     payload: Zeroizing<Vec<u8>>,

@@ -1,9 +1,10 @@
-//! The keyring of the person's desktop session, by the Secret Service interface that GNOME Keyring, KWallet and
-//! KeePassXC offer: the source `keyring`, and where logins may rest.
+//! The keyring of the person's desktop session, by the Secret Service interface that GNOME Keyring,
+//! KWallet and KeePassXC offer: the source `keyring`, and where logins may rest.
 //!
-//! One connection for each operation and none in between: a daemon that uses no keyring pays nothing for it,
-//! and one that does keeps no way into it open. What travels over the bus is encrypted. Nobody is ever asked to
-//! unlock anything: a daemon has nobody to ask, and says what is locked.
+//! One connection for each operation and none in between: a daemon that uses no keyring pays
+//! nothing for it, and one that does keeps no way into it open. What travels over the bus is
+//! encrypted. Nobody is ever asked to unlock anything: a daemon has nobody to ask, and says what is
+//! locked.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -41,7 +42,6 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// The stable word.
     pub fn code(self) -> &'static str {
         match self {
             Self::Failed => "keyring-failed",
@@ -54,7 +54,6 @@ impl KeyringError {
         }
     }
 
-    /// What to do next.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Failed | Self::TimedOut => {
@@ -158,7 +157,7 @@ async fn only<'a>(
     }
 }
 
-/// Where new items go.
+/// The collection that new items go to; an error where it is locked.
 async fn unlocked<'a>(service: &'a SecretService<'_>) -> Result<Collection<'a>, KeyringError> {
     let collection = match service.get_default_collection().await {
         Ok(collection) => collection,
@@ -173,7 +172,8 @@ fn by_name(attributes: &Attributes) -> HashMap<&str, &str> {
     attributes.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-/// Runs one operation to its end, on a thread and a runtime of its own: whoever asks may be in a runtime or not.
+/// Runs one operation to its end, on a thread and a runtime of its own: whoever asks may be in a
+/// runtime or not.
 fn run<T: Send + 'static>(
     operation: impl AsyncFnOnce() -> Result<T, KeyringError> + Send + 'static,
 ) -> Result<T, KeyringError> {

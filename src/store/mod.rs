@@ -51,7 +51,6 @@ pub enum StoreError {
     /// There is no such variable or file, or it may not be read.
     #[error("cannot read the secret in {0}")]
     Unreadable(Place, #[source] io::Error),
-    /// Longer than [`MAX_SECRET`].
     #[error("the secret in {0} is longer than {MAX_SECRET} bytes")]
     TooLong(Place),
     /// The new secret is the old one.
@@ -70,11 +69,9 @@ pub enum StoreError {
 pub enum Place {
     /// An environment variable of ours.
     Env(String),
-    /// A file.
     File(PathBuf),
-    /// What a program prints.
     Exec(PathBuf),
-    /// What was handed in.
+    /// Bytes that were handed in, as over stdin.
     Input,
     /// An item of the keyring.
     Keyring(String),
@@ -86,9 +83,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` can be read by group or others (mode {mode:04o})", path.display())]
 pub struct Loose {
-    /// The file.
     pub path: PathBuf,
-    /// Its permission bits.
     pub mode: u32,
 }
 
@@ -108,7 +103,6 @@ impl StoreError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Bytes(_) => {
@@ -130,7 +124,6 @@ impl StoreError {
 }
 
 impl Loose {
-    /// What to do next.
     pub fn hint(&self) -> String {
         format!("chmod 600 {}", self.path.display())
     }
@@ -154,8 +147,8 @@ pub fn read(source: &SecretSource) -> Result<Secret, StoreError> {
     one_line(read_key(source)?, place(source))
 }
 
-/// Reads a key or certificate, which may have many lines: it goes to a parser, never into a header. Blocks
-/// as [`read`] does.
+/// Reads a key or certificate, which may have many lines: it goes to a parser, never into a header.
+/// Blocks as [`read`] does.
 pub fn read_key(source: &SecretSource) -> Result<Secret, StoreError> {
     match source {
         SecretSource::Env(name) => env::read(name, std::env::var_os(name)),
@@ -206,7 +199,8 @@ fn place(source: &SecretSource) -> Place {
     }
 }
 
-/// Puts a new secret into the file of an old one, with one trailing newline dropped and one written.
+/// Puts a new secret into the file of an old one, with one trailing newline dropped and one
+/// written.
 pub fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
     replace::replace(path, bytes)
 }

@@ -4,14 +4,15 @@ use std::fs;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-/// Our own program, as it runs now: on Linux also where its file was replaced since. `None` where that
-/// cannot be told.
+/// Our own program, as it runs now: on Linux also where its file was replaced since. `None` where
+/// that cannot be told.
 pub(super) fn own_program() -> Option<PathBuf> {
     let link = PathBuf::from("/proc/self/exe");
     if link.exists() { Some(link) } else { std::env::current_exe().ok() }
 }
 
-/// Closes every descriptor but the standard streams. Call it first thing, before anything of ours is open.
+/// Closes every descriptor but the standard streams. Call it first thing, before anything of ours
+/// is open.
 pub fn close_inherited() {
     // The directory's own descriptor is among them, and gone before its number is closed again.
     for descriptor in descriptors().unwrap_or_default() {

@@ -1,4 +1,5 @@
-//! Writing a new secret over an old one: the new one is whole and on the disk before the old one goes.
+//! Writing a new secret over an old one: the new one is whole and on the disk before the old one
+//! goes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::{Place, StoreError, checked, file, one_line, without_newline};
 
-/// Replaces the secret in a file that is there. The same secret again is refused: nothing was rotated.
+/// Replaces the secret in a file that is there. The same secret again is refused: nothing was
+/// rotated.
 pub(super) fn replace(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
     let place = Place::File(path.to_owned());
     let new = one_line(checked(without_newline(bytes), Place::Input)?, Place::Input)?;

@@ -1,9 +1,10 @@
-//! The watch beside a helper: our own program once more, as its parent, in a session without a terminal.
+//! The watch beside a helper: our own program once more, as its parent, in a session without a
+//! terminal.
 //!
-//! A helper must not outlive the call that wanted it, nor a daemon that was killed: then nobody is left
-//! to end it. So the watch holds a pipe to the daemon, and when that closes it ends its process group,
-//! itself and whatever the helper started included. It reads no config, keeps nothing, and has the
-//! environment and the streams that the helper gets.
+//! A helper must not outlive the call that wanted it, nor a daemon that was killed: then nobody is
+//! left to end it. So the watch holds a pipe to the daemon, and when that closes it ends its
+//! process group, itself and whatever the helper started included. It reads no config, keeps
+//! nothing, and has the environment and the streams that the helper gets.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -17,8 +18,8 @@ use rustix::process::{Signal, getpgrp, kill_process_group, setsid};
 /// What it is called by (`argv[0]`), which is how our program knows that it is one.
 pub const NAME: &str = "valetkey-watch";
 
-/// The command line of a watch: its helper gets the first `input` bytes of its stdin, and the rest of it is
-/// the daemon's sign of life.
+/// The command line of a watch: its helper gets the first `input` bytes of its stdin, and the rest
+/// of it is the daemon's sign of life.
 pub(super) fn arguments(input: usize, program: &Path) -> [OsString; 2] {
     [input.to_string().into(), program.into()]
 }
@@ -28,7 +29,8 @@ pub fn main(mut line: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     line.next().filter(|name| name == NAME)?;
     let input = line.next().and_then(|text| text.to_str()?.parse().ok());
     let (Some(input), Some(program)) = (input, line.next()) else { return Some(OURS.into()) };
-    // A leader of a group already would end a group that is not its own: whoever starts us makes none.
+    // A leader of a group already would end a group that is not its own: whoever starts us makes
+    // none.
     if setsid().is_err() {
         return Some(OURS.into());
     }
@@ -75,7 +77,7 @@ fn code(status: ExitStatus) -> u8 {
 const NOT_FOUND: u8 = 127;
 /// As a shell says it: it cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
-/// The watch itself failed.
+/// The exit code where the watch itself failed, not the helper.
 const OURS: u8 = 125;
 
 #[cfg(test)]

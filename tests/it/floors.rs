@@ -175,6 +175,43 @@ fn no_file_is_over_400_lines_before_its_tests() {
     }
 }
 
+/// The types and constants that a file defines at the margin.
+fn names(code: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let bare = match line.strip_prefix("pub(") {
+            Some(rest) => rest.split_once(") ").map_or("", |(_, rest)| rest),
+            None => line.strip_prefix("pub ").unwrap_or(line),
+        };
+        let (kind, rest) = bare.split_once(' ')?;
+        let defines = ["const", "enum", "static", "struct", "trait", "type"].contains(&kind);
+        defines.then(|| word(rest)).filter(|name| !["", "_", "fn"].contains(&name.as_str()))
+    };
+    code.lines().filter_map(name).collect()
+}
+
+/// The floors on which a name means one thing: whoever reads it need not look where it comes from.
+const NAMED_ONCE: std::ops::RangeInclusive<u8> = 0..=4;
+
+#[test]
+fn a_name_stands_once_on_a_floor() {
+    let mut seen = std::collections::BTreeMap::new();
+    let mut twice = Vec::new();
+    for (path, text) in sources() {
+        let own = module_of(&path).and_then(|module| floor(&module));
+        let Some(own) = own.filter(|own| NAMED_ONCE.contains(own)) else { continue };
+        for name in names(&code(&text)) {
+            if let Some(before) = seen.insert((own, name.clone()), path.clone()) {
+                twice.push(format!("{name}: {} and {}", before.display(), path.display()));
+            }
+        }
+    }
+    assert!(twice.is_empty(), "{}", twice.join("\n"));
+    let found = names(
+        "pub(in crate::a) struct A<T>;\npub const fn f() {}\n  type Own = u8;\nstatic B: u8 = 0;",
+    );
+    assert_eq!(found, ["A", "B"]);
+}
+
 /// `expose()` is called where bytes must leave and nowhere else.
 #[test]
 fn secrets_are_exposed_only_where_they_leave() {

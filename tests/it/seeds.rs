@@ -13,6 +13,7 @@ fn framing_holds() {
         let seed = std::fs::read(seed.unwrap().path()).unwrap();
         framing::request(&seed);
         framing::answer(&seed);
+        framing::challenges(&seed);
         count += 1;
     }
     assert!(count > 0, "there are seeds");

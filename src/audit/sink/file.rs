@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::places::Places;
+use super::places::TrailPaths;
 use crate::audit::chain;
 use crate::audit::key::no_follow;
 
@@ -26,7 +26,7 @@ pub(crate) struct Notice {
 /// The current file and the list of rotated ones.
 #[derive(Debug)]
 pub(crate) struct FileSink {
-    pub(crate) places: Places,
+    pub(crate) places: TrailPaths,
     file: Arc<File>,
     /// Bytes of whole records in the file; what lies beyond is a failed write of ours.
     len: u64,
@@ -53,7 +53,7 @@ pub(crate) struct FileSink {
 impl FileSink {
     /// Opens or creates the current file and moves torn bytes out of it.
     pub(crate) fn open(
-        places: Places,
+        places: TrailPaths,
         max_size: u64,
         keep: usize,
         now: Instant,
@@ -85,7 +85,8 @@ impl FileSink {
         Ok(sink)
     }
 
-    /// Appends lines whose first record is number `first`. After an error none of them is in the file.
+    /// Appends lines whose first record is number `first`. After an error none of them is in the
+    /// file.
     pub(crate) fn append(&mut self, lines: &[u8], first: u64, now: Instant) -> io::Result<()> {
         self.look(now)?;
         if self.len > 0 && self.len + lines.len() as u64 > self.max_size {
@@ -140,8 +141,9 @@ impl FileSink {
         self.rotated[..self.rotated.len().saturating_sub(self.keep)].to_vec()
     }
 
-    /// The oldest record that must be there: raised when rotated files become surplus and by nothing
-    /// else, so that what is missing stays missed. `next`: the number of the record to come.
+    /// The oldest record that must be there: raised when rotated files become surplus and by
+    /// nothing else, so that what is missing stays missed. `next`: the number of the record to
+    /// come.
     pub(crate) fn oldest(&mut self, next: u64) -> u64 {
         let surplus = self.rotated.len().saturating_sub(self.keep);
         if surplus > 0 {
@@ -302,9 +304,9 @@ fn mend(file: &File, torn: &Path) -> io::Result<(u64, u64)> {
 /// The offset just behind the last newline, 0 where there is none.
 pub(crate) fn end_of_last_line(mut file: &File, len: u64) -> io::Result<u64> {
     let mut end = len;
-    let mut block = vec![0; BLOCK];
+    let mut block = vec![0; TAIL_BLOCK];
     while end > 0 {
-        let start = end.saturating_sub(BLOCK as u64);
+        let start = end.saturating_sub(TAIL_BLOCK as u64);
         let part = &mut block[..(end - start) as usize];
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(part)?;
@@ -319,6 +321,6 @@ pub(crate) fn end_of_last_line(mut file: &File, len: u64) -> io::Result<u64> {
 /// No record is longer, in bytes; a line that is, is none of ours.
 pub(crate) const MAX_LINE: u64 = 1024 * 1024;
 
-const BLOCK: usize = 64 * 1024;
+const TAIL_BLOCK: usize = 64 * 1024;
 const MAX_UNSYNCED: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! The audit's files and their names, for `path = "audit.jsonl"`:
 //!
 //! - `audit.jsonl`: the current file;
-//! - `audit.jsonl.00000000000000000001`: a rotated file, named by its first record's number, so that
-//!   names sort as records do and a missing first record shows;
+//! - `audit.jsonl.00000000000000000001`: a rotated file, named by its first record's number, so
+//!   that names sort as records do and a missing first record shows;
 //! - `audit.head`, `audit.torn`, `audit.lock`: the signed end, bytes of killed writes, the lock.
 
 use std::fs;
@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 /// The paths of one audit.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct TrailPaths {
     pub(crate) current: PathBuf,
     pub(crate) head: PathBuf,
     pub(crate) torn: PathBuf,
     pub(crate) lock: PathBuf,
 }
 
-impl Places {
+impl TrailPaths {
     pub(crate) fn of(path: &Path) -> Self {
         Self {
             current: path.to_owned(),
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn finds_its_own_files_only() {
         let dir = tempfile::tempdir().unwrap();
-        let places = Places::of(&dir.path().join("audit.jsonl"));
+        let places = TrailPaths::of(&dir.path().join("audit.jsonl"));
         for first in [10_000_000_000, 1, 9] {
             fs::write(places.rotated(first), "").unwrap();
         }

@@ -1,10 +1,11 @@
 //! One mint for all who wait, in every order in which things can happen.
 //!
-//! Each scenario names what happens: who polls for the token, who goes away, when the issuer answers, when somebody
-//! invalidates or closes. It is run anew for every order of these steps, with a runtime that runs one task a step,
-//! so that each await of the mint is a place where anything else may come between. What a slot does itself is done
-//! under its lock and is one step. That makes this exhaustive for one thread; what threads add is that lock and one
-//! pointer (`arc-swap`), which have tests of their own.
+//! Each scenario names what happens: who polls for the token, who goes away, when the issuer
+//! answers, when somebody invalidates or closes. It is run anew for every order of these steps,
+//! with a runtime that runs one task a step, so that each await of the mint is a place where
+//! anything else may come between. What a slot does itself is done under its lock and is one step.
+//! That makes this exhaustive for one thread; what threads add is that lock and one pointer
+//! (`arc-swap`), which have tests of their own.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -17,12 +18,10 @@ use super::*;
 
 type Waiting = Pin<Box<dyn Future<Output = Result<Arc<Token>, Failure>>>>;
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// The broker's runtime runs one task. More of them than there are do nothing.
     Task,
-    /// The issuer answers.
     Answer,
     /// This one asks for the token: the first time by starting or joining the mint.
     Ask(usize),
@@ -30,7 +29,6 @@ enum Step {
     Leave(usize),
     /// An upstream says 401 to the token that is held at first.
     Invalidate,
-    /// The client's session ends.
     End,
     /// A reload changes the credential, and this one asks for what is there now.
     Reload(usize),
@@ -146,7 +144,8 @@ impl Run {
     }
 }
 
-/// Every order of the steps in which each kind of `Task` is as good as another, and nobody leaves before asking.
+/// Every order of the steps in which each kind of `Task` is as good as another, and nobody leaves
+/// before asking.
 fn orders(steps: &[Step], each: &mut impl FnMut(&[Step])) {
     fn go(left: &mut Vec<Step>, order: &mut Vec<Step>, each: &mut impl FnMut(&[Step])) {
         if left.is_empty() {
@@ -258,13 +257,14 @@ fn an_end_is_the_end() {
     });
 }
 
-/// The swap of the config: who was judged before it gets a token of the old minter, who was judged by it one of the
-/// new, and nobody the other's.
+/// The swap of the config: who was judged before it gets a token of the old minter, who was judged
+/// by it one of the new, and nobody the other's.
 #[test]
 fn a_reload_mixes_no_tokens() {
     let steps = [Ask(0), Leave(0), Reload(3), Ask(1), Task, Task, Task, Answer];
     all(&steps, Run::new, |run| {
-        // A slot that was replaced keeps nothing: who comes after the first mint has one of his own.
+        // A slot that was replaced keeps nothing: who comes after the first mint has one of his
+        // own.
         let old = run.heard[1].clone().unwrap().unwrap();
         assert!(old == "token-1" || old == "token-2", "{old}");
         assert_eq!(run.heard[3], Some(Ok("token-51".to_owned())));

@@ -21,21 +21,21 @@ use rustls::pki_types::CertificateDer;
 use super::pem;
 use crate::local::place;
 
-/// Beside `ca` in the state directory: a directory for each set of files that a user's environment names.
+/// Beside `ca` in the state directory: a directory for each set of files that a user's environment
+/// names.
 pub const DIRECTORY: &str = "trust";
 
-/// The files' names.
 const CA: &str = "valetkey-ca.pem";
 const COMBINED: &str = "combined.pem";
 const JAVA: &str = "truststore.p12";
 
-/// The largest file of the user's that is taken up, in bytes: all roots of a platform have a quarter of a megabyte.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// The largest file of the user's that is taken up, in bytes: all roots of a platform have a
+/// quarter of a megabyte.
+const MAX_ROOTS_FILE: u64 = 16 * 1024 * 1024;
 
 /// The password of the Java trust store: public, and the one Java itself uses.
 pub const JAVA_PASSWORD: &str = "changeit";
 
-/// Where the files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundles {
     /// Our roots alone, PEM: for variables that add.
@@ -51,14 +51,11 @@ pub struct Bundles {
 /// Why bundles could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The kernel said no.
     #[error("cannot {doing}: {path}")]
     Io {
         /// A verb and its object.
         doing: &'static str,
-        /// Of what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// Java's trust store could not be put together.
@@ -70,7 +67,6 @@ pub enum TrustError {
 }
 
 impl TrustError {
-    /// Stable kebab-case word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io { .. } => "trust-io",
@@ -79,7 +75,6 @@ impl TrustError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Io { .. } => "check that the disk has room and that the directory is ours",
@@ -88,8 +83,9 @@ impl TrustError {
     }
 }
 
-/// Writes the three files into `dir` (made 0755 where absent), each in one step and mode 0644; what has not
-/// changed is left alone. A user's file that cannot be read is skipped, its keys are never copied.
+/// Writes the three files into `dir` (made 0755 where absent), each in one step and mode 0644; what
+/// has not changed is left alone. A user's file that cannot be read is skipped, its keys are never
+/// copied.
 pub fn write_bundles(
     dir: &Path,
     ours_pem: &str,
@@ -111,7 +107,8 @@ pub fn write_bundles(
     let (ca, combined, java) = (dir.join(CA), dir.join(COMBINED), dir.join(JAVA));
     let (bare, text) = (text(&ours), text(&all));
     if differs(&combined, text.as_bytes()) || !java.is_file() {
-        // Salted, so its bytes always differ; the PEM beside it, written last, says whether it is up to date.
+        // Salted, so its bytes always differ; the PEM beside it, written last, says whether it is
+        // up to date.
         write(dir, &java, &java::trust_store(&all)?)?;
         write(dir, &combined, text.as_bytes())?;
     }
@@ -122,8 +119,9 @@ pub fn write_bundles(
     Ok(Bundles { ca, combined, java, skipped })
 }
 
-/// Brings what was handed out up to date, in place: every directory below `all` has our roots as they are now, and
-/// whatever else it had, although the files that this came from may be gone. One that fails does not stop the others.
+/// Brings what was handed out up to date, in place: every directory below `all` has our roots as
+/// they are now, and whatever else it had, although the files that this came from may be gone. One
+/// that fails does not stop the others.
 pub fn renew(all: &Path, ours_pem: &str) -> Result<(), TrustError> {
     let entries = match fs::read_dir(all) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -160,7 +158,7 @@ pub fn lock(dir: &Path) -> Result<File, TrustError> {
     Ok(file)
 }
 
-/// Ours first; each once.
+/// All certificates in PEM, ours first, each once.
 fn merged(
     ours: &[CertificateDer<'static>],
     users: Vec<CertificateDer<'static>>,
@@ -185,7 +183,7 @@ fn user_roots(path: &Path, skipped: &mut Vec<(PathBuf, String)>) -> Vec<Certific
     };
     let mut roots = Vec::new();
     for file in files {
-        match place::open(&file).and_then(|opened| opened.read(MAX_FILE)) {
+        match place::open(&file).and_then(|opened| opened.read(MAX_ROOTS_FILE)) {
             Err(error) => skipped.push((file, io::Error::from(error).to_string())),
             Ok(text) => match pem::certificates(&text) {
                 Some(found) if !found.is_empty() => roots.extend(found),

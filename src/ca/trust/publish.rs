@@ -1,17 +1,18 @@
-//! `[ca] publish`: the roots in a directory that others share and may write to, a container's volume.
+//! `[ca] publish`: the roots in a directory that others share and may write to, a container's
+//! volume.
 //!
-//! The way there is walked once, name by name, and from then on what is written is written in that very directory:
-//! whoever may write on the way cannot lead us elsewhere.
+//! The way there is walked once, name by name, and from then on what is written is written in that
+//! very directory: whoever may write on the way cannot lead us elsewhere.
 //!
-//! Nothing that lies there is followed, opened or read: what is there is compared, by what `stat` says of the
-//! name itself, with the file that we wrote, and anything else is replaced. So a link, a pipe or a file without
-//! end costs whoever put it there, and not us.
+//! Nothing that lies there is followed, opened or read: what is there is compared, by what `stat`
+//! says of the name itself, with the file that we wrote, and anything else is replaced. So a link,
+//! a pipe or a file without end costs whoever put it there, and not us.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -21,6 +22,7 @@ use super::{CA, COMBINED, JAVA, TrustError, io_error, java, merged, text};
 use crate::ca::pem;
 use crate::local::place;
 use crate::model::id::random_text;
+use crate::model::lock::lock;
 
 /// Keeps the files as they should be.
 #[derive(Debug)]
@@ -46,11 +48,11 @@ struct Published {
     /// Where they lie: the directory that was found first, whatever has its name by now.
     dir: Option<OwnedFd>,
     ours: String,
-    files: Vec<Entry>,
+    files: Vec<PublishedFile>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PublishedFile {
     name: &'static str,
     /// Kept, so that a repair costs one write however often it is needed.
     bytes: Vec<u8>,
@@ -79,7 +81,6 @@ impl Publisher {
         Self { dir, last: Mutex::default() }
     }
 
-    /// Where.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -90,7 +91,7 @@ impl Publisher {
         ours_pem: &str,
         platform: impl FnOnce() -> Vec<CertificateDer<'static>>,
     ) -> Result<Kept, TrustError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         let Published { dir, ours, files } = &mut *last;
         let dir = self.same(dir)?;
         let fresh = *ours != ours_pem;
@@ -111,7 +112,8 @@ impl Publisher {
         Ok(kept)
     }
 
-    /// The directory, which is found once. That its name leads elsewhere by now is no reason to write there.
+    /// The directory, which is found once. That its name leads elsewhere by now is no reason to
+    /// write there.
     fn same<'a>(&self, kept: &'a mut Option<OwnedFd>) -> Result<&'a OwnedFd, TrustError> {
         let failed = |error| io_error("open the shared directory", &self.dir, error);
         let found = place::directory(&self.dir).map_err(|error| failed(error.into()))?;
@@ -132,10 +134,10 @@ impl Publisher {
 fn files_of(
     ours_pem: &str,
     platform: &[CertificateDer<'static>],
-) -> Result<Vec<Entry>, TrustError> {
+) -> Result<Vec<PublishedFile>, TrustError> {
     let ours = pem::certificates(ours_pem.as_bytes()).ok_or(TrustError::Roots)?;
     let all = merged(&ours, Vec::new(), platform);
-    let entry = |name, bytes| Entry { name, bytes, stamp: None };
+    let entry = |name, bytes| PublishedFile { name, bytes, stamp: None };
     Ok(vec![
         entry(CA, text(&ours).into_bytes()),
         entry(JAVA, java::trust_store(&all)?),
@@ -143,7 +145,8 @@ fn files_of(
     ])
 }
 
-/// Whole or not at all: beside it first, under a name that must be free, then in the place of whatever is there.
+/// Whole or not at all: beside it first, under a name that must be free, then in the place of
+/// whatever is there.
 fn write(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<Stamp> {
     let beside = format!(".{name}.new");
     let remove = || rustix::fs::unlinkat(dir, &beside, AtFlags::empty());
@@ -181,8 +184,8 @@ fn clear(dir: &OwnedFd, name: &str) -> io::Result<()> {
     }
 }
 
-/// Takes the name away from a directory: removed where it is empty, else left beside under another name. What is in
-/// it is not looked at: that is whoever's put it there.
+/// Takes the name away from a directory: removed where it is empty, else left beside under another
+/// name. What is in it is not looked at: that is whoever's put it there.
 fn set_aside(dir: &OwnedFd, name: &str) -> io::Result<()> {
     if rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() {
         return Ok(());
@@ -250,7 +253,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         assert!(!dir.path().join("made").exists());
 
-        // A directory goes, by whatever name it stands in the way; one with something in it is left beside.
+        // A directory goes, by whatever name it stands in the way; one with something in it is left
+        // beside.
         for name in [CA, ".valetkey-ca.pem.new"] {
             for inside in ["", "full"] {
                 let path = shared.join(name);

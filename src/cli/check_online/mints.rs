@@ -12,7 +12,7 @@ use crate::cli::session;
 use crate::config::{Config, Credential, Grant};
 use crate::local::uid::Uid;
 use crate::mint::login::LoginError;
-use crate::mint::{self, MintError, MintRequest, Minter, Revoked};
+use crate::mint::{self, MintError, MintRequest, Minter, Revocation};
 use crate::model::ask::Ask;
 use crate::model::client::{Client as Asker, ClientKey};
 use crate::model::clock::Clock;
@@ -103,12 +103,12 @@ impl Test {
         let life = humantime::format_duration(Duration::from_secs(life.as_secs()));
         let revoked = timeout(LIMIT, self.minter.revoke(token)).await;
         match revoked.unwrap_or(Err(MintError::Deadline)) {
-            Ok(Revoked::Done) => Finding::fine(
+            Ok(Revocation::Done) => Finding::fine(
                 "mint",
                 of,
                 &format!("a token for {life} was minted, and revoked again"),
             ),
-            Ok(Revoked::Unsupported) => {
+            Ok(Revocation::Unsupported) => {
                 Finding::fine("mint", of, &format!("a token was minted; unused, it ends in {life}"))
             }
             Err(error) => Finding::failed(

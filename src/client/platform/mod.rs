@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(super) use process::{Places, began, describe, holders_of};
+pub(super) use process::{SearchOrder, began, describe, holders_of};
 
 /// A hold on one process that a pid used again cannot fool (`pidfd_open(2)`).
 #[derive(Debug)]
@@ -39,7 +39,10 @@ mod tests {
         std::process::id()
     }
 
-    fn holders(inodes: &[u64], places: &Places) -> Vec<(crate::model::client::Process, Vec<u64>)> {
+    fn holders(
+        inodes: &[u64],
+        places: &SearchOrder,
+    ) -> Vec<(crate::model::client::Process, Vec<u64>)> {
         let mut found = Vec::new();
         holders_of(inodes.iter().copied().collect(), places, |process, mut held| {
             held.sort_unstable();
@@ -60,9 +63,9 @@ mod tests {
             // And whose process that is: ours, whatever is looked at first.
             let uids = || [own.raw()].into();
             for places in [
-                Places { uids: uids(), ..Places::default() },
-                Places { likely: vec![1, 2], uids: uids(), ..Places::default() },
-                Places { roots: vec![own_pid()], ..Places::default() },
+                SearchOrder { uids: uids(), ..SearchOrder::default() },
+                SearchOrder { likely: vec![1, 2], uids: uids(), ..SearchOrder::default() },
+                SearchOrder { roots: vec![own_pid()], ..SearchOrder::default() },
             ] {
                 let found = holders(&[owner.inode], &places);
                 let [(found, held)] = &found[..] else { panic!("{places:?}: {found:?}") };
@@ -75,8 +78,10 @@ mod tests {
             }
             drop(client);
             drop(server);
-            let gone =
-                holders(&[owner.inode], &Places { likely: vec![own_pid()], ..Places::default() });
+            let gone = holders(
+                &[owner.inode],
+                &SearchOrder { likely: vec![own_pid()], ..SearchOrder::default() },
+            );
             assert_eq!(gone, [], "it is gone");
         }
     }
@@ -93,7 +98,7 @@ mod tests {
             .collect();
         let mut inodes: Vec<u64> = pairs.iter().map(|(_, owner, _)| owner.inode).collect();
         inodes.sort_unstable();
-        let places = Places { likely: vec![own_pid(), own_pid()], ..Places::default() };
+        let places = SearchOrder { likely: vec![own_pid(), own_pid()], ..SearchOrder::default() };
         let found = holders(&inodes, &places);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].1, inodes);

@@ -1,8 +1,8 @@
 //! Linux: which process holds a socket, read from `/proc` (proc(5)), and what it is.
 //!
-//! The kernel names a socket's owner by uid for next to nothing, its process only by a search of everybody's
-//! descriptors. So many sockets are looked for in one walk, and in the likely processes first: those seen
-//! before, then a session's own tree.
+//! The kernel names a socket's owner by uid for next to nothing, its process only by a search of
+//! everybody's descriptors. So many sockets are looked for in one walk, and in the likely processes
+//! first: those seen before, then a session's own tree.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,11 +13,11 @@ use crate::model::client::{Parent, Process};
 /// Processes of one tree that are looked at.
 const MAX_TREE: usize = 512;
 /// Of a command line, in bytes; the audit cuts it further.
-const MAX_COMMAND: usize = 4096;
+const MAX_READ_COMMAND: usize = 4096;
 
-/// Where to look.
+/// Which processes are looked at, in which order.
 #[derive(Debug, Default)]
-pub(in crate::client) struct Places {
+pub(in crate::client) struct SearchOrder {
     /// Processes that are looked at first.
     pub(in crate::client) likely: Vec<u32>,
     /// The trees below these come next.
@@ -26,10 +26,11 @@ pub(in crate::client) struct Places {
     pub(in crate::client) uids: HashSet<u32>,
 }
 
-/// Calls `found` with each process that holds sockets of these inodes, and with those of them that it holds.
+/// Calls `found` with each process that holds sockets of these inodes, and with those of them that
+/// it holds.
 pub(in crate::client) fn holders_of(
     mut inodes: HashSet<u64>,
-    places: &Places,
+    places: &SearchOrder,
     mut found: impl FnMut(Process, Vec<u64>),
 ) {
     let likely = places.likely.iter().copied();
@@ -49,7 +50,8 @@ pub(in crate::client) fn holders_of(
             continue;
         }
         let process = describe(pid);
-        // A pid may be used again between two looks: what was read counts if it is still the same process.
+        // A pid may be used again between two looks: what was read counts if it is still the same
+        // process.
         if began.is_some() && stat(pid).map(|stat| stat.began) == began {
             inodes.retain(|inode| !held.contains(inode));
             found(process, held);
@@ -57,7 +59,8 @@ pub(in crate::client) fn holders_of(
     }
 }
 
-/// Which of these sockets a process holds. The highest descriptors come first: what is asked about is new.
+/// Which of these sockets a process holds. The highest descriptors come first: what is asked about
+/// is new.
 fn held_by(pid: u32, inodes: &HashSet<u64>) -> Vec<u64> {
     let mut held = Vec::new();
     let fds: Vec<PathBuf> = entries(&PathBuf::from(format!("/proc/{pid}/fd"))).collect();
@@ -73,7 +76,6 @@ fn held_by(pid: u32, inodes: &HashSet<u64>) -> Vec<u64> {
     held
 }
 
-/// The inode in `socket:[1234]`.
 fn socket(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
@@ -97,8 +99,8 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// All of a user's, the youngest number first: whoever connects has often just begun. Whose a process is, is asked
-/// of each as it is reached.
+/// All of a user's, the youngest number first: whoever connects has often just begun. Whose a
+/// process is, is asked of each as it is reached.
 fn all_of(uid: u32) -> impl Iterator<Item = u32> {
     use std::os::unix::fs::MetadataExt as _;
     let mut pids: Vec<u32> = entries(Path::new("/proc")).filter_map(|path| number(&path)).collect();
@@ -116,7 +118,6 @@ fn number(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// What a process is.
 pub(in crate::client) fn describe(pid: u32) -> Process {
     let parent = stat(pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
     Process {
@@ -135,7 +136,7 @@ fn exe(pid: u32) -> Option<Box<str>> {
 /// The words of its command line.
 fn command(pid: u32) -> Vec<Box<str>> {
     let mut bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    bytes.truncate(MAX_COMMAND);
+    bytes.truncate(MAX_READ_COMMAND);
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if bytes.is_empty() {
         return Vec::new();
@@ -143,7 +144,7 @@ fn command(pid: u32) -> Vec<Box<str>> {
     bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into()).collect()
 }
 
-/// Of `/proc/PID/stat`.
+/// What is read of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug)]
 struct Stat {
     parent: u32,

@@ -15,14 +15,16 @@ use crate::model::clock::Deadline;
 use crate::model::id::{RouteName, SessionName};
 
 impl Sessions {
-    /// Writes those that outlive the daemon to `path`, by rename, mode 0600: never a secret, its hash only.
+    /// Writes those that outlive the daemon to `path`, by rename, mode 0600: never a secret, its
+    /// hash only.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         let saved: Vec<Saved> =
             self.live.iter().filter_map(|session| Saved::of(&session)).collect();
         disk::replace(path, &saved)
     }
 
-    /// Writes down beside `path` which sessions were opened, so that the next daemon knows those that have ended.
+    /// Writes down beside `path` which sessions were opened, so that the next daemon knows those
+    /// that have ended.
     pub fn save_issued(&self, path: &Path) -> std::io::Result<()> {
         self.issued.save(&path.with_file_name(ISSUED))
     }
@@ -46,7 +48,6 @@ impl Sessions {
     }
 }
 
-/// A session at rest.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     name: SessionName,

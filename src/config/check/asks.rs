@@ -1,4 +1,5 @@
-//! What a route asks of its credential (`scope`, `audience`, `resource`, `claims`): it narrows, never widens.
+//! What a route asks of its credential (`scope`, `audience`, `resource`, `claims`): it narrows,
+//! never widens.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::model::id::CredentialName;
 pub(super) const RESERVED_CLAIMS: &[&str] = &["aud", "exp", "iat", "iss", "jti", "nbf"];
 
 impl Check<'_> {
-    pub(super) fn check_ask(&self, route: &mut file::Route, problems: &mut Problems) -> Ask {
+    pub(super) fn check_ask(&self, route: &mut file::RouteTable, problems: &mut Problems) -> Ask {
         let many = |value: Option<Spanned<file::OneOrMany>>| {
             value.map(|value| {
                 let span = value.span();
@@ -100,7 +101,8 @@ pub(super) fn is_resource(text: &str) -> bool {
         && text.len() > scheme.len() + 1
 }
 
-/// Holds each route to what its credential's grant can ask for, and to what the credential itself asks for.
+/// Holds each route to what its credential's grant can ask for, and to what the credential itself
+/// asks for.
 pub(super) fn narrow(
     routes: &mut [Located<Route>],
     credentials: &BTreeMap<CredentialName, Credential>,

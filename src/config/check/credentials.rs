@@ -13,7 +13,8 @@ use crate::model::host::Host;
 use crate::model::id::CredentialName;
 
 impl<'a> Check<'a> {
-    /// The credentials, and every name with its line: one that is wrong still exists for the routes.
+    /// The credentials, and every name with its line: one that is wrong still exists for the
+    /// routes.
     pub(super) fn credentials(
         &mut self,
         problems: &mut Problems,
@@ -60,22 +61,26 @@ impl<'a> Check<'a> {
         };
         let read = match grant.get_ref().as_str().unwrap_or_default() {
             "authorization-code" => {
-                self.read(value, problems).map(|(t, _)| file::Credential::AuthorizationCode(t))
+                self.read(value, problems).map(|(t, _)| file::CredentialTable::AuthorizationCode(t))
             }
             "client-credentials" => {
-                self.read(value, problems).map(|(t, _)| file::Credential::ClientCredentials(t))
+                self.read(value, problems).map(|(t, _)| file::CredentialTable::ClientCredentials(t))
             }
-            "device" => self.read(value, problems).map(|(t, _)| file::Credential::Device(t)),
-            "exec" => self.read(value, problems).map(|(t, _)| file::Credential::Exec(t)),
-            "http" => self.read(value, problems).map(|(t, _)| file::Credential::Http(t)),
-            "jwt" => self.read(value, problems).map(|(t, _)| file::Credential::Jwt(t)),
-            "jwt-bearer" => self.read(value, problems).map(|(t, _)| file::Credential::JwtBearer(t)),
+            "device" => self.read(value, problems).map(|(t, _)| file::CredentialTable::Device(t)),
+            "exec" => self.read(value, problems).map(|(t, _)| file::CredentialTable::Exec(t)),
+            "http" => self.read(value, problems).map(|(t, _)| file::CredentialTable::Http(t)),
+            "jwt" => self.read(value, problems).map(|(t, _)| file::CredentialTable::Jwt(t)),
+            "jwt-bearer" => {
+                self.read(value, problems).map(|(t, _)| file::CredentialTable::JwtBearer(t))
+            }
             "refresh-token" => {
-                self.read(value, problems).map(|(t, _)| file::Credential::RefreshToken(t))
+                self.read(value, problems).map(|(t, _)| file::CredentialTable::RefreshToken(t))
             }
-            "static-key" => self.read(value, problems).map(|(t, _)| file::Credential::StaticKey(t)),
+            "static-key" => {
+                self.read(value, problems).map(|(t, _)| file::CredentialTable::StaticKey(t))
+            }
             "token-exchange" => {
-                self.read(value, problems).map(|(t, _)| file::Credential::TokenExchange(t))
+                self.read(value, problems).map(|(t, _)| file::CredentialTable::TokenExchange(t))
             }
             _ => {
                 let word = grant.get_ref().as_str().unwrap_or_default();
@@ -91,12 +96,12 @@ impl<'a> Check<'a> {
 
     fn check_credential(
         &self,
-        credential: file::Credential,
+        credential: file::CredentialTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Credential> {
         let (grant, ttl) = match credential {
-            file::Credential::ClientCredentials(mut table) => {
+            file::CredentialTable::ClientCredentials(mut table) => {
                 let (ttl, oauth) = (table.ttl.take(), table.oauth());
                 let oauth = self.oauth(oauth, line, problems)?;
                 if oauth.auth == ClientAuth::None {
@@ -106,40 +111,40 @@ impl<'a> Check<'a> {
                 }
                 (Grant::ClientCredentials(oauth), ttl)
             }
-            file::Credential::AuthorizationCode(mut table) => {
+            file::CredentialTable::AuthorizationCode(mut table) => {
                 let ttl = table.ttl.take();
                 let grant = self.authorization_code(table, line, problems)?;
                 (Grant::AuthorizationCode(Box::new(grant)), ttl)
             }
-            file::Credential::Device(mut table) => {
+            file::CredentialTable::Device(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::Device(Box::new(self.device(table, line, problems)?)), ttl)
             }
-            file::Credential::Jwt(mut table) => {
+            file::CredentialTable::Jwt(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::Jwt(self.jwt(table, line, problems)?), ttl)
             }
-            file::Credential::JwtBearer(mut table) => {
+            file::CredentialTable::JwtBearer(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::JwtBearer(self.jwt_bearer(table, line, problems)?), ttl)
             }
-            file::Credential::RefreshToken(mut table) => {
+            file::CredentialTable::RefreshToken(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::RefreshToken(self.refresh_token(table, line, problems)?), ttl)
             }
-            file::Credential::TokenExchange(mut table) => {
+            file::CredentialTable::TokenExchange(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::TokenExchange(self.token_exchange(table, line, problems)?), ttl)
             }
-            file::Credential::Exec(mut table) => {
+            file::CredentialTable::Exec(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::Exec(self.exec(table, line, problems)?), ttl)
             }
-            file::Credential::Http(mut table) => {
+            file::CredentialTable::Http(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::Http(Box::new(self.http(table, line, problems)?)), ttl)
             }
-            file::Credential::StaticKey(mut table) => {
+            file::CredentialTable::StaticKey(mut table) => {
                 let ttl = table.ttl.take();
                 (Grant::StaticKey(self.static_key(table, line, problems)?), ttl)
             }
@@ -156,7 +161,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// An endpoint that config names: https, or http to a loopback literal (the guard does not judge it).
+/// An endpoint that config names: https, or http to a loopback literal (the guard does not judge
+/// it).
 pub(super) fn parse_endpoint(text: &str) -> Result<::http::Uri, &'static str> {
     let uri: ::http::Uri = text.parse().map_err(|_| "is not a URL")?;
     let authority = uri.authority().ok_or("is not absolute")?;

@@ -1,4 +1,5 @@
-//! Helpers and sources of secrets: what is run is named by an absolute path, and how its output is read.
+//! Helpers and sources of secrets: what is run is named by an absolute path, and how its output is
+//! read.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,19 +16,19 @@ const MOST: Duration = Duration::from_secs(10);
 impl Check<'_> {
     pub(super) fn secret(
         &self,
-        source: file::SecretSource,
+        source: file::SecretTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<SecretSource> {
         Some(match source {
-            file::SecretSource::Env(name) => SecretSource::Env(name),
-            file::SecretSource::Exec(helper) => {
+            file::SecretTable::Env(name) => SecretSource::Env(name),
+            file::SecretTable::Exec(helper) => {
                 SecretSource::Exec(Box::new(self.helper(helper, line, problems)?))
             }
-            file::SecretSource::File(path) => {
+            file::SecretTable::File(path) => {
                 SecretSource::File(self.held(self.beside_config(path)))
             }
-            file::SecretSource::Keyring(name) => {
+            file::SecretTable::Keyring(name) => {
                 if name.is_empty() || name.contains('\0') {
                     let message = "`keyring` takes the name of an item";
                     let hint = "what stands after `username` where it is stored: `secret-tool store --label=NAME service valetkey username NAME`";
@@ -36,7 +37,7 @@ impl Check<'_> {
                 }
                 SecretSource::Keyring(name)
             }
-            file::SecretSource::Systemd(name) => {
+            file::SecretTable::Systemd(name) => {
                 if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
                     let message = "`systemd` takes the name of a credential";
                     let hint = "the name before the colon of LoadCredential=";
@@ -50,17 +51,22 @@ impl Check<'_> {
 
     pub(super) fn exec(
         &self,
-        table: file::Exec,
+        table: file::ExecTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Exec> {
         let format = exec_format(&table, line, problems);
         let helper =
-            file::Helper { command: table.command, env: table.env, timeout: table.timeout };
+            file::HelperTable { command: table.command, env: table.env, timeout: table.timeout };
         Some(Exec { helper: self.helper(helper, line, problems)?, format: format? })
     }
 
-    fn helper(&self, table: file::Helper, line: usize, problems: &mut Problems) -> Option<Helper> {
+    fn helper(
+        &self,
+        table: file::HelperTable,
+        line: usize,
+        problems: &mut Problems,
+    ) -> Option<Helper> {
         let mut command = table.command.into_iter();
         let program = PathBuf::from(command.next().unwrap_or_default());
         let arguments: Vec<_> = command.collect();
@@ -114,8 +120,8 @@ fn shown(name: &str) -> &str {
     name.split('=').next().unwrap_or_default()
 }
 
-/// Whoever may change the program, or put another in its place, may mint; a warning, for containers build as they
-/// like.
+/// Whoever may change the program, or put another in its place, may mint; a warning, for containers
+/// build as they like.
 fn warn_of_writable(program: &Path, line: usize, problems: &mut Problems) {
     let Some(exposure) = place::exposure(program) else { return };
     let message = format!("others may change the helper {}: {exposure}", program.display());
@@ -123,33 +129,37 @@ fn warn_of_writable(program: &Path, line: usize, problems: &mut Problems) {
     problems.warn(line, "helper-writable", message, hint);
 }
 
-fn exec_format(table: &file::Exec, line: usize, problems: &mut Problems) -> Option<ExecFormat> {
-    let json = table.format == file::ExecFormat::Json;
+fn exec_format(
+    table: &file::ExecTable,
+    line: usize,
+    problems: &mut Problems,
+) -> Option<ExecFormat> {
+    let json = table.format == file::OutputFormat::Json;
     if !json && (table.token.is_some() || table.expires.is_some()) {
         let message = "`token` and `expires` belong to `format = \"json\"`";
         problems.error(line, "bad-format", message, "add it, or take them out");
         return None;
     }
-    if (table.format == file::ExecFormat::Git) != table.url.is_some() {
+    if (table.format == file::OutputFormat::Git) != table.url.is_some() {
         let message = "`url` and `format = \"git\"` belong together";
         problems.error(line, "bad-format", message, "for example url = \"https://git.example\"");
         return None;
     }
     Some(match table.format {
-        file::ExecFormat::Aws => {
+        file::OutputFormat::Aws => {
             let message = "`format = \"aws\"` gives the session token alone, and AWS's own services want a signature";
             let hint =
                 "for those, let the tool sign with its own keys on a route without a credential";
             problems.warn(line, "aws-session-token", message, hint);
             ExecFormat::Aws
         }
-        file::ExecFormat::Git => git(table.url.as_deref().unwrap_or_default(), line, problems)?,
-        file::ExecFormat::Json => ExecFormat::Json {
+        file::OutputFormat::Git => git(table.url.as_deref().unwrap_or_default(), line, problems)?,
+        file::OutputFormat::Json => ExecFormat::Json {
             token: pointer("token", table.token.as_deref(), "/access_token", line, problems)?,
             expires: pointer("expires", table.expires.as_deref(), "/expires_in", line, problems)?,
         },
-        file::ExecFormat::Kubectl => ExecFormat::Kubectl,
-        file::ExecFormat::Plain => ExecFormat::Plain,
+        file::OutputFormat::Kubectl => ExecFormat::Kubectl,
+        file::OutputFormat::Plain => ExecFormat::Plain,
     })
 }
 

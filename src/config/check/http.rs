@@ -29,7 +29,7 @@ const OWN: &[&str] = &[
 impl Check<'_> {
     pub(super) fn http(
         &self,
-        table: file::Http,
+        table: file::HttpTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Http> {
@@ -86,8 +86,8 @@ impl Check<'_> {
 type Wrong = (&'static str, String);
 
 /// Who asked for a token may be gone when it is to end.
-fn revoke(table: file::HttpRevoke, used: &mut BTreeSet<String>) -> Result<HttpCall, Wrong> {
-    let file::HttpRevoke { url, method, headers, json, form } = table;
+fn revoke(table: file::HttpRevokeTable, used: &mut BTreeSet<String>) -> Result<HttpCall, Wrong> {
+    let file::HttpRevokeTable { url, method, headers, json, form } = table;
     let call = call(&url, method.as_deref(), headers, (json, form), used)?;
     if !call.variables().is_empty() {
         return Err(("bad-template", "`revoke` cannot name the client".to_owned()));

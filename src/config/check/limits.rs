@@ -12,7 +12,7 @@ use crate::model::id::{CredentialName, SessionName};
 impl Check<'_> {
     pub(super) fn check_limits(
         &self,
-        table: file::Limits,
+        table: file::LimitsTable,
         sessions: &[PresharedSession],
         credentials: &Names,
         problems: &mut Problems,

@@ -6,25 +6,19 @@ use super::Check;
 use super::oauth::{Notes, RESERVED_PARAMS, endpoint, origin};
 use crate::config::problem::Problems;
 use crate::config::{
-    AuthorizationCode, ClientAuth, Device, Endpoints, LoginProtection, Logins, Oauth, Redirect,
-    RefreshToken, file,
+    AuthorizationCode, ClientAuth, Device, Endpoints, Logins, Oauth, Redirect, RefreshToken, file,
 };
 
 impl Check<'_> {
-    pub(super) fn check_logins(&self, table: file::Logins) -> Logins {
+    pub(super) fn check_logins(&self, table: file::LoginsTable) -> Logins {
         let dir = table.dir.unwrap_or_else(|| "logins".into());
-        let protection = match table.protection {
-            None | Some(file::LoginProtection::Auto) => LoginProtection::Auto,
-            Some(file::LoginProtection::KernelKeyring) => LoginProtection::KernelKeyring,
-            Some(file::LoginProtection::KeyFile) => LoginProtection::KeyFile,
-            Some(file::LoginProtection::Keyring) => LoginProtection::Keyring,
-        };
+        let protection = table.protection.unwrap_or_default();
         Logins { dir: self.state_dir.join(dir), protection }
     }
 
     pub(super) fn refresh_token(
         &self,
-        mut table: file::oauth::RefreshToken,
+        mut table: file::oauth::RefreshTokenTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<RefreshToken> {
@@ -44,7 +38,7 @@ impl Check<'_> {
     /// A login belongs to a client: without its name two of them would be one.
     fn login_oauth(
         &self,
-        table: file::oauth::Oauth,
+        table: file::oauth::OauthTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Oauth> {
@@ -58,7 +52,7 @@ impl Check<'_> {
 
     pub(super) fn device(
         &self,
-        mut table: file::oauth::Device,
+        mut table: file::oauth::DeviceTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Device> {
@@ -83,7 +77,7 @@ impl Check<'_> {
 
     pub(super) fn authorization_code(
         &self,
-        mut table: file::oauth::AuthorizationCode,
+        mut table: file::oauth::AuthorizationCodeTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<AuthorizationCode> {
@@ -105,7 +99,8 @@ impl Check<'_> {
     }
 }
 
-/// Where a login begins: named beside `token_url`, found by `issuer`. The inner `None`: by the issuer's document.
+/// Where a login begins: named beside `token_url`, found by `issuer`. The inner `None`: by the
+/// issuer's document.
 fn entrance(
     text: Option<&str>,
     key: &str,

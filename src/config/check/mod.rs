@@ -29,7 +29,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::held::Kept;
 use super::load::LoadError;
-use super::locate::MAX_BYTES;
+use super::locate::MAX_CONFIG;
 use super::places::Places;
 use super::problem::{Problem, Problems};
 pub use static_key::left;
@@ -109,8 +109,8 @@ impl<'a> Check<'a> {
         kept: &'a Kept,
         problems: &mut Problems,
     ) -> Option<Self> {
-        if text.len() as u64 > MAX_BYTES {
-            let message = format!("the config is larger than {MAX_BYTES} bytes");
+        if text.len() as u64 > MAX_CONFIG {
+            let message = format!("the config is larger than {MAX_CONFIG} bytes");
             problems.error(
                 0,
                 "config-too-large",
@@ -150,8 +150,8 @@ impl<'a> Check<'a> {
         let admin = self.table("admin", problems);
         let logins = self.table("logins", problems);
         let limits = self.table("limits", problems);
-        let sessions: Vec<(file::Session, usize)> = self.list("sessions", problems);
-        let routes: Vec<(file::Route, usize)> = self.list("routes", problems);
+        let sessions: Vec<(file::SessionTable, usize)> = self.list("sessions", problems);
+        let routes: Vec<(file::RouteTable, usize)> = self.list("routes", problems);
         let (credentials, known) = self.credentials(problems);
         for (key, _) in std::mem::take(&mut self.root) {
             let line = self.lines.at(key.span().start);
@@ -228,7 +228,8 @@ impl<'a> Check<'a> {
         array.into_iter().filter_map(|value| self.read(value, problems)).collect()
     }
 
-    /// Reads one table with its line. A key that is wrong is reported, taken out, and the rest is read again.
+    /// Reads one table with its line. A key that is wrong is reported, taken out, and the rest is
+    /// read again.
     fn read<T: DeserializeOwned>(
         &self,
         value: Table<'a>,

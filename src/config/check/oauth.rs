@@ -84,13 +84,13 @@ impl<'a> Notes<'a> {
 }
 
 impl Check<'_> {
-    fn noted(&self, source: file::SecretSource, notes: &mut Notes<'_>) -> Option<SecretSource> {
+    fn noted(&self, source: file::SecretTable, notes: &mut Notes<'_>) -> Option<SecretSource> {
         self.secret(source, notes.line, notes.problems)
     }
 
     pub(super) fn oauth(
         &self,
-        table: table::Oauth,
+        table: table::OauthTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Oauth> {
@@ -118,7 +118,7 @@ impl Check<'_> {
         })
     }
 
-    fn client_auth(&self, table: &table::Oauth, notes: &mut Notes<'_>) -> Option<ClientAuth> {
+    fn client_auth(&self, table: &table::OauthTable, notes: &mut Notes<'_>) -> Option<ClientAuth> {
         use TokenEndpointAuth::{Basic, None as Nothing, Post, PrivateKeyJwt, TlsClientAuth};
         let default = if table.client_secret.is_some() { Basic } else { Nothing };
         let auth = table.auth.unwrap_or(default);
@@ -172,7 +172,7 @@ impl Check<'_> {
 
     pub(super) fn jwt(
         &self,
-        table: file::oauth::Jwt,
+        table: file::oauth::JwtTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<Jwt> {
@@ -195,7 +195,7 @@ impl Check<'_> {
 
     pub(super) fn jwt_bearer(
         &self,
-        mut table: file::oauth::JwtBearer,
+        mut table: file::oauth::JwtBearerTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<JwtBearer> {
@@ -215,7 +215,7 @@ impl Check<'_> {
 
     pub(super) fn token_exchange(
         &self,
-        mut table: file::oauth::TokenExchange,
+        mut table: file::oauth::TokenExchangeTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<TokenExchange> {
@@ -265,7 +265,7 @@ pub(super) fn origin(text: &str) -> Option<String> {
     origin_of(&url).filter(|_| bare).map(|origin| origin.to_string())
 }
 
-fn endpoints(table: &table::Oauth, notes: &mut Notes<'_>) -> Option<Endpoints> {
+fn endpoints(table: &table::OauthTable, notes: &mut Notes<'_>) -> Option<Endpoints> {
     let token = table.token_url.as_deref().map(|text| endpoint(text, "token_url", notes));
     let revocation =
         table.revocation_url.as_deref().map(|text| endpoint(text, "revocation_url", notes));
@@ -329,7 +329,7 @@ fn signed(
     iss: Option<String>,
     sub: Option<String>,
     aud: Vec<String>,
-    claims: BTreeMap<String, table::Claim>,
+    claims: BTreeMap<String, table::ClaimValue>,
     notes: &mut Notes<'_>,
 ) -> Option<Signed> {
     check_words(&aud, "aud", notes.line, is_audience, notes.problems);
@@ -358,15 +358,15 @@ fn signed(
     Some(Signed { key, algorithm: algorithm?, header, iss, sub, aud, claims })
 }
 
-fn claim(value: table::Claim, notes: &mut Notes<'_>) -> Claim {
+fn claim(value: table::ClaimValue, notes: &mut Notes<'_>) -> Claim {
     match value {
-        table::Claim::Bool(value) => Claim::Bool(value),
-        table::Claim::Number(value) => Claim::Number(value),
-        table::Claim::Text(text) => Claim::Text(notes.template(&text)),
-        table::Claim::List(list) => {
+        table::ClaimValue::Bool(value) => Claim::Bool(value),
+        table::ClaimValue::Number(value) => Claim::Number(value),
+        table::ClaimValue::Text(text) => Claim::Text(notes.template(&text)),
+        table::ClaimValue::List(list) => {
             Claim::List(list.into_iter().map(|value| claim(value, notes)).collect())
         }
-        table::Claim::Object(object) => Claim::Object(
+        table::ClaimValue::Object(object) => Claim::Object(
             object.into_iter().map(|(name, value)| (name, claim(value, notes))).collect(),
         ),
     }

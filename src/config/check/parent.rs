@@ -11,7 +11,7 @@ use crate::config::problem::Problems;
 impl Check<'_> {
     pub(super) fn check_parent(
         &self,
-        parent: Spanned<file::Parent>,
+        parent: Spanned<file::ParentTable>,
         problems: &mut Problems,
     ) -> Option<Parent> {
         let line = self.line(&parent);

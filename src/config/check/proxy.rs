@@ -14,14 +14,14 @@ use crate::config::{Proxy, Unmatched, file};
 const MAX_SOCKET_PATH: usize = 107;
 
 impl Check<'_> {
-    pub(super) fn check_proxy(&self, table: file::Proxy, problems: &mut Problems) -> Proxy {
+    pub(super) fn check_proxy(&self, table: file::ProxyTable, problems: &mut Problems) -> Proxy {
         let line = table.listen.as_ref().map_or(0, |value| self.line(value));
         let any_port = table.listen.is_none();
         let (listen, sockets) = self.check_listen(table.listen, line, problems);
         let auth =
             table.client_auth.as_ref().map(|value| (value.get_ref().clone(), self.line(value)));
         let (auth, auth_line) =
-            auth.unwrap_or((vec![file::ClientAuth::Session, file::ClientAuth::Uid], 0));
+            auth.unwrap_or((vec![file::AdmittedBy::Session, file::AdmittedBy::Uid], 0));
         let transparent_line = table.transparent.as_ref().map_or(0, |value| self.line(value));
         let transparent = check_transparent(table.transparent, transparent_line, problems);
         let proxy = Proxy {
@@ -29,12 +29,9 @@ impl Check<'_> {
             any_port,
             sockets,
             transparent,
-            unmatched: match table.unmatched {
-                Some(file::Unmatched::Deny) => Unmatched::Deny,
-                Some(file::Unmatched::Tunnel) | None => Unmatched::Tunnel,
-            },
-            auth_session: auth.contains(&file::ClientAuth::Session),
-            auth_uid: auth.contains(&file::ClientAuth::Uid),
+            unmatched: table.unmatched.unwrap_or(Unmatched::Tunnel),
+            auth_session: auth.contains(&file::AdmittedBy::Session),
+            auth_uid: auth.contains(&file::AdmittedBy::Uid),
             allow_uids: table.allow_uids,
         };
         if !proxy.transparent.is_empty() && !proxy.auth_uid && !proxy.open_to_all() {

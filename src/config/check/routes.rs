@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::Check;
 use crate::config::problem::{Located, Problems};
 use crate::config::wording::{meant, named};
-use crate::config::{ClientSelector, Inject, OnStaticKey, PathSlot, Placement, Route, env, file};
+use crate::config::{ClientSelector, Inject, PathSlot, Placement, Route, env, file};
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::placeholder::Kind;
 
@@ -30,7 +30,7 @@ const FRAMING: &[&str] = &[
 impl Check<'_> {
     pub(super) fn check_routes(
         &self,
-        list: Vec<(file::Route, usize)>,
+        list: Vec<(file::RouteTable, usize)>,
         credentials: &BTreeMap<CredentialName, usize>,
         problems: &mut Problems,
     ) -> Vec<Located<Route>> {
@@ -74,7 +74,12 @@ impl Check<'_> {
         routes
     }
 
-    fn check_route(&self, mut route: file::Route, line: usize, problems: &mut Problems) -> Route {
+    fn check_route(
+        &self,
+        mut route: file::RouteTable,
+        line: usize,
+        problems: &mut Problems,
+    ) -> Route {
         let ask = self.check_ask(&mut route, problems);
         let credential =
             route.credential.as_ref().map(|name| CredentialName::new(name.get_ref().as_str()));
@@ -156,10 +161,7 @@ impl Check<'_> {
                 file::Cookies::Pass => false,
                 file::Cookies::Strip => true,
             },
-            on_static_key: match route.on_static_key {
-                file::OnStaticKey::Deny => OnStaticKey::Deny,
-                file::OnStaticKey::Report => OnStaticKey::Report,
-            },
+            on_static_key: route.on_static_key,
             allow_token_endpoint: route.allow_token_endpoint,
         }
     }
@@ -256,7 +258,7 @@ impl Check<'_> {
 }
 
 /// What a route says must fit together.
-fn consistent(route: &file::Route, credential: bool, line: usize, problems: &mut Problems) {
+fn consistent(route: &file::RouteTable, credential: bool, line: usize, problems: &mut Problems) {
     if !credential && (route.inject.is_some() || !route.env.is_empty()) && !route.deny {
         let hint = "add `credential`, or take `inject` and `env` out";
         problems.error(line, "no-credential", "the route injects but names no credential", hint);
@@ -300,9 +302,9 @@ fn placement(text: &str) -> Result<Placement, String> {
     }
 }
 
-fn inject(inject: file::Inject) -> Result<Inject, String> {
+fn inject(inject: file::InjectTable) -> Result<Inject, String> {
     match inject {
-        file::Inject { header: Some(name), scheme, basic: None, query: None, path: None } => {
+        file::InjectTable { header: Some(name), scheme, basic: None, query: None, path: None } => {
             let name = field(&name)?;
             let scheme = match scheme {
                 None if name == http::header::AUTHORIZATION => Some("Bearer".to_owned()),
@@ -316,7 +318,7 @@ fn inject(inject: file::Inject) -> Result<Inject, String> {
             }
             Ok(Inject::Header { name, scheme })
         }
-        file::Inject { header: None, scheme: None, basic, query, path } => {
+        file::InjectTable { header: None, scheme: None, basic, query, path } => {
             match (basic, query, path) {
                 (Some(basic), None, None) => basic_user(basic.user),
                 (None, Some(name), None) if !name.is_empty() => Ok(Inject::Query(name)),

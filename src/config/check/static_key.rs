@@ -10,7 +10,7 @@ use crate::config::{SecretSource, StaticKey, file};
 impl Check<'_> {
     pub(super) fn static_key(
         &self,
-        table: file::StaticKey,
+        table: file::StaticKeyTable,
         line: usize,
         problems: &mut Problems,
     ) -> Option<StaticKey> {

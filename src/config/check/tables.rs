@@ -21,7 +21,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 impl Check<'_> {
     pub(super) fn check_sessions(
         &self,
-        list: Vec<(file::Session, usize)>,
+        list: Vec<(file::SessionTable, usize)>,
         routes: &[Located<Route>],
         problems: &mut Problems,
     ) -> Vec<PresharedSession> {
@@ -56,7 +56,7 @@ impl Check<'_> {
         sessions
     }
 
-    pub(super) fn check_ca(&self, table: file::Ca, problems: &mut Problems) -> Ca {
+    pub(super) fn check_ca(&self, table: file::CaTable, problems: &mut Problems) -> Ca {
         let mut permit = Vec::new();
         for name in table.permit {
             let line = self.line(&name);
@@ -111,7 +111,7 @@ impl Check<'_> {
 
     pub(super) fn check_upstream(
         &self,
-        table: file::Upstream,
+        table: file::UpstreamTable,
         problems: &mut Problems,
     ) -> Upstream {
         let mut upstream = Upstream::default();
@@ -161,7 +161,7 @@ impl Check<'_> {
         upstream
     }
 
-    pub(super) fn check_audit(&self, table: file::Audit, problems: &mut Problems) -> Audit {
+    pub(super) fn check_audit(&self, table: file::AuditTable, problems: &mut Problems) -> Audit {
         let path = table.path.unwrap_or_else(|| PathBuf::from("audit.jsonl"));
         let mut max_size = 64 * 1024 * 1024;
         if let Some(text) = table.max_size {
@@ -196,7 +196,7 @@ impl Check<'_> {
         Audit { path: self.state_dir.join(path), continue_on_failure, max_size, keep }
     }
 
-    pub(super) fn check_admin(&self, table: file::Admin, problems: &mut Problems) -> Admin {
+    pub(super) fn check_admin(&self, table: file::AdminTable, problems: &mut Problems) -> Admin {
         let socket =
             self.state_dir.join(table.socket.unwrap_or_else(|| PathBuf::from("admin.sock")));
         let hint = "set a shorter VALETKEY_STATE_DIR or admin.socket";
@@ -222,8 +222,8 @@ impl Check<'_> {
     }
 }
 
-/// `com`, `co.uk`: a suffix below which anybody can have a name, by the public suffix list. A name of one label that
-/// the list does not know (`internal`, `localhost`) is somebody's own.
+/// `com`, `co.uk`: a suffix below which anybody can have a name, by the public suffix list. A name
+/// of one label that the list does not know (`internal`, `localhost`) is somebody's own.
 fn is_registry(name: &str) -> bool {
     let found = psl::suffix(name.as_bytes()).filter(|found| found.is_known());
     found.is_some_and(|found| found.as_bytes() == name.as_bytes())

@@ -14,8 +14,8 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     addresses(config, problems);
 }
 
-/// Whether the parent proxy is this one, as far as that shows without a resolver and before a port is taken: the
-/// daemon, which knows its listeners, looks again.
+/// Whether the parent proxy is this one, as far as that shows without a resolver and before a port
+/// is taken: the daemon, which knows its listeners, looks again.
 pub fn parent_is_us(config: &Config) -> bool {
     let parent = config.upstream.parent.as_ref();
     parent.is_some_and(|parent| is_us(&parent.origin.target, &config.proxy))
@@ -38,7 +38,8 @@ fn clients(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// The second to listen there would fail. Port 0 is another one each time, and who names none gets a free one.
+/// The second to listen there would fail. Port 0 is another one each time, and who names none gets
+/// a free one.
 fn addresses(config: &Config, problems: &mut Problems) {
     let proxy = &config.proxy;
     let named = proxy.listen.iter().filter(|_| !proxy.any_port);

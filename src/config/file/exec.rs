@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// A program that is run, without a shell, to print something secret.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Helper {
+pub struct HelperTable {
     /// The program, by an absolute path, and its arguments. No shell reads them; no secret belongs in them.
     pub command: Vec<String>,
     /// Names of further variables of the daemon that it gets, beside PATH, HOME and LANG.
@@ -22,7 +22,7 @@ pub struct Helper {
 /// `grant = "exec"`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Exec {
+pub struct ExecTable {
     /// The program, by an absolute path, and its arguments. No shell reads them; no secret belongs in them.
     pub command: Vec<String>,
     /// Names of further variables of the daemon that it gets, beside PATH, HOME and LANG.
@@ -33,7 +33,7 @@ pub struct Exec {
     pub timeout: Option<String>,
     /// What it prints: "plain" (the default: the token and nothing else), "json", "kubectl", "aws" or "git".
     #[serde(default)]
-    pub format: ExecFormat,
+    pub format: OutputFormat,
     /// Where the token stands in JSON, as a pointer (RFC 6901). Default: "/access_token".
     #[serde(default)]
     pub token: Option<String>,
@@ -51,7 +51,7 @@ pub struct Exec {
 /// `format` of `exec`
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub enum ExecFormat {
+pub enum OutputFormat {
     /// AWS `credential_process`, version 1; the session token is what is injected.
     Aws,
     /// A git credential helper: `get` is asked, the password is the token.

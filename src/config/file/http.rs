@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::SecretSource;
+use super::SecretTable;
 
 /// `grant = "http"`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Http {
+pub struct HttpTable {
     /// The endpoint: https, or http to a loopback address.
     pub url: String,
     /// Default: "POST".
@@ -19,7 +19,7 @@ pub struct Http {
     pub method: Option<String>,
     /// Secrets that templates name as `{secret.NAME}`.
     #[serde(default)]
-    pub secrets: BTreeMap<String, SecretSource>,
+    pub secrets: BTreeMap<String, SecretTable>,
     /// What templates name as `{client_id}`.
     #[serde(default)]
     pub client_id: Option<String>,
@@ -43,7 +43,7 @@ pub struct Http {
     pub error: Option<String>,
     /// The call that ends a token, made when its session ends: 2xx, 404 and 410 are done. Absent: tokens end by themselves.
     #[serde(default)]
-    pub revoke: Option<HttpRevoke>,
+    pub revoke: Option<HttpRevokeTable>,
     /// Upper bound of a token's life, and its life where the answer names none. Default of the latter: "5m".
     #[serde(default)]
     pub ttl: Option<String>,
@@ -52,7 +52,7 @@ pub struct Http {
 /// `revoke` of `http`. Its templates name `{token}`, `{secret.NAME}` and `{client_id}`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct HttpRevoke {
+pub struct HttpRevokeTable {
     /// The endpoint: https, or http to a loopback address.
     pub url: String,
     /// Default: "POST".

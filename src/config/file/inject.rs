@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// `inject`: `{ header, scheme? }`, `{ basic = { user } }`, `{ query }` or `{ path }`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Inject {
+pub struct InjectTable {
     /// A header field.
     #[serde(default)]
     pub header: Option<String>,
@@ -15,7 +15,7 @@ pub struct Inject {
     pub scheme: Option<String>,
     /// HTTP Basic with the token as password (git).
     #[serde(default)]
-    pub basic: Option<InjectBasic>,
+    pub basic: Option<InjectBasicTable>,
     /// A query parameter.
     #[serde(default)]
     pub query: Option<String>,
@@ -27,7 +27,7 @@ pub struct Inject {
 /// `inject.basic`
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct InjectBasic {
+pub struct InjectBasicTable {
     /// The user; many git hosts take any.
     pub user: String,
 }
@@ -44,12 +44,12 @@ pub enum Cookies {
 }
 
 /// `on_static_key`
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnStaticKey {
-    /// Refused.
+    /// The request is refused.
     Deny,
-    /// Audited.
+    /// It is audited, and taken out in any case.
     #[default]
     Report,
 }

@@ -9,7 +9,7 @@ use toml::Spanned;
 /// `[limits]`: rates, each "COUNT/s", "COUNT/m" or "COUNT/h" (so many may come at once; they are made up for evenly over that time), and sizes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct LimitsTable {
     /// What each client (a session, or a user without one) may have in all, tunnels included, as "100/s". Absent: no limit.
     #[schemars(with = "Option<String>")]
     pub per_client: Option<Spanned<String>>,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// `[logins]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Logins {
+pub struct LoginsTable {
     /// Where logins are kept, one file each; relative to the state directory. Configs that name the same directory
     /// share the logins of credentials with the same name, issuer and client. Default: "logins".
     pub dir: Option<PathBuf>,
@@ -19,15 +19,16 @@ pub struct Logins {
 }
 
 /// `logins.protection`
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginProtection {
-    /// The keyring where a new login can be put there.
+    /// A new login in the keyring where there is one that is open, else in a file; one that is kept stays where it is.
+    #[default]
     Auto,
-    /// The kernel's keyring of the user, and nothing else: in memory until the machine goes down.
+    /// In the kernel's keyring of the user: until the machine goes down.
     KernelKeyring,
-    /// Encrypted files.
+    /// In an encrypted file, with a key file beside it.
     KeyFile,
-    /// The keyring, and nothing else.
+    /// In the keyring of the desktop session, and nowhere else.
     Keyring,
 }

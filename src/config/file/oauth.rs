@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{OneOrMany, SecretSource};
+use super::{OneOrMany, SecretTable};
 
 /// The keys that every OAuth grant has beside its own: serde's `flatten` would cost the lines in messages.
 macro_rules! oauth_table {
@@ -33,13 +33,13 @@ macro_rules! oauth_table {
             pub client_id: Option<String>,
             /// The client's secret, for `auth` "basic" and "post".
             #[serde(default)]
-            pub client_secret: Option<SecretSource>,
+            pub client_secret: Option<SecretTable>,
             /// How the client authenticates: "basic" (the default where there is a secret), "post", "private-key-jwt", "tls-client-auth", "none".
             #[serde(default)]
             pub auth: Option<TokenEndpointAuth>,
             /// The client's private key in PEM, for "private-key-jwt" and "tls-client-auth".
             #[serde(default)]
-            pub client_key: Option<SecretSource>,
+            pub client_key: Option<SecretTable>,
             /// The key's name at the issuer (`kid`), for "private-key-jwt".
             #[serde(default)]
             pub client_key_id: Option<String>,
@@ -75,8 +75,8 @@ macro_rules! oauth_table {
 
         impl $name {
             /// The common keys, taken out.
-            pub fn oauth(&mut self) -> Oauth {
-                Oauth {
+            pub fn oauth(&mut self) -> OauthTable {
+                OauthTable {
                     token_url: self.token_url.take(),
                     revocation_url: self.revocation_url.take(),
                     issuer: self.issuer.take(),
@@ -102,12 +102,12 @@ macro_rules! oauth_table {
 
 oauth_table! {
     /// `grant = "client-credentials"`
-    ClientCredentials {}
+    ClientCredentialsTable {}
 }
 
 oauth_table! {
     /// `grant = "authorization-code"`: a person logs in with a browser on this machine (RFC 6749 section 4.1, RFC 7636, RFC 8252).
-    AuthorizationCode {
+    AuthorizationCodeTable {
         /// The authorization endpoint, beside `token_url`.
         #[serde(default)]
         pub authorization_url: Option<String>,
@@ -123,7 +123,7 @@ oauth_table! {
 
 oauth_table! {
     /// `grant = "device"`: a person logs in by a code, on any device with a browser (RFC 8628).
-    Device {
+    DeviceTable {
         /// The device authorization endpoint, beside `token_url`.
         #[serde(default)]
         pub device_url: Option<String>,
@@ -138,9 +138,9 @@ oauth_table! {
 
 oauth_table! {
     /// `grant = "jwt-bearer"`: an assertion signed here is the grant (RFC 7523 section 2.1).
-    JwtBearer {
+    JwtBearerTable {
         /// The private key in PEM, or for HS algorithms the shared secret itself.
-        pub key: SecretSource,
+        pub key: SecretTable,
         /// How it signs: "RS256", "PS256", "ES256", "ES384", "EdDSA", …
         pub algorithm: String,
         /// Further header parameters, as `kid`.
@@ -157,30 +157,30 @@ oauth_table! {
         pub aud: OneOrMany,
         /// Further claims of the assertion.
         #[serde(default)]
-        pub claims: BTreeMap<String, Claim>,
+        pub claims: BTreeMap<String, ClaimValue>,
     }
 }
 
 oauth_table! {
     /// `grant = "refresh-token"`: a refresh token that was got elsewhere (RFC 6749 section 6).
-    RefreshToken {
+    RefreshTokenTable {
         /// The first refresh token: it is taken over once, and again when another stands there. Those that the issuer gives in its place
         /// are kept with the logins.
-        pub refresh_token: SecretSource,
+        pub refresh_token: SecretTable,
     }
 }
 
 oauth_table! {
     /// `grant = "token-exchange"`: another's token for one of ours (RFC 8693).
-    TokenExchange {
+    TokenExchangeTable {
         /// The token of the one on whose behalf it is asked; read anew each time.
-        pub subject_token: SecretSource,
+        pub subject_token: SecretTable,
         /// Its type: "access_token", "id_token", "jwt", "saml1", "saml2" or a URI. Default: "jwt".
         #[serde(default)]
         pub subject_token_type: Option<String>,
         /// The token of the one who acts.
         #[serde(default)]
-        pub actor_token: Option<SecretSource>,
+        pub actor_token: Option<SecretTable>,
         /// Its type. Default: "jwt".
         #[serde(default)]
         pub actor_token_type: Option<String>,
@@ -192,16 +192,15 @@ oauth_table! {
 
 /// What they have in common.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "each is a key of the tables above")]
-pub struct Oauth {
+pub struct OauthTable {
     pub token_url: Option<String>,
     pub revocation_url: Option<String>,
     pub issuer: Option<String>,
     pub endpoint_origins: Vec<String>,
     pub client_id: Option<String>,
-    pub client_secret: Option<SecretSource>,
+    pub client_secret: Option<SecretTable>,
     pub auth: Option<TokenEndpointAuth>,
-    pub client_key: Option<SecretSource>,
+    pub client_key: Option<SecretTable>,
     pub client_key_id: Option<String>,
     pub client_key_algorithm: Option<String>,
     pub client_assertion_audience: Option<String>,
@@ -232,9 +231,9 @@ pub enum TokenEndpointAuth {
 /// `grant = "jwt"`: a token signed here, without an issuer.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Jwt {
+pub struct JwtTable {
     /// The private key in PEM, or for HS algorithms the shared secret itself.
-    pub key: SecretSource,
+    pub key: SecretTable,
     /// "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256", "HS384" or "HS512".
     pub algorithm: String,
     /// Further header parameters, as `kid`; `typ` is "JWT" unless given.
@@ -251,7 +250,7 @@ pub struct Jwt {
     pub aud: OneOrMany,
     /// Further claims: text, whole numbers, true and false, lists and tables of them.
     #[serde(default)]
-    pub claims: BTreeMap<String, Claim>,
+    pub claims: BTreeMap<String, ClaimValue>,
     /// How far `iat` lies back, for verifiers whose clock is behind. Default: "0s".
     #[serde(default)]
     pub backdate: Option<String>,
@@ -263,7 +262,7 @@ pub struct Jwt {
 /// A claim's value.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "text, a whole number, true or false, or a list or table of them")]
-pub enum Claim {
+pub enum ClaimValue {
     /// True or false.
     Bool(bool),
     /// A whole number.
@@ -271,7 +270,7 @@ pub enum Claim {
     /// Text, which may name the client.
     Text(String),
     /// A list.
-    List(Vec<Claim>),
+    List(Vec<ClaimValue>),
     /// A table.
-    Object(BTreeMap<String, Claim>),
+    Object(BTreeMap<String, ClaimValue>),
 }

@@ -6,16 +6,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::Helper;
+use super::HelperTable;
 
 /// Where a secret is read from: exactly one of these; never a literal.
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum SecretSource {
+pub enum SecretTable {
     /// An environment variable of the daemon; `run` removes it from what the tool gets.
     Env(String),
     /// A program that prints it; one trailing newline is dropped.
-    Exec(Helper),
+    Exec(HelperTable),
     /// A file, relative to the config; one trailing newline is dropped.
     File(PathBuf),
     /// The name of an item in the keyring of the desktop session (Secret Service), stored by `secret-tool store --label=NAME service valetkey
@@ -25,12 +25,12 @@ pub enum SecretSource {
     Systemd(String),
 }
 
-impl<'de> Deserialize<'de> for SecretSource {
+impl<'de> Deserialize<'de> for SecretTable {
     /// By hand, because the derived error would print the literal secret that stands here by mistake.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> de::Visitor<'de> for Visitor {
-            type Value = SecretSource;
+            type Value = SecretTable;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("{ env = \"NAME\" }, { file = \"PATH\" } or another source")
@@ -44,11 +44,11 @@ impl<'de> Deserialize<'de> for SecretSource {
                 let mut found = None;
                 while let Some(key) = map.next_key::<String>()? {
                     let source = match key.as_str() {
-                        "env" => SecretSource::Env(map.next_value()?),
-                        "exec" => SecretSource::Exec(map.next_value()?),
-                        "file" => SecretSource::File(map.next_value()?),
-                        "keyring" => SecretSource::Keyring(map.next_value()?),
-                        "systemd" => SecretSource::Systemd(map.next_value()?),
+                        "env" => SecretTable::Env(map.next_value()?),
+                        "exec" => SecretTable::Exec(map.next_value()?),
+                        "file" => SecretTable::File(map.next_value()?),
+                        "keyring" => SecretTable::Keyring(map.next_value()?),
+                        "systemd" => SecretTable::Systemd(map.next_value()?),
                         _ => return Err(de::Error::unknown_field(&key, SOURCES)),
                     };
                     if found.replace(source).is_some() {

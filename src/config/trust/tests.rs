@@ -1,4 +1,5 @@
-//! A project that changes in any way after it was trusted: what is loaded, run or believed is what was trusted last.
+//! A project that changes in any way after it was trusted: what is loaded, run or believed is what
+//! was trusted last.
 
 use std::fs;
 use std::os::unix::fs::symlink;

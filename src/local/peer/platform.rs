@@ -1,6 +1,7 @@
-//! Linux: whose the other end of a connection on this machine is, asked by `sock_diag(7)` with the exact pair of
-//! addresses: one small message each way, whatever else runs. A socket that is bound to a device answers to that
-//! device's number alone, so whoever of this machine has no name at first is asked for by each device.
+//! Linux: whose the other end of a connection on this machine is, asked by `sock_diag(7)` with the
+//! exact pair of addresses: one small message each way, whatever else runs. A socket that is bound
+//! to a device answers to that device's number alone, so whoever of this machine has no name at
+//! first is asked for by each device.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,7 +15,6 @@ use rustix::net::netdevice::name_to_index;
 
 use crate::local::uid::Uid;
 
-/// Who holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Whose process it is; `None`: of a user that this namespace does not know.
@@ -50,7 +50,8 @@ pub(super) fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
     }
 }
 
-/// Whether the machine lets sockets have addresses that are not its own (ip-sysctl: `ip_nonlocal_bind`).
+/// Whether the machine lets sockets have addresses that are not its own (ip-sysctl:
+/// `ip_nonlocal_bind`).
 fn binds_to_anything(ip: IpAddr) -> bool {
     let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
     let said = std::fs::read_to_string(format!("/proc/sys/net/{family}/ip_nonlocal_bind"));

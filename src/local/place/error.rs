@@ -8,60 +8,31 @@ use super::Exposure;
 /// Why a place is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// Nothing is there.
     #[error("there is nothing at {path}", path = path.display())]
     Absent {
-        /// Where.
         path: PathBuf,
         /// As the kernel says it.
         source: io::Error,
     },
     /// Others could put something else there.
     #[error("{path} is not safe from other users: {exposure}", path = path.display())]
-    Exposed {
-        /// Where.
-        path: PathBuf,
-        /// By whom.
-        exposure: Exposure,
-    },
-    /// The system says no.
+    Exposed { path: PathBuf, exposure: Exposure },
     #[error("cannot use {path}", path = path.display())]
-    Io {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// Others than we have rights to it.
     #[error("others have access to {path} (mode {mode:04o})", path = path.display())]
-    Loose {
-        /// Where.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Loose { path: PathBuf, mode: u32 },
     /// Something of another kind is there: a link, a pipe, a directory.
     #[error("{path} is not {wanted}", path = path.display())]
-    NotPlain {
-        /// Where.
-        path: PathBuf,
-        /// What should be there.
-        wanted: &'static str,
-    },
+    NotPlain { path: PathBuf, wanted: &'static str },
     /// It belongs to another user.
     #[error("{path} belongs to uid {uid}", path = path.display())]
-    Owner {
-        /// Where.
-        path: PathBuf,
-        /// Whose.
-        uid: u32,
-    },
+    Owner { path: PathBuf, uid: u32 },
     /// There is more in it than is read.
     #[error("{path} is larger than {most} bytes", path = path.display())]
     TooLarge {
-        /// Where.
         path: PathBuf,
-        /// As much is read.
+        /// The most that is read, in bytes.
         most: u64,
     },
     /// Our own user reads as the one that stands for all unknown ones.
@@ -69,13 +40,12 @@ pub enum PlaceError {
         "this user namespace does not know our own user (uid {uid}), so nobody can be told from it"
     )]
     Unmapped {
-        /// The overflow uid.
+        /// The uid that stands for all that a user namespace does not map.
         uid: u32,
     },
 }
 
 impl PlaceError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Absent { .. } => "place-absent",
@@ -89,7 +59,6 @@ impl PlaceError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Absent { .. } => "check the path".to_owned(),

@@ -7,23 +7,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exposure {
     /// A directory or link on the way belongs to another user.
-    Owner {
-        /// The directory or link.
-        path: PathBuf,
-        /// Whose.
-        uid: u32,
-    },
+    Owner { path: PathBuf, uid: u32 },
     /// Other users may write to a directory on the way.
-    Writable {
-        /// The directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Writable { path: PathBuf, mode: u32 },
 }
 
 impl Exposure {
-    /// What to do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Owner { .. } => "choose a place below a directory of your own".to_owned(),

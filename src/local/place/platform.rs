@@ -1,5 +1,6 @@
-//! Linux: a path walked one name at a time, each by the descriptor of the directory that it stands in, so that what
-//! was judged is what is used. Links are followed here and not by the kernel, for whose they are counts.
+//! Linux: a path walked one name at a time, each by the descriptor of the directory that it stands
+//! in, so that what was judged is what is used. Links are followed here and not by the kernel, for
+//! whose they are counts.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -21,7 +22,6 @@ const MAX_LINKS: usize = 40;
 /// Nothing is read through it, and no right to read is needed (open(2)).
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Where a path leads.
 #[derive(Debug)]
 pub(super) struct Walked {
     /// The directory that the last name stands in.
@@ -126,7 +126,8 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     })
 }
 
-/// A path by which the kernel reaches what a descriptor of ours holds, whatever has its name by now (proc(5)).
+/// A path by which the kernel reaches what a descriptor of ours holds, whatever has its name by now
+/// (proc(5)).
 pub(super) fn by_descriptor(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
@@ -147,7 +148,8 @@ fn exposed_directory(path: &Path, fd: &OwnedFd, stat: &Stat) -> Option<Exposure>
         return Some(foreign);
     }
     let mode = stat.st_mode & 0o7777;
-    // In a sticky directory only the owner of a file can take its name away, and owners are judged as well.
+    // In a sticky directory only the owner of a file can take its name away, and owners are judged
+    // as well.
     if mode & 0o1000 != 0 || !others_may_write(fd, stat) {
         return None;
     }
@@ -156,19 +158,21 @@ fn exposed_directory(path: &Path, fd: &OwnedFd, stat: &Stat) -> Option<Exposure>
     (!read_only).then(|| Exposure::Writable { path: path.to_owned(), mode })
 }
 
-/// Whether further users are named in an access list (acl(5)): then the bits of the group are all that any may do.
+/// Whether further users are named in an access list (acl(5)): then the bits of the group are all
+/// that any may do.
 fn has_list(fd: &OwnedFd) -> bool {
     rustix::fs::getxattr_query(by_descriptor(fd), "system.posix_acl_access").is_ok()
 }
 
-/// Whether users other than the owner and root have the right to write, to a file or to a directory.
+/// Whether users other than the owner and root have the right to write, to a file or to a
+/// directory.
 pub(super) fn others_may_write(fd: &OwnedFd, stat: &Stat) -> bool {
     stat.st_mode & 0o002 != 0
         || (stat.st_mode & 0o020 != 0 && (uid::is_shared(stat.st_gid, stat.st_uid) || has_list(fd)))
 }
 
-/// Another user's. One that this namespace does not know counts as root: above a place of our own that is
-/// what it is on the machine outside.
+/// Another user's. One that this namespace does not know counts as root: above a place of our own
+/// that is what it is on the machine outside.
 fn foreign(path: &Path, stat: &Stat) -> Option<Exposure> {
     let uid = stat.st_uid;
     let fine = uid == 0 || uid::is_ours(uid) || uid::overflow() == Some(uid);

@@ -1,6 +1,7 @@
 //! Linux: who started a process and when, from `/proc/PID/stat` (proc(5)).
 
-/// The parent of a process; 0 where it is outside of this PID namespace, `None` where there is no such process.
+/// The parent of a process; 0 where it is outside of this PID namespace, `None` where there is no
+/// such process.
 pub(super) fn parent_of(pid: u32) -> Option<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     parent_in(&text)

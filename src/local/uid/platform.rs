@@ -7,7 +7,8 @@ const ALL: u64 = u32::MAX as u64;
 /// Where the kernel does not say otherwise.
 const USUAL: u32 = 65_534;
 
-/// The overflow uid, unless this user namespace knows every user. Where that cannot be read: on doubt, yes.
+/// The overflow uid, unless this user namespace knows every user. Where that cannot be read: on
+/// doubt, yes.
 pub(super) fn overflow_uid() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     if knows_all(&map) {
@@ -23,8 +24,9 @@ fn knows_all(map: &str) -> bool {
     map.lines().filter_map(length).sum::<u64>() >= ALL
 }
 
-/// Whether anybody but `owner` and root may be in a group. A directory service can put people into any group and
-/// the files do not say so, so only two are not shared: root's, and the one that was made for the owner alone.
+/// Whether anybody but `owner` and root may be in a group. A directory service can put people into
+/// any group and the files do not say so, so only two are not shared: root's, and the one that was
+/// made for the owner alone.
 pub(super) fn is_shared(gid: u32, owner: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     shared_in(&read("/etc/group"), &read("/etc/passwd"), gid, owner)

@@ -1,5 +1,5 @@
-//! Tests of bodies: no form of a token passes in any pieces and any spelling, nothing else changes, and
-//! nothing waits that could not be one.
+//! Tests of bodies: no form of a token passes in any pieces and any spelling, nothing else changes,
+//! and nothing waits that could not be one.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use proptest::prelude::*;
 
-use super::super::needle::{BEFORE_BREAK, Reach};
+use super::super::needle::{BEFORE_BREAK, Spelt};
 use super::super::*;
 
 fn redactor(token: &str) -> Arc<Redactor> {
@@ -243,7 +243,8 @@ proptest! {
         let out = masked(&redactor, text.as_bytes(), &lengths);
         prop_assert_eq!(out.len(), text.len());
         prop_assert!(!holds(&out, &token));
-        // What is left of it: a character at each end, those before an early line break, and line ends.
+        // What is left of it: a character at each end, those before an early line break, and line
+        // ends.
         let left = out.iter().filter(|b| **b != MASK).count();
         let most = (before.len() + after.len()) * 4 / 3 + 8 + BEFORE_BREAK + lines.len() * line_end.len() + 4;
         prop_assert!(left <= most, "{left} of {most}: {}", String::from_utf8_lossy(&out));
@@ -350,13 +351,13 @@ proptest! {
                     seen[at..end].fill(true);
                 }
                 match needle.forward(0, &text, at) {
-                    Reach::Whole(end) => seen[at..end].fill(true),
-                    Reach::Open => open = open.min(at),
-                    Reach::Both(end) => {
+                    Spelt::Whole(end) => seen[at..end].fill(true),
+                    Spelt::Open => open = open.min(at),
+                    Spelt::Both(end) => {
                         seen[at..end].fill(true);
                         open = open.min(at);
                     }
-                    Reach::No => {}
+                    Spelt::No => {}
                 }
             }
         }
@@ -649,7 +650,8 @@ fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
     [&frame[..], payload].concat()
 }
 
-/// What may be the beginning of a token holds up no ping for ever, and no number of frames waits behind it.
+/// What may be the beginning of a token holds up no ping for ever, and no number of frames waits
+/// behind it.
 #[test]
 fn control_frames_wait_for_a_while() {
     let redactor = redactor("canary-0123456789abcdef");
@@ -831,7 +833,8 @@ fn another_jwt_of_the_issuer_passes() {
     }
 }
 
-/// Found by a fuzzer: 40 s in a release build for 1.5 KB, where marks in a row were read in all ways from each place.
+/// Found by a fuzzer: 40 s in a release build for 1.5 KB, where marks in a row were read in all
+/// ways from each place.
 #[test]
 fn marks_in_a_row_are_read_in_time() {
     for times in [1, 5] {

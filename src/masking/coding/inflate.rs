@@ -3,10 +3,10 @@
 use bytes::{Buf as _, Bytes};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::{Decode, DecodeError, MEMBER, PIECE};
+use super::{DECODED_PIECE, Decode, DecodeError, MEMBER};
 
 /// A gzip member's head with its name and comment.
-const MAX_HEAD: usize = 4 * 1024;
+const MAX_GZIP_HEAD: usize = 4 * 1024;
 const HEAD: usize = 10;
 /// CRC and length behind a member.
 const TAIL: usize = 8;
@@ -18,7 +18,7 @@ const FCOMMENT: u8 = 16;
 
 pub(super) struct Inflate {
     gzip: bool,
-    state: State,
+    state: InflateState,
     /// For one member after the other: it takes longer to make than a small member to decode.
     inflate: Box<Decompress>,
     /// Of a head or tail that is not whole yet.
@@ -27,7 +27,7 @@ pub(super) struct Inflate {
     members: u64,
 }
 
-enum State {
+enum InflateState {
     Head,
     Data,
     /// Behind the data of a gzip member.
@@ -40,7 +40,7 @@ impl Inflate {
     pub(super) fn gzip() -> Self {
         let inflate = Box::new(Decompress::new(false));
         let (pending, crc) = (Vec::new(), Crc::new());
-        Self { gzip: true, state: State::Head, inflate, pending, crc, members: 0 }
+        Self { gzip: true, state: InflateState::Head, inflate, pending, crc, members: 0 }
     }
 
     pub(super) fn deflate() -> Self {
@@ -64,7 +64,7 @@ impl Inflate {
         *input = rest;
         self.crc = Crc::new();
         self.inflate.reset(wrapped);
-        self.state = State::Data;
+        self.state = InflateState::Data;
         self.members += 1;
         Ok(true)
     }
@@ -82,7 +82,7 @@ impl Inflate {
         }
         self.pending.clear();
         // Another member may follow.
-        self.state = State::Head;
+        self.state = InflateState::Head;
         Ok(true)
     }
 }
@@ -91,13 +91,14 @@ impl Decode for Inflate {
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
         loop {
             match self.state {
-                State::Head => {
+                InflateState::Head => {
                     if !self.head(input)? {
                         return Ok(Vec::new());
                     }
                 }
-                State::Data => {
-                    let (inflate, mut piece) = (&mut self.inflate, Vec::with_capacity(PIECE));
+                InflateState::Data => {
+                    let (inflate, mut piece) =
+                        (&mut self.inflate, Vec::with_capacity(DECODED_PIECE));
                     let before = inflate.total_in();
                     let status = inflate
                         .decompress_vec(input, &mut piece, FlushDecompress::None)
@@ -107,7 +108,7 @@ impl Decode for Inflate {
                     input.advance(taken.min(input.len()));
                     self.crc.update(&piece);
                     if status == Status::StreamEnd {
-                        self.state = if self.gzip { State::Tail } else { State::End };
+                        self.state = if self.gzip { InflateState::Tail } else { InflateState::End };
                     }
                     if !piece.is_empty() {
                         return Ok(piece);
@@ -121,13 +122,13 @@ impl Decode for Inflate {
                         };
                     }
                 }
-                State::Tail => {
+                InflateState::Tail => {
                     if !self.tail(input)? {
                         return Ok(Vec::new());
                     }
                 }
-                State::End if input.is_empty() => return Ok(Vec::new()),
-                State::End => return Err(DecodeError::Invalid),
+                InflateState::End if input.is_empty() => return Ok(Vec::new()),
+                InflateState::End => return Err(DecodeError::Invalid),
             }
         }
     }
@@ -135,9 +136,9 @@ impl Decode for Inflate {
     fn is_whole(&self) -> bool {
         match self.state {
             // Behind a member, not before the first: that one has been read.
-            State::Head => self.gzip && self.pending.is_empty(),
-            State::Data | State::Tail => false,
-            State::End => true,
+            InflateState::Head => self.gzip && self.pending.is_empty(),
+            InflateState::Data | InflateState::Tail => false,
+            InflateState::End => true,
         }
     }
 
@@ -154,7 +155,11 @@ fn gzip_head(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
         return Err(DecodeError::Invalid);
     }
     let length = head_length(bytes);
-    if length.unwrap_or(bytes.len()) > MAX_HEAD { Err(DecodeError::Invalid) } else { Ok(length) }
+    if length.unwrap_or(bytes.len()) > MAX_GZIP_HEAD {
+        Err(DecodeError::Invalid)
+    } else {
+        Ok(length)
+    }
 }
 
 fn head_length(bytes: &[u8]) -> Option<usize> {

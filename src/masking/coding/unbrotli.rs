@@ -3,7 +3,7 @@
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::{Buf as _, Bytes};
 
-use super::{Decode, DecodeError, PIECE};
+use super::{DECODED_PIECE, Decode, DecodeError};
 
 pub(super) struct Unbrotli {
     state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
@@ -23,7 +23,7 @@ impl Decode for Unbrotli {
         if self.whole {
             return if input.is_empty() { Ok(Vec::new()) } else { Err(DecodeError::Invalid) };
         }
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; DECODED_PIECE];
         let (mut left, mut taken) = (input.len(), 0);
         let (mut room, mut written, mut total) = (piece.len(), 0, 0);
         let result = BrotliDecompressStream(

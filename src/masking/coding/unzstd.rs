@@ -1,12 +1,12 @@
-//! zstd (RFC 8878), frame by frame and block by block: the library decodes as much as it is given, so that
-//! it is given no more than one block.
+//! zstd (RFC 8878), frame by frame and block by block: the library decodes as much as it is given,
+//! so that it is given no more than one block.
 
 use std::io::Read as _;
 
 use bytes::{Buf as _, Bytes};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::{Decode, DecodeError, MEMBER, PIECE};
+use super::{DECODED_PIECE, Decode, DecodeError, MEMBER};
 
 /// The largest window of a content coding (RFC 9659).
 const MAX_WINDOW: u64 = 8 * 1024 * 1024;
@@ -20,12 +20,12 @@ const BLOCK: u64 = MEMBER / 16;
 
 pub(super) struct Unzstd {
     decoder: FrameDecoder,
-    state: State,
+    state: ZstdState,
     pending: Vec<u8>,
     work: u64,
 }
 
-enum State {
+enum ZstdState {
     Head,
     /// In a frame; whether a checksum ends it.
     Blocks(bool),
@@ -37,7 +37,7 @@ enum State {
 
 impl Unzstd {
     pub(super) fn new() -> Self {
-        Self { decoder: FrameDecoder::new(), state: State::Head, pending: Vec::new(), work: 0 }
+        Self { decoder: FrameDecoder::new(), state: ZstdState::Head, pending: Vec::new(), work: 0 }
     }
 
     /// Takes until `length` bytes are pending. `false`: there are not so many yet.
@@ -58,7 +58,7 @@ impl Unzstd {
                 return Ok(false);
             }
             let length = [4, 5, 6, 7].map(|at| self.pending[at]);
-            self.state = State::Skip(u32::from_le_bytes(length));
+            self.state = ZstdState::Skip(u32::from_le_bytes(length));
             self.work += BLOCK;
             self.pending.clear();
             return Ok(true);
@@ -90,7 +90,7 @@ impl Unzstd {
         }
         self.decoder.reset(&self.pending[..]).map_err(|_| DecodeError::Invalid)?;
         self.pending.clear();
-        self.state = State::Blocks(descriptor & 4 != 0);
+        self.state = ZstdState::Blocks(descriptor & 4 != 0);
         self.work += MEMBER;
         Ok(true)
     }
@@ -117,14 +117,14 @@ impl Unzstd {
         self.pending.clear();
         self.work += BLOCK;
         if last {
-            self.state = State::Rest;
+            self.state = ZstdState::Rest;
         }
         Ok(true)
     }
 
     /// What the decoder gives: all but a window, and at the end that too.
     fn read(&mut self) -> Result<Vec<u8>, DecodeError> {
-        let mut piece = vec![0; PIECE.min(self.decoder.can_collect())];
+        let mut piece = vec![0; DECODED_PIECE.min(self.decoder.can_collect())];
         let length = self.decoder.read(&mut piece).map_err(|_| DecodeError::Invalid)?;
         piece.truncate(length);
         Ok(piece)
@@ -135,28 +135,28 @@ impl Decode for Unzstd {
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
         loop {
             let more = match self.state {
-                State::Head => self.head(input)?,
-                State::Blocks(checksum) => {
+                ZstdState::Head => self.head(input)?,
+                ZstdState::Blocks(checksum) => {
                     let piece = self.read()?;
                     if !piece.is_empty() {
                         return Ok(piece);
                     }
                     self.block(checksum, input)?
                 }
-                State::Rest => {
+                ZstdState::Rest => {
                     let piece = self.read()?;
                     if !piece.is_empty() {
                         return Ok(piece);
                     }
-                    self.state = State::Head;
+                    self.state = ZstdState::Head;
                     true
                 }
-                State::Skip(left) => {
+                ZstdState::Skip(left) => {
                     let skip = input.len().min(left as usize);
                     input.advance(skip);
                     // No more than there was left.
                     let left = left - skip as u32;
-                    self.state = if left == 0 { State::Head } else { State::Skip(left) };
+                    self.state = if left == 0 { ZstdState::Head } else { ZstdState::Skip(left) };
                     left == 0
                 }
             };
@@ -167,7 +167,7 @@ impl Decode for Unzstd {
     }
 
     fn is_whole(&self) -> bool {
-        matches!(self.state, State::Head) && self.pending.is_empty()
+        matches!(self.state, ZstdState::Head) && self.pending.is_empty()
     }
 
     fn work(&self) -> u64 {

@@ -2,14 +2,13 @@
 //! (invariant I7) together with the TLS sessions that may resume them, and used again only in the world that made them.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,10 +18,12 @@ use crate::http1::{self, MAX_HEAD};
 use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::id::CredentialName;
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme};
 use crate::net::guard::Reach;
 use crate::net::stream::Stream;
+use crate::net::tls_name;
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::telemetry::metrics::{Held, Metrics};
 
@@ -340,12 +341,7 @@ async fn handshake(
     stream: Stream,
 ) -> Result<TlsStream<Stream>, HandshakeError> {
     use rustls::{AlertDescription, Error as E};
-    let name = match &origin.target.host {
-        crate::model::host::Host::Ip(ip) => ServerName::from(*ip),
-        crate::model::host::Host::Name(name) => {
-            ServerName::try_from(name.to_string()).map_err(|_| HandshakeError::Tls)?
-        }
-    };
+    let name = tls_name(&origin.target.host).map_err(|_| HandshakeError::Tls)?;
     match timeout(HANDSHAKE_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
@@ -380,8 +376,4 @@ async fn http2(
         }
     });
     Ok(sender)
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

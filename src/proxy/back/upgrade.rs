@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::pool::Exchange;
 use super::tunnel;
 use crate::audit::{Outcome, Recorder};
+use crate::http1::connection_names;
 use crate::model::reason::Reason;
 use crate::net::prefixed::Prefixed;
 use crate::passage::{Followed, Given};
@@ -35,7 +36,7 @@ impl Asked {
         let fits = parts.method == Method::GET
             && parts.version == Version::HTTP_11
             && !has_body
-            && names_upgrade(&parts.headers);
+            && connection_names(&parts.headers, "upgrade");
         if values.next().is_some() || !plain || !fits {
             return Err(Reason::UpgradeRefused);
         }
@@ -61,11 +62,6 @@ impl Asked {
             answer.insert(UPGRADE, value);
         }
     }
-}
-
-fn names_upgrade(headers: &HeaderMap) -> bool {
-    let is = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(b"upgrade");
-    headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().split(|b| *b == b',').any(is))
 }
 
 /// RFC 6455 section 4.1: exactly one key, one version.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
 
-use super::pool::{Exchange, Home, Key, Pinned, Pool, Sender, lock};
+use super::pool::{Exchange, Home, Key, Pinned, Pool, Sender};
 use super::reply::Reply;
 use super::upgrade::Asked;
 use super::upload::{Sent, Upload};
 use crate::audit::Written;
 use crate::http1::{self, Failure};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::passage::Cleared;
 use crate::proxy::shared::{ANSWER_TIMEOUT, World};

@@ -1,9 +1,10 @@
 //! The end of a request or a connection, as a word that is said once.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 
 /// Said once, and heard by all who watch.
@@ -29,6 +30,6 @@ impl Cut {
     }
 
     pub(super) fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wakers)
     }
 }

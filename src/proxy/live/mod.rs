@@ -9,7 +9,7 @@ mod cut;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::client::{Admitted, Gate};
 use crate::model::ask::Wants;
 use crate::model::clock::Moment;
 use crate::model::id::{CredentialName, RouteName, SessionName};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::model::token::Token;
@@ -202,7 +203,7 @@ fn permits(policy: &Policy, facts: &Facts) -> bool {
         LiveKind::Plain => policy.decide_plain(&facts.target).is_ok(),
         LiveKind::Intercepted(method, path, upgrade) => {
             let admitted = &facts.admitted;
-            let judged = policy.decide(policy::RequestFacts {
+            let judged = policy.decide(policy::PolicyFacts {
                 client: &admitted.client,
                 allowed: admitted.session.as_deref().and_then(|session| session.routes()),
                 method,
@@ -234,7 +235,7 @@ struct Connected {
 
 impl Connected {
     fn requests(&self) -> MutexGuard<'_, Vec<Arc<Request>>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.requests)
     }
 }
 

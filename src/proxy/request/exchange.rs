@@ -11,6 +11,7 @@ use super::retry::{self, Resend};
 use super::step_up::StepUp;
 use crate::audit::{Event, Outcome, Recorder};
 use crate::http1::Inbound;
+use crate::http1::challenge::challenges;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -122,7 +123,9 @@ impl Exchange<'_> {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(&passed, upgrade, headers, reply, recorder, live);
         }
-        if pins || headers.get_all(header::WWW_AUTHENTICATE).iter().any(is_of_connections) {
+        if pins
+            || challenges(&headers).any(|challenge| OF_CONNECTIONS.iter().any(|s| challenge.is(s)))
+        {
             home.pin(&self.kept.pinned);
         }
         let passage = &self.worker.proxy.passage;
@@ -238,9 +241,12 @@ impl Exchange<'_> {
 }
 
 /// NTLM and Negotiate (RFC 4559) authenticate the connection, not the request.
-fn is_of_connections(value: &HeaderValue) -> bool {
-    let scheme = value.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+const OF_CONNECTIONS: [&str; 2] = ["ntlm", "negotiate"];
+
+/// Whether these credentials are of such a scheme.
+fn is_of_connections(credentials: &HeaderValue) -> bool {
+    let scheme = credentials.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+    OF_CONNECTIONS.iter().any(|own| scheme.eq_ignore_ascii_case(own.as_bytes()))
 }
 
 /// Refused by us, before anything went upstream.

@@ -5,6 +5,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 
+use crate::http1::challenge::errors;
 use crate::model::dpop;
 use crate::passage::{JudgedRequest, Passed};
 use crate::proxy::back::upload::RequestBody;
@@ -96,35 +97,17 @@ fn nonces(answered: &Answered) -> impl Iterator<Item = &[u8]> {
     answered.headers.get_all(dpop::NONCE).iter().map(HeaderValue::as_bytes)
 }
 
-/// Whether another token may help: not where the challenge (RFC 6750 section 3.1, RFC 9449 section 8)
+/// Whether another token may help: not where a challenge (RFC 6750 section 3.1, RFC 9470 section 3, RFC 9449 section 8)
 /// says that this one is good but not enough, or lacks a nonce.
 fn is_rejected(status: StatusCode, headers: &HeaderMap) -> bool {
-    let good = |name: &str| {
-        matches!(name, "insufficient_scope" | "insufficient_user_authentication" | "use_dpop_nonce")
-    };
-    status == StatusCode::UNAUTHORIZED
-        && !headers
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| error(value).is_some_and(good))
+    let good =
+        ["insufficient_scope", "insufficient_user_authentication", "use_dpop_nonce"].as_slice();
+    status == StatusCode::UNAUTHORIZED && !errors(headers).any(|error| good.contains(&&*error))
 }
 
 /// Whether it wants a proof with the nonce that it names (RFC 9449 section 9).
 fn wants_nonce(status: StatusCode, headers: &HeaderMap) -> bool {
-    let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
-    status == StatusCode::UNAUTHORIZED
-        && challenges
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| error(value) == Some("use_dpop_nonce"))
-}
-
-/// The `error` parameter of a challenge.
-fn error(challenge: &str) -> Option<&str> {
-    challenge.split([',', ' ', '\t']).find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.eq_ignore_ascii_case("error").then(|| value.trim_matches('"'))
-    })
+    status == StatusCode::UNAUTHORIZED && errors(headers).any(|error| error == "use_dpop_nonce")
 }
 
 #[cfg(test)]
@@ -143,6 +126,9 @@ mod tests {
         assert!(is_rejected(StatusCode::UNAUTHORIZED, &HeaderMap::new()));
         assert!(with("Bearer realm=\"x\", error=\"invalid_token\""));
         assert!(with("Bearer error_description=\"insufficient_scope\""));
+        let described =
+            "Bearer error_description=\"see error=insufficient_scope\", error=\"invalid_token\"";
+        assert!(with(described));
         assert!(!with("Bearer error=\"insufficient_scope\", scope=\"a b\""));
         assert!(!with("Bearer realm=\"x\",Error=insufficient_scope"));
         assert!(!with("DPoP error=\"use_dpop_nonce\""));

@@ -3,12 +3,14 @@
 //! told what to type, in the log, in `status` and in a field of the answer, which otherwise goes on as it is.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::http1::challenge::challenges;
 use crate::model::id::CredentialName;
+use crate::model::lock::lock;
 
 /// What is wanted. Only what can stand in a command line as it is: an upstream does not get to write one.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,24 +26,16 @@ impl StepUp {
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return None;
         }
-        let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
-        let mut challenges = values.filter_map(|value| value.to_str().ok()).map(parameters);
-        challenges.find_map(|parameters| {
-            let value = |name| {
-                let found = parameters.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
-                found.map(|(_, value)| value.as_str())
-            };
-            match value("error")? {
-                "insufficient_scope" => {
-                    Some(Self { scope: words(value("scope")), ..Self::default() })
-                }
-                "insufficient_user_authentication" => Some(Self {
-                    acr_values: words(value("acr_values")),
-                    max_age: value("max_age").and_then(|seconds| seconds.parse().ok()),
-                    ..Self::default()
-                }),
-                _ => None,
+        challenges(headers).find_map(|challenge| match challenge.parameter("error")? {
+            "insufficient_scope" => {
+                Some(Self { scope: words(challenge.parameter("scope")), ..Self::default() })
             }
+            "insufficient_user_authentication" => Some(Self {
+                acr_values: words(challenge.parameter("acr_values")),
+                max_age: challenge.parameter("max_age").and_then(|seconds| seconds.parse().ok()),
+                ..Self::default()
+            }),
+            _ => None,
         })
     }
 
@@ -108,39 +102,8 @@ impl StepUps {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<CredentialName, (String, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
-}
-
-/// Every `name=value` of a challenge (RFC 9110 section 11.2), values unquoted.
-fn parameters(challenge: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut rest = challenge;
-    while let Some((before, after)) = rest.split_once('=') {
-        let name = before.rsplit([' ', ',', '\t']).next().unwrap_or_default().to_owned();
-        let mut value = String::new();
-        if let Some(quoted) = after.strip_prefix('"') {
-            let mut characters = quoted.char_indices();
-            let mut end = quoted.len();
-            while let Some((at, c)) = characters.next() {
-                match c {
-                    '"' => {
-                        end = at + 1;
-                        break;
-                    }
-                    '\\' => value.extend(characters.next().map(|(_, c)| c)),
-                    c => value.push(c),
-                }
-            }
-            rest = quoted.get(end..).unwrap_or_default();
-        } else {
-            let end = after.find([' ', ',', '\t']).unwrap_or(after.len());
-            value.push_str(&after[..end]);
-            rest = &after[end..];
-        }
-        found.push((name, value));
-    }
-    found
 }
 
 /// The words that may be shown. One that holds anything else is left out: the answer still has it.
@@ -160,6 +123,8 @@ const QUIET: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     fn hint(status: u16, challenge: &'static str) -> Option<String> {

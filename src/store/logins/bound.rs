@@ -1,5 +1,6 @@
-//! The keys that refresh tokens of public clients are bound to (RFC 9449 section 5): in the kernel's keyring, whatever
-//! protects the refresh token, and so on no disk. Without its key nobody can use a refresh token, we included.
+//! The keys that refresh tokens of public clients are bound to (RFC 9449 section 5): in the
+//! kernel's keyring, whatever protects the refresh token, and so on no disk. Without its key nobody
+//! can use a refresh token, we included.
 
 use zeroize::Zeroizing;
 
@@ -13,7 +14,6 @@ pub const KEY_GONE: &str = "login-key-gone";
 pub struct BoundKey {
     /// By which the login names it.
     pub thumbprint: String,
-    /// The key itself.
     pub key: Zeroizing<Vec<u8>>,
 }
 
@@ -23,7 +23,8 @@ impl Entry {
         kernel_keyring::ready().map_err(LoginsError::Bound)
     }
 
-    /// The key of this name. `None`: the kernel has forgotten it, as it does when the machine goes down.
+    /// The key of this name. `None`: the kernel has forgotten it, as it does when the machine goes
+    /// down.
     pub fn bound_key(&self, thumbprint: &str) -> Result<Option<Zeroizing<Vec<u8>>>, LoginsError> {
         kernel_keyring::get(&self.key_name(thumbprint)).map_err(LoginsError::Bound)
     }
@@ -44,8 +45,8 @@ impl Entry {
 }
 
 impl Locked {
-    /// Stores a new login, with the key that it is bound to. The key first, under a name of its own, and the one before
-    /// it goes last: a kill at any point leaves a login with its key.
+    /// Stores a new login, with the key that it is bound to. The key first, under a name of its
+    /// own, and the one before it goes last: a kill at any point leaves a login with its key.
     pub fn begin(
         &mut self,
         login: &Login,

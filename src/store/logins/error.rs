@@ -31,26 +31,13 @@ pub enum LoginsError {
     /// Others may read or change it.
     #[error("{} must belong to us, with mode 0700 or 0600", .0.display())]
     Unsafe(PathBuf),
-    /// It cannot be read.
     #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It cannot be written.
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("cannot write {}", path.display())]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unwritable { path: PathBuf, source: io::Error },
 }
 
 impl LoginsError {
-    /// The stable word.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Bound(error) | Self::Kernel(error) => error.code(),
@@ -64,7 +51,6 @@ impl LoginsError {
         }
     }
 
-    /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Bound(error) => super::bound::hint(*error),

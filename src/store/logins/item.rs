@@ -1,8 +1,10 @@
-//! A login in a keyring, that of the desktop session or the kernel's: one item, whose secret is the whole record.
+//! A login in a keyring, that of the desktop session or the kernel's: one item, whose secret is the
+//! whole record.
 //!
-//! Before the record stands a key, a new one with each write. Where the keyring does not take a renewed login
-//! (it was locked meanwhile, or is full), its file does, encrypted with the key of the item that is there: nothing is
-//! lost, and nobody reads it without the keyring. What an older write left in the file no later key opens.
+//! Before the record stands a key, a new one with each write. Where the keyring does not take a
+//! renewed login (it was locked meanwhile, or is full), its file does, encrypted with the key of
+//! the item that is there: nothing is lost, and nobody reads it without the keyring. What an older
+//! write left in the file no later key opens.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,7 +21,6 @@ use crate::model::hex::hex;
 use crate::store::kernel_keyring;
 use crate::store::keyring::{self, Attributes};
 
-/// Which keyring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ring {
     Desktop,
@@ -61,7 +62,6 @@ pub(super) fn put(entry: &Entry, ring: Ring, login: &Login) -> Result<Key, Login
     Ok(key)
 }
 
-/// Forgets it.
 pub(super) fn delete(entry: &Entry, ring: Ring) -> Result<(), LoginsError> {
     match ring {
         Ring::Desktop => Ok(keyring::delete(attributes(entry))?),
@@ -69,7 +69,8 @@ pub(super) fn delete(entry: &Entry, ring: Ring) -> Result<(), LoginsError> {
     }
 }
 
-/// Of one directory: others on this machine may keep a login of the same name, and each has its own.
+/// Of one directory: others on this machine may keep a login of the same name, and each has its
+/// own.
 fn attributes(entry: &Entry) -> Attributes {
     let (dir, name) = place(entry);
     vec![("application", "valetkey".to_owned()), ("logins", dir), ("login", name)]

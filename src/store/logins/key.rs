@@ -68,10 +68,10 @@ impl Protection {
     }
 }
 
-/// 256 bits.
+/// A key of 256 bits, wiped when it is dropped.
 pub(super) struct Key(Zeroizing<[u8; LEN]>);
 
-/// Silent.
+/// Says nothing of the key.
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("****")
@@ -94,19 +94,19 @@ impl Key {
 
 /// The key of a login that is there, in a file.
 pub(super) fn find(dir: &Path) -> Result<Key, LoginsError> {
-    read_file(dir)?.ok_or_else(|| LoginsError::Key(dir.join(NAME)))
+    read_file(dir)?.ok_or_else(|| LoginsError::Key(dir.join(KEY_FILE)))
 }
 
 /// The key for a login that is to be stored in a file.
 pub(super) fn find_or_make(dir: &Path) -> Result<Key, LoginsError> {
     if read_file(dir)?.is_none() {
-        make(dir).map_err(|source| LoginsError::Unwritable { path: dir.join(NAME), source })?;
+        make(dir).map_err(|source| LoginsError::Unwritable { path: dir.join(KEY_FILE), source })?;
     }
     find(dir)
 }
 
 fn read_file(dir: &Path) -> Result<Option<Key>, LoginsError> {
-    let path = dir.join(NAME);
+    let path = dir.join(KEY_FILE);
     let Some(bytes) = read(&path)? else { return Ok(None) };
     match Key::of(&bytes) {
         Some(key) => Ok(Some(key)),
@@ -114,18 +114,18 @@ fn read_file(dir: &Path) -> Result<Option<Key>, LoginsError> {
     }
 }
 
-/// Written under a name of its own and then linked, which fails where the name is taken: of two who make
-/// one at once both use the first, and a kill in between never leaves half a key.
+/// Written under a name of its own and then linked, which fails where the name is taken: of two who
+/// make one at once both use the first, and a kill in between never leaves half a key.
 fn make(dir: &Path) -> io::Result<()> {
     let mut fresh = tempfile::Builder::new().prefix("key-").tempfile_in(dir)?;
     fresh.write_all(&*Zeroizing::new(random_bytes()))?;
     fresh.as_file().sync_all()?;
-    match fs::hard_link(fresh.path(), dir.join(NAME)) {
+    match fs::hard_link(fresh.path(), dir.join(KEY_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     fs::File::open(dir)?.sync_all()
 }
 
-const NAME: &str = "key";
+const KEY_FILE: &str = "key";
 const LEN: usize = 32;

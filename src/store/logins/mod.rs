@@ -1,9 +1,9 @@
-//! Logins at rest: one file each, which says on its first line what protects it. Below stands the login,
-//! encrypted, unless it is the keyring that holds it.
+//! Logins at rest: one file each, which says on its first line what protects it. Below stands the
+//! login, encrypted, unless it is the keyring that holds it.
 //!
-//! An entry belongs to an issuer, a client and a credential: configs that share the directory and agree on
-//! these share the login. Whoever changes one holds its lock, across processes; what is written is whole,
-//! synced and renamed into place, so that a kill at any point leaves the old or the new.
+//! An entry belongs to an issuer, a client and a credential: configs that share the directory and
+//! agree on these share the login. Whoever changes one holds its lock, across processes; what is
+//! written is whole, synced and renamed into place, so that a kill leaves the old or the new.
 
 mod bound;
 mod disk;
@@ -18,7 +18,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
@@ -29,6 +29,7 @@ use super::{kernel_keyring, keyring, replace};
 use crate::config::{self, LoginProtection, Oauth};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
+use crate::model::lock::lock;
 
 pub use bound::{BoundKey, KEY_GONE};
 use disk::{no_follow, private_dir, read, unwritable};
@@ -43,7 +44,7 @@ pub use record::Login;
 pub struct Whose {
     /// The issuer's identifier, else its token endpoint.
     pub issuer: String,
-    /// The client's name there.
+    /// The client's id at that issuer.
     pub client: String,
     /// The credential's name in config.
     pub credential: CredentialName,
@@ -57,7 +58,6 @@ impl Whose {
     }
 }
 
-/// A directory of logins.
 #[derive(Debug)]
 pub struct Logins {
     dir: PathBuf,
@@ -86,8 +86,8 @@ impl Logins {
         Entry { dir: self.dir.clone(), path, whose, wanted: self.protection }
     }
 
-    /// Those that are stored and that nobody of `known` asks for any more: of an earlier `issuer` or `client_id`, or of
-    /// a credential that is gone. Told by their first lines. Blocks on files.
+    /// Those that are stored and that nobody of `known` asks for any more: of an earlier `issuer`
+    /// or `client_id`, or of a credential that is gone. Told by their first lines. Blocks on files.
     pub fn left_behind(&self, known: &[Whose]) -> Vec<Entry> {
         let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
         let paths = files.flatten().map(|file| file.path());
@@ -105,12 +105,12 @@ impl Logins {
 
     /// When they end, as far as that was known when somebody last looked.
     pub fn ends(&self) -> BTreeMap<CredentialName, SystemTime> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.ends).clone()
     }
 
-    /// Somebody has looked.
+    /// Notes what somebody found: when each login ends.
     pub fn saw(&self, ends: BTreeMap<CredentialName, SystemTime>) {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+        *lock(&self.ends) = ends;
     }
 
     /// Something that must not be cut off is under way until the value is dropped.
@@ -126,7 +126,7 @@ impl Logins {
     }
 }
 
-/// See [`Logins::begin`].
+/// A change that is under way; dropped when it is done ([`Logins::begin`]).
 #[derive(Debug)]
 pub struct UnderWay(watch::Sender<usize>);
 
@@ -146,19 +146,20 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whose it is.
     pub fn whose(&self) -> &Whose {
         &self.whose
     }
 
-    /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files and the keyring.
+    /// What is stored, and what protects it, as it is now: for people to look at. Blocks on files
+    /// and the keyring.
     pub fn look(&self) -> Result<Option<(Login, Protection)>, LoginsError> {
         let Some(sealed) = self.sealed()? else { return Ok(None) };
         let login = self.open(&sealed)?.map(|(login, _)| self.with_key(login));
         Ok(login.map(|login| (login, sealed.protection)))
     }
 
-    /// Whether a login could be stored now: before a person is sent off to log in. Blocks as [`Self::look`] does.
+    /// Whether a login could be stored now: before a person is sent off to log in. Blocks as
+    /// [`Self::look`] does.
     pub fn ready(&self) -> Result<(), LoginsError> {
         match self.protection() {
             Protection::KernelKeyring => Ok(kernel_keyring::ready()?),
@@ -174,7 +175,8 @@ impl Entry {
         sealed.ok_or_else(|| self.damaged()).map(Some)
     }
 
-    /// What it says, and the key with which the file may stand in for the keyring. `None`: the kernel has forgotten it.
+    /// What it says, and the key with which the file may stand in for the keyring. `None`: the
+    /// kernel has forgotten it.
     fn open(&self, sealed: &seal::Sealed) -> Result<Option<(Login, Option<Key>)>, LoginsError> {
         let ring = sealed.protection.ring();
         let (key, held) = match ring {
@@ -200,8 +202,8 @@ impl Entry {
             LoginProtection::KeyFile => Protection::KeyFile,
             LoginProtection::Keyring => Protection::Keyring,
             LoginProtection::Auto => match self.sealed() {
-                // A passing trouble with the keyring moves nothing out of it. Only what the kernel has forgotten is
-                // no reason to give it another.
+                // A passing trouble with the keyring moves nothing out of it. Only what the kernel
+                // has forgotten is no reason to give it another.
                 Ok(Some(sealed)) if !self.is_forgotten(&sealed) => sealed.protection,
                 _ if keyring::ready().is_ok() => Protection::Keyring,
                 _ => Protection::KeyFile,
@@ -256,7 +258,6 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// What is stored.
     pub fn read(&mut self) -> Result<Option<Login>, LoginsError> {
         let Some(sealed) = self.entry.sealed()? else { return Ok(None) };
         let Some((login, spare)) = self.entry.open(&sealed)? else { return Ok(None) };
@@ -325,7 +326,7 @@ impl Locked {
         replace::write(&self.entry.path, &text).map_err(|e| unwritable(&self.entry.path, e))
     }
 
-    /// Takes the room that the next [`Self::write`] needs: before a refresh token is spent, not after.
+    /// Takes the room that the next [`Self::write`] needs, before a refresh token is spent.
     pub fn reserve(&mut self) -> Result<(), LoginsError> {
         let path = self.room();
         let take = || -> io::Result<()> {
@@ -394,7 +395,7 @@ impl Drop for Locked {
 const MAX_STORED: usize = 1000;
 /// Of one file; what is in it is a token of at most 64 KiB, in base64, and few words beside.
 const MAX_FILE: u64 = 128 * 1024;
-/// What [`Locked::reserve`] asks for.
+/// Bytes that [`Locked::reserve`] makes sure of on disk.
 const ROOM: u64 = 128 * 1024;
 
 #[cfg(test)]

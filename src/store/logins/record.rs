@@ -17,7 +17,7 @@ pub struct Login {
     pub unanswered: u32,
     /// Who logged in, by the issuer's word.
     pub user: Option<String>,
-    /// What was granted.
+    /// The scope that was granted, where the issuer said so.
     pub scope: Option<String>,
     /// When the person logged in.
     pub since: SystemTime,
@@ -25,13 +25,15 @@ pub struct Login {
     pub renewed: SystemTime,
     /// When it ends, where the issuer says so.
     pub until: Option<SystemTime>,
-    /// How long its first refresh token was to live, where the issuer said so: what a whole life is.
+    /// How long its first refresh token was to live, where the issuer said so: what a whole life
+    /// is.
     pub life: Option<Duration>,
     /// Why it has ended: a stable word.
     pub ended: Option<String>,
     /// Which configured refresh token it began with, by fingerprint.
     pub origin: Option<String>,
-    /// The thumbprint of the key that its refresh token is bound to; the key is in the kernel's keyring.
+    /// The thumbprint of the key that its refresh token is bound to; the key is in the kernel's
+    /// keyring.
     pub bound_to: Option<String>,
 }
 
@@ -56,7 +58,8 @@ impl Login {
         }
     }
 
-    /// From when on its end is near: a day before it, or a tenth of a whole life where that is less.
+    /// From when on its end is near: a day before it, or a tenth of a whole life where that is
+    /// less.
     pub fn near_end(&self) -> Option<SystemTime> {
         let until = self.until?;
         let life = self.life.or_else(|| until.duration_since(self.since).ok()).unwrap_or_default();
@@ -108,7 +111,7 @@ pub(super) fn write(login: &Login) -> Zeroizing<Vec<u8>> {
     plain
 }
 
-/// Back from them.
+/// The login back from its bytes.
 pub(super) fn read(plain: &[u8]) -> Option<Login> {
     let stored: Stored<String> = serde_json::from_slice(plain).ok()?;
     let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds));

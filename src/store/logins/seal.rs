@@ -1,5 +1,5 @@
-//! The form of a stored login: a line that anybody may read, then what is encrypted (AES-256-GCM, which
-//! vouches for the first line as well).
+//! The form of a stored login: a line that anybody may read, then what is encrypted (AES-256-GCM,
+//! which vouches for the first line as well).
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
@@ -11,7 +11,6 @@ use super::Whose;
 use super::key::{Key, Protection};
 use crate::model::id::CredentialName;
 
-/// The first line.
 #[derive(Serialize, Deserialize)]
 struct Head {
     valetkey_login: u32,
@@ -74,7 +73,8 @@ impl Sealed {
     }
 }
 
-/// The whole text of a file. `None`: the library refused the key, which has the right length always.
+/// The whole text of a file. `None`: the library refused the key, which has the right length
+/// always.
 pub(super) fn seal(
     whose: &Whose,
     protection: Protection,

@@ -10,7 +10,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use foldhash::HashMap;
 
 use crate::model::decision::Decision;
 use crate::model::id::{CredentialName, RouteName};
+use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use histogram::Histogram;
 
@@ -117,7 +118,7 @@ impl Metrics {
     }
 
     fn mints(&self) -> MutexGuard<'_, Mints> {
-        self.mints.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.mints)
     }
 }
 

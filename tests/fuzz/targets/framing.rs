@@ -10,4 +10,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     holds::request(input);
     holds::answer(input);
+    holds::challenges(input);
 });

@@ -3,9 +3,11 @@
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::io::AsyncReadExt as _;
-use valetkey::http1::{Buffered, Decoder, Framing, HeadError, MAX_FIELDS, MAX_HEAD, encode, head};
+use valetkey::http1::{
+    Buffered, Decoder, Framing, HeadError, MAX_FIELDS, MAX_HEAD, challenge, encode, head,
+};
 
 /// A request: framed by one field at most, however carelessly that is looked for; its body the same in any
 /// pieces; and written anew it is the same request.
@@ -49,6 +51,26 @@ pub fn answer(input: &[u8]) {
     framed_once(&bytes[..end], answer.framing, false);
     let body = body(answer.framing, &bytes[end..], 0);
     assert_eq!(body, self::body(answer.framing, &bytes[end..], cut), "pieces make a difference");
+}
+
+/// What a server asks for: whatever stands in a quoted string is text, and hides nothing of what stands behind it.
+pub fn challenges(input: &[u8]) {
+    let headers = |field: &[u8]| {
+        let value = HeaderValue::from_bytes(field).ok()?;
+        Some(HeaderMap::from_iter([(header::WWW_AUTHENTICATE, value)]))
+    };
+    let Some(bare) = headers(input) else { return };
+    assert!(challenge::challenges(&bare).count() <= challenge::MAX_CHALLENGES);
+    let mut field = b"Bearer realm=\"".to_vec();
+    for byte in input {
+        if matches!(byte, b'"' | b'\\') {
+            field.push(b'\\');
+        }
+        field.push(*byte);
+    }
+    field.extend_from_slice(b"\", error=ours");
+    let Some(quoted) = headers(&field) else { return };
+    assert!(challenge::errors(&quoted).eq(["ours"]), "a text is taken for a parameter");
 }
 
 fn request_head(bytes: &[u8]) -> Option<Result<head::RequestHead, HeadError>> {
