@@ -66,7 +66,7 @@ pub(super) enum Command {
     Serve(Serve),
     /// Report everything that is wrong with the config, with file, line and hint
     Check(Check),
-    /// Say which route, credential and placement a request would get, and why
+    /// Say which route, credential and placement a request would get, or what a code means
     Explain(Explain),
     /// Allow a project's own config, as it is now
     Trust(Trust),
@@ -270,11 +270,20 @@ pub(super) struct Serve {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A CODE is what stands in `error[CODE]`, in an answer and in the audit: letters, digits and dashes, \
+                  without dot, slash or colon. It needs no config."
+)]
 pub(super) struct Explain {
-    /// As in GET
-    pub(super) method: String,
+    /// As in GET, with a URL; or a code alone, as in no-route
+    #[arg(value_name = "METHOD|CODE", required_unless_present = "codes")]
+    pub(super) what: Option<String>,
     /// As in https://api.example.com/v1/orders
-    pub(super) url: String,
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// List all codes, a line each
+    #[arg(long, conflicts_with_all = ["what", "url"])]
+    pub(super) codes: bool,
     #[command(flatten)]
     pub(super) json: Json,
 }

@@ -1,5 +1,6 @@
-//! `complete-names`: names that only a config or a daemon knows, for whoever presses the tab key: routes, credentials,
-//! sessions. What completion scripts know themselves (commands, options, kinds) is not repeated here: exit code 1.
+//! `complete-names`: names that only a config, a daemon or this program knows, for whoever presses the tab key: routes,
+//! credentials, sessions, codes. What completion scripts know themselves (commands, options, kinds) is not repeated
+//! here: exit code 1.
 //!
 //! A config that is broken, or not trusted, has no names, and nothing is said of it: somebody is typing.
 
@@ -16,7 +17,7 @@ use super::admin_client::AdminClient;
 use super::args::Cli;
 use super::failure::{Exit, Failure};
 use super::table::{cell, list};
-use super::{context, login, printer};
+use super::{codes, context, login, printer};
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Names {
+    /// Those of `explain CODE`.
+    Codes,
     Credentials,
     /// Those that people log in for.
     Logins,
@@ -59,20 +62,24 @@ pub(super) fn main(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
 }
 
 fn say(place: &Place) -> Result<(), Failure> {
-    let Some(config) = context::config_quietly(place.config.as_deref()) else { return Ok(()) };
-    let all = names(&config, place.names);
+    // Without a config there are no names, and nothing is said.
+    let all = names(place).unwrap_or_default();
     let fit = all.into_iter().filter(|name| name.starts_with(&place.begun));
     let lines: String = fit.map(|name| format!("{}\n", printer::plain(&name))).collect();
     printer::bytes(lines.as_bytes())
 }
 
-fn names(config: &Config, names: Names) -> BTreeSet<String> {
-    match names {
-        Names::Credentials => config.credentials.keys().map(ToString::to_string).collect(),
-        Names::Logins => login::with_login(config).map(ToString::to_string).collect(),
-        Names::Routes => config.routes.iter().map(|route| route.value.name.to_string()).collect(),
-        Names::Sessions => sessions(config).unwrap_or_default(),
-    }
+fn names(place: &Place) -> Option<BTreeSet<String>> {
+    let config = || context::config_quietly(place.config.as_deref());
+    Some(match place.names {
+        Names::Codes => codes::all().into_iter().map(|code| code.code.to_owned()).collect(),
+        Names::Credentials => config()?.credentials.keys().map(ToString::to_string).collect(),
+        Names::Logins => login::with_login(&config()?).map(ToString::to_string).collect(),
+        Names::Routes => {
+            config()?.routes.iter().map(|route| route.value.name.to_string()).collect()
+        }
+        Names::Sessions => sessions(&config()?).unwrap_or_default(),
+    })
 }
 
 /// Those that are open, where a daemon runs.
@@ -150,6 +157,7 @@ fn option<'a>(cli: &'a Command, command: &'a Command, word: &str) -> Option<&'a 
 /// What its values are names of.
 fn of_arg(path: &[&str], arg: &Arg) -> Option<Names> {
     match (path, arg.get_id().as_str()) {
+        (["explain"], "what") => Some(Names::Codes),
         (["login" | "logout"], "credential") => Some(Names::Logins),
         (["credential", "rotate"], "name") | (_, "credential") => Some(Names::Credentials),
         (["session", "end"], "name") | (_, "session") => Some(Names::Sessions),
@@ -170,8 +178,9 @@ mod tests {
 
     #[test]
     fn knows_where_names_belong() {
-        use Names::{Credentials, Logins, Routes, Sessions};
+        use Names::{Codes, Credentials, Logins, Routes, Sessions};
         for (line, names, config, begun) in [
+            ("explain no-", Codes, None, "no-"),
             ("run --only ", Routes, None, ""),
             ("run --only orders --only b", Routes, None, "b"),
             ("run --only=or", Routes, None, "or"),

@@ -1,5 +1,5 @@
 //! `completions SHELL`: a completion script on stdout. Beside what clap knows, it asks this program for names of
-//! routes, credentials and sessions: `complete_names`.
+//! routes, credentials and sessions, and for codes: `complete_names`.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;

@@ -21,6 +21,7 @@ mod check_places;
 mod check_running;
 mod check_secrets;
 mod child;
+pub mod codes;
 mod command_line;
 mod complete_names;
 mod completions;
@@ -174,14 +175,14 @@ mod tests {
         assert_eq!(of_a_config, crate::model::hint::OF_A_CONFIG);
     }
 
-    /// What a hint tells somebody to type is a command line.
+    /// What a code tells somebody to type is a command line.
     #[test]
-    fn commands_in_refusals_can_be_typed() {
+    fn commands_of_codes_can_be_typed() {
         let mut commands = 0;
-        for reason in crate::model::reason::Reason::ALL {
-            let quoted = reason.hint().split('`').skip(1).step_by(2);
-            let typed =
-                reason.hint().strip_prefix("type: ").and_then(|hint| hint.split([',', ';']).next());
+        for code in codes::all() {
+            let next = &*code.next;
+            let quoted = next.split('`').skip(1).step_by(2);
+            let typed = next.strip_prefix("type: ").and_then(|hint| hint.split([',', ';']).next());
             for text in
                 quoted.chain(typed).map(|text| text.replace("eval \"$(", "").replace(")\"", ""))
             {
@@ -197,7 +198,7 @@ mod tests {
                 commands += 1;
             }
         }
-        assert!(commands > 10, "{commands}");
+        assert!(commands > 40, "{commands}");
     }
 
     #[test]

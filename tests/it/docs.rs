@@ -1,32 +1,17 @@
-//! What is written for people agrees with the program: codes, commands, variables, configs that load, the schema. What a
-//! document itself must be is in `form`, which there are in `text`.
+//! What is written for people agrees with the program: commands, variables, configs that load, the schema. Codes are in
+//! `codes`, what a document itself must be in `form`, which there are in `text`.
 
+mod codes;
 mod form;
 mod text;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use valetkey::model::reason::Reason;
-
 use crate::harness::client::finish;
 use crate::harness::valetkey::Valetkey;
 use text::project;
 pub use text::section;
-
-/// In the first cell of a row of the table of codes, which says what to do.
-#[test]
-fn every_reason_is_in_the_docs() {
-    let codes = section("Codes");
-    let told: BTreeSet<&str> = codes
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
-        .flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2))
-        .collect();
-    let codes = Reason::ALL.iter().map(|reason| reason.code());
-    let missing: Vec<_> = codes.filter(|code| !told.contains(code)).collect();
-    assert!(missing.is_empty(), "not in the docs: {missing:?}");
-}
 
 fn configs(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
