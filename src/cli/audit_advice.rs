@@ -215,7 +215,7 @@ fn replacement(seen: &Seen, config: &Config, known: Known, variable: &str) -> St
              subject_token = { file = \"/var/run/secrets/tokens/idp\" }\n"
             .to_owned(),
         (_, "pypi") => "grant         = \"http\"                                # trusted publishing, in CI\n\
-             url           = \"https://pypi.org/_/oidc/mint-token\"\n\
+             url           = \"https://index.example/_/oidc/mint-token\"\n\
              secrets       = { identity = { env = \"PYPI_ID_TOKEN\" } }\n\
              json          = { token = \"{secret.identity}\" }\n\
              token         = \"/token\"\n"

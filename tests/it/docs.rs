@@ -132,6 +132,49 @@ fn every_recipe_says_what_to_fill_in_and_how_to_check_it() {
     }
 }
 
+/// Hosts of package registries, in pieces: this file is not to name one either.
+const REGISTRIES: [(&str, &str); 12] = [
+    ("crates", ".io"),
+    ("files.pythonhosted", ".org"),
+    ("hex", ".pm"),
+    ("nuget", ".org"),
+    ("npmjs", ".org"),
+    ("packagist", ".org"),
+    ("proxy.golang", ".org"),
+    ("pypi", ".org"),
+    ("repo.maven.apache", ".org"),
+    ("repo1.maven", ".org"),
+    ("rubygems", ".org"),
+    ("yarnpkg", ".com"),
+];
+
+/// Those that a text names.
+fn registries(text: &str) -> Vec<String> {
+    let text = text.to_ascii_lowercase();
+    let hosts = REGISTRIES.iter().map(|(name, end)| format!("{name}{end}"));
+    hosts.filter(|host| text.contains(host.as_str())).collect()
+}
+
+/// Whoever fills a recipe in names the registry that he means: none is built in, and none is recommended.
+#[test]
+fn no_package_registry_is_named() {
+    let mut left = ["config", "README.md", ".github", "src", "tests/it"].map(project).to_vec();
+    let mut files = 0;
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            let named = registries(&text);
+            assert!(named.is_empty(), "{} names {named:?}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 300, "{files}");
+    // It can fail.
+    let (name, end) = REGISTRIES[7];
+    assert_eq!(registries(&format!("host = \"upload.{name}{end}\"")).len(), 1);
+}
+
 /// No private key is in the repository's own directories.
 #[test]
 fn no_private_key_is_committed() {
