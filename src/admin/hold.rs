@@ -36,7 +36,7 @@ impl From<Hold> for AdminError {
         match hold {
             Hold::Inside(name) => Self {
                 status: 403,
-                code: INSIDE_SESSION,
+                code: INSIDE_SESSION.into(),
                 detail: format!("this process runs in the session {name}, and is held to it"),
                 hint: format!(
                     "type it in a shell that `valetkey run` did not start; `valetkey session end {name}` may be said here"
@@ -44,7 +44,7 @@ impl From<Hold> for AdminError {
             },
             Hold::Unknown => Self {
                 status: 403,
-                code: "caller-unknown",
+                code: "caller-unknown".into(),
                 detail: "the process that asks has ended, or cannot be seen from the daemon".into(),
                 hint: "type it in a shell beside the daemon, in the same PID namespace".into(),
             },

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -123,26 +123,43 @@ async fn guarded<P: Probe>(probe: &P, request: &Request<Incoming>) -> Response<F
     response
 }
 
+/// `/healthz`
+#[derive(Serialize)]
+struct Alive {
+    alive: bool,
+    /// What has not moved for too long.
+    silent: Vec<String>,
+}
+
+/// `/readyz`
+#[derive(Serialize)]
+struct Ready {
+    /// What keeps it from serving.
+    failing: Vec<&'static str>,
+    ready: bool,
+}
+
+fn health(is_well: bool, facts: &impl Serialize) -> Response<Full<Bytes>> {
+    let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, "application/json", serde_json::to_vec(facts).unwrap_or_default())
+}
+
 async fn answer<P: Probe>(probe: &P, path: &str) -> Response<Full<Bytes>> {
-    let state = |well: bool, value: serde_json::Value| {
-        let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(status, "application/json", value.to_string().into_bytes())
-    };
     match path {
         "/metrics" => json(StatusCode::OK, CONTENT_TYPE, probe.metrics().into_bytes()),
         "/healthz" => {
             let silent = probe.silent().await;
             let alive = silent.is_empty();
-            state(alive, json!({ "alive": alive, "silent": silent }))
+            health(alive, &Alive { alive, silent })
         }
         "/readyz" => {
             let failing = probe.unready();
             let ready = failing.is_empty();
-            state(ready, json!({ "ready": ready, "failing": failing }))
+            health(ready, &Ready { failing, ready })
         }
         _ => problem(&AdminError {
             status: 404,
-            code: "unknown-path",
+            code: "unknown-path".into(),
             detail: "there is nothing here".into(),
             hint: "ask for /metrics, /healthz or /readyz".into(),
         }),
@@ -155,14 +172,14 @@ fn refusal(request: &Request<Incoming>) -> Option<AdminError> {
     if !is_called_by_address(request.headers(), authority) || is_from_a_page(request.headers()) {
         return Some(AdminError {
             status: 403,
-            code: "foreign-origin",
+            code: "foreign-origin".into(),
             detail: "this is asked by address, and not by a page of another origin".into(),
             hint: "ask for the address itself, or for localhost".into(),
         });
     }
     (request.method() != Method::GET).then(|| AdminError {
         status: 405,
-        code: "method-not-allowed",
+        code: "method-not-allowed".into(),
         detail: "there is nothing here but to GET".into(),
         hint: "ask for /metrics, /healthz or /readyz".into(),
     })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use super::error::CaError;
@@ -16,7 +16,7 @@ use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
 
 /// All of the local CA.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Description {
     /// Where it lies.
     pub directory: PathBuf,
@@ -29,7 +29,7 @@ pub struct Description {
 }
 
 /// One root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RootDescription {
     /// Its part.
     pub role: Role,
@@ -46,7 +46,7 @@ pub struct RootDescription {
 }
 
 /// The part of a root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Signs, for some name at least.

@@ -3,7 +3,6 @@
 //! Both ends are ours, but an older or newer one may sit at the other: answers are bounded,
 //! unknown fields are let pass, missing ones are an error with a hint.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,12 +12,12 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
-use crate::admin::{Login, Rotated, Who};
+use crate::admin::wire::{self, CountedSession, Login, OpenSession, OpenedSession, Rotated, Who};
 use crate::local::peer::{self, PeerError};
 use crate::model::reason::Reason;
 
@@ -84,83 +83,6 @@ pub(super) enum AdminError {
     Timeout,
 }
 
-/// `POST /v1/sessions`
-#[derive(Debug, Serialize)]
-pub(super) struct OpenSession<'a> {
-    /// `run` or `env`.
-    pub(super) kind: &'a str,
-    /// The login name of whoever runs it.
-    pub(super) user: &'a str,
-    /// The process with which the session ends; none: it ends by time.
-    pub(super) pid: Option<u32>,
-    /// The user of this machine that it is for; none: ours.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) uid: Option<u32>,
-    /// Its life; none: as long as the process.
-    pub(super) lifetime_s: Option<u64>,
-    /// The digest of the config as we read it.
-    pub(super) config: &'a str,
-    /// What it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<&'a str>,
-    /// The directory it is opened in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) project: Option<&'a str>,
-    /// Routes it is limited to; none: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) only: Option<&'a [String]>,
-    /// Who opens it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) by: Option<&'a str>,
-}
-
-/// An open session, as the daemon hands it out. No `Debug`: it holds the session's secret.
-#[derive(Deserialize)]
-pub(super) struct Session {
-    /// The user part of the proxy credentials.
-    pub(super) name: String,
-    /// The password part.
-    pub(super) secret: String,
-    /// As `http://127.0.0.1:8383`.
-    pub(super) proxy: String,
-    /// What the tool's variables are set to.
-    pub(super) placeholders: BTreeMap<String, String>,
-    /// Its end, RFC 3339.
-    #[serde(default)]
-    pub(super) until: Option<String>,
-    /// Host patterns of routes.
-    pub(super) routed_hosts: Vec<String>,
-    /// Those of them that the daemon itself was started without.
-    #[serde(default)]
-    pub(super) missing_env: Vec<String>,
-    /// The daemon's process.
-    #[serde(default)]
-    pub(super) pid: u32,
-    /// The proxy that the daemon goes through, as `host:port`.
-    #[serde(default)]
-    pub(super) parent: Option<String>,
-    /// The CA certificates that a tool must trust.
-    pub(super) ca_pem: String,
-}
-
-/// `GET /v1/sessions/NAME`: what came since it was opened.
-#[derive(Debug, Deserialize)]
-pub(super) struct Came {
-    /// In its name.
-    pub(super) admitted: u64,
-    /// In nobody's, which may have been its tool's: Java reads no proxy credentials.
-    pub(super) unnamed: u64,
-}
-
-/// RFC 9457, as far as we read it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ProblemDocument {
-    code: String,
-    detail: String,
-    hint: String,
-}
-
 impl AdminClient {
     /// Connects to the daemon's socket, and to nobody but a process of our own user. Must be called inside a runtime.
     pub(super) async fn connect(socket: &Path) -> Result<Self, AdminError> {
@@ -193,12 +115,12 @@ impl AdminClient {
     }
 
     /// Opens a session.
-    pub(super) async fn open(&mut self, wanted: &OpenSession<'_>) -> Result<Session, AdminError> {
+    pub(super) async fn open(&mut self, wanted: &OpenSession) -> Result<OpenedSession, AdminError> {
         self.send("/v1/sessions", wanted).await
     }
 
     /// What came since a session was opened.
-    pub(super) async fn came(&mut self, session: &str) -> Result<Came, AdminError> {
+    pub(super) async fn came(&mut self, session: &str) -> Result<CountedSession, AdminError> {
         self.get(&format!("/v1/sessions/{session}")).await
     }
 
@@ -284,10 +206,10 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> AdminError {
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> AdminError {
-    let problem: ProblemDocument = serde_json::from_slice(body).unwrap_or_default();
+    let problem: wire::AdminError = serde_json::from_slice(body).unwrap_or_default();
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     AdminError::Refused {
-        code: or(problem.code, "daemon-refused"),
+        code: or(problem.code.into_owned(), "daemon-refused"),
         detail: or(problem.detail, &format!("the daemon answered {status}")),
         hint: or(problem.hint, "is the daemon of another version? stop it and try again"),
     }

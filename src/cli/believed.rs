@@ -6,8 +6,8 @@
 
 use std::net::SocketAddr;
 
-use super::admin_client::Session;
 use super::failure::Failure;
+use crate::admin::wire::OpenedSession;
 use crate::config::Config;
 use crate::model::placeholder::Placeholder;
 
@@ -16,7 +16,7 @@ const MAX_WORD: usize = 128;
 /// The longest placeholder, in bytes: that of a JWT has 200 or so.
 const MAX_PLACEHOLDER: usize = 1024;
 
-impl Session {
+impl OpenedSession {
     /// The same, if all that a tool gets of it is as it must be.
     pub(super) fn believed(self, config: &Config) -> Result<Self, Failure> {
         match self.oddity(config) {
@@ -82,7 +82,7 @@ mod tests {
         for (key, value) in change {
             answer[*key] = value.clone();
         }
-        serde_json::from_value::<Session>(answer).unwrap().oddity(&config())
+        serde_json::from_value::<OpenedSession>(answer).unwrap().oddity(&config())
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::admin_client::AdminClient;
 use super::context;
 use super::failure::chain;
+use crate::admin::wire::Status;
 use crate::config::index::Whereabouts;
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, at_start, load};
@@ -107,11 +106,11 @@ fn next(other: &Whereabouts) -> Vec<String> {
 
 /// The entry may be one of a daemon that is gone, and its socket that of the next one.
 fn is_running(entry: &Whereabouts) -> bool {
-    status(&entry.socket).is_some_and(|status| status["pid"] == entry.pid)
+    status(&entry.socket).is_some_and(|status| status.pid == entry.pid)
 }
 
 /// What a daemon says that answers there.
-fn status(socket: &Path) -> Option<Value> {
+fn status(socket: &Path) -> Option<Status> {
     context::runtime()
         .ok()?
         .block_on(async { AdminClient::connect(socket).await.ok()?.get("/v1/status").await.ok() })

@@ -11,13 +11,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory as _};
-use serde_json::Value;
 
 use super::admin_client::AdminClient;
 use super::args::Cli;
 use super::failure::{Exit, Failure};
-use super::table::{cell, list};
 use super::{codes, context, login, printer};
+use crate::admin::wire::ListedSession;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 
@@ -87,12 +86,12 @@ fn sessions(config: &Config) -> Option<BTreeSet<String>> {
     let place = Whereabouts::find(&config.named).unwrap_or_else(|| Whereabouts::of(config));
     let asked = async {
         let mut daemon = AdminClient::connect(&place.socket).await.ok()?;
-        daemon.get::<Value>("/v1/sessions").await.ok()
+        daemon.get::<Vec<ListedSession>>("/v1/sessions").await.ok()
     };
     let runtime = context::runtime().ok()?;
     let sessions =
         runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.ok() })??;
-    Some(list(&sessions).iter().map(|session| cell(&session["name"])).collect())
+    Some(sessions.into_iter().map(|listed| listed.session.name).collect())
 }
 
 /// What belongs in the place of the last word, by the words before it; `None`: nothing that is ours to know.

@@ -14,8 +14,9 @@ use super::failure::{Failure, chain};
 use super::given::{Given, SessionOfShell};
 use super::join::Stay;
 use super::local_time::Here;
-use super::session::{self, Kind};
+use super::session;
 use super::{context, decided, printer, shell};
+use crate::admin::wire::SessionKind;
 use crate::daemon;
 use crate::model::hint::config_flag;
 
@@ -38,7 +39,8 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<()
     let config = context::config(explicit)?;
     context::say_which(explicit);
     runtime.block_on(async {
-        let mut open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
+        let mut open =
+            session::begin(&config, Stay::Forever, SessionKind::Env, &args.purpose).await?;
         decided::say(verbose, explicit, &config, &open);
         open.say_warnings();
         let session = SessionOfShell {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
 use super::args::{Json, Logs};
@@ -15,6 +14,7 @@ use super::local_time::Here;
 use super::meant::shown;
 use super::table::table;
 use super::{context, printer};
+use crate::admin::wire::Status;
 use crate::config::index::Whereabouts;
 use crate::local::place;
 
@@ -101,8 +101,9 @@ pub(super) fn ps(args: &Json) -> Result<(), Failure> {
     for entry in Whereabouts::all() {
         let state = runtime.block_on(async {
             let mut daemon = AdminClient::connect(&entry.socket).await.ok()?;
-            let status: Value = daemon.get("/v1/status").await.ok()?;
-            Some(status["state"].as_str().unwrap_or("running").to_owned())
+            let state = daemon.get::<Status>("/v1/status").await.ok()?.state;
+            // One of an older version does not say.
+            Some(if state.is_empty() { "running".to_owned() } else { state })
         });
         if let Some(state) = state {
             shown.push(Shown { entry, state });
@@ -116,16 +117,14 @@ pub(super) fn ps(args: &Json) -> Result<(), Failure> {
         return Ok(());
     }
     let here = Here::new(false);
-    let rows: Vec<Value> = shown.iter().map(|one| json!(one)).collect();
-    let text = table(["PID", "STATE", "SINCE", "LISTENS", "CONFIG"], &rows, |row| {
-        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let listen = row["listen"].as_array().and_then(|all| all.first()?.as_str());
+    let text = table(["PID", "STATE", "SINCE", "LISTENS", "CONFIG"], &shown, |one| {
+        let Shown { entry, state } = one;
         [
-            row["pid"].to_string(),
-            text("state"),
-            here.short(&text("since")),
-            listen.unwrap_or_default().to_owned(),
-            text("config"),
+            entry.pid.to_string(),
+            state.clone(),
+            here.short(&entry.since),
+            entry.listen.first().cloned().unwrap_or_default(),
+            entry.config.display().to_string(),
         ]
     });
     printer::line(text.trim_start())

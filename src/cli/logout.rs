@@ -7,7 +7,7 @@ use super::admin_client::AdminClient;
 use super::args::Logout;
 use super::failure::{Failure, chain};
 use super::{context, login, meant, printer};
-use crate::admin::Login;
+use crate::admin::wire::Login;
 use crate::audit::{Audit, Event};
 use crate::config::Config;
 use crate::daemon;

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::admin_client::{AdminClient, AdminError};
 use super::failure::Failure;
 use super::printer;
-use crate::admin::{UNKNOWN_CALL, Who};
+use crate::admin::UNKNOWN_CALL;
+use crate::admin::wire::Who;
 use crate::config::index::Whereabouts;
 use crate::model::hint::config_flag;
 

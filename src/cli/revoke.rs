@@ -5,55 +5,23 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::args::{Revoke, RevokeWhat};
+use super::args::{Revoke as Args, RevokeWhat};
 use super::failure::{Failure, chain};
 use super::join::{self, Stay};
 use super::meant::{self, shown};
 use super::session::user;
 use super::{context, printer};
+use crate::admin::wire::{Ended, Revoke, What};
 use crate::client::peer::Users;
 use crate::client::revoked::Subject;
 use crate::config::index::Whereabouts;
 use crate::model::hint::quoted;
 use crate::model::id::CredentialName;
 
-/// As the daemon reads it.
-#[derive(Serialize)]
-struct Order {
-    what: What,
-    undo: bool,
-    by: String,
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum What {
-    All,
-    Credential(String),
-    Session(String),
-    User(String),
-}
-
-/// What there was to end.
-#[derive(Deserialize, Serialize)]
-struct Ended {
-    sessions: usize,
-    tokens: usize,
-    requests: usize,
-    /// Whether it is a user whom nobody knows here.
-    #[serde(default)]
-    unknown: bool,
-    /// Whom may have been meant.
-    #[serde(default)]
-    nearest: Option<String>,
-}
-
-pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, explicit: Option<&Path>) -> Result<(), Failure> {
     let place = context::daemon(explicit)?;
     let what = what(&args.what)?;
-    let order = Order { what: what.clone(), undo: args.undo, by: user() };
+    let order = Revoke { what: what.clone(), undo: args.undo, by: Some(user()) };
     let ended = context::runtime()?.block_on(async {
         match meant::find(&place).await? {
             Some(mut daemon) => Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?)),

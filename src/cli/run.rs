@@ -12,9 +12,10 @@ use super::environment::Environment;
 use super::failure::{Exit, Failure};
 use super::join::Stay;
 use super::platform::Keeper;
-use super::session::{self, Kind};
+use super::session;
 use super::{child, context, decided, login, unreached};
 use crate::admin::INSIDE_SESSION;
+use crate::admin::wire::SessionKind;
 
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub(super) fn run(
         if !args.quiet {
             login::before_run(&config, args, verbose > 0).await;
         }
-        let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
+        let begun = session::begin(&config, Stay::WhileUsed, SessionKind::Run, &args.purpose).await;
         let mut open = match begun {
             Err(failure) if failure.code == INSIDE_SESSION && within(args) => {
                 return supervise(args, &Environment::default(), keeper).await;

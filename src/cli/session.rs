@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::admin_client::{AdminClient, AdminError, Came, OpenSession, Session};
+use super::admin_client::{AdminClient, AdminError};
 use super::args::Purpose;
 use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
 use super::join::{self, Joined, Stay};
 use super::{bundles, printer};
+use crate::admin::wire::{CountedSession, OpenSession, OpenedSession, SessionKind};
 use crate::client::peer::Users;
 use crate::config::Config;
 
@@ -27,15 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A directory whose path is longer than the daemon takes is left out, in bytes.
 const MAX_PROJECT: usize = 1024;
-
-/// What a session is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A shell that evaluates what we print: 8 hours.
-    Env,
-    /// One command: it ends with this process.
-    Run,
-}
 
 /// What a session is asked for, beside its kind.
 #[derive(Default)]
@@ -62,25 +54,25 @@ impl<'a> Asked<'a> {
     }
 
     /// As the daemon is asked for it.
-    pub(super) fn session<'b>(
-        &'b self,
-        kind: &'b str,
-        user: &'b str,
+    pub(super) fn session(
+        &self,
+        kind: SessionKind,
+        user: &str,
         pid: Option<u32>,
         life: Option<Duration>,
-        config: &'b Config,
-    ) -> OpenSession<'b> {
+        config: &Config,
+    ) -> OpenSession {
         OpenSession {
             kind,
-            user,
+            user: Some(user.to_owned()),
             pid,
             uid: None,
             lifetime_s: life.map(|life| life.as_secs()),
-            config: &config.digest,
-            reason: self.reason,
-            project: self.project.as_deref(),
-            only: self.only,
-            by: self.by.as_deref(),
+            config: Some(config.digest.clone()),
+            reason: self.reason.map(str::to_owned),
+            project: self.project.clone(),
+            only: self.only.map(<[String]>::to_vec),
+            by: self.by.clone(),
         }
     }
 }
@@ -118,7 +110,7 @@ pub(super) struct Facts {
 pub(super) async fn begin(
     config: &Config,
     stay: Stay,
-    kind: Kind,
+    kind: SessionKind,
     purpose: &Purpose,
 ) -> Result<Open, Failure> {
     let asked = Asked::new(purpose);
@@ -145,16 +137,16 @@ pub(super) async fn begin(
 pub(super) async fn open(
     config: &Config,
     mut daemon: AdminClient,
-    kind: Kind,
+    kind: SessionKind,
     asked: &Asked<'_>,
     users: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Open, Failure> {
     let user = user();
-    let (word, pid, life) = match kind {
-        Kind::Env => ("env", None, Some(ENV_LIFE)),
-        Kind::Run => ("run", Some(process::id()), None),
+    let (pid, life) = match kind {
+        SessionKind::Env | SessionKind::Open => (None, Some(ENV_LIFE)),
+        SessionKind::Run => (Some(process::id()), None),
     };
-    let wanted = asked.session(word, &user, pid, life, config);
+    let wanted = asked.session(kind, &user, pid, life, config);
     let session = daemon.open(&wanted).await?.believed(config)?;
     let remove = config.secret_variables();
     let bundles = match bundles::write(&config.state_dir, &session.ca_pem, users) {
@@ -186,7 +178,7 @@ pub(super) async fn open(
             hint: "set it here, then `valetkey restart`: a daemon reads its own environment",
         });
     }
-    let Session { name, proxy, until, pid, parent, placeholders, .. } = session;
+    let OpenedSession { name, proxy, until, pid, parent, placeholders, .. } = session;
     let facts = Facts {
         joined: Joined::Found,
         pid,
@@ -206,7 +198,7 @@ impl Open {
     }
 
     /// What has come of it so far.
-    pub(super) async fn came(&mut self) -> Result<Came, AdminError> {
+    pub(super) async fn came(&mut self) -> Result<CountedSession, AdminError> {
         self.daemon.came(&self.name).await
     }
 

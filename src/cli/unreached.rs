@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::admin_client::Came;
 use super::command_line::{MAX_WORDS, name_of, programs, urls};
 use super::session::Open;
 use super::{no_proxy, printer};
+use crate::admin::wire::CountedSession;
 use crate::config::env;
 use crate::local::place;
 
@@ -48,7 +48,7 @@ const ELSEWHERE: [&str; 12] = [
 /// Says so, where nothing of the command came.
 pub(super) async fn say(open: &mut Open, command: &[OsString]) {
     match timeout(PATIENCE, open.came()).await {
-        Ok(Ok(Came { admitted: 0, unnamed: 0 })) => {}
+        Ok(Ok(CountedSession { admitted: 0, unnamed: 0, .. })) => {}
         // Something came; or the daemon is gone, or of another version, and nobody knows.
         _ => return,
     }

@@ -44,6 +44,16 @@ impl Kind {
         matches!(self, Self::Env | Self::Open)
     }
 
+    /// As it is written, in the audit as well.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::Open => "open",
+            Self::Preshared => "preshared",
+            Self::Run => "run",
+        }
+    }
+
     /// What its name begins with.
     fn prefix(self) -> &'static str {
         match self {

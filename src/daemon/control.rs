@@ -6,18 +6,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::last_mints::LastMints;
 use super::reload::Seen;
 use super::state::StateDir;
-use crate::admin::{
-    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated, Who,
+use crate::admin::wire::{
+    AdminError, CountedSession, Ended, ListedSession, Login, OpenSession, OpenedSession, Revoke,
+    Rotated, Status, Who,
 };
+use crate::admin::{Caller, Control, Hold};
 use crate::audit::Event;
 use crate::broker::SlotKey;
-use crate::ca::{Opened, Rotation};
+use crate::ca::{Description, Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::Config;
@@ -163,7 +164,7 @@ impl Daemon {
         }
         self.reload(Some(digest)).map_err(|refused| AdminError {
             status: 409,
-            code: "config-not-reloaded",
+            code: "config-not-reloaded".into(),
             detail: format!(
                 "the daemon runs another config and did not take this one up: {}",
                 refused.message
@@ -219,7 +220,7 @@ impl Daemon {
 }
 
 impl Control for Handle {
-    fn status(&self) -> Value {
+    fn status(&self) -> Status {
         self.facts()
     }
 
@@ -227,11 +228,11 @@ impl Control for Handle {
         self.who.clone()
     }
 
-    fn sessions(&self) -> Value {
+    fn sessions(&self) -> Vec<ListedSession> {
         self.session_list()
     }
 
-    fn session(&self, name: &str) -> Result<Value, AdminError> {
+    fn session(&self, name: &str) -> Result<CountedSession, AdminError> {
         self.session_facts(name)
     }
 
@@ -247,7 +248,7 @@ impl Control for Handle {
         self.end_by_name(name)
     }
 
-    fn revoke(&self, revoke: Revoke) -> Result<Value, AdminError> {
+    fn revoke(&self, revoke: Revoke) -> Result<Ended, AdminError> {
         Daemon::revoke(self, &revoke)
     }
 
@@ -271,17 +272,16 @@ impl Control for Handle {
         self.proxy.audit.event(rotated.event()).ok();
     }
 
-    fn ca(&self) -> Value {
-        let description = self.proxy.world.load().authority.describe();
-        serde_json::to_value(description).unwrap_or_default()
+    fn ca(&self) -> Description {
+        self.proxy.world.load().authority.describe()
     }
 
-    fn rotate_ca(&self, compromised: bool) -> Result<Value, AdminError> {
+    fn rotate_ca(&self, compromised: bool) -> Result<Description, AdminError> {
         let rotation = if compromised { Rotation::Compromised } else { Rotation::Planned };
         let world = self.proxy.world.load();
         world.authority.rotate(rotation).map_err(|error| AdminError {
             status: 500,
-            code: error.code(),
+            code: error.code().into(),
             detail: error.to_string(),
             hint: error.hint().into(),
         })?;

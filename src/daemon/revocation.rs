@@ -3,14 +3,13 @@
 //! In this order, whatever is revoked: new requests are refused, tokens go, what is under way is cut. A
 //! request that came before the first has entered before the last, and is cut; one that comes after is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use serde_json::{Value, json};
 
 use super::control::Daemon;
 use super::sessions::unknown_session;
 use super::world::SharedSessions;
-use crate::admin::{AdminError, Revoke, What};
+use crate::admin::wire::{AdminError, Ended, Revoke, RevokedStatus, What};
 use crate::audit::Event;
 use crate::client::revoked::{MAX_ENTRIES, Subject};
 use crate::client::session::{Kind, Session};
@@ -21,24 +20,13 @@ use crate::model::id::{CredentialName, SessionName};
 use crate::model::reason::Reason;
 use crate::proxy::live::Selector;
 
-/// What there was to end.
-#[derive(Default)]
-struct Count {
-    sessions: usize,
-    tokens: usize,
-    requests: usize,
-    /// A user whom nobody knows here is revoked all the same: an off-switch is not refused for a doubt.
-    unknown: bool,
-    nearest: Option<String>,
-}
-
 impl Daemon {
     /// Revokes, or takes a revocation back.
-    pub(super) fn revoke(&self, order: &Revoke) -> Result<Value, AdminError> {
+    pub(super) fn revoke(&self, order: &Revoke) -> Result<Ended, AdminError> {
         if order.undo {
             return self.restore(order);
         }
-        let mut count = Count::default();
+        let mut count = Ended::default();
         match &order.what {
             What::All => {
                 self.shut_out(&Subject::All)?;
@@ -73,11 +61,7 @@ impl Daemon {
         }
         self.note("revoked", order);
         self.write_down()?;
-        let Count { sessions, tokens, requests, unknown, nearest } = count;
-        Ok(json!({
-            "sessions": sessions, "tokens": tokens, "requests": requests,
-            "unknown": unknown, "nearest": nearest,
-        }))
+        Ok(count)
     }
 
     /// Whether a route of the config names this person.
@@ -89,7 +73,7 @@ impl Daemon {
     }
 
     /// A session of the config stays revoked until it gets another secret; any other is gone for good.
-    fn revoke_session(&self, name: &SessionName, count: &mut Count) -> Result<(), AdminError> {
+    fn revoke_session(&self, name: &SessionName, count: &mut Ended) -> Result<(), AdminError> {
         let sessions = self.proxy.gate.sessions();
         let found = sessions.list().into_iter().find(|session| session.name() == name);
         let session = found.ok_or_else(unknown_session)?;
@@ -100,7 +84,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn end_sessions(&self, chosen: impl Fn(&Session) -> bool, count: &mut Count) {
+    fn end_sessions(&self, chosen: impl Fn(&Session) -> bool, count: &mut Ended) {
         let sessions = self.proxy.gate.sessions();
         for session in sessions.list().into_iter().filter(|session| chosen(session)) {
             if let Some(session) = sessions.end(session.name()) {
@@ -119,14 +103,14 @@ impl Daemon {
         }
         Err(AdminError {
             status: 507,
-            code: "too-many-revoked",
+            code: "too-many-revoked".into(),
             detail: format!("{MAX_ENTRIES} revocations are in force"),
             hint: "take old ones back (`--undo`), or revoke everything: `valetkey revoke --all`"
                 .into(),
         })
     }
 
-    fn restore(&self, order: &Revoke) -> Result<Value, AdminError> {
+    fn restore(&self, order: &Revoke) -> Result<Ended, AdminError> {
         let subject = match &order.what {
             What::All => Subject::All,
             What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
@@ -136,7 +120,7 @@ impl Daemon {
         if !self.proxy.gate.revoked().remove(&subject) {
             return Err(AdminError {
                 status: 404,
-                code: "not-revoked",
+                code: "not-revoked".into(),
                 detail: "this is not revoked, so there is nothing to take back".into(),
                 hint:
                     "`valetkey status` lists what is; sessions of `run` and `env` are gone for good"
@@ -146,7 +130,7 @@ impl Daemon {
         if let What::Session(_) = order.what {
             let preshared = SharedSessions::read(&self.config()).map_err(|error| AdminError {
                 status: 500,
-                code: error.code(),
+                code: error.code().into(),
                 detail: error.to_string(),
                 hint: error.hint(),
             })?;
@@ -154,7 +138,7 @@ impl Daemon {
         }
         self.note("restored", order);
         self.write_down()?;
-        Ok(json!({ "sessions": 0, "tokens": 0, "requests": 0 }))
+        Ok(Ended::default())
     }
 
     /// One record for the order itself; those of sessions and tokens stand beside it.
@@ -178,30 +162,35 @@ impl Daemon {
         let saved = self.state.save_revoked(self.proxy.gate.revoked());
         saved.and_then(|()| self.save_sessions()).map_err(|error| AdminError {
             status: 500,
-            code: "revocation-not-saved",
+            code: "revocation-not-saved".into(),
             detail: format!("it holds now, but could not be written down, and would end with this daemon: {error}"),
             hint: "make room in the state directory or mend its permissions, and say it again".into(),
         })
     }
 
     /// For `status`.
-    pub(super) fn revoked_facts(&self) -> Value {
+    pub(super) fn revoked_facts(&self) -> RevokedStatus {
         let lists = self.proxy.gate.revoked().lists();
-        let sessions: std::collections::BTreeMap<_, _> =
-            lists.sessions.iter().map(|(name, entry)| (name, &entry.since)).collect();
-        json!({
-            "all": lists.all,
-            "credentials": lists.credentials,
-            "sessions": sessions,
-            "users": lists.users,
-        })
+        let sessions = lists.sessions.iter().map(|(name, entry)| (name, &entry.since));
+        RevokedStatus {
+            all: lists.all.clone(),
+            credentials: by_name(lists.credentials.iter()),
+            sessions: by_name(sessions),
+            users: by_name(lists.users.iter()),
+        }
     }
+}
+
+fn by_name<'a, N: ToString + 'a>(
+    all: impl Iterator<Item = (&'a N, &'a String)>,
+) -> BTreeMap<String, String> {
+    all.map(|(name, since)| (name.to_string(), since.clone())).collect()
 }
 
 fn unknown(kind: &str, name: &str) -> AdminError {
     AdminError {
         status: 404,
-        code: "unknown-credential",
+        code: "unknown-credential".into(),
         detail: format!("there is no {kind} `{name}`"),
         hint: "`valetkey status` lists them".into(),
     }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::control::Daemon;
-use crate::admin::{AdminError, Caller, Hold, OpenSession, OpenedSession, STOPPING, SessionKind};
+use crate::admin::wire::{
+    AdminError, CountedSession, ListedSession, OpenSession, OpenedSession, SessionKind,
+    SessionStatus,
+};
+use crate::admin::{Caller, Hold, STOPPING};
 use crate::audit::Event;
 use crate::client::session::{Binding, Kind, MAX_SESSIONS, NewSession, Session};
 use crate::config::Config;
@@ -35,7 +39,7 @@ impl Daemon {
         if self.is_stopping() {
             return Err(AdminError {
                 status: 503,
-                code: STOPPING,
+                code: STOPPING.into(),
                 detail: "the daemon is stopping, and takes no new connections".into(),
                 hint: "try again: the next one starts when it has ended".into(),
             });
@@ -48,7 +52,7 @@ impl Daemon {
         else {
             return Err(AdminError {
                 status: 409,
-                code: "no-proxy-address",
+                code: "no-proxy-address".into(),
                 detail:
                     "the daemon listens on unix sockets only, and proxy variables name an address"
                         .into(),
@@ -61,7 +65,7 @@ impl Daemon {
         if sessions.len() >= MAX_SESSIONS {
             return Err(AdminError {
                 status: 503,
-                code: "too-many-sessions",
+                code: "too-many-sessions".into(),
                 detail: format!("{MAX_SESSIONS} sessions are open"),
                 hint: "`valetkey session list` shows them".into(),
             });
@@ -135,7 +139,7 @@ impl Daemon {
             if text.len() > MAX_TEXT {
                 return Err(AdminError {
                     status: 400,
-                    code: "text-too-long",
+                    code: "text-too-long".into(),
                     detail: format!(
                         "a user, a reason and a directory have {MAX_TEXT} bytes at most"
                     ),
@@ -151,7 +155,7 @@ impl Daemon {
         if let Some(name) = routes.iter().flatten().find(|name| !known(name)) {
             return Err(AdminError {
                 status: 400,
-                code: "unknown-route",
+                code: "unknown-route".into(),
                 detail: format!("there is no route `{name}`"),
                 hint: "`valetkey status` lists them".into(),
             });
@@ -180,7 +184,7 @@ impl Daemon {
         }
         Err(AdminError {
             status: 403,
-            code: Reason::ClientRevoked.code(),
+            code: Reason::ClientRevoked.code().into(),
             detail: Reason::ClientRevoked.detail().into(),
             hint: Reason::ClientRevoked.hint().into(),
         })
@@ -196,7 +200,7 @@ impl Daemon {
         }
         Err(AdminError {
             status: 500,
-            code: "session-end-not-saved",
+            code: "session-end-not-saved".into(),
             detail: format!(
                 "session {name} has ended in this daemon, but that could not be written down, and the next one would have it again"
             ),
@@ -248,50 +252,50 @@ impl Daemon {
     }
 
     /// For `session list` and `status`, oldest name first.
-    pub(super) fn session_list(&self) -> Value {
+    pub(super) fn session_list(&self) -> Vec<ListedSession> {
         let mut list = self.proxy.gate.sessions().list();
         list.sort_by(|a, b| a.name().cmp(b.name()));
-        let with_address = |session: &Arc<Session>| {
-            let mut facts = facts(session);
-            let elsewhere = self.state.elsewhere(session.name()).map(|address| address.to_string());
-            facts["holds_address"] = elsewhere.into();
-            facts
+        let with_address = |session: &Arc<Session>| ListedSession {
+            session: seen(session),
+            holds_address: self.state.elsewhere(session.name()).map(|address| address.to_string()),
         };
         list.iter().map(with_address).collect()
     }
 
     /// One of them, with how often something came in its name, and in nobody's, since it began.
-    pub(super) fn session_facts(&self, name: &str) -> Result<Value, AdminError> {
+    pub(super) fn session_facts(&self, name: &str) -> Result<CountedSession, AdminError> {
         let sessions = self.proxy.gate.sessions();
         let session = sessions.find(&SessionName::new(name)).ok_or_else(unknown_session)?;
-        let mut facts = facts(&session);
-        facts["admitted"] = session.admitted().into();
-        facts["unnamed"] = sessions.unnamed_since(&session).into();
-        Ok(facts)
+        Ok(CountedSession {
+            session: seen(&session),
+            admitted: session.admitted(),
+            unnamed: sessions.unnamed_since(&session),
+        })
     }
 }
 
 pub(super) fn unknown_session() -> AdminError {
     AdminError {
         status: 404,
-        code: "unknown-session",
+        code: "unknown-session".into(),
         detail: "there is no such session".into(),
         hint: "`valetkey session list` shows them".into(),
     }
 }
 
 /// What of a session may be seen.
-fn facts(session: &Arc<Session>) -> Value {
-    json!({
-        "name": session.name(),
-        "kind": session.kind(),
-        "user": session.user().as_deref(),
-        "reason": session.reason(),
-        "project": session.project(),
-        "routes": session.routes(),
-        "uid": session.uid(),
-        "until": session.until().map(rfc3339_seconds),
-    })
+fn seen(session: &Session) -> SessionStatus {
+    let routes = session.routes();
+    SessionStatus {
+        name: session.name().to_string(),
+        kind: session.kind().as_str().to_owned(),
+        user: session.user().as_deref().map(str::to_owned),
+        reason: session.reason().map(str::to_owned),
+        project: session.project().map(str::to_owned),
+        routes: routes.map(|names| names.iter().map(ToString::to_string).collect()),
+        uid: session.uid(),
+        until: session.until().map(rfc3339_seconds),
+    }
 }
 
 fn client(session: &Session) -> Client {

@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::road::{Road, Way};
 use super::target::{self, Place};
+use crate::admin::wire::SessionKind;
 use crate::ca;
 use crate::cli::args::{Bench, Purpose};
 use crate::cli::context;
@@ -17,7 +18,7 @@ use crate::cli::demo::{pki, world::World};
 use crate::cli::environment::Environment;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::join::Stay;
-use crate::cli::session::{self, Kind};
+use crate::cli::session;
 use crate::net::roots::Roots;
 
 /// Longer than any bench: no mint falls into it but the first.
@@ -72,7 +73,8 @@ impl Scene {
         target::may_ask(&place, &addresses, args.yes_remote, args.most())?;
         let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)
             .map_err(|error| Failure::usage(error.code(), chain(&error), error.hint()))?;
-        let open = session::begin(&config, Stay::WhileUsed, Kind::Run, &Purpose::default()).await?;
+        let open =
+            session::begin(&config, Stay::WhileUsed, SessionKind::Run, &Purpose::default()).await?;
         open.say_warnings();
         Ok(Self {
             direct: Arc::new(Road {

@@ -76,7 +76,7 @@ codes! { COMMANDS: "the command line's, or this machine's";
     "url-invalid": "this is no URL with a host" =>
         "as in `valetkey explain GET https://api.example.com/v1/orders`";
     "usage": "the command line has an unknown word, or lacks one" =>
-        "`valetkey --help` lists the commands, `valetkey COMMAND --help` explains one";
+        "`valetkey --help` lists the commands, and each explains itself by `--help`";
 }
 
 codes! { DAEMON: "the daemon's, or this machine's";

@@ -19,9 +19,10 @@ use super::api::Api;
 use super::issuer::{CLIENT_ID, Issuer, SCOPE};
 use super::net::broken;
 use super::pki::{HOST, Pki};
+use crate::admin::wire::SessionKind;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::join::{self, Log};
-use crate::cli::session::{self, Asked, Kind, Open};
+use crate::cli::session::{self, Asked, Open};
 use crate::config::{Config, check, env};
 use crate::local::place::Private;
 use crate::model::id::random_text;
@@ -84,7 +85,7 @@ impl World {
         // A clean environment: whatever this machine's is, the tool gets what is told here.
         let nothing = |_: &str| -> Option<OsString> { None };
         let session =
-            session::open(&config, client, Kind::Run, &Asked::default(), &nothing).await?;
+            session::open(&config, client, SessionKind::Run, &Asked::default(), &nothing).await?;
         Ok(Self { config, issuer, api, api_ca, session, client_secret, log, daemon, dir })
     }
 
