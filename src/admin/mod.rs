@@ -30,8 +30,8 @@ use hold::SESSION;
 pub use hold::{Caller, Hold, INSIDE_SESSION};
 pub use socket::{SocketError, bind};
 use wire::{
-    AdminError, CountedSession, Ended, ListedSession, Login, OpenSession, OpenedSession, Revoke,
-    Rotated, Status, Who,
+    AdminError, CountedSession, DaemonStatus, Ended, ListedSession, Login, OpenSession,
+    OpenedSession, Revoke, Rotated, Who,
 };
 
 /// A request's body is at most this long, in bytes.
@@ -46,7 +46,7 @@ const HELD_LIFE: Duration = Duration::from_secs(10);
 /// What the daemon lets the command line do.
 pub trait Control: Send + Sync + 'static {
     /// Facts for `status`; never a secret. Blocks on files and the keyring.
-    fn status(&self) -> Status;
+    fn status(&self) -> DaemonStatus;
     /// Which daemon this is.
     fn who(&self) -> Who;
     /// What keeps a caller from changing anything: it is a process of a session, and held to that.

@@ -60,7 +60,7 @@ pub async fn serve<P: Probe>(listener: TcpListener, probe: Arc<P>) {
             }
         };
         // Closed at once rather than kept waiting: whoever waits here would hold up all others.
-        let Some(share) = shares.take(&Holder::of(&stream, peer)) else { continue };
+        let Some(share) = shares.take(&Scraper::of(&stream, peer)) else { continue };
         let probe = Arc::clone(&probe);
         tokio::spawn(async move {
             let _share = share;
@@ -73,12 +73,12 @@ pub async fn serve<P: Probe>(listener: TcpListener, probe: Arc<P>) {
 
 /// Whose share a connection is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Holder {
+enum Scraper {
     Address(IpAddr),
     User(Uid),
 }
 
-impl Holder {
+impl Scraper {
     fn of(stream: &TcpStream, peer: SocketAddr) -> Self {
         // All of this machine that have no name are one.
         let unnamed = Self::Address(Ipv4Addr::LOCALHOST.into());

@@ -15,8 +15,8 @@ use crate::audit::Event;
 use crate::model::id::CredentialName;
 
 pub use status::{
-    AuditStatus, CodeAt, CountedSession, CredentialStatus, ListedSession, LoginStatus, MintError,
-    RestartNeeded, RevokedStatus, RouteStatus, SessionStatus, Status, TokenStatus,
+    AuditStatus, CodeAt, CountedSession, CredentialStatus, DaemonStatus, ListedSession,
+    LoginStatus, MintError, RestartNeeded, RevokedStatus, RouteStatus, SessionStatus, TokenStatus,
 };
 
 /// `GET /v1/who`
@@ -103,7 +103,7 @@ impl Login {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Revoke {
     /// Whom or what.
-    pub what: What,
+    pub what: RevokeTarget,
     /// Takes it back.
     #[serde(default)]
     pub undo: bool,
@@ -115,7 +115,7 @@ pub struct Revoke {
 /// Whom or what to revoke.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum RevokeTarget {
     /// Everybody and everything.
     All,
     /// A credential, by name.
@@ -208,7 +208,7 @@ mod tests {
     /// A daemon of another version says more, or less.
     #[test]
     fn what_is_unknown_passes_and_what_is_missing_is_empty() {
-        let status: Status = serde_json::from_value(json!({
+        let status: DaemonStatus = serde_json::from_value(json!({
             "pid": 7, "new": {}, "sessions": [{ "name": "run-1", "kind": "agent", "new": 1 }],
             "logins": [{ "state": "sleeping" }], "audit": {}, "restart": null,
         }))

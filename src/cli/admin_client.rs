@@ -24,7 +24,7 @@ use crate::model::reason::Reason;
 /// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// How long the daemon may take; making a CA is the slowest it does.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The code of [`AdminError::Broken`].
 pub(super) const BROKE_OFF: &str = "daemon-broke-off";
@@ -79,7 +79,7 @@ pub(super) enum AdminError {
         source: io::Error,
     },
     /// It took too long.
-    #[error("the daemon did not answer within {PATIENCE:?}")]
+    #[error("the daemon did not answer within {ANSWER_PATIENCE:?}")]
     Timeout,
 }
 
@@ -186,7 +186,7 @@ impl AdminClient {
             Ok::<_, AdminError>((status, body))
         };
         let (status, body) =
-            timeout(PATIENCE, exchange).await.map_err(|_| AdminError::Timeout)??;
+            timeout(ANSWER_PATIENCE, exchange).await.map_err(|_| AdminError::Timeout)??;
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 }

@@ -12,12 +12,10 @@ use std::time::Duration;
 use crate::model::placeholder::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use audit::{
-    Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
-};
+pub(super) use audit::{Audit, AuditFilter, AuditForm, AuditQuery, AuditTail, AuditVerify};
 pub(super) use check::Check;
 pub(super) use login::{Login, Logout};
-pub(super) use session::{Session, SessionEnd, SessionOpen};
+pub(super) use session::{SessionCommand, SessionEnd, SessionOpen};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]
@@ -86,7 +84,7 @@ pub(super) enum Command {
     Logs(Logs),
     /// List, open and end sessions: who may use the proxy, for what, until when
     #[command(subcommand)]
-    Session(Session),
+    Session(SessionCommand),
     /// End a session, a credential, a user or everything at once, and keep it ended
     Revoke(Revoke),
     /// Follow, search or check the audit trail; list the static keys still in use

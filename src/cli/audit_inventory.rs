@@ -17,7 +17,7 @@ use crate::config::Config;
 
 /// What is printed of a key.
 #[derive(Serialize)]
-struct Row {
+struct InventoryRow {
     #[serde(flatten)]
     seen: Seen,
     /// What to do.
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Json, config: &Config) -> Result<(), Failure> {
     let seen = inventory(path).map_err(|error| unreadable_record(path, &error))?;
     let row = |seen: Seen| {
         let advice = audit_advice::of(&seen, config);
-        Row { advice: advice.text, recipe: advice.recipe, replace: advice.replace, seen }
+        InventoryRow { advice: advice.text, recipe: advice.recipe, replace: advice.replace, seen }
     };
     let rows: Vec<_> = seen.into_iter().map(row).collect();
     if args.json {
@@ -42,9 +42,9 @@ pub(super) fn run(args: &Json, config: &Config) -> Result<(), Failure> {
     printer::line(human(&rows, &Here::new(false)))
 }
 
-fn human(rows: &[Row], here: &Here) -> String {
+fn human(rows: &[InventoryRow], here: &Here) -> String {
     let head = ["KIND", "KEY", "HOST", "TOOL", "USER", "FIRST", "LAST", "REQUESTS", "REFUSED"];
-    let text = table(head, rows, |Row { seen, .. }| {
+    let text = table(head, rows, |InventoryRow { seen, .. }| {
         let many = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
         [
             seen.kind.clone(),

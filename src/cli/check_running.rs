@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::admin_client::AdminClient;
 use super::context;
 use super::failure::chain;
-use crate::admin::wire::Status;
+use crate::admin::wire::DaemonStatus;
 use crate::config::index::Whereabouts;
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, at_start, load};
@@ -110,7 +110,7 @@ fn is_running(entry: &Whereabouts) -> bool {
 }
 
 /// What a daemon says that answers there.
-fn status(socket: &Path) -> Option<Status> {
+fn status(socket: &Path) -> Option<DaemonStatus> {
     context::runtime()
         .ok()?
         .block_on(async { AdminClient::connect(socket).await.ok()?.get("/v1/status").await.ok() })

@@ -21,11 +21,11 @@ use crate::config::Config;
 use crate::config::index::Whereabouts;
 
 /// How long somebody who types waits for the daemon.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TYPIST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
+enum NamesOf {
     /// Those of `explain CODE`.
     Codes,
     Credentials,
@@ -37,8 +37,8 @@ enum Names {
 
 /// Where the cursor is.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
-    names: Names,
+struct Cursor {
+    names: NamesOf,
     config: Option<PathBuf>,
     /// What stands there by now.
     begun: String,
@@ -60,7 +60,7 @@ pub(super) fn main(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     Some(ExitCode::from(exit.code()))
 }
 
-fn say(place: &Place) -> Result<(), Failure> {
+fn say(place: &Cursor) -> Result<(), Failure> {
     // Without a config there are no names, and nothing is said.
     let all = names(place).unwrap_or_default();
     let fit = all.into_iter().filter(|name| name.starts_with(&place.begun));
@@ -68,16 +68,16 @@ fn say(place: &Place) -> Result<(), Failure> {
     printer::bytes(lines.as_bytes())
 }
 
-fn names(place: &Place) -> Option<BTreeSet<String>> {
+fn names(place: &Cursor) -> Option<BTreeSet<String>> {
     let config = || context::config_quietly(place.config.as_deref());
     Some(match place.names {
-        Names::Codes => codes::all().into_iter().map(|code| code.code.to_owned()).collect(),
-        Names::Credentials => config()?.credentials.keys().map(ToString::to_string).collect(),
-        Names::Logins => login::with_login(&config()?).map(ToString::to_string).collect(),
-        Names::Routes => {
+        NamesOf::Codes => codes::all().into_iter().map(|code| code.code.to_owned()).collect(),
+        NamesOf::Credentials => config()?.credentials.keys().map(ToString::to_string).collect(),
+        NamesOf::Logins => login::with_login(&config()?).map(ToString::to_string).collect(),
+        NamesOf::Routes => {
             config()?.routes.iter().map(|route| route.value.name.to_string()).collect()
         }
-        Names::Sessions => sessions(&config()?).unwrap_or_default(),
+        NamesOf::Sessions => sessions(&config()?).unwrap_or_default(),
     })
 }
 
@@ -90,12 +90,12 @@ fn sessions(config: &Config) -> Option<BTreeSet<String>> {
     };
     let runtime = context::runtime().ok()?;
     let sessions =
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.ok() })??;
+        runtime.block_on(async { tokio::time::timeout(TYPIST_PATIENCE, asked).await.ok() })??;
     Some(sessions.into_iter().map(|listed| listed.session.name).collect())
 }
 
 /// What belongs in the place of the last word, by the words before it; `None`: nothing that is ours to know.
-fn place(words: &[String]) -> Option<Place> {
+fn place(words: &[String]) -> Option<Cursor> {
     let (begun, before) = words.split_last()?;
     let cli = Cli::command();
     let mut command = &cli;
@@ -140,7 +140,7 @@ fn place(words: &[String]) -> Option<Place> {
         (None, _) => (command.get_positionals().nth(positions)?, begun),
     };
     let names = of_arg(&path, arg)?;
-    Some(Place { names, config, begun: begun.to_owned() })
+    Some(Cursor { names, config, begun: begun.to_owned() })
 }
 
 /// An option that waits for its value.
@@ -154,13 +154,13 @@ fn option<'a>(cli: &'a Command, command: &'a Command, word: &str) -> Option<&'a 
 }
 
 /// What its values are names of.
-fn of_arg(path: &[&str], arg: &Arg) -> Option<Names> {
+fn of_arg(path: &[&str], arg: &Arg) -> Option<NamesOf> {
     match (path, arg.get_id().as_str()) {
-        (["explain"], "what") => Some(Names::Codes),
-        (["login" | "logout"], "credential") => Some(Names::Logins),
-        (["credential", "rotate"], "name") | (_, "credential") => Some(Names::Credentials),
-        (["session", "end"], "name") | (_, "session") => Some(Names::Sessions),
-        (_, "only" | "route") => Some(Names::Routes),
+        (["explain"], "what") => Some(NamesOf::Codes),
+        (["login" | "logout"], "credential") => Some(NamesOf::Logins),
+        (["credential", "rotate"], "name") | (_, "credential") => Some(NamesOf::Credentials),
+        (["session", "end"], "name") | (_, "session") => Some(NamesOf::Sessions),
+        (_, "only" | "route") => Some(NamesOf::Routes),
         _ => None,
     }
 }
@@ -169,15 +169,15 @@ fn of_arg(path: &[&str], arg: &Arg) -> Option<Names> {
 mod tests {
     use super::*;
 
-    fn found(line: &str) -> Option<(Names, Option<String>, String)> {
+    fn found(line: &str) -> Option<(NamesOf, Option<String>, String)> {
         let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-        let Place { names, config, begun } = place(&words)?;
+        let Cursor { names, config, begun } = place(&words)?;
         Some((names, config.map(|path| path.display().to_string()), begun))
     }
 
     #[test]
     fn knows_where_names_belong() {
-        use Names::{Codes, Credentials, Logins, Routes, Sessions};
+        use NamesOf::{Codes, Credentials, Logins, Routes, Sessions};
         for (line, names, config, begun) in [
             ("explain no-", Codes, None, "no-"),
             ("run --only ", Routes, None, ""),

@@ -25,7 +25,7 @@ const UNKNOWN_SESSION: &str = "unknown-session";
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct EnvReport<'a> {
     set: BTreeMap<&'a str, std::borrow::Cow<'a, str>>,
     unset: Vec<&'a str>,
     until: Option<&'a str>,
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<()
         Given::read(&inherited).and(session, &mut open.environment.set, &inherited);
         warn_of_secrets(&open.environment);
         if args.json {
-            return printer::json(&Report {
+            return printer::json(&EnvReport {
                 set: (open.environment.set.iter())
                     .map(|(name, value)| (name.as_str(), value.to_string_lossy()))
                     .collect(),
@@ -104,7 +104,7 @@ async fn unset(args: &Env) -> Result<(), Failure> {
             .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?.to_string_lossy())));
         let unset =
             before.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str());
-        printer::json(&Report { set: set.collect(), unset: unset.collect(), until: None })?;
+        printer::json(&EnvReport { set: set.collect(), unset: unset.collect(), until: None })?;
     } else {
         let shell = dialect(args);
         let names = before.iter().filter(|(name, _)| shell::is_name(name));

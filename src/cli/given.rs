@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::bundles::UsersVariables;
 use crate::model::hex::hex;
 
 /// The variable that holds it, as JSON.
@@ -35,11 +36,9 @@ pub(super) struct Given {
     before: BTreeMap<String, Option<String>>,
 }
 
-type Users<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
 impl Given {
     /// What this shell has; nothing where it has nothing of ours.
-    pub(super) fn read(users: Users<'_>) -> Self {
+    pub(super) fn read(users: UsersVariables<'_>) -> Self {
         let text = users(VARIABLE).unwrap_or_default();
         serde_json::from_slice(text.as_bytes()).unwrap_or_default()
     }
@@ -49,7 +48,7 @@ impl Given {
         mut self,
         session: SessionOfShell,
         set: &mut BTreeMap<String, OsString>,
-        users: Users<'_>,
+        users: UsersVariables<'_>,
     ) {
         self.sessions.push(session);
         for name in set.keys() {

@@ -24,9 +24,9 @@ use crate::config::{Config, env};
 use crate::local::place;
 
 /// How long a daemon may take to listen. Making a CA takes some 20 ms; a busy machine, seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at the socket: a daemon is up after some 30 ms.
-const LOOK_EVERY: Duration = Duration::from_millis(3);
+const SOCKET_LOOK_EVERY: Duration = Duration::from_millis(3);
 /// The log is set aside beyond this size, so two of them are the most there is.
 const MAX_LOG: u64 = 1024 * 1024;
 
@@ -84,7 +84,7 @@ async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
         return Ok(daemon);
     }
     locate::open_state(&config.state_dir).map_err(unsafe_state)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START_PATIENCE;
     loop {
         let (log, start) = open_log(&config.state_dir)?;
         let mut daemon = spawn(config, stay, log)?;
@@ -123,7 +123,7 @@ pub(super) async fn stop(place: &Whereabouts) -> Result<bool, Failure> {
         {
             return Ok(true);
         }
-        sleep(LOOK_EVERY).await;
+        sleep(SOCKET_LOOK_EVERY).await;
     }
     Err(Failure::failed(
         "daemon-not-stopped",
@@ -149,7 +149,7 @@ pub(super) async fn wait_for(
     ended: &mut dyn FnMut() -> io::Result<Option<ExitStatus>>,
     log: &Log,
 ) -> Result<AdminClient, Failure> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START_PATIENCE;
     let mut gone = None;
     loop {
         match answering(socket).await {
@@ -169,7 +169,7 @@ pub(super) async fn wait_for(
         if Instant::now() >= deadline {
             return Err(too_slow(log));
         }
-        sleep(LOOK_EVERY).await;
+        sleep(SOCKET_LOOK_EVERY).await;
     }
 }
 
@@ -301,7 +301,7 @@ fn not_started(what: &Path, why: &str) -> Failure {
 }
 
 fn too_slow(log: &Log) -> Failure {
-    let message = format!("the daemon does not listen after {PATIENCE:?}");
+    let message = format!("the daemon does not listen after {START_PATIENCE:?}");
     Failure::failed("daemon-not-started", message, log.hint())
 }
 

@@ -11,7 +11,7 @@ use super::join::{self, Stay};
 use super::meant::{self, shown};
 use super::session::user;
 use super::{context, printer};
-use crate::admin::wire::{Ended, Revoke, What};
+use crate::admin::wire::{Ended, Revoke, RevokeTarget};
 use crate::client::peer::Users;
 use crate::client::revoked::Subject;
 use crate::config::index::Whereabouts;
@@ -49,16 +49,16 @@ pub(super) fn run(args: &Args, explicit: Option<&Path>) -> Result<(), Failure> {
         printer::line(text(&what, args.undo, &ended))?;
     }
     match &what {
-        What::User(name) if ended.unknown => Err(unknown(name, ended.nearest.as_deref())),
+        RevokeTarget::User(name) if ended.unknown => Err(unknown(name, ended.nearest.as_deref())),
         _ => Ok(()),
     }
 }
 
 /// What is known of users where no daemon runs.
-fn at_rest(what: &What, undo: bool) -> Result<(), Failure> {
+fn at_rest(what: &RevokeTarget, undo: bool) -> Result<(), Failure> {
     let users = Users::read();
     match what {
-        What::User(name) if !undo && !users.has(name) && *name != user() => {
+        RevokeTarget::User(name) if !undo && !users.has(name) && *name != user() => {
             Err(unknown(name, users.nearest(name, std::iter::empty())))
         }
         _ => Ok(()),
@@ -77,13 +77,13 @@ fn unknown(name: &str, nearest: Option<&str>) -> Failure {
     )
 }
 
-fn write_down(place: &Whereabouts, what: &What, undo: bool) -> Result<(), Failure> {
+fn write_down(place: &Whereabouts, what: &RevokeTarget, undo: bool) -> Result<(), Failure> {
     let subject = match what {
-        What::All => Subject::All,
-        What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
-        What::User(name) => Subject::User(name.as_str().into()),
+        RevokeTarget::All => Subject::All,
+        RevokeTarget::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
+        RevokeTarget::User(name) => Subject::User(name.as_str().into()),
         // Of the config, so that it takes one to know it; or of `run` and `env`, which are no daemon's now.
-        What::Session(name) => {
+        RevokeTarget::Session(name) => {
             return crate::daemon::end_at_rest(&place.state_dir, name)
                 .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()));
         }
@@ -93,24 +93,24 @@ fn write_down(place: &Whereabouts, what: &What, undo: bool) -> Result<(), Failur
 }
 
 /// The command line lets through exactly one.
-fn what(what: &RevokeWhat) -> Result<What, Failure> {
+fn what(what: &RevokeWhat) -> Result<RevokeTarget, Failure> {
     match what {
-        RevokeWhat { all: true, .. } => Ok(What::All),
-        RevokeWhat { credential: Some(name), .. } => Ok(What::Credential(name.clone())),
-        RevokeWhat { session: Some(name), .. } => Ok(What::Session(name.clone())),
-        RevokeWhat { user: Some(name), .. } => Ok(What::User(name.clone())),
+        RevokeWhat { all: true, .. } => Ok(RevokeTarget::All),
+        RevokeWhat { credential: Some(name), .. } => Ok(RevokeTarget::Credential(name.clone())),
+        RevokeWhat { session: Some(name), .. } => Ok(RevokeTarget::Session(name.clone())),
+        RevokeWhat { user: Some(name), .. } => Ok(RevokeTarget::User(name.clone())),
         RevokeWhat { all: false, credential: None, session: None, user: None } => {
             Err(Failure::usage("usage", "nothing was named", "`valetkey revoke --help`"))
         }
     }
 }
 
-fn text(what: &What, undo: bool, ended: &Ended) -> String {
+fn text(what: &RevokeTarget, undo: bool, ended: &Ended) -> String {
     let name = match what {
-        What::All => "everything".to_owned(),
-        What::Credential(name) => format!("credential {name}"),
-        What::Session(name) => format!("session {name}"),
-        What::User(name) => format!("user {name}"),
+        RevokeTarget::All => "everything".to_owned(),
+        RevokeTarget::Credential(name) => format!("credential {name}"),
+        RevokeTarget::Session(name) => format!("session {name}"),
+        RevokeTarget::User(name) => format!("user {name}"),
     };
     if undo {
         return format!("{name} is permitted again");

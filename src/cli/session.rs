@@ -24,14 +24,14 @@ const ENV_LIFE: Duration = Duration::from_secs(8 * 3600);
 /// A daemon that drains has ended after this long.
 const DRAIN: Duration = Duration::from_secs(40);
 /// Between two looks at one that drains.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A directory whose path is longer than the daemon takes is left out, in bytes.
 const MAX_PROJECT: usize = 1024;
 
 /// What a session is asked for, beside its kind.
 #[derive(Default)]
-pub(super) struct Asked<'a> {
+pub(super) struct AskedSession<'a> {
     reason: Option<&'a str>,
     only: Option<&'a [String]>,
     project: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Asked<'a> {
     by: Option<String>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> AskedSession<'a> {
     /// From the working directory.
     pub(super) fn new(purpose: &'a Purpose) -> Self {
         let here = std::env::current_dir().ok();
@@ -78,7 +78,7 @@ impl<'a> Asked<'a> {
 }
 
 /// A session that was opened, and what its tool's environment is to be.
-pub(super) struct Open {
+pub(super) struct ToolSession {
     daemon: AdminClient,
     /// Its public name.
     pub(super) name: String,
@@ -89,11 +89,11 @@ pub(super) struct Open {
     /// For the tool.
     pub(super) environment: Environment,
     /// For whoever wants to know how this came to be.
-    pub(super) facts: Facts,
+    pub(super) facts: SessionFacts,
 }
 
 /// What was found, beside what the tool needs.
-pub(super) struct Facts {
+pub(super) struct SessionFacts {
     /// Whether the daemon was there.
     pub(super) joined: Joined,
     /// The daemon's process.
@@ -112,20 +112,23 @@ pub(super) async fn begin(
     stay: Stay,
     kind: SessionKind,
     purpose: &Purpose,
-) -> Result<Open, Failure> {
-    let asked = Asked::new(purpose);
+) -> Result<ToolSession, Failure> {
+    let asked = AskedSession::new(purpose);
     let deadline = Instant::now() + DRAIN;
     loop {
         let opened = match join::join_to_share(config, stay).await {
             Ok((daemon, joined)) => {
                 let opened = open(config, daemon, kind, &asked, &inherited).await;
-                opened.map(|open| Open { facts: Facts { joined, ..open.facts }, ..open })
+                opened.map(|open| ToolSession {
+                    facts: SessionFacts { joined, ..open.facts },
+                    ..open
+                })
             }
             Err(failure) => Err(failure),
         };
         match opened {
             Err(failure) if join::is_ending(&failure) && Instant::now() < deadline => {
-                sleep(LOOK_EVERY).await;
+                sleep(DRAIN_LOOK_EVERY).await;
             }
             other => return other,
         }
@@ -138,9 +141,9 @@ pub(super) async fn open(
     config: &Config,
     mut daemon: AdminClient,
     kind: SessionKind,
-    asked: &Asked<'_>,
+    asked: &AskedSession<'_>,
     users: &dyn Fn(&str) -> Option<OsString>,
-) -> Result<Open, Failure> {
+) -> Result<ToolSession, Failure> {
     let user = user();
     let (pid, life) = match kind {
         SessionKind::Env | SessionKind::Open => (None, Some(ENV_LIFE)),
@@ -179,17 +182,17 @@ pub(super) async fn open(
         });
     }
     let OpenedSession { name, proxy, until, pid, parent, placeholders, .. } = session;
-    let facts = Facts {
+    let facts = SessionFacts {
         joined: Joined::Found,
         pid,
         parent,
         bundle: bundles.combined,
         placeholders: placeholders.into_keys().collect(),
     };
-    Ok(Open { daemon, name, proxy, until, environment, facts })
+    Ok(ToolSession { daemon, name, proxy, until, environment, facts })
 }
 
-impl Open {
+impl ToolSession {
     /// What of the user's own environment the tool will not see as it is.
     pub(super) fn say_warnings(&self) {
         for warning in &self.environment.warnings {

@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::admin_client::AdminClient;
-use super::args::{Json, Session, SessionEnd, SessionOpen};
+use super::args::{Json, SessionCommand, SessionEnd, SessionOpen};
 use super::environment::proxy_url;
 use super::failure::Failure;
 use super::join::{self, Stay};
 use super::local_time::Here;
-use super::session::{Asked, user};
+use super::session::{AskedSession, user};
 use super::table::{cell, table};
 use super::{context, meant, printer};
 use crate::admin::wire::{ListedSession, SessionKind, SessionStatus};
@@ -30,12 +30,12 @@ struct Opened<'a> {
     placeholders: &'a std::collections::BTreeMap<String, String>,
 }
 
-pub(super) fn run(args: &Session, explicit: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn run(args: &SessionCommand, explicit: Option<&Path>) -> Result<(), Failure> {
     let runtime = context::runtime()?;
     match args {
-        Session::End(args) => runtime.block_on(end(args, &context::daemon(explicit)?)),
-        Session::List(args) => runtime.block_on(show(args, &context::daemon(explicit)?)),
-        Session::Open(args) => runtime.block_on(open(args, &context::config(explicit)?)),
+        SessionCommand::End(args) => runtime.block_on(end(args, &context::daemon(explicit)?)),
+        SessionCommand::List(args) => runtime.block_on(show(args, &context::daemon(explicit)?)),
+        SessionCommand::Open(args) => runtime.block_on(open(args, &context::config(explicit)?)),
     }
 }
 
@@ -69,7 +69,7 @@ fn human(sessions: &[ListedSession], here: &Here) -> String {
 
 async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
     let user = args.user.clone().unwrap_or_else(user);
-    let asked = Asked::new(&args.purpose);
+    let asked = AskedSession::new(&args.purpose);
     let mut daemon = join::join(config, Stay::Forever).await?;
     let mut wanted = asked.session(SessionKind::Open, &user, None, Some(args.life), config);
     wanted.uid = args.uid;

@@ -14,7 +14,8 @@ use super::table::{cell, table};
 use super::terminal::{BAD, paint};
 use super::{context, printer};
 use crate::admin::wire::{
-    AuditStatus, CredentialStatus, ListedSession, LoginStatus, RestartNeeded, RevokedStatus, Status,
+    AuditStatus, CredentialStatus, DaemonStatus, ListedSession, LoginStatus, RestartNeeded,
+    RevokedStatus,
 };
 use crate::config::Config;
 use crate::daemon;
@@ -64,7 +65,7 @@ fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
 }
 
 /// One row for each.
-fn facts(status: &Status, here: &Here) -> Vec<String> {
+fn facts(status: &DaemonStatus, here: &Here) -> Vec<String> {
     let metrics = status.metrics.as_deref().unwrap_or("off");
     vec![
         row("valetkey", &[&status.version, &format!("pid {}", status.pid)]),
@@ -82,7 +83,7 @@ fn facts(status: &Status, here: &Here) -> Vec<String> {
 }
 
 /// One row for a fact, one table for each list.
-fn human(status: &Status, here: &Here) -> String {
+fn human(status: &DaemonStatus, here: &Here) -> String {
     let mut rows = facts(status, here);
     rows.extend(status.restart.as_ref().and_then(restart));
     rows.extend(revoked(&status.revoked));
@@ -195,7 +196,7 @@ fn restart(restart: &RestartNeeded) -> Option<String> {
 }
 
 /// How many roots there are, where that is more than one, and what would spare the next one.
-fn roots(status: &Status) -> String {
+fn roots(status: &DaemonStatus) -> String {
     let more = (status.ca_roots > 1).then(|| format!("{} roots", status.ca_roots));
     more.into_iter().chain(status.ca_hint.clone()).collect::<Vec<_>>().join(": ")
 }

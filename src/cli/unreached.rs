@@ -16,14 +16,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::command_line::{MAX_WORDS, name_of, programs, urls};
-use super::session::Open;
+use super::session::ToolSession;
 use super::{no_proxy, printer};
 use crate::admin::wire::CountedSession;
 use crate::config::env;
 use crate::local::place;
 
 /// How long the daemon may take to say what came; it answers in a millisecond.
-const PATIENCE: Duration = Duration::from_secs(1);
+const COUNT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long its proxy may take to be connected to, on this machine.
 const CONNECT: Duration = Duration::from_millis(500);
 
@@ -46,8 +46,8 @@ const ELSEWHERE: [&str; 12] = [
 ];
 
 /// Says so, where nothing of the command came.
-pub(super) async fn say(open: &mut Open, command: &[OsString]) {
-    match timeout(PATIENCE, open.came()).await {
+pub(super) async fn say(open: &mut ToolSession, command: &[OsString]) {
+    match timeout(COUNT_PATIENCE, open.came()).await {
         Ok(Ok(CountedSession { admitted: 0, unnamed: 0, .. })) => {}
         // Something came; or the daemon is gone, or of another version, and nobody knows.
         _ => return,

@@ -11,7 +11,7 @@ use crate::model::id::CredentialName;
 use crate::store::logins::{Login, Logins, Whose};
 
 /// The longest between two looks: other processes log in and out, and renew.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
+const LOGINS_LOOK_EVERY: Duration = Duration::from_secs(300);
 /// The shortest.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,8 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
             }
         }
         let until_next = found.iter().filter_map(|(_, _, login)| next(login, now)).min();
-        let wait = until_next.map_or(LOOK_EVERY, |next| next.clamp(MOMENT, LOOK_EVERY));
+        let wait =
+            until_next.map_or(LOGINS_LOOK_EVERY, |next| next.clamp(MOMENT, LOGINS_LOOK_EVERY));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = daemon.logins_changed.notified() => {}

@@ -22,7 +22,7 @@ use crate::local::place;
 use crate::model::hex::hex;
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+const FILES_LOOK_EVERY: Duration = Duration::from_millis(250);
 /// From a change to the look that finds it unchanged.
 const SETTLE: Duration = Duration::from_millis(100);
 /// A file as young as this may change without its times telling: they are as coarse as the kernel's
@@ -149,7 +149,7 @@ fn read(path: &Path) -> Content {
 /// Looks until the task is dropped.
 pub(super) async fn run(daemon: Arc<Daemon>) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(FILES_LOOK_EVERY).await;
         let mut last = look(&daemon).await;
         while let Some(changed) = last {
             tokio::time::sleep(SETTLE).await;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::last_mints::LastMints;
-use super::reload::Seen;
+use super::reload::SeenConfig;
 use super::state::StateDir;
 use crate::admin::wire::{
-    AdminError, CountedSession, Ended, ListedSession, Login, OpenSession, OpenedSession, Revoke,
-    Rotated, Status, Who,
+    AdminError, CountedSession, DaemonStatus, Ended, ListedSession, Login, OpenSession,
+    OpenedSession, Revoke, Rotated, Who,
 };
 use crate::admin::{Caller, Control, Hold};
 use crate::audit::Event;
@@ -42,7 +42,7 @@ impl std::ops::Deref for Handle {
 pub(super) struct Daemon {
     pub(super) proxy: Arc<Proxy>,
     config: Mutex<Config>,
-    pub(super) seen: Mutex<Seen>,
+    pub(super) seen: Mutex<SeenConfig>,
     /// All of our listeners, for the guard; those of the proxy first.
     pub(super) own: Vec<SocketAddr>,
     /// How many of them are the proxy's own, that a client can be told of.
@@ -88,7 +88,7 @@ impl Daemon {
         Self {
             proxy,
             began,
-            seen: Mutex::new(Seen::of(&config)),
+            seen: Mutex::new(SeenConfig::of(&config)),
             listening,
             who: Who {
                 config: config.named.clone(),
@@ -220,7 +220,7 @@ impl Daemon {
 }
 
 impl Control for Handle {
-    fn status(&self) -> Status {
+    fn status(&self) -> DaemonStatus {
         self.facts()
     }
 

@@ -9,7 +9,7 @@ use crate::config;
 use crate::proxy::{Proxy, World};
 
 /// Between two looks: a few `stat`s.
-const LOOK: Duration = Duration::from_millis(500);
+const ROOTS_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Whoever changes the files all the time is not heard of all the time.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -33,7 +33,7 @@ impl Shared {
     pub(super) async fn keep_up(self, proxy: Arc<Proxy>) {
         let shared = Arc::new(self);
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(ROOTS_LOOK_EVERY).await;
             let (shared, proxy) = (Arc::clone(&shared), Arc::clone(&proxy));
             tokio::task::spawn_blocking(move || shared.look(&proxy.world.load())).await.ok();
         }

@@ -14,7 +14,7 @@ use crate::config::{self, Config, LoadError};
 use crate::proxy::World;
 
 /// Which files were read for what runs, and what became of reading them.
-pub(super) struct Seen {
+pub(super) struct SeenConfig {
     files: Files,
     /// What they held when a reload was last tried.
     considered: Sight,
@@ -22,7 +22,7 @@ pub(super) struct Seen {
     running: Sight,
 }
 
-impl Seen {
+impl SeenConfig {
     /// At the start, a little after the config was read.
     pub(super) fn of(config: &Config) -> Self {
         let mut files = Files::default();
@@ -149,12 +149,12 @@ impl Daemon {
         self.reload(None).ok();
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, SeenConfig> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seen {
+impl SeenConfig {
     fn succeeded(&mut self, sight: Sight) {
         self.running.clone_from(&sight);
         self.considered = sight;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::control::Daemon;
 use super::sessions::unknown_session;
 use super::world::SharedSessions;
-use crate::admin::wire::{AdminError, Ended, Revoke, RevokedStatus, What};
+use crate::admin::wire::{AdminError, Ended, Revoke, RevokeTarget, RevokedStatus};
 use crate::audit::Event;
 use crate::client::revoked::{MAX_ENTRIES, Subject};
 use crate::client::session::{Kind, Session};
@@ -28,13 +28,13 @@ impl Daemon {
         }
         let mut count = Ended::default();
         match &order.what {
-            What::All => {
+            RevokeTarget::All => {
                 self.shut_out(&Subject::All)?;
                 self.end_sessions(|session| session.kind() != Kind::Preshared, &mut count);
                 count.tokens += self.proxy.broker.revoke_clients(|_| true);
                 count.requests += self.proxy.live.end(&Selector::All, Reason::ClientRevoked);
             }
-            What::Credential(name) => {
+            RevokeTarget::Credential(name) => {
                 let name = CredentialName::new(name.as_str());
                 if !self.config().credentials.contains_key(&name) {
                     return Err(unknown("credential", name.as_str()));
@@ -44,10 +44,10 @@ impl Daemon {
                 let its = Selector::Credential(name);
                 count.requests += self.proxy.live.end(&its, Reason::CredentialRevoked);
             }
-            What::Session(name) => {
+            RevokeTarget::Session(name) => {
                 self.revoke_session(&SessionName::new(name.as_str()), &mut count)?
             }
-            What::User(name) => {
+            RevokeTarget::User(name) => {
                 let gate = &self.proxy.gate;
                 count.unknown = !gate.knows_user(name) && !self.names_user(name);
                 count.nearest = gate.nearest_user(name).filter(|_| count.unknown);
@@ -112,10 +112,14 @@ impl Daemon {
 
     fn restore(&self, order: &Revoke) -> Result<Ended, AdminError> {
         let subject = match &order.what {
-            What::All => Subject::All,
-            What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
-            What::Session(name) => Subject::Session(SessionName::new(name.as_str()), [0; 32]),
-            What::User(name) => Subject::User(Arc::from(name.as_str())),
+            RevokeTarget::All => Subject::All,
+            RevokeTarget::Credential(name) => {
+                Subject::Credential(CredentialName::new(name.as_str()))
+            }
+            RevokeTarget::Session(name) => {
+                Subject::Session(SessionName::new(name.as_str()), [0; 32])
+            }
+            RevokeTarget::User(name) => Subject::User(Arc::from(name.as_str())),
         };
         if !self.proxy.gate.revoked().remove(&subject) {
             return Err(AdminError {
@@ -127,7 +131,7 @@ impl Daemon {
                         .into(),
             });
         }
-        if let What::Session(_) = order.what {
+        if let RevokeTarget::Session(_) = order.what {
             let preshared = SharedSessions::read(&self.config()).map_err(|error| AdminError {
                 status: 500,
                 code: error.code().into(),
@@ -146,10 +150,10 @@ impl Daemon {
         let nobody = Client::default();
         let event = Event::session(action, &nobody, None);
         let event = match &order.what {
-            What::All => event.with("all", true),
-            What::Credential(name) => event.with("credential", name.as_str()),
-            What::Session(name) => event.with("session", name.as_str()),
-            What::User(name) => event.with("user", name.as_str()),
+            RevokeTarget::All => event.with("all", true),
+            RevokeTarget::Credential(name) => event.with("credential", name.as_str()),
+            RevokeTarget::Session(name) => event.with("session", name.as_str()),
+            RevokeTarget::User(name) => event.with("user", name.as_str()),
         };
         let event = match &order.by {
             Some(by) => event.with("by", by.as_str()),

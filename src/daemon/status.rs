@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::control::Daemon;
 use super::{logins, observe, world};
 use crate::admin::wire::{
-    AuditStatus, CodeAt, CredentialStatus, MintError, RestartNeeded, RouteStatus, Status,
+    AuditStatus, CodeAt, CredentialStatus, DaemonStatus, MintError, RestartNeeded, RouteStatus,
     TokenStatus,
 };
 use crate::ca::Role;
@@ -17,7 +17,7 @@ use crate::proxy::World;
 
 impl Daemon {
     /// All of it.
-    pub(super) fn facts(&self) -> Status {
+    pub(super) fn facts(&self) -> DaemonStatus {
         // First, and with nothing held: a keyring may take its time.
         let config = self.config().clone();
         let mut logins = logins::facts(
@@ -30,7 +30,7 @@ impl Daemon {
                 self.proxy().step_ups.of(&CredentialName::new(login.credential.as_str()));
         }
         let world = self.proxy().world.load();
-        Status {
+        DaemonStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             state: if self.is_stopping() { "stopping" } else { "running" }.into(),

@@ -49,10 +49,10 @@ const PULSE: Duration = Duration::from_secs(2);
 pub(super) struct Threads(Vec<JoinHandle<()>>);
 
 /// Asks threads whether they still turn. Asked, not told: an idle machine is not woken for it.
-pub(super) struct Pulse(Vec<(String, mpsc::Sender<Asked>)>);
+pub(super) struct Pulse(Vec<(String, mpsc::Sender<PulseAsked>)>);
 
 /// Answered by whoever gets it.
-type Asked = oneshot::Sender<()>;
+type PulseAsked = oneshot::Sender<()>;
 
 impl Pulse {
     /// The names of those that do not answer in time. `stopping`: who is gone is done, not stuck.
@@ -82,7 +82,7 @@ impl Pulse {
 }
 
 /// Answers as long as the runtime that it is spawned on turns.
-async fn beat(mut asked: mpsc::Receiver<Asked>) {
+async fn beat(mut asked: mpsc::Receiver<PulseAsked>) {
     while let Some(answer) = asked.recv().await {
         // Whoever asked may have given up.
         answer.send(()).ok();
@@ -205,7 +205,7 @@ pub(super) fn start(proxy: &Arc<Proxy>, doors: &Doors) -> Result<(Threads, Pulse
     Ok((Threads(threads), Pulse(pulse)))
 }
 
-fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<Asked>) {
+fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<PulseAsked>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// `GET /v1/status`: what holds, what is held, how it fares; never a value of a secret.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-pub struct Status {
+pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
     /// The daemon's process.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::stats::{self, Samples, Summary};
+use super::stats::{self, Samples, Spread};
 use super::svg::{Chart, Line};
 
 const BINS: usize = 14;
@@ -33,8 +33,8 @@ pub(super) struct Results {
 /// One mode in the JSON document.
 #[derive(Serialize)]
 pub(super) struct Mode {
-    direct: Summary,
-    proxied: Summary,
+    direct: Spread,
+    proxied: Spread,
     added_p50_us: f64,
     added_p90_us: f64,
     added_p99_us: f64,
@@ -42,7 +42,7 @@ pub(super) struct Mode {
 
 /// The JSON document.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     url: String,
     rounds: u32,
     connections: u32,
@@ -70,8 +70,8 @@ impl Mode {
 
 impl Results {
     /// For `--json`.
-    pub(super) fn report(&self, url: String) -> Report {
-        Report {
+    pub(super) fn report(&self, url: String) -> BenchReport {
+        BenchReport {
             url,
             rounds: self.rounds.0,
             connections: self.connections,

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 
 use super::road::{Road, Way};
-use super::target::{self, Place};
+use super::target::{self, BenchTarget};
 use crate::admin::wire::SessionKind;
 use crate::ca;
 use crate::cli::args::{Bench, Purpose};
@@ -26,7 +26,7 @@ const TOKEN_LIFE_S: u64 = 3600;
 
 /// Both roads to one place.
 pub(super) struct Scene {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<BenchTarget>,
     pub(super) direct: Arc<Road>,
     pub(super) proxied: Arc<Road>,
     parts: Parts,
@@ -35,14 +35,14 @@ pub(super) struct Scene {
 /// What is to be ended.
 enum Parts {
     Own(Box<World>),
-    Users(Box<session::Open>),
+    Users(Box<session::ToolSession>),
 }
 
 impl Scene {
     /// An API, an issuer and a daemon of our own, on loopback.
     pub(super) async fn built_in() -> Result<Self, Failure> {
         let world = World::start(TOKEN_LIFE_S).await?;
-        let place = Place::parse(&format!("https://{}/v1/orders", pki::HOST))?;
+        let place = BenchTarget::parse(&format!("https://{}/v1/orders", pki::HOST))?;
         let roots = read(&world.api_ca)?;
         let token = world.issuer.mint().unwrap_or_default();
         let mut direct = headers(&place)?;
@@ -67,7 +67,7 @@ impl Scene {
         args: &Bench,
         explicit: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let place = Place::parse(url)?;
+        let place = BenchTarget::parse(url)?;
         let config = context::config(explicit)?;
         let addresses = place.addresses(&config)?;
         target::may_ask(&place, &addresses, args.yes_remote, args.most())?;
@@ -124,7 +124,7 @@ fn full_handshakes(config: &Arc<ClientConfig>) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-fn headers(place: &Place) -> Result<HeaderMap, Failure> {
+fn headers(place: &BenchTarget) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, value(&place.host_field())?);
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));

@@ -15,7 +15,7 @@ pub(super) struct Samples {
 
 /// In microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Summary {
+pub(super) struct Spread {
     /// Requests measured.
     pub(super) requests: usize,
     pub(super) p50_us: f64,
@@ -52,11 +52,11 @@ impl Samples {
     }
 
     /// What is said of them; `None` where there are none.
-    pub(super) fn summary(&self) -> Option<Summary> {
+    pub(super) fn summary(&self) -> Option<Spread> {
         let sorted = self.sorted_us();
         // A tenth of a microsecond is below what the clock and the kernel can tell.
         let at = |share| percentile(&sorted, share).map(|us| (us * 10.0).round() / 10.0);
-        Some(Summary {
+        Some(Spread {
             requests: sorted.len(),
             p50_us: at(0.5)?,
             p90_us: at(0.9)?,

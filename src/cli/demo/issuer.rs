@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode, get_curr
 use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 
-use super::net::{self, Answer};
+use super::net::{self, DemoAnswer};
 use crate::cli::failure::Failure;
 use crate::model::id::random_text;
 
@@ -92,7 +92,7 @@ impl Issuer {
         self.minted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> DemoAnswer {
         let authorized = net::basic(request.headers())
             .is_some_and(|(user, password)| user == CLIENT_ID && password == self.client_secret);
         if request.uri().path() != "/token" || !authorized {
@@ -139,7 +139,7 @@ impl Issuer {
     }
 }
 
-fn json(status: StatusCode, body: String) -> Answer {
+fn json(status: StatusCode, body: String) -> DemoAnswer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

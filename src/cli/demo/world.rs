@@ -22,7 +22,7 @@ use super::pki::{HOST, Pki};
 use crate::admin::wire::SessionKind;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::join::{self, Log};
-use crate::cli::session::{self, Asked, Open};
+use crate::cli::session::{self, AskedSession, ToolSession};
 use crate::config::{Config, check, env};
 use crate::local::place::Private;
 use crate::model::id::random_text;
@@ -43,7 +43,7 @@ pub(in crate::cli) struct World {
     /// The API's CA, PEM, as a file.
     pub(in crate::cli) api_ca: PathBuf,
     /// The session, and what its tool's environment is.
-    pub(in crate::cli) session: Open,
+    pub(in crate::cli) session: ToolSession,
     /// What no file of the daemon's may hold, beside the tokens.
     pub(super) client_secret: String,
     /// The daemon's log.
@@ -85,7 +85,8 @@ impl World {
         // A clean environment: whatever this machine's is, the tool gets what is told here.
         let nothing = |_: &str| -> Option<OsString> { None };
         let session =
-            session::open(&config, client, SessionKind::Run, &Asked::default(), &nothing).await?;
+            session::open(&config, client, SessionKind::Run, &AskedSession::default(), &nothing)
+                .await?;
         Ok(Self { config, issuer, api, api_ca, session, client_secret, log, daemon, dir })
     }
 

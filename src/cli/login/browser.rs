@@ -36,7 +36,7 @@ use crate::model::id::{CredentialName, random_text};
 use crate::model::secret::Secret;
 
 /// How long a person may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PERSON_PATIENCE: Duration = Duration::from_secs(600);
 /// For a request's head, and for the last page to leave.
 const MOMENT: Duration = Duration::from_secs(5);
 /// Connections at once: browsers open a few that they never use.
@@ -67,7 +67,7 @@ pub(super) async fn log_in(
     let answer = Mutex::new(Some(sender));
     let start = Mutex::new(Some(start));
     let desk = Arc::new(Desk { begun, authority, path: redirect.path.clone(), start, answer });
-    match timeout(PATIENCE, desk.attend(door, door_bell, receiver)).await {
+    match timeout(PERSON_PATIENCE, desk.attend(door, door_bell, receiver)).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(FlowError::Expired.into()),
     }
