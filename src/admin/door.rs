@@ -1,5 +1,5 @@
-//! The way in: however many knock, whoever is held to a session leaves room for others. What ends a session or a
-//! daemon must work while a tool does its worst.
+//! The way in: however many knock, whoever is held to a session leaves room for others. What ends a
+//! session or a daemon must work while a tool does its worst.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +15,13 @@ use crate::net::shares::{Share, Shares};
 const MAX_CONNECTIONS: usize = 64;
 /// Of them those of callers that are held, together.
 const MAX_HELD: usize = 16;
-/// Callers that are judged at once. Those behind them wait in the kernel, in the order in which they came.
+/// Callers that are judged at once. Those behind them wait in the kernel, in the order in which
+/// they came.
 const MAX_JUDGED: usize = 4;
-/// So long it is remembered of a process that it was held, so that more of its connections cost next to nothing.
+/// So long it is remembered of a process that it was held, so that more of its connections cost
+/// next to nothing.
 const MEMORY: Duration = Duration::from_secs(1);
-/// Of so many processes.
+/// At most so many processes are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
 /// A process; `None`: all that the kernel has no number of.

@@ -55,5 +55,5 @@ impl From<Hold> for AdminError {
 /// The code of what a session's own processes are refused.
 pub const INSIDE_SESSION: &str = "inside-session";
 
-/// Before a session's name.
+/// The path of a call about one session, before its name.
 pub(super) const SESSION: &str = "/v1/sessions/";

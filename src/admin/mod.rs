@@ -1,7 +1,8 @@
 //! Floor 5: looking in, and the few verbs of the command line, over a unix socket.
 //!
-//! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon can do
-//! is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in [`observe`].
+//! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon
+//! can do is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in
+//! [`observe`].
 
 mod door;
 mod hold;
@@ -47,7 +48,7 @@ const HELD_LIFE: Duration = Duration::from_secs(10);
 pub trait Control: Send + Sync + 'static {
     /// Facts for `status`; never a secret. Blocks on files and the keyring.
     fn status(&self) -> DaemonStatus;
-    /// Which daemon this is.
+    /// Which daemon this is; answers while a reload goes on.
     fn who(&self) -> Who;
     /// What keeps a caller from changing anything: it is a process of a session, and held to that.
     fn hold(&self, caller: Caller) -> Option<Hold>;
@@ -57,17 +58,18 @@ pub trait Control: Send + Sync + 'static {
     fn session(&self, name: &str) -> Result<CountedSession, AdminError>;
     /// Opens a session for whoever asks.
     fn open_session(&self, open: OpenSession, caller: Caller) -> Result<OpenedSession, AdminError>;
-    /// Ends one.
+    /// Ends the session of this name, and what it has under way.
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Revokes, or takes a revocation back; says what there was to end.
     fn revoke(&self, revoke: Revoke) -> Result<Ended, AdminError>;
     /// Ends the daemon, in good order.
     fn stop(&self);
-    /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was logged in before.
+    /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was
+    /// logged in before.
     fn login(&self, login: Login);
     /// Records that a standing key is another now, and drops the old one.
     fn rotated(&self, rotated: Rotated);
-    /// Describes the CA.
+    /// The local CA as `ca show` describes it.
     fn ca(&self) -> Description;
     /// Rotates the CA, in good order or because someone may have its key, and describes it.
     fn rotate_ca(&self, compromised: bool) -> Result<Description, AdminError>;
@@ -99,7 +101,8 @@ pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
         let Some(mut seat) = door.seat(caller).await else { continue };
         let (door, control) = (Arc::clone(&door), Arc::clone(&control));
         tokio::spawn(async move {
-            // Looked at before it is heard: a process that ends or is passed on later was who it was.
+            // Looked at before it is heard: a process that ends or is passed on later was who it
+            // was.
             if let Some(hold) = door.judge(&mut seat, &control).await {
                 connection(stream, caller, control, hold, seat).await;
             }

@@ -1,9 +1,10 @@
-//! `[admin] metrics`: `/metrics`, `/healthz` and `/readyz` over plain HTTP, for scrapers and probes.
+//! `[admin] metrics`: `/metrics`, `/healthz` and `/readyz` over plain HTTP, for scrapers and
+//! probes.
 //!
 //! Every process of the machine can ask, a page in a browser among them. So there is nothing but
 //! GET, no name but `localhost` in `Host` (one that was rebound to us is not ours), nothing for a
-//! page of another origin, and one short request for each of a few connections. Whoever keeps some open and says
-//! nothing has his share of them and no more, so that probes of others are answered.
+//! page of another origin, and one short request for each of a few connections. Whoever keeps some
+//! open and says nothing has his share of them and no more, so that probes of others are answered.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,7 +40,7 @@ const MAX_HEAD: usize = 8 * 1024;
 
 /// What the daemon lets anyone know. No secret, no name that a client chose.
 pub trait Probe: Send + Sync + 'static {
-    /// Prometheus text.
+    /// All metrics, in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// What keeps the proxy from serving; nothing: it serves.
     fn unready(&self) -> Vec<&'static str>;
@@ -123,7 +124,7 @@ async fn guarded<P: Probe>(probe: &P, request: &Request<Incoming>) -> Response<F
     response
 }
 
-/// `/healthz`
+/// What `/healthz` answers.
 #[derive(Serialize)]
 struct Alive {
     alive: bool,
@@ -131,7 +132,7 @@ struct Alive {
     silent: Vec<String>,
 }
 
-/// `/readyz`
+/// What `/readyz` answers.
 #[derive(Serialize)]
 struct Ready {
     /// What keeps it from serving.

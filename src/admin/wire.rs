@@ -1,7 +1,8 @@
-//! What is asked and answered over the socket: the bodies of its calls, for the daemon and the command line alike.
+//! What is asked and answered over the socket: the bodies of its calls, for the daemon and the
+//! command line alike.
 //!
-//! Either may be older than the other. What one does not know is let pass; what an answer lacks is empty, but for what
-//! a tool cannot be given without.
+//! Either may be older than the other. What one does not know is let pass; what an answer lacks is
+//! empty, but for what a tool cannot be given without.
 
 mod status;
 
@@ -19,23 +20,23 @@ pub use status::{
     LoginStatus, MintError, RestartNeeded, RevokedStatus, RouteStatus, SessionStatus, TokenStatus,
 };
 
-/// `GET /v1/who`
+/// The answer to `GET /v1/who`: which daemon it is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Who {
     /// The config that it runs, as it was named.
     pub config: PathBuf,
     /// The same, where it really is.
     pub path: PathBuf,
-    /// Its process.
+    /// The number of the daemon's process.
     pub pid: u32,
 }
 
-/// `POST /v1/sessions`
+/// The body of `POST /v1/sessions`: which session is wanted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct OpenSession {
-    /// What opens it.
+    /// Which command opens it.
     pub kind: SessionKind,
-    /// The person.
+    /// The login name of the person that it is for.
     #[serde(default)]
     pub user: Option<String>,
     /// The process with which it ends.
@@ -44,13 +45,13 @@ pub struct OpenSession {
     /// The user of this machine that it is bound to; absent: the daemon's own, which the caller is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Its life in seconds.
+    /// Its life in seconds; `None`: as long as its process.
     #[serde(default)]
     pub lifetime_s: Option<u64>,
     /// The digest of the config as the caller read it: an edited one is taken up first.
     #[serde(default)]
     pub config: Option<String>,
-    /// What it is for.
+    /// What it is for, in words of whoever opened it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The directory it is opened in.
@@ -64,7 +65,7 @@ pub struct OpenSession {
     pub by: Option<String>,
 }
 
-/// `POST /v1/rotations`
+/// The body of `POST /v1/rotations`: a standing key is another now.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Rotated {
     /// Whose standing key is another now.
@@ -80,12 +81,12 @@ impl Rotated {
     }
 }
 
-/// `POST /v1/logins`
+/// The body of `POST /v1/logins`: somebody has logged in or out.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Login {
-    /// For which credential.
+    /// The credential that the login is for.
     pub credential: CredentialName,
-    /// Whether in or out.
+    /// Whether somebody logged in; else it was out.
     pub logged_in: bool,
     /// Who, by the issuer's word.
     pub user: Option<String>,
@@ -99,12 +100,12 @@ impl Login {
     }
 }
 
-/// `POST /v1/revoke`
+/// The body of `POST /v1/revoke`: an order to revoke.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Revoke {
-    /// Whom or what.
+    /// Whom or what to shut out.
     pub what: RevokeTarget,
-    /// Takes it back.
+    /// Whether the revocation is taken back instead.
     #[serde(default)]
     pub undo: bool,
     /// Who says so, for the audit.
@@ -116,11 +117,11 @@ pub struct Revoke {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RevokeTarget {
-    /// Everybody and everything.
+    /// Everybody, and whatever they have under way.
     All,
-    /// A credential, by name.
+    /// The credential of this name, for all.
     Credential(String),
-    /// A session, by name.
+    /// The session of this public name.
     Session(String),
     /// A person, by login name.
     User(String),
@@ -130,11 +131,11 @@ pub enum RevokeTarget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionKind {
-    /// `valetkey env`
+    /// A shell, by `valetkey env`.
     Env,
-    /// `valetkey session open`
+    /// Anybody, by `valetkey session open`.
     Open,
-    /// `valetkey run`
+    /// A command, by `valetkey run`.
     Run,
 }
 
@@ -145,14 +146,14 @@ pub struct OpenedSession {
     pub name: String,
     /// The password part of the proxy credentials.
     pub secret: String,
-    /// As `http://127.0.0.1:8383`.
+    /// The proxy's URL without credentials, as `http://127.0.0.1:8383`.
     pub proxy: String,
     /// Variables and the placeholders they get.
     pub placeholders: BTreeMap<String, String>,
     /// Its end, RFC 3339; `None`: that of its process.
     #[serde(default)]
     pub until: Option<String>,
-    /// Host patterns of routes.
+    /// Host patterns of all routes, for NO_PROXY.
     pub routed_hosts: Vec<String>,
     /// Variables that secrets are read from: the tool must not have them.
     #[serde(default)]
@@ -160,7 +161,7 @@ pub struct OpenedSession {
     /// Those of `remove_env` that the daemon's own environment lacks.
     #[serde(default)]
     pub missing_env: Vec<String>,
-    /// The daemon's process.
+    /// The number of the daemon's process.
     #[serde(default)]
     pub pid: u32,
     /// The proxy that the daemon goes through, as `host:port`.
@@ -174,7 +175,7 @@ pub struct OpenedSession {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Ended {
-    /// How many sessions.
+    /// How many sessions were ended.
     pub sessions: usize,
     /// How many tokens were dropped.
     pub tokens: usize,
@@ -190,13 +191,13 @@ pub struct Ended {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AdminError {
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
-    /// The stable word.
+    /// The stable word, one of `valetkey explain --codes`.
     pub code: Cow<'static, str>,
-    /// What happened.
+    /// What happened, in lower case without a final stop.
     pub detail: String,
-    /// What to do next.
+    /// What whoever asked should do next.
     pub hint: String,
 }
 
@@ -241,7 +242,8 @@ mod tests {
         );
     }
 
-    /// What a session is opened with has no keys but those that an older daemon has always been sent.
+    /// What a session is opened with has no keys but those that an older daemon has always been
+    /// sent.
     #[test]
     fn what_is_not_asked_for_is_not_sent() {
         let open = OpenSession {

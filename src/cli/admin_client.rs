@@ -43,14 +43,8 @@ pub(super) struct AdminClient {
 /// Why the daemon gave no answer, or not the one asked for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
-    /// Nobody listens there.
     #[error("no daemon is running for this config: {socket}", socket = socket.display())]
-    Absent {
-        /// The socket.
-        socket: PathBuf,
-        /// Why the connection failed.
-        source: io::Error,
-    },
+    Absent { socket: PathBuf, source: io::Error },
     /// Somebody else's socket lies there, or somebody else listens on it.
     #[error("whoever is at the daemon's socket is not believed")]
     Foreign(#[source] PeerError),
@@ -62,29 +56,17 @@ pub(super) enum AdminError {
     Invalid(#[from] serde_json::Error),
     /// It said no, and why.
     #[error("{detail}")]
-    Refused {
-        /// Its stable word.
-        code: String,
-        /// What happened.
-        detail: String,
-        /// What to do next.
-        hint: String,
-    },
+    Refused { code: String, detail: String, hint: String },
     /// The socket is there and may not be used.
     #[error("cannot reach the daemon: {socket}", socket = socket.display())]
-    Unreachable {
-        /// The socket.
-        socket: PathBuf,
-        /// Why the connection failed.
-        source: io::Error,
-    },
-    /// It took too long.
+    Unreachable { socket: PathBuf, source: io::Error },
     #[error("the daemon did not answer within {ANSWER_PATIENCE:?}")]
     Timeout,
 }
 
 impl AdminClient {
-    /// Connects to the daemon's socket, and to nobody but a process of our own user. Must be called inside a runtime.
+    /// Connects to the daemon's socket, and to nobody but a process of our own user. Must be called
+    /// inside a runtime.
     pub(super) async fn connect(socket: &Path) -> Result<Self, AdminError> {
         let unreachable = |source| AdminError::Unreachable { socket: socket.to_owned(), source };
         let stream = peer::connect(socket)?;
@@ -114,7 +96,6 @@ impl AdminClient {
         self.call(Method::POST, path, serde_json::to_vec(document)?.into()).await
     }
 
-    /// Opens a session.
     pub(super) async fn open(&mut self, wanted: &OpenSession) -> Result<OpenedSession, AdminError> {
         self.send("/v1/sessions", wanted).await
     }
@@ -130,12 +111,10 @@ impl AdminClient {
         Ok(())
     }
 
-    /// Which daemon it is.
     pub(super) async fn who(&mut self) -> Result<Who, AdminError> {
         self.get("/v1/who").await
     }
 
-    /// Ends the daemon.
     pub(super) async fn stop(&mut self) -> Result<(), AdminError> {
         self.exchange(Method::POST, "/v1/stop", Bytes::new()).await?;
         Ok(())

@@ -1,10 +1,10 @@
-//! What to do about a static key that tools still send: by the routes that saw it, its kind and its tool. Pure.
+//! What to do about a static key that tools still send: by the routes that saw it, its kind and its
+//! tool. Pure.
 
 use crate::audit::inventory::Seen;
 use crate::config::problem::Located;
 use crate::config::{Config, Grant, OnStaticKey, Route};
 
-/// What somebody should do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Advice {
     pub(super) text: String,

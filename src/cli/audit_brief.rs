@@ -1,5 +1,5 @@
-//! Requests as lines that fit the terminal: a decision and its outcome are one line, other events one each. Pure
-//! but for the terminal's colours.
+//! Requests as lines that fit the terminal: a decision and its outcome are one line, other events
+//! one each. Pure but for the terminal's colours.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -20,7 +20,6 @@ use crate::config::Config;
 struct InventoryRow {
     #[serde(flatten)]
     seen: Seen,
-    /// What to do.
     advice: String,
     /// The recipe that has it whole.
     recipe: Option<&'static str>,

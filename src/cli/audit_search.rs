@@ -189,8 +189,8 @@ impl View {
         }
     }
 
-    /// The last items of the trail, read from its end: of a decision and its outcome only the pair counts, so more
-    /// lines are taken until there are as many as are asked for.
+    /// The last items of the trail, read from its end: of a decision and its outcome only the pair
+    /// counts, so more lines are taken until there are as many as are asked for.
     fn last_lines(&mut self, path: &Path, most: usize) -> std::io::Result<Tail> {
         let brief = matches!(self.form, TrailForm::Brief { .. });
         let mut lines = if brief { most.saturating_mul(3) } else { most };

@@ -1,8 +1,9 @@
 //! What a daemon hands out, taken only in the shape that it must have.
 //!
-//! It becomes the environment of a tool, where a variable such as `LD_PRELOAD` runs code. The daemon is one of our
-//! own user, but perhaps an older one or one that has gone astray: so the names are those of the config
-//! that we have read ourselves, and the values can be nothing but addresses, random words and placeholders.
+//! It becomes the environment of a tool, where a variable such as `LD_PRELOAD` runs code. The
+//! daemon is one of our own user, but perhaps an older one or one that has gone astray: so the
+//! names are those of the config that we have read ourselves, and the values can be nothing but
+//! addresses, random words and placeholders.
 
 use std::net::SocketAddr;
 

@@ -26,7 +26,6 @@ const MAX_WGETRC: u64 = 1024 * 1024;
 /// Beside the bundles: what of the user's they were made of.
 const SOURCES: &str = "sources";
 
-/// Variables of the user.
 pub(super) type UsersVariables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The bundles of this state directory, up to date with our CA, the platform's roots and the
@@ -124,7 +123,6 @@ impl Sources {
         sources
     }
 
-    /// For [`Self::read`].
     fn to_bytes(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let files = self.ca_files.iter().map(|path| (b'c', path));

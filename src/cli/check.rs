@@ -14,7 +14,6 @@ use crate::config::problem::{Problem, Severity};
 use crate::config::{LoadError, load};
 use crate::policy::Policy;
 
-/// What `--json` prints.
 #[derive(Serialize)]
 struct CheckReport<'a> {
     ok: bool,

@@ -1,5 +1,5 @@
-//! What of a config meets what runs here: its own daemon, which keeps what it began with, those of this user's other
-//! configs, which have their ports, and whoever else has one.
+//! What of a config meets what runs here: its own daemon, which keeps what it began with, those of
+//! this user's other configs, which have their ports, and whoever else has one.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -58,7 +58,8 @@ fn refused(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// What both a config and another's daemon, or the next one of it, listen on. Whether that is said as an error.
+/// What both a config and another's daemon, or the next one of it, listen on. Whether that is said
+/// as an error.
 fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) -> bool {
     let named: Vec<_> = named(config);
     if named.is_empty() {

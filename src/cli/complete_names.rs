@@ -1,8 +1,9 @@
-//! `complete-names`: names that only a config, a daemon or this program knows, for whoever presses the tab key: routes,
-//! credentials, sessions, codes. What completion scripts know themselves (commands, options, kinds) is not repeated
-//! here: exit code 1.
+//! `complete-names`: names that only a config, a daemon or this program knows, for whoever presses
+//! the tab key: routes, credentials, sessions, codes. What completion scripts know themselves
+//! (commands, options, kinds) is not repeated here: exit code 1.
 //!
-//! A config that is broken, or not trusted, has no names, and nothing is said of it: somebody is typing.
+//! A config that is broken, or not trusted, has no names, and nothing is said of it: somebody is
+//! typing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -23,7 +24,6 @@ use crate::config::index::Whereabouts;
 /// How long somebody who types waits for the daemon.
 const TYPIST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NamesOf {
     /// Those of `explain CODE`.
@@ -35,7 +35,6 @@ enum NamesOf {
     Sessions,
 }
 
-/// Where the cursor is.
 #[derive(Debug, PartialEq, Eq)]
 struct Cursor {
     names: NamesOf,
@@ -94,7 +93,8 @@ fn sessions(config: &Config) -> Option<BTreeSet<String>> {
     Some(sessions.into_iter().map(|listed| listed.session.name).collect())
 }
 
-/// What belongs in the place of the last word, by the words before it; `None`: nothing that is ours to know.
+/// What belongs in the place of the last word, by the words before it; `None`: nothing that is ours
+/// to know.
 fn place(words: &[String]) -> Option<Cursor> {
     let (begun, before) = words.split_last()?;
     let cli = Cli::command();

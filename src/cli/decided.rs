@@ -1,5 +1,6 @@
-//! What `run` and `env` decided, on stderr: `-v` in a few lines, `-vv` each variable. No value of a placeholder, of a
-//! session's secret or of what the user's own variables held is among them, but for hosts of `NO_PROXY`.
+//! What `run` and `env` decided, on stderr: `-v` in a few lines, `-vv` each variable. No value of a
+//! placeholder, of a session's secret or of what the user's own variables held is among them, but
+//! for hosts of `NO_PROXY`.
 
 use std::ffi::OsStr;
 use std::path::Path;

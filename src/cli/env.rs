@@ -23,7 +23,6 @@ use crate::model::hint::config_flag;
 /// What a daemon says of a session that is gone.
 const UNKNOWN_SESSION: &str = "unknown-session";
 
-/// What `--json` prints.
 #[derive(Serialize)]
 struct EnvReport<'a> {
     set: BTreeMap<&'a str, std::borrow::Cow<'a, str>>,
@@ -132,7 +131,8 @@ async fn unset(args: &Env) -> Result<(), Failure> {
     }
 }
 
-/// By the daemon, or where none runs in what the next one finds. One that is gone already is as good.
+/// By the daemon, or where none runs in what the next one finds. One that is gone already is as
+/// good.
 async fn end_session(session: &SessionOfShell) -> Result<(), Failure> {
     match AdminClient::connect(&session.socket).await {
         Ok(mut daemon) => match daemon.close(&session.name).await {

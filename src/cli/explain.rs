@@ -1,5 +1,6 @@
 //! `explain METHOD URL`: what a request would get, and why. Mints nothing; exit code 3 where it
-//! would be refused. `explain CODE` and `explain --codes`: what the program says, without any config.
+//! would be refused. `explain CODE` and `explain --codes`: what the program says, without any
+//! config.
 
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! The daemon that a command means, and no other.
 //!
-//! An off-switch that hits another daemon, or none, and says that all is well is worse than none at all. Where others may
-//! write above a state directory, it can be exchanged with another one of ours, or moved away. So whoever answers says
-//! whose config it runs, and where nobody answers, the index of daemons says whether one should.
+//! An off-switch that hits another daemon, or none, and says that all is well is worse than none at
+//! all. Where others may write above a state directory, it can be exchanged with another one of
+//! ours, or moved away. So whoever answers says whose config it runs, and where nobody answers, the
+//! index of daemons says whether one should.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,8 +31,8 @@ pub(super) async fn connect(place: &Whereabouts) -> Result<AdminClient, Failure>
     }
 }
 
-/// The daemon of this config; `None`: there is none. Fails where one runs although nobody answers: its state directory
-/// has another name by now, or its socket is gone.
+/// The daemon of this config; `None`: there is none. Fails where one runs although nobody answers:
+/// its state directory has another name by now, or its socket is gone.
 pub(super) async fn find(place: &Whereabouts) -> Result<Option<AdminClient>, Failure> {
     let deadline = Instant::now() + END_PATIENCE;
     loop {

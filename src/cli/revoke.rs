@@ -1,7 +1,7 @@
 //! `revoke`: ends what a session, a credential, a user or everybody has, and keeps it ended.
 //!
-//! The daemon does it. Where none runs, what is revoked is written down for the next one, whatever became of the
-//! config meanwhile.
+//! The daemon does it. Where none runs, what is revoked is written down for the next one, whatever
+//! became of the config meanwhile.
 
 use std::path::Path;
 
@@ -25,7 +25,8 @@ pub(super) fn run(args: &Args, explicit: Option<&Path>) -> Result<(), Failure> {
     let ended = context::runtime()?.block_on(async {
         match meant::find(&place).await? {
             Some(mut daemon) => Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?)),
-            // It can end what is held, tell issuers and say it in the audit: better than a list, where it can be had.
+            // It can end what is held, tell issuers and say it in the audit: better than a list,
+            // where it can be had.
             None => match context::config_quietly(explicit) {
                 Some(config) => {
                     let mut daemon = join::join(&config, Stay::WhileUsed).await?;
@@ -65,7 +66,8 @@ fn at_rest(what: &RevokeTarget, undo: bool) -> Result<(), Failure> {
     }
 }
 
-/// It holds, for a name may be of somebody who comes later; but it has ended nothing, and may be a slip.
+/// It holds, for a name may be of somebody who comes later; but it has ended nothing, and may be a
+/// slip.
 fn unknown(name: &str, nearest: Option<&str>) -> Failure {
     let meant = nearest.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     Failure::failed(
@@ -82,7 +84,8 @@ fn write_down(place: &Whereabouts, what: &RevokeTarget, undo: bool) -> Result<()
         RevokeTarget::All => Subject::All,
         RevokeTarget::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
         RevokeTarget::User(name) => Subject::User(name.as_str().into()),
-        // Of the config, so that it takes one to know it; or of `run` and `env`, which are no daemon's now.
+        // Of the config, so that it takes one to know it; or of `run` and `env`, which are no
+        // daemon's now.
         RevokeTarget::Session(name) => {
             return crate::daemon::end_at_rest(&place.state_dir, name)
                 .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()));

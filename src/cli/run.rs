@@ -1,6 +1,7 @@
 //! `run [--] CMD…`: CMD behind the proxy, in a session of its own that ends with it.
 //!
-//! Touches neither stdin nor stdout; on a terminal it offers the logins that CMD needs. Whatever fails on our side is 125; else CMD's exit code.
+//! Touches neither stdin nor stdout; on a terminal it offers the logins that CMD needs. Whatever
+//! fails on our side is 125; else CMD's exit code.
 
 use std::path::Path;
 use std::time::Duration;
@@ -55,8 +56,8 @@ pub(super) fn run(
     })
 }
 
-/// Whether the command of an outer `run` may go on as it is: in its session, by the variables that it has, unless
-/// another one is asked for.
+/// Whether the command of an outer `run` may go on as it is: in its session, by the variables that
+/// it has, unless another one is asked for.
 fn within(args: &Run) -> bool {
     let proxy = std::env::var("HTTPS_PROXY").unwrap_or_default();
     args.purpose.only.is_empty() && args.purpose.reason.is_none() && proxy.contains("//run-")

@@ -35,7 +35,6 @@ pub(super) struct AskedSession<'a> {
     reason: Option<&'a str>,
     only: Option<&'a [String]>,
     project: Option<String>,
-    /// Who asks.
     by: Option<String>,
 }
 
@@ -80,13 +79,11 @@ impl<'a> AskedSession<'a> {
 /// A session that was opened, and what its tool's environment is to be.
 pub(super) struct ToolSession {
     daemon: AdminClient,
-    /// Its public name.
     pub(super) name: String,
     /// The proxy, without credentials.
     pub(super) proxy: String,
     /// RFC 3339; none where a process bounds it.
     pub(super) until: Option<String>,
-    /// For the tool.
     pub(super) environment: Environment,
     /// For whoever wants to know how this came to be.
     pub(super) facts: SessionFacts,
@@ -106,7 +103,8 @@ pub(super) struct SessionFacts {
     pub(super) placeholders: BTreeSet<String>,
 }
 
-/// Joins the daemon and opens a session in it. One that is about to end is waited for: then the next is started.
+/// Joins the daemon and opens a session in it. One that is about to end is waited for: then the
+/// next is started.
 pub(super) async fn begin(
     config: &Config,
     stay: Stay,
@@ -211,13 +209,12 @@ impl ToolSession {
     }
 }
 
-/// Our own environment.
 fn inherited(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The login name, for the audit; the daemon knows the uid by itself. The system's word counts before the
-/// environment's, which anybody can set.
+/// The login name, for the audit; the daemon knows the uid by itself. The system's word counts
+/// before the environment's, which anybody can set.
 pub(super) fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let said = || {

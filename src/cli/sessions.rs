@@ -111,7 +111,8 @@ async fn end(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those that somebody began and that are not the config's. One that has ended by itself meanwhile has ended.
+/// Those that somebody began and that are not the config's. One that has ended by itself meanwhile
+/// has ended.
 async fn end_many(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
     let mut daemon = meant::connect(place).await?;
     let sessions: Vec<ListedSession> = daemon.get("/v1/sessions").await?;

@@ -1,4 +1,5 @@
-//! `status`: what the running daemon says of itself; never a value of a secret. Where none runs, who is logged in.
+//! `status`: what the running daemon says of itself; never a value of a secret. Where none runs,
+//! who is logged in.
 
 use std::path::Path;
 use std::time::Duration;
@@ -64,7 +65,6 @@ fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
     printer::line(self::logins(&logins, &Here::new(false)).trim_start())
 }
 
-/// One row for each.
 fn facts(status: &DaemonStatus, here: &Here) -> Vec<String> {
     let metrics = status.metrics.as_deref().unwrap_or("off");
     vec![
@@ -147,7 +147,8 @@ fn sessions(all: &[ListedSession], here: &Here) -> Vec<String> {
     std::iter::once(rows).chain(elsewhere).collect()
 }
 
-/// Who is logged in for which credential, and until when; below, what to do about those that cannot be read.
+/// Who is logged in for which credential, and until when; below, what to do about those that cannot
+/// be read.
 fn logins(all: &[LoginStatus], here: &Here) -> String {
     let mut text = login_table(all, here);
     for login in all {

@@ -1,5 +1,5 @@
-//! Tables that fit the terminal: a column that holds nothing goes first, then long cells are wrapped; where even
-//! that is too wide, each row becomes a block of its own.
+//! Tables that fit the terminal: a column that holds nothing goes first, then long cells are
+//! wrapped; where even that is too wide, each row becomes a block of its own.
 
 use super::terminal::{HEAD, columns, pad, paint, width, wrap};
 

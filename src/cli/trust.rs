@@ -1,5 +1,5 @@
-//! `trust [FILE]`: allows a project's own config, exactly as it is now, and says what that allows. What is allowed
-//! already is `trusted`'s.
+//! `trust [FILE]`: allows a project's own config, exactly as it is now, and says what that allows.
+//! What is allowed already is `trusted`'s.
 
 use std::time::SystemTime;
 

@@ -1,8 +1,8 @@
-//! What a config allows, for whoever is asked to trust it: every program, every secret, and every host that a secret
-//! or a token may go to.
+//! What a config allows, for whoever is asked to trust it: every program, every secret, and every
+//! host that a secret or a token may go to.
 //!
-//! All types of config are taken apart by name, so that a new key does not compile until it is shown here, or passed
-//! over (`_`) as what lets nothing in and nothing out.
+//! All types of config are taken apart by name, so that a new key does not compile until it is
+//! shown here, or passed over (`_`) as what lets nothing in and nothing out.
 
 mod words;
 

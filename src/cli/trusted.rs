@@ -1,4 +1,5 @@
-//! `trust --list` and `trust --remove`: what of projects' own configs is trusted, and what no longer.
+//! `trust --list` and `trust --remove`: what of projects' own configs is trusted, and what no
+//! longer.
 
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,6 @@ pub(super) fn list(as_json: bool) -> Result<(), Failure> {
     printer::line(human(&all, &Here::new(false)).trim_start())
 }
 
-/// One row for each.
 fn human(all: &[Trusted], here: &Here) -> String {
     table(["STATE", "SINCE", "CONFIG", "CHANGED"], all, |one| {
         let itself = |path: &String| *path == one.config;

@@ -1,7 +1,9 @@
-//! A command under `run` has failed, and nothing of it came to the daemon: one line that says the likely reason.
+//! A command under `run` has failed, and nothing of it came to the daemon: one line that says the
+//! likely reason.
 //!
-//! Whether anything came the daemon counts; why not is guessed from the command line and from files, and no program is
-//! run to find out. Where anything is unclear nothing is said, and the command's exit code is never touched.
+//! Whether anything came the daemon counts; why not is guessed from the command line and from
+//! files, and no program is run to find out. Where anything is unclear nothing is said, and the
+//! command's exit code is never touched.
 
 mod node;
 mod settings;
@@ -141,7 +143,8 @@ fn likely(command: &[OsString], around: &Surroundings<'_>) -> String {
         .to_owned()
 }
 
-/// A URL of the command line that the variables lead past us: in the clear, or to a host of `NO_PROXY`.
+/// A URL of the command line that the variables lead past us: in the clear, or to a host of
+/// `NO_PROXY`.
 fn past_us(command: &[OsString], around: &Surroundings<'_>) -> Option<String> {
     let words: Vec<_> = command.iter().take(MAX_WORDS).map(|word| word.to_string_lossy()).collect();
     let urls: Vec<(&str, &str)> = words.iter().flat_map(|word| urls(word)).collect();

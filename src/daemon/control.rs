@@ -38,7 +38,6 @@ impl std::ops::Deref for Handle {
     }
 }
 
-/// The running daemon.
 pub(super) struct Daemon {
     pub(super) proxy: Arc<Proxy>,
     config: Mutex<Config>,
@@ -112,7 +111,6 @@ impl Daemon {
         &self.proxy
     }
 
-    /// The proxy's own listeners.
     pub(super) fn listeners(&self) -> Vec<SocketAddr> {
         self.own.iter().copied().take(self.listening).collect()
     }
@@ -125,7 +123,8 @@ impl Daemon {
         }
     }
 
-    /// Writes down that it is gone, as long as nothing else has been written: nobody is to look for it.
+    /// Writes down that it is gone, as long as nothing else has been written: nobody is to look for
+    /// it.
     pub(super) fn leave(&self) {
         let known = Whereabouts::find(&self.who.config);
         let Some(entry) = known.filter(|entry| entry.pid == std::process::id()) else { return };
@@ -139,7 +138,6 @@ impl Daemon {
         *self.proxy.stop.borrow() != Stop::No
     }
 
-    /// Where scrapers are answered.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
         self.metrics
     }

@@ -11,14 +11,12 @@ use crate::model::id::CredentialName;
 #[derive(Debug, Default)]
 pub(super) struct LastMints(Mutex<HashMap<CredentialName, LastMint>>);
 
-/// How a mint ended.
 #[derive(Clone, Debug)]
 pub(super) struct LastMint {
     /// Why there is no token; `None`: there is one.
     pub(super) error: Option<&'static str>,
     /// What its issuer said to that.
     pub(super) said: Option<Arc<str>>,
-    /// When.
     pub(super) at: SystemTime,
 }
 

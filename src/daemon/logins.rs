@@ -91,8 +91,8 @@ pub fn known(config: &Config) -> Vec<Whose> {
     all.filter_map(|(name, credential)| Some(Whose::of(credential.grant.login()?, name))).collect()
 }
 
-/// What config asks for and the login has not. A refresh and an ID token speak for themselves, and some issuers don't
-/// name them.
+/// What config asks for and the login has not. A refresh and an ID token speak for themselves, and
+/// some issuers don't name them.
 fn not_granted<'a>(asked: &'a [String], login: &Login) -> Vec<&'a str> {
     let live = login.refresh.is_some();
     let Some(scope) = login.scope.as_ref().filter(|_| live) else { return Vec::new() };

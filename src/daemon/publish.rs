@@ -29,7 +29,8 @@ impl Shared {
         Ok(Some(shared))
     }
 
-    /// Looks until the task is dropped. On threads of their own: a filesystem that hangs must hold up nobody else.
+    /// Looks until the task is dropped. On threads of their own: a filesystem that hangs must hold
+    /// up nobody else.
     pub(super) async fn keep_up(self, proxy: Arc<Proxy>) {
         let shared = Arc::new(self);
         loop {
@@ -39,8 +40,8 @@ impl Shared {
         }
     }
 
-    /// A look, and what it takes to have the files right. Whoever shares the directory can harm himself by
-    /// it and must not stop us: trouble is only said.
+    /// A look, and what it takes to have the files right. Whoever shares the directory can harm
+    /// himself by it and must not stop us: trouble is only said.
     fn look(&self, world: &World) {
         let dir = self.publisher.dir().display();
         match self.keep(world) {

@@ -51,8 +51,8 @@ struct Built {
 }
 
 impl Daemon {
-    /// Reads the config again. A bad one leaves everything as it is, and says so. `expected`: the digest of what
-    /// whoever asks has judged; nothing else is taken up.
+    /// Reads the config again. A bad one leaves everything as it is, and says so. `expected`: the
+    /// digest of what whoever asks has judged; nothing else is taken up.
     pub(super) fn reload(&self, expected: Option<&str>) -> Result<(), Refused> {
         let mut current = self.config();
         // Before they are read: what changes from here on is a change.
@@ -93,8 +93,8 @@ impl Daemon {
         Ok(Built { config, world, sessions })
     }
 
-    /// Who is no longer admitted goes first, who is newly admitted comes last: nobody is judged by a
-    /// policy that was not written for him.
+    /// Who is no longer admitted goes first, who is newly admitted comes last: nobody is judged by
+    /// a policy that was not written for him.
     fn swap(&self, current: &mut Config, built: Built) {
         let Built { config, world, sessions } = built;
         for session in sessions.withdraw(self.proxy.gate.sessions()) {

@@ -1,7 +1,9 @@
-//! `valetkey revoke`: refused from now on, cut within moments, its tokens revoked, and so after a restart.
+//! `valetkey revoke`: refused from now on, cut within moments, its tokens revoked, and so after a
+//! restart.
 //!
-//! In this order, whatever is revoked: new requests are refused, tokens go, what is under way is cut. A
-//! request that came before the first has entered before the last, and is cut; one that comes after is refused.
+//! In this order, whatever is revoked: new requests are refused, tokens go, what is under way is
+//! cut. A request that came before the first has entered before the last, and is cut; one that
+//! comes after is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +74,8 @@ impl Daemon {
         clients.any(|who| matches!(who, ClientSelector::User(named) if named == name))
     }
 
-    /// A session of the config stays revoked until it gets another secret; any other is gone for good.
+    /// A session of the config stays revoked until it gets another secret; any other is gone for
+    /// good.
     fn revoke_session(&self, name: &SessionName, count: &mut Ended) -> Result<(), AdminError> {
         let sessions = self.proxy.gate.sessions();
         let found = sessions.list().into_iter().find(|session| session.name() == name);
@@ -172,7 +175,6 @@ impl Daemon {
         })
     }
 
-    /// For `status`.
     pub(super) fn revoked_facts(&self) -> RevokedStatus {
         let lists = self.proxy.gate.revoked().lists();
         let sessions = lists.sessions.iter().map(|(name, entry)| (name, &entry.since));

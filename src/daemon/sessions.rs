@@ -44,8 +44,9 @@ impl Daemon {
                 hint: "try again: the next one starts when it has ended".into(),
             });
         }
-        // The process that it ends with, and that its own processes are told by, is the one that asks: no other's
-        // number is taken on its word. Where the kernel has none for us, the session ends by word or by time.
+        // The process that it ends with, and that its own processes are told by, is the one that
+        // asks: no other's number is taken on its word. Where the kernel has none for us, the
+        // session ends by word or by time.
         open.pid = open.pid.and(caller.pid);
         self.take_up(open.config.as_deref())?;
         let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
@@ -118,7 +119,8 @@ impl Daemon {
         })
     }
 
-    /// What keeps this process from opening or revoking anything: it comes from one that a session was opened for.
+    /// What keeps this process from opening or revoking anything: it comes from one that a session
+    /// was opened for.
     pub(super) fn hold(&self, caller: Caller) -> Option<Hold> {
         let tied = self.processes.living();
         if tied.is_empty() {
@@ -190,7 +192,8 @@ impl Daemon {
         })
     }
 
-    /// Ends one by its name. Where that cannot be written down, the next daemon would have it again.
+    /// Ends one by its name. Where that cannot be written down, the next daemon would have it
+    /// again.
     pub(super) fn end_by_name(&self, name: &str) -> Result<(), AdminError> {
         if !self.end(&SessionName::new(name)) {
             return Err(unknown_session());
@@ -208,7 +211,6 @@ impl Daemon {
         })
     }
 
-    /// Whether it was live.
     pub(super) fn end(&self, name: &SessionName) -> bool {
         match self.proxy.gate.sessions().end(name) {
             Some(session) => {
@@ -219,8 +221,8 @@ impl Daemon {
         }
     }
 
-    /// What follows the end of a session: its tokens go and are revoked, what it has under way is cut.
-    /// `how`: `ended`, `revoked`. How many tokens and requests there were.
+    /// What follows the end of a session: its tokens go and are revoked, what it has under way is
+    /// cut. `how`: `ended`, `revoked`. How many tokens and requests there were.
     pub(super) fn ended(&self, session: &Session, how: &str) -> (usize, usize) {
         self.processes.untie(session.name());
         let tokens = self.proxy.broker.end_client(&ClientKey::Session(session.name().clone()));
@@ -317,7 +319,8 @@ fn opened<'a>(session: &Session, client: &'a Client) -> Event<'a> {
     }
 }
 
-/// One for each variable of the routes that the session may use; each is bound to the routes that name it.
+/// One for each variable of the routes that the session may use; each is bound to the routes that
+/// name it.
 fn placeholders(config: &Config, new: &mut NewSession) -> BTreeMap<String, String> {
     let allowed = |name: &RouteName| new.routes.as_ref().is_none_or(|only| only.contains(name));
     let mut variables = BTreeMap::<_, (_, Vec<RouteName>)>::new();

@@ -16,7 +16,6 @@ use crate::model::id::CredentialName;
 use crate::proxy::World;
 
 impl Daemon {
-    /// All of it.
     pub(super) fn facts(&self) -> DaemonStatus {
         // First, and with nothing held: a keyring may take its time.
         let config = self.config().clone();

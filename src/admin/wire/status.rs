@@ -1,4 +1,5 @@
-//! What `status` and `session list` are answered: what holds, what is held, how it fares; never a value of a secret.
+//! What `status` and `session list` are answered: what holds, what is held, how it fares; never a
+//! value of a secret.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,11 +10,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct DaemonStatus {
-    /// The daemon's version.
+    /// The version of the daemon's program.
     pub version: String,
-    /// The daemon's process.
+    /// The number of the daemon's process.
     pub pid: u32,
-    /// `running` or `stopping`.
+    /// Either `running` or `stopping`; empty: an older daemon does not say.
     pub state: String,
     /// Where its config really is.
     pub config: PathBuf,
@@ -35,15 +36,15 @@ pub struct DaemonStatus {
     pub logins: Vec<LoginStatus>,
     /// Tokens that are held, or could not be had.
     pub tokens: Vec<TokenStatus>,
-    /// Open sessions, by name.
+    /// Open sessions, in the order of their names.
     pub sessions: Vec<ListedSession>,
     /// What is refused until somebody takes it back.
     pub revoked: RevokedStatus,
     /// Connections of clients that are open.
     pub connections: usize,
-    /// Requests since the start.
+    /// Requests and tunnels since the daemon started.
     pub requests: u64,
-    /// How the audit fares.
+    /// Whether the audit can be written, and where.
     pub audit: AuditStatus,
     /// What was changed and takes effect at a start only; `None`: nothing.
     pub restart: Option<RestartNeeded>,
@@ -53,7 +54,7 @@ pub struct DaemonStatus {
     pub ca_roots: usize,
     /// What would have spared all roots but one.
     pub ca_hint: Option<String>,
-    /// Seconds since the start.
+    /// Seconds since the daemon started.
     pub uptime_s: u64,
 }
 
@@ -61,7 +62,7 @@ pub struct DaemonStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct RouteStatus {
-    /// As in the config.
+    /// The name that the config gives it.
     pub name: String,
     /// The host or its pattern.
     pub host: String,
@@ -77,7 +78,7 @@ pub struct RouteStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CredentialStatus {
-    /// As in the config.
+    /// The name that the config gives it.
     pub name: String,
     /// How its tokens are made, as in the config.
     pub grant: String,
@@ -95,19 +96,19 @@ pub struct CredentialStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CodeAt {
-    /// A stable word.
+    /// A stable word, or `ok` where nothing failed.
     pub code: String,
-    /// RFC 3339.
+    /// When that was, RFC 3339.
     pub time: String,
 }
 
-/// Why a mint failed.
+/// Why the last mint of a credential failed.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct MintError {
-    /// A stable word.
+    /// A stable word, or `ok` where nothing failed.
     pub code: String,
-    /// RFC 3339.
+    /// When that was, RFC 3339.
     pub time: String,
     /// What the issuer said to it, cleaned.
     pub issuer: Option<String>,
@@ -117,9 +118,9 @@ pub struct MintError {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct LoginStatus {
-    /// For which credential.
+    /// The credential that the login is for.
     pub credential: String,
-    /// Where it was made.
+    /// The URL of the issuer that it was made at.
     pub issuer: String,
     /// `logged-in`, `ended`, `none`, `unreadable` or `left-behind`.
     pub state: String,
@@ -150,7 +151,7 @@ pub struct LoginStatus {
     /// Its end, RFC 3339; `None`: the issuer does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Seconds until its end.
+    /// Seconds until its end; `None`: that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_s: Option<u64>,
     /// What keeps it from being read at rest.
@@ -165,17 +166,17 @@ pub struct LoginStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct TokenStatus {
-    /// Of which credential.
+    /// The credential that it was minted for.
     pub credential: String,
-    /// For whom.
+    /// The client that it is for, as the audit names it.
     pub client: String,
     /// What the audit calls it.
     pub fingerprint: Option<String>,
-    /// Its end, RFC 3339.
+    /// Its end, RFC 3339; `None`: there is no token.
     pub expires: Option<String>,
     /// Seconds since it was minted.
     pub age_s: Option<u64>,
-    /// Seconds until its end.
+    /// Seconds until its end; `None`: that is not known.
     pub remaining_s: Option<u64>,
     /// Why the last try failed, while the next one waits.
     pub last_error: Option<CodeAt>,
@@ -185,13 +186,13 @@ pub struct TokenStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct SessionStatus {
-    /// Its public name.
+    /// The name that it is listed and ended by.
     pub name: String,
     /// What opened it: `env`, `open`, `preshared` or `run`.
     pub kind: String,
-    /// The person.
+    /// The login name of the person that it is for.
     pub user: Option<String>,
-    /// What it is for.
+    /// What it is for, in words of whoever opened it.
     pub reason: Option<String>,
     /// The directory that it was opened in.
     pub project: Option<String>,
@@ -207,7 +208,7 @@ pub struct SessionStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ListedSession {
-    /// What it is.
+    /// The session itself, in the same object.
     #[serde(flatten)]
     pub session: SessionStatus,
     /// The address that it was given, where that is not the daemon's any more.
@@ -217,12 +218,13 @@ pub struct ListedSession {
 /// `GET /v1/sessions/NAME`: what came since it was opened.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct CountedSession {
-    /// What it is.
+    /// The session itself, in the same object.
     #[serde(flatten)]
     pub session: SessionStatus,
     /// How often something came in its name.
     pub admitted: u64,
-    /// How often something came in nobody's, which may have been its tool's: Java reads no proxy credentials.
+    /// How often something came in nobody's, which may have been its tool's: Java reads no proxy
+    /// credentials.
     pub unnamed: u64,
 }
 
@@ -230,21 +232,21 @@ pub struct CountedSession {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct RevokedStatus {
-    /// Everything.
+    /// Since when everything is refused; `None`: it is not.
     pub all: Option<String>,
-    /// Credentials by name.
+    /// Since when credentials are refused, by name.
     pub credentials: BTreeMap<String, String>,
     /// Sessions of the config by name.
     pub sessions: BTreeMap<String, String>,
-    /// Users by name.
+    /// Since when users are refused, by login name.
     pub users: BTreeMap<String, String>,
 }
 
-/// How the audit fares.
+/// Whether the audit can be written, and what was lost.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AuditStatus {
-    /// Its file.
+    /// The file that is written now.
     pub path: PathBuf,
     /// Why it cannot be written; `None`: it can.
     pub failing: Option<String>,
@@ -258,8 +260,8 @@ pub struct AuditStatus {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct RestartNeeded {
-    /// Keys of the config.
+    /// Keys of the config that differ from the start.
     pub changed: Vec<String>,
-    /// What to type.
+    /// The command that restarts this daemon.
     pub command: String,
 }

@@ -11,7 +11,8 @@ use crate::audit::query::Status;
 pub(in crate::cli) enum Audit {
     /// Print the last requests and events, one line each
     Tail(Box<AuditTail>),
-    /// Search by person, session, process, request, route, credential, token, what came of it, and time
+    /// Search by person, session, process, request, route, credential, token, what came of it, and
+    /// time
     Query(Box<AuditQuery>),
     /// List the static keys that tools still send, and the config to replace each
     Inventory(Json),

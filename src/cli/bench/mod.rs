@@ -1,5 +1,5 @@
-//! `bench [URL]`: what the proxy adds to a request, in a person's own setup: the same GET directly and
-//! through the proxy, in turns, on kept connections (warm) and on fresh ones (cold).
+//! `bench [URL]`: what the proxy adds to a request, in a person's own setup: the same GET directly
+//! and through the proxy, in turns, on kept connections (warm) and on fresh ones (cold).
 //!
 //! Bounded in number, time and connections; asks no other machine unless told so.
 

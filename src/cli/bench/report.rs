@@ -17,7 +17,6 @@ pub(super) struct Pair {
     pub(super) proxied: Samples,
 }
 
-/// All of a run.
 #[derive(Default)]
 pub(super) struct Results {
     /// Kept connections.
@@ -40,13 +39,11 @@ pub(super) struct Mode {
     added_p99_us: f64,
 }
 
-/// The JSON document.
 #[derive(Serialize)]
 pub(super) struct BenchReport {
     url: String,
     rounds: u32,
     connections: u32,
-    /// Keep-alive.
     warm: Option<Mode>,
     /// TCP, CONNECT and a full TLS handshake with each request.
     cold: Option<Mode>,
@@ -69,7 +66,6 @@ impl Mode {
 }
 
 impl Results {
-    /// For `--json`.
     pub(super) fn report(&self, url: String) -> BenchReport {
         BenchReport {
             url,

@@ -33,7 +33,6 @@ pub(super) enum Way {
     Proxied { proxy: String, credentials: String },
 }
 
-/// One road.
 pub(super) struct Road {
     pub(super) way: Way,
     /// Trusts whoever ends the TLS on it.
@@ -42,7 +41,6 @@ pub(super) struct Road {
     pub(super) headers: HeaderMap,
 }
 
-/// One open connection.
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
 }

@@ -1,5 +1,5 @@
-//! What is measured: an API that the user names, behind the user's own daemon, or an API and a daemon of
-//! our own where none is named.
+//! What is measured: an API that the user names, behind the user's own daemon, or an API and a
+//! daemon of our own where none is named.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,7 +9,6 @@ use crate::cli::failure::{Failure, chain};
 use crate::config::Config;
 use crate::model::target::Target;
 
-/// The URL, taken apart.
 pub(super) struct BenchTarget {
     pub(super) host: String,
     pub(super) port: u16,

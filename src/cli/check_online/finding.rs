@@ -8,7 +8,6 @@ use crate::model::plain;
 use crate::net::client::ClientError;
 use crate::net::dial::DialError;
 
-/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum FindingState {
@@ -47,7 +46,6 @@ impl Finding {
         Self::new(check, of, FindingState::Failed, code, detail, hint)
     }
 
-    /// No answer.
     pub(super) fn unreached(check: &'static str, of: &str, error: &ClientError) -> Self {
         let (code, hint) = diagnosed(error);
         Self::failed(check, of, code, &chain(error), hint)

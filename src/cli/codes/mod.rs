@@ -1,8 +1,9 @@
-//! Every stable code that this program says: what it means, whose it is, what to do next. `explain CODE` shows one,
-//! and the tables of `config/errors.md` are written from here.
+//! Every stable code that this program says: what it means, whose it is, what to do next. `explain
+//! CODE` shows one, and the tables of `config/errors.md` are written from here.
 //!
-//! Refusals of requests come from [`Reason`], with what a page has room for and an answer has not. All others have a
-//! row each in a file of their area; a test finds a code in the source that has none.
+//! Refusals of requests come from [`Reason`], with what a page has room for and an answer has not.
+//! All others have a row each in a file of their area; a test finds a code in the source that has
+//! none.
 
 mod commands;
 mod config;
@@ -16,10 +17,10 @@ use serde::Serialize;
 use crate::model::reason::{Fault, Reason};
 use crate::proxy;
 
-/// One code, explained.
+/// One stable code and what is to be known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Code {
-    /// The stable word.
+    /// The stable word, as in `no-route`.
     pub code: &'static str,
     /// The HTTP status, or in words what takes its place; `None`: no request is answered by it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +29,7 @@ pub struct Code {
     pub fault: &'static str,
     /// What has happened, in one sentence.
     pub means: &'static str,
-    /// What to do next.
+    /// What whoever meets it should do next.
     pub next: Cow<'static, str>,
 }
 
@@ -45,15 +46,15 @@ macro_rules! codes {
 }
 use codes;
 
-/// Codes that belong together.
+/// The codes of one part of the program.
 pub struct Area {
-    /// As a heading.
+    /// Its name, as a heading of the page of codes.
     pub title: &'static str,
     /// In the order of the alphabet, but for refusals, which are in that of [`Reason::ALL`].
     pub codes: Vec<Code>,
 }
 
-/// All that there are.
+/// All codes, by the part of the program that says them.
 pub fn areas() -> Vec<Area> {
     let area = |title, codes: &[Code]| Area { title, codes: codes.to_vec() };
     vec![
@@ -77,8 +78,8 @@ pub(super) fn all() -> Vec<Code> {
     all
 }
 
-/// Whether a word of the command line is a code, known or not: letters, digits and dashes. A URL and a host have dots,
-/// slashes or colons, and a method has capitals.
+/// Whether a word of the command line is a code, known or not: letters, digits and dashes. A URL
+/// and a host have dots, slashes or colons, and a method has capitals.
 pub(super) fn is_code(word: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     word.starts_with(|c: char| c.is_ascii_lowercase()) && word.bytes().all(plain)

@@ -1,4 +1,5 @@
-//! Codes of secrets, logins and issuers: why a token could not be minted, as `status`, the log and `login` say it.
+//! Codes of secrets, logins and issuers: why a token could not be minted, as `status`, the log and
+//! `login` say it.
 
 use super::{Code, codes};
 

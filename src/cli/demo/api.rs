@@ -31,7 +31,6 @@ pub(super) struct SeenRequest {
     pub(super) token: Option<String>,
 }
 
-/// The API.
 pub(in crate::cli) struct Api {
     issuer: Arc<Issuer>,
     validation: Validation,
@@ -59,7 +58,6 @@ impl Api {
         Ok(api)
     }
 
-    /// Every request so far.
     pub(super) fn seen(&self) -> Vec<SeenRequest> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

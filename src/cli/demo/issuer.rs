@@ -19,17 +19,13 @@ use crate::model::id::random_text;
 pub(super) const LIFE_S: u64 = 5;
 /// Whom its tokens are for.
 pub(super) const AUDIENCE: &str = "https://api.orders.example";
-/// What they allow.
 pub(super) const SCOPE: &str = "orders:read";
 /// The one client it knows.
 pub(super) const CLIENT_ID: &str = "orders-cli";
 
-/// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
-    /// The issuer's URL.
     pub(super) iss: String,
-    /// The client.
     pub(super) sub: String,
     /// [`AUDIENCE`].
     pub(super) aud: String,
@@ -37,9 +33,7 @@ pub(super) struct Claims {
     pub(super) scope: String,
     /// When it was made, in seconds since 1970.
     pub(super) iat: u64,
-    /// When it ends.
     pub(super) exp: u64,
-    /// Its name.
     pub(super) jti: String,
 }
 
@@ -56,7 +50,8 @@ pub(in crate::cli) struct Issuer {
 }
 
 impl Issuer {
-    /// Starts it on a free port of loopback; its tokens live `life_s` seconds. Must be called inside a runtime.
+    /// Starts it on a free port of loopback; its tokens live `life_s` seconds. Must be called
+    /// inside a runtime.
     pub(super) async fn start(client_secret: String, life_s: u64) -> Result<Arc<Self>, Failure> {
         let (listener, address) = net::listen().await?;
         let pair =
@@ -82,12 +77,10 @@ impl Issuer {
         &self.url
     }
 
-    /// The token endpoint.
     pub(super) fn token_url(&self) -> String {
         format!("{}/token", self.url)
     }
 
-    /// Every token so far.
     pub(super) fn minted(&self) -> Vec<String> {
         self.minted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -20,7 +20,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli::failure::{Failure, chain};
 
-/// What the servers answer.
 pub(super) type DemoAnswer = Response<Full<Bytes>>;
 
 /// A listener on a free port of loopback.

@@ -51,12 +51,10 @@ impl DemoStep {
         }
     }
 
-    /// A line that fits.
     pub(super) fn ready(&mut self, line: &str) {
         self.lines.push(format!("{:INDENT$}{line}", ""));
     }
 
-    /// A fact for machines.
     pub(super) fn fact(&mut self, name: &str, value: impl Into<Value>) {
         self.facts.insert(name.to_owned(), value.into());
     }
@@ -70,7 +68,6 @@ impl DemoStep {
     }
 }
 
-/// All of it.
 pub(super) struct Story {
     json: bool,
     steps: Vec<DemoStep>,

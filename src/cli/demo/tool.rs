@@ -14,15 +14,12 @@ use super::pki::HOST;
 use super::world::World;
 use crate::cli::failure::Failure;
 
-/// What makes the requests.
 pub(super) enum DemoTool {
     /// The machine's own, with its version.
     Curl(String),
-    /// Ours.
     Own,
 }
 
-/// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DemoRoad {
     /// To the API itself, as if DNS and a public CA named it.
@@ -46,7 +43,6 @@ impl DemoTool {
         }
     }
 
-    /// For people.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Curl(version) => version,

@@ -36,9 +36,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 pub(in crate::cli) struct World {
     /// For the session's environment and the audit.
     pub(super) config: Config,
-    /// The issuer.
     pub(in crate::cli) issuer: Arc<Issuer>,
-    /// The API.
     pub(in crate::cli) api: Arc<Api>,
     /// The API's CA, PEM, as a file.
     pub(in crate::cli) api_ca: PathBuf,
@@ -46,7 +44,6 @@ pub(in crate::cli) struct World {
     pub(in crate::cli) session: ToolSession,
     /// What no file of the daemon's may hold, beside the tokens.
     pub(super) client_secret: String,
-    /// The daemon's log.
     pub(super) log: PathBuf,
     daemon: Child,
     dir: TempDir,
@@ -90,7 +87,6 @@ impl World {
         Ok(Self { config, issuer, api, api_ca, session, client_secret, log, daemon, dir })
     }
 
-    /// The temporary directory.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }

@@ -1,7 +1,9 @@
-//! `login` by a browser on this machine: it comes back to a port on loopback that is open for this login alone.
+//! `login` by a browser on this machine: it comes back to a port on loopback that is open for this
+//! login alone.
 //!
-//! Other users of the machine can reach that port and read the command line of a browser. So only processes of our
-//! own user are heard there, and what a browser is started with is a local address that sends it on, once.
+//! Other users of the machine can reach that port and read the command line of a browser. So only
+//! processes of our own user are heard there, and what a browser is started with is a local address
+//! that sends it on, once.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -77,7 +79,8 @@ pub(super) async fn log_in(
 struct DoorBell(Vec<TcpListener>);
 
 impl DoorBell {
-    /// `localhost` is an address of each family, and whoever has the other one would be asked as well.
+    /// `localhost` is an address of each family, and whoever has the other one would be asked as
+    /// well.
     async fn hang(redirect: &Redirect) -> std::io::Result<Self> {
         let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -204,7 +207,8 @@ impl Desk {
         };
         let said = outcome.as_ref().map(|logged_in| logged_in.user.clone());
         let _ = page.send(said.map_err(FlowError::code));
-        // The page leaves before we do; connections that a browser never used are not waited for long.
+        // The page leaves before we do; connections that a browser never used are not waited for
+        // long.
         drop(door_bell);
         let _ = timeout(MOMENT, connections.join_next()).await;
         outcome

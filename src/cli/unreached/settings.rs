@@ -1,5 +1,5 @@
-//! Settings of tools that win over the variables that `run` sets: which file has one, and in which line. Never its
-//! value, which may hold a password.
+//! Settings of tools that win over the variables that `run` sets: which file has one, and in which
+//! line. Never its value, which may hold a password.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,8 @@ pub(super) fn winning(programs: &[String], around: &Surroundings<'_>) -> Option<
 }
 
 impl ToolSettings {
-    /// The key that wins, and its line. INI, rc files and YAML alike, as far as one key a line goes.
+    /// The key that wins, and its line. INI, rc files and YAML alike, as far as one key a line
+    /// goes.
     fn find(&self, text: &str) -> Option<(String, usize)> {
         let mut within = self.sections.is_empty();
         for (at, line) in text.lines().enumerate() {

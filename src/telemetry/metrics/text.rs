@@ -23,11 +23,11 @@ pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 /// Facts that are looked up when somebody asks.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    /// Client connections open now.
+    /// Connections of clients that are open at this moment.
     pub connections: usize,
     /// How many there may be.
     pub max_connections: usize,
-    /// Sessions open now.
+    /// Sessions that are open at this moment.
     pub sessions: usize,
     /// The least life that a token of each credential has left, for those that hold one.
     pub tokens: Vec<(CredentialName, Duration)>,
@@ -37,9 +37,9 @@ pub struct Gauges {
     pub audit_failing: bool,
     /// Attempts to write that failed.
     pub audit_failures: u64,
-    /// Records that were lost.
+    /// Audit records that were not written since the start.
     pub audit_lost: u64,
-    /// The policy that holds.
+    /// The hash of the policy that holds.
     pub policy: PolicyHash,
     /// How many policies held before it.
     pub generation: u64,
