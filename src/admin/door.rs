@@ -1,25 +1,28 @@
-//! The way in: however many knock, whoever is held to a session leaves room for others. What ends a session or a
-//! daemon must work while a tool does its worst.
+//! The way in: however many knock, whoever is held to a session leaves room for others. What ends a
+//! session or a daemon must work while a tool does its worst.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::{Caller, Control, Hold};
+use crate::model::lock::lock;
 use crate::net::shares::{Share, Shares};
 
 /// Connections at once; of one process a share of them.
 const MAX_CONNECTIONS: usize = 64;
 /// Of them those of callers that are held, together.
 const MAX_HELD: usize = 16;
-/// Callers that are judged at once. Those behind them wait in the kernel, in the order in which they came.
+/// Callers that are judged at once. Those behind them wait in the kernel, in the order in which
+/// they came.
 const MAX_JUDGED: usize = 4;
-/// So long it is remembered of a process that it was held, so that more of its connections cost next to nothing.
+/// So long it is remembered of a process that it was held, so that more of its connections cost
+/// next to nothing.
 const MEMORY: Duration = Duration::from_secs(1);
-/// Of so many processes.
+/// At most so many processes are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
 /// A process; `None`: all that the kernel has no number of.
@@ -86,12 +89,12 @@ impl Door {
     }
 
     fn remembers(&self, process: Process) -> bool {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = lock(&self.remembered);
         remembered.get(&process).is_some_and(|since| since.elapsed() < MEMORY)
     }
 
     fn remember(&self, process: Process) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = lock(&self.remembered);
         if remembered.len() >= MAX_REMEMBERED {
             remembered.retain(|_, since| since.elapsed() < MEMORY);
         }

@@ -36,7 +36,7 @@ impl From<Hold> for AdminError {
         match hold {
             Hold::Inside(name) => Self {
                 status: 403,
-                code: INSIDE_SESSION,
+                code: INSIDE_SESSION.into(),
                 detail: format!("this process runs in the session {name}, and is held to it"),
                 hint: format!(
                     "type it in a shell that `valetkey run` did not start; `valetkey session end {name}` may be said here"
@@ -44,7 +44,7 @@ impl From<Hold> for AdminError {
             },
             Hold::Unknown => Self {
                 status: 403,
-                code: "caller-unknown",
+                code: "caller-unknown".into(),
                 detail: "the process that asks has ended, or cannot be seen from the daemon".into(),
                 hint: "type it in a shell beside the daemon, in the same PID namespace".into(),
             },
@@ -55,5 +55,5 @@ impl From<Hold> for AdminError {
 /// The code of what a session's own processes are refused.
 pub const INSIDE_SESSION: &str = "inside-session";
 
-/// Before a session's name.
+/// The path of a call about one session, before its name.
 pub(super) const SESSION: &str = "/v1/sessions/";

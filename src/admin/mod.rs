@@ -1,13 +1,14 @@
 //! Floor 6: looking in, and the few verbs of the command line, over a unix socket.
 //!
-//! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon can do
-//! is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in [`observe`].
+//! The socket is 0600 in a 0700 directory and the peer's uid is checked as well. What the daemon
+//! can do is behind [`Control`]: nothing here knows the proxy. What anyone may ask stands in
+//! [`observe`].
 
-mod calls;
 mod door;
 mod hold;
 pub mod observe;
 mod socket;
+pub mod wire;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,16 +21,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-pub use calls::{
-    AdminError, Login, OpenSession, OpenedSession, Revoke, Rotated, SessionKind, What, Who,
-};
+use crate::ca::Description;
 use door::{Door, Seat};
 use hold::SESSION;
 pub use hold::{Caller, Hold, INSIDE_SESSION};
 pub use socket::{SocketError, bind};
+use wire::{
+    AdminError, CountedSession, DaemonStatus, Ended, ListedSession, Login, OpenSession,
+    OpenedSession, Revoke, Rotated, Who,
+};
 
 /// A request's body is at most this long, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -43,31 +47,32 @@ const HELD_LIFE: Duration = Duration::from_secs(10);
 /// What the daemon lets the command line do.
 pub trait Control: Send + Sync + 'static {
     /// Facts for `status`; never a secret. Blocks on files and the keyring.
-    fn status(&self) -> serde_json::Value;
-    /// Which daemon this is.
+    fn status(&self) -> DaemonStatus;
+    /// Which daemon this is; answers while a reload goes on.
     fn who(&self) -> Who;
     /// What keeps a caller from changing anything: it is a process of a session, and held to that.
     fn hold(&self, caller: Caller) -> Option<Hold>;
-    /// All sessions.
-    fn sessions(&self) -> serde_json::Value;
+    /// All open sessions, by name.
+    fn sessions(&self) -> Vec<ListedSession>;
     /// One, with how often something came in its name.
-    fn session(&self, name: &str) -> Result<serde_json::Value, AdminError>;
+    fn session(&self, name: &str) -> Result<CountedSession, AdminError>;
     /// Opens a session for whoever asks.
     fn open_session(&self, open: OpenSession, caller: Caller) -> Result<OpenedSession, AdminError>;
-    /// Ends one.
+    /// Ends the session of this name, and what it has under way.
     fn end_session(&self, name: &str) -> Result<(), AdminError>;
     /// Revokes, or takes a revocation back; says what there was to end.
-    fn revoke(&self, revoke: Revoke) -> Result<serde_json::Value, AdminError>;
+    fn revoke(&self, revoke: Revoke) -> Result<Ended, AdminError>;
     /// Ends the daemon, in good order.
     fn stop(&self);
-    /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was logged in before.
+    /// Records that somebody has logged in or out, and drops and revokes the tokens of whoever was
+    /// logged in before.
     fn login(&self, login: Login);
     /// Records that a standing key is another now, and drops the old one.
     fn rotated(&self, rotated: Rotated);
-    /// Describes the CA.
-    fn ca(&self) -> serde_json::Value;
+    /// The local CA as `ca show` describes it.
+    fn ca(&self) -> Description;
     /// Rotates the CA, in good order or because someone may have its key, and describes it.
-    fn rotate_ca(&self, compromised: bool) -> Result<serde_json::Value, AdminError>;
+    fn rotate_ca(&self, compromised: bool) -> Result<Description, AdminError>;
 }
 
 /// The code of what a daemon that is about to end does not begin any more.
@@ -96,7 +101,8 @@ pub async fn serve(listener: UnixListener, control: Arc<dyn Control>) {
         let Some(mut seat) = door.seat(caller).await else { continue };
         let (door, control) = (Arc::clone(&door), Arc::clone(&control));
         tokio::spawn(async move {
-            // Looked at before it is heard: a process that ends or is passed on later was who it was.
+            // Looked at before it is heard: a process that ends or is passed on later was who it
+            // was.
             if let Some(hold) = door.judge(&mut seat, &control).await {
                 connection(stream, caller, control, hold, seat).await;
             }
@@ -163,17 +169,17 @@ async fn carry_out(
 ) -> Result<serde_json::Value, AdminError> {
     match call {
         (&Method::GET, "/v1/status") => status(control).await,
-        (&Method::GET, "/v1/who") => serde_json::to_value(control.who()).map_err(invalid),
-        (&Method::GET, "/v1/ca") => Ok(control.ca()),
-        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false),
-        (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true),
-        (&Method::GET, "/v1/sessions") => Ok(control.sessions()),
+        (&Method::GET, "/v1/who") => value(control.who()),
+        (&Method::GET, "/v1/ca") => value(control.ca()),
+        (&Method::POST, "/v1/ca/rotate") => control.rotate_ca(false).and_then(value),
+        (&Method::POST, "/v1/ca/rotate-compromised") => control.rotate_ca(true).and_then(value),
+        (&Method::GET, "/v1/sessions") => value(control.sessions()),
         (&Method::GET, path) if path.starts_with(SESSION) => {
-            control.session(&path[SESSION.len()..])
+            control.session(&path[SESSION.len()..]).and_then(value)
         }
         (&Method::POST, "/v1/sessions") => open(control.as_ref(), caller, body).await,
         (&Method::POST, "/v1/revoke") => match read(body).await {
-            Ok(revoke) => control.revoke(revoke),
+            Ok(revoke) => control.revoke(revoke).and_then(value),
             Err(error) => Err(error),
         },
         (&Method::DELETE, path) if path.starts_with(SESSION) => {
@@ -193,7 +199,7 @@ async fn carry_out(
         }),
         _ => Err(AdminError {
             status: 404,
-            code: UNKNOWN_CALL,
+            code: UNKNOWN_CALL.into(),
             detail: "the daemon does not know this call".into(),
             hint: "daemon and command line differ in version: restart the daemon".into(),
         }),
@@ -203,12 +209,18 @@ async fn carry_out(
 /// Where others are not held up.
 async fn status(control: &Arc<dyn Control>) -> Result<serde_json::Value, AdminError> {
     let control = Arc::clone(control);
-    tokio::task::spawn_blocking(move || control.status()).await.map_err(|_| AdminError {
+    let status = tokio::task::spawn_blocking(move || control.status()).await;
+    value(status.map_err(|_| AdminError {
         status: 500,
-        code: "internal-error",
+        code: "internal-error".into(),
         detail: "the daemon's status cannot be had".into(),
         hint: "its log says why: daemon.log in the state directory".into(),
-    })
+    })?)
+}
+
+/// An answer as JSON, its keys in the order of the alphabet.
+fn value(answer: impl Serialize) -> Result<serde_json::Value, AdminError> {
+    serde_json::to_value(answer).map_err(invalid)
 }
 
 async fn open(
@@ -216,8 +228,7 @@ async fn open(
     caller: Caller,
     body: Incoming,
 ) -> Result<serde_json::Value, AdminError> {
-    let opened = control.open_session(read(body).await?, caller)?;
-    serde_json::to_value(&opened).map_err(invalid)
+    value(control.open_session(read(body).await?, caller)?)
 }
 
 async fn read<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, AdminError> {
@@ -228,7 +239,7 @@ async fn read<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, Admin
 fn invalid(error: impl std::fmt::Display) -> AdminError {
     AdminError {
         status: 400,
-        code: "invalid-admin-call",
+        code: "invalid-admin-call".into(),
         detail: error.to_string(),
         hint: "daemon and command line differ in version: restart the daemon".into(),
     }

@@ -1,9 +1,10 @@
-//! `[admin] metrics`: `/metrics`, `/healthz` and `/readyz` over plain HTTP, for scrapers and probes.
+//! `[admin] metrics`: `/metrics`, `/healthz` and `/readyz` over plain HTTP, for scrapers and
+//! probes.
 //!
 //! Every process of the machine can ask, a page in a browser among them. So there is nothing but
 //! GET, no name but `localhost` in `Host` (one that was rebound to us is not ours), nothing for a
-//! page of another origin, and one short request for each of a few connections. Whoever keeps some open and says
-//! nothing has his share of them and no more, so that probes of others are answered.
+//! page of another origin, and one short request for each of a few connections. Whoever keeps some
+//! open and says nothing has his share of them and no more, so that probes of others are answered.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -39,7 +40,7 @@ const MAX_HEAD: usize = 8 * 1024;
 
 /// What the daemon lets anyone know. No secret, no name that a client chose.
 pub trait Probe: Send + Sync + 'static {
-    /// Prometheus text.
+    /// All metrics, in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// What keeps the proxy from serving; nothing: it serves.
     fn unready(&self) -> Vec<&'static str>;
@@ -60,7 +61,7 @@ pub async fn serve<P: Probe>(listener: TcpListener, probe: Arc<P>) {
             }
         };
         // Closed at once rather than kept waiting: whoever waits here would hold up all others.
-        let Some(share) = shares.take(&Holder::of(&stream, peer)) else { continue };
+        let Some(share) = shares.take(&Scraper::of(&stream, peer)) else { continue };
         let probe = Arc::clone(&probe);
         tokio::spawn(async move {
             let _share = share;
@@ -73,12 +74,12 @@ pub async fn serve<P: Probe>(listener: TcpListener, probe: Arc<P>) {
 
 /// Whose share a connection is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Holder {
+enum Scraper {
     Address(IpAddr),
     User(Uid),
 }
 
-impl Holder {
+impl Scraper {
     fn of(stream: &TcpStream, peer: SocketAddr) -> Self {
         // All of this machine that have no name are one.
         let unnamed = Self::Address(Ipv4Addr::LOCALHOST.into());
@@ -123,26 +124,43 @@ async fn guarded<P: Probe>(probe: &P, request: &Request<Incoming>) -> Response<F
     response
 }
 
+/// What `/healthz` answers.
+#[derive(Serialize)]
+struct Alive {
+    alive: bool,
+    /// What has not moved for too long.
+    silent: Vec<String>,
+}
+
+/// What `/readyz` answers.
+#[derive(Serialize)]
+struct Ready {
+    /// What keeps it from serving.
+    failing: Vec<&'static str>,
+    ready: bool,
+}
+
+fn health(is_well: bool, facts: &impl Serialize) -> Response<Full<Bytes>> {
+    let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, "application/json", serde_json::to_vec(facts).unwrap_or_default())
+}
+
 async fn answer<P: Probe>(probe: &P, path: &str) -> Response<Full<Bytes>> {
-    let state = |well: bool, value: serde_json::Value| {
-        let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(status, "application/json", value.to_string().into_bytes())
-    };
     match path {
         "/metrics" => json(StatusCode::OK, CONTENT_TYPE, probe.metrics().into_bytes()),
         "/healthz" => {
             let silent = probe.silent().await;
             let alive = silent.is_empty();
-            state(alive, json!({ "alive": alive, "silent": silent }))
+            health(alive, &Alive { alive, silent })
         }
         "/readyz" => {
             let failing = probe.unready();
             let ready = failing.is_empty();
-            state(ready, json!({ "ready": ready, "failing": failing }))
+            health(ready, &Ready { failing, ready })
         }
         _ => problem(&AdminError {
             status: 404,
-            code: "unknown-path",
+            code: "unknown-path".into(),
             detail: "there is nothing here".into(),
             hint: "ask for /metrics, /healthz or /readyz".into(),
         }),
@@ -155,14 +173,14 @@ fn refusal(request: &Request<Incoming>) -> Option<AdminError> {
     if !is_called_by_address(request.headers(), authority) || is_from_a_page(request.headers()) {
         return Some(AdminError {
             status: 403,
-            code: "foreign-origin",
+            code: "foreign-origin".into(),
             detail: "this is asked by address, and not by a page of another origin".into(),
             hint: "ask for the address itself, or for localhost".into(),
         });
     }
     (request.method() != Method::GET).then(|| AdminError {
         status: 405,
-        code: "method-not-allowed",
+        code: "method-not-allowed".into(),
         detail: "there is nothing here but to GET".into(),
         hint: "ask for /metrics, /healthz or /readyz".into(),
     })

@@ -15,24 +15,24 @@ use crate::local::uid::is_ours;
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The system says no.
+    /// The system refuses to make the socket.
     #[error("cannot listen on the admin socket: {path}", path = path.display())]
     Bind {
-        /// The socket.
+        /// Where the socket was to be.
         path: PathBuf,
-        /// Why.
+        /// What the system says to that.
         source: io::Error,
     },
     /// Something that is no socket lies there.
     #[error("something other than a socket lies at the admin socket's path: {path}", path = path.display())]
     Occupied {
-        /// The path.
+        /// Where something else lies.
         path: PathBuf,
     },
 }
 
 impl SocketError {
-    /// The stable word.
+    /// The stable word of this failure, for scripts.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "admin-socket-unavailable",
@@ -40,7 +40,7 @@ impl SocketError {
         }
     }
 
-    /// What to do next.
+    /// What the person who started the daemon can do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Bind { .. } => {
@@ -51,11 +51,12 @@ impl SocketError {
     }
 }
 
-/// Connections that the kernel queues. Few: whoever comes behind a flood waits for all of it that is queued, and
-/// of those that wait for a place in it each has its turn.
+/// Connections that the kernel queues. Few: whoever comes behind a flood waits for all of it that
+/// is queued, and of those that wait for a place in it each has its turn.
 const QUEUED: i32 = 64;
 
-/// Listens at `path`. The caller holds the state directory's lock, so a socket left there is a dead daemon's.
+/// Listens at `path`. The caller holds the state directory's lock, so a socket left there is a dead
+/// daemon's.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use super::error::CaError;
@@ -16,7 +16,7 @@ use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
 
 /// All of the local CA.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Description {
     pub directory: PathBuf,
     /// All that its roots may sign for together. `None`: any name.
@@ -27,7 +27,8 @@ pub struct Description {
     pub successor_due: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One root.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RootDescription {
     pub role: Role,
     /// The names it may sign for. `None`: any name.
@@ -43,7 +44,7 @@ pub struct RootDescription {
 }
 
 /// The part of a root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Signs, for some name at least.

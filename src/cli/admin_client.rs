@@ -3,7 +3,6 @@
 //! Both ends are ours, but an older or newer one may sit at the other: answers are bounded,
 //! unknown fields are let pass, missing ones are an error with a hint.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,19 +12,19 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{Exit, Failure, chain};
-use crate::admin::{Login, Rotated, Who};
+use crate::admin::wire::{self, CountedSession, Login, OpenSession, OpenedSession, Rotated, Who};
 use crate::local::peer::{self, PeerError};
 use crate::model::reason::Reason;
 
 /// The largest answer that is read, in bytes: a status with 10,000 sessions fits.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// How long the daemon may take; making a CA is the slowest it does.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The code of [`AdminError::Broken`].
 pub(super) const BROKE_OFF: &str = "daemon-broke-off";
@@ -44,14 +43,8 @@ pub(super) struct AdminClient {
 /// Why the daemon gave no answer, or not the one asked for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
-    /// Nobody listens there.
     #[error("no daemon is running for this config: {socket}", socket = socket.display())]
-    Absent {
-        /// The socket.
-        socket: PathBuf,
-        /// Why the connection failed.
-        source: io::Error,
-    },
+    Absent { socket: PathBuf, source: io::Error },
     /// Somebody else's socket lies there, or somebody else listens on it.
     #[error("whoever is at the daemon's socket is not believed")]
     Foreign(#[source] PeerError),
@@ -63,106 +56,17 @@ pub(super) enum AdminError {
     Invalid(#[from] serde_json::Error),
     /// It said no, and why.
     #[error("{detail}")]
-    Refused {
-        /// Its stable word.
-        code: String,
-        /// What happened.
-        detail: String,
-        /// What to do next.
-        hint: String,
-    },
+    Refused { code: String, detail: String, hint: String },
     /// The socket is there and may not be used.
     #[error("cannot reach the daemon: {socket}", socket = socket.display())]
-    Unreachable {
-        /// The socket.
-        socket: PathBuf,
-        /// Why the connection failed.
-        source: io::Error,
-    },
-    /// It took too long.
-    #[error("the daemon did not answer within {PATIENCE:?}")]
+    Unreachable { socket: PathBuf, source: io::Error },
+    #[error("the daemon did not answer within {ANSWER_PATIENCE:?}")]
     Timeout,
 }
 
-/// `POST /v1/sessions`
-#[derive(Debug, Serialize)]
-pub(super) struct OpenSession<'a> {
-    /// `run` or `env`.
-    pub(super) kind: &'a str,
-    /// The login name of whoever runs it.
-    pub(super) user: &'a str,
-    /// The process with which the session ends; none: it ends by time.
-    pub(super) pid: Option<u32>,
-    /// The user of this machine that it is for; none: ours.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) uid: Option<u32>,
-    /// Its life; none: as long as the process.
-    pub(super) lifetime_s: Option<u64>,
-    /// The digest of the config as we read it.
-    pub(super) config: &'a str,
-    /// What it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<&'a str>,
-    /// The directory it is opened in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) project: Option<&'a str>,
-    /// Routes it is limited to; none: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) only: Option<&'a [String]>,
-    /// Who opens it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) by: Option<&'a str>,
-}
-
-/// An open session, as the daemon hands it out. No `Debug`: it holds the session's secret.
-#[derive(Deserialize)]
-pub(super) struct Session {
-    /// The user part of the proxy credentials.
-    pub(super) name: String,
-    /// The password part.
-    pub(super) secret: String,
-    /// As `http://127.0.0.1:8383`.
-    pub(super) proxy: String,
-    /// What the tool's variables are set to.
-    pub(super) placeholders: BTreeMap<String, String>,
-    /// Its end, RFC 3339.
-    #[serde(default)]
-    pub(super) until: Option<String>,
-    /// Host patterns of routes.
-    pub(super) routed_hosts: Vec<String>,
-    /// Those of them that the daemon itself was started without.
-    #[serde(default)]
-    pub(super) missing_env: Vec<String>,
-    /// The daemon's process.
-    #[serde(default)]
-    pub(super) pid: u32,
-    /// The proxy that the daemon goes through, as `host:port`.
-    #[serde(default)]
-    pub(super) parent: Option<String>,
-    /// The CA certificates that a tool must trust.
-    pub(super) ca_pem: String,
-}
-
-/// `GET /v1/sessions/NAME`: what came since it was opened.
-#[derive(Debug, Deserialize)]
-pub(super) struct Came {
-    /// In its name.
-    pub(super) admitted: u64,
-    /// In nobody's, which may have been its tool's: Java reads no proxy credentials.
-    pub(super) unnamed: u64,
-}
-
-/// RFC 9457, as far as we read it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ProblemDocument {
-    code: String,
-    detail: String,
-    hint: String,
-}
-
 impl AdminClient {
-    /// Connects to the daemon's socket, and to nobody but a process of our own user. Must be called inside a runtime.
+    /// Connects to the daemon's socket, and to nobody but a process of our own user. Must be called
+    /// inside a runtime.
     pub(super) async fn connect(socket: &Path) -> Result<Self, AdminError> {
         let unreachable = |source| AdminError::Unreachable { socket: socket.to_owned(), source };
         let stream = peer::connect(socket)?;
@@ -192,13 +96,12 @@ impl AdminClient {
         self.call(Method::POST, path, serde_json::to_vec(document)?.into()).await
     }
 
-    /// Opens a session.
-    pub(super) async fn open(&mut self, wanted: &OpenSession<'_>) -> Result<Session, AdminError> {
+    pub(super) async fn open(&mut self, wanted: &OpenSession) -> Result<OpenedSession, AdminError> {
         self.send("/v1/sessions", wanted).await
     }
 
     /// What came since a session was opened.
-    pub(super) async fn came(&mut self, session: &str) -> Result<Came, AdminError> {
+    pub(super) async fn came(&mut self, session: &str) -> Result<CountedSession, AdminError> {
         self.get(&format!("/v1/sessions/{session}")).await
     }
 
@@ -208,12 +111,10 @@ impl AdminClient {
         Ok(())
     }
 
-    /// Which daemon it is.
     pub(super) async fn who(&mut self) -> Result<Who, AdminError> {
         self.get("/v1/who").await
     }
 
-    /// Ends the daemon.
     pub(super) async fn stop(&mut self) -> Result<(), AdminError> {
         self.exchange(Method::POST, "/v1/stop", Bytes::new()).await?;
         Ok(())
@@ -264,7 +165,7 @@ impl AdminClient {
             Ok::<_, AdminError>((status, body))
         };
         let (status, body) =
-            timeout(PATIENCE, exchange).await.map_err(|_| AdminError::Timeout)??;
+            timeout(ANSWER_PATIENCE, exchange).await.map_err(|_| AdminError::Timeout)??;
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 }
@@ -284,10 +185,10 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> AdminError {
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> AdminError {
-    let problem: ProblemDocument = serde_json::from_slice(body).unwrap_or_default();
+    let problem: wire::AdminError = serde_json::from_slice(body).unwrap_or_default();
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     AdminError::Refused {
-        code: or(problem.code, "daemon-refused"),
+        code: or(problem.code.into_owned(), "daemon-refused"),
         detail: or(problem.detail, &format!("the daemon answered {status}")),
         hint: or(problem.hint, "is the daemon of another version? stop it and try again"),
     }

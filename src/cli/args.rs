@@ -12,12 +12,10 @@ use std::time::Duration;
 use crate::model::placeholder::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use audit::{
-    Audit, AuditQuery, AuditTail, AuditVerify, Filter as AuditFilter, Form as AuditForm,
-};
+pub(super) use audit::{Audit, AuditFilter, AuditForm, AuditQuery, AuditTail, AuditVerify};
 pub(super) use check::Check;
 pub(super) use login::{Login, Logout};
-pub(super) use session::{Session, SessionEnd, SessionOpen};
+pub(super) use session::{SessionCommand, SessionEnd, SessionOpen};
 
 /// A local HTTPS proxy that swaps placeholder API keys for freshly minted, short-lived tokens
 #[derive(Debug, Parser)]
@@ -66,7 +64,7 @@ pub(super) enum Command {
     Serve(Serve),
     /// Report everything that is wrong with the config, with file, line and hint
     Check(Check),
-    /// Say which route, credential and placement a request would get, and why
+    /// Say which route, credential and placement a request would get, or what a code means
     Explain(Explain),
     /// Allow a project's own config, as it is now
     Trust(Trust),
@@ -86,7 +84,7 @@ pub(super) enum Command {
     Logs(Logs),
     /// List, open and end sessions: who may use the proxy, for what, until when
     #[command(subcommand)]
-    Session(Session),
+    Session(SessionCommand),
     /// End a session, a credential, a user or everything at once, and keep it ended
     Revoke(Revoke),
     /// Follow, search or check the audit trail; list the static keys still in use
@@ -270,11 +268,20 @@ pub(super) struct Serve {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A CODE is what stands in `error[CODE]`, in an answer and in the audit: letters, digits and dashes, \
+                  without dot, slash or colon. It needs no config."
+)]
 pub(super) struct Explain {
-    /// As in GET
-    pub(super) method: String,
+    /// As in GET, with a URL; or a code alone, as in no-route
+    #[arg(value_name = "METHOD|CODE", required_unless_present = "codes")]
+    pub(super) what: Option<String>,
     /// As in https://api.example.com/v1/orders
-    pub(super) url: String,
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// List all codes, a line each
+    #[arg(long, conflicts_with_all = ["what", "url"])]
+    pub(super) codes: bool,
     #[command(flatten)]
     pub(super) json: Json,
 }

@@ -1,4 +1,5 @@
-//! `audit tail`, `query`, `inventory`, `verify` and `checkpoint`: all read the files and need no daemon.
+//! `audit tail`, `query`, `inventory`, `verify` and `checkpoint`: all read the files and need no
+//! daemon.
 
 use std::path::Path;
 

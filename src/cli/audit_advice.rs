@@ -1,10 +1,10 @@
-//! What to do about a static key that tools still send: by the routes that saw it, its kind and its tool. Pure.
+//! What to do about a static key that tools still send: by the routes that saw it, its kind and its
+//! tool. Pure.
 
 use crate::audit::inventory::Seen;
 use crate::config::problem::Located;
 use crate::config::{Config, Grant, OnStaticKey, Route};
 
-/// What somebody should do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Advice {
     pub(super) text: String,
@@ -215,7 +215,7 @@ fn replacement(seen: &Seen, config: &Config, known: Known, variable: &str) -> St
              subject_token = { file = \"/var/run/secrets/tokens/idp\" }\n"
             .to_owned(),
         (_, "pypi") => "grant         = \"http\"                                # trusted publishing, in CI\n\
-             url           = \"https://pypi.org/_/oidc/mint-token\"\n\
+             url           = \"https://index.example/_/oidc/mint-token\"\n\
              secrets       = { identity = { env = \"PYPI_ID_TOKEN\" } }\n\
              json          = { token = \"{secret.identity}\" }\n\
              token         = \"/token\"\n"

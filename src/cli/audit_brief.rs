@@ -1,5 +1,5 @@
-//! Requests as lines that fit the terminal: a decision and its outcome are one line, other events one each. Pure
-//! but for the terminal's colours.
+//! Requests as lines that fit the terminal: a decision and its outcome are one line, other events
+//! one each. Pure but for the terminal's colours.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,11 +20,11 @@ pub(super) struct Entry {
     /// Its record's: the order in which things were decided.
     pub(super) seq: u64,
     time: String,
-    what: What,
+    what: BriefKind,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum BriefKind {
     Event { text: String, failed: bool },
     Request(Box<Request>),
 }
@@ -96,7 +96,7 @@ impl Entry {
     /// A line of the file that is no record.
     pub(super) fn damaged(line: &str) -> Self {
         let text = format!("not a record: {}", printer::plain(line));
-        Self { seq: 0, time: String::new(), what: What::Event { text, failed: true } }
+        Self { seq: 0, time: String::new(), what: BriefKind::Event { text, failed: true } }
     }
 
     fn request(record: &Record<'_>) -> Self {
@@ -119,12 +119,12 @@ impl Entry {
         Self {
             seq: record.seq,
             time: record.time.clone().into_owned(),
-            what: What::Request(Box::new(request)),
+            what: BriefKind::Request(Box::new(request)),
         }
     }
 
     fn ends(&mut self, record: &Record<'_>) {
-        let What::Request(request) = &mut self.what else { return };
+        let BriefKind::Request(request) = &mut self.what else { return };
         request.outcome = record.outcome;
         if let Some(code) = record.code.as_deref() {
             request.code = Some(printer::plain(code));
@@ -155,7 +155,7 @@ impl Entry {
             words.push(format!("{key} {value}"));
         }
         let text = printer::plain(&words.join("  "));
-        let what = What::Event { text, failed: record.code.is_some() };
+        let what = BriefKind::Event { text, failed: record.code.is_some() };
         Self { seq: record.seq, time: record.time.clone().into_owned(), what }
     }
 }
@@ -256,8 +256,8 @@ impl Layout {
     /// The lines of entries, with a line for each day that begins.
     pub(super) fn lines(&mut self, entries: &[Entry]) -> Vec<String> {
         let requests = entries.iter().filter_map(|entry| match &entry.what {
-            What::Request(request) => Some(request),
-            What::Event { .. } => None,
+            BriefKind::Request(request) => Some(request),
+            BriefKind::Event { .. } => None,
         });
         for request in requests {
             self.who = self.who.max(columns(&request.who).min(NAME));
@@ -287,7 +287,7 @@ impl Layout {
         let time = at.map(|at| at.strftime("%H:%M:%S").to_string()).unwrap_or_default();
         let time = pad(&time, TIME);
         match &entry.what {
-            What::Event { text, failed } => {
+            BriefKind::Event { text, failed } => {
                 let text = clip(text, self.width.saturating_sub(TIME + 1), false);
                 format!(
                     "{} {}",
@@ -295,7 +295,7 @@ impl Layout {
                     paint(if *failed { BAD } else { FAINT }, &text)
                 )
             }
-            What::Request(request) => self.request(&time, request),
+            BriefKind::Request(request) => self.request(&time, request),
         }
     }
 

@@ -1,5 +1,7 @@
 //! `audit inventory`: static keys that tools still send, and what to do about each.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::args::Json;
@@ -8,17 +10,16 @@ use super::audit_advice;
 use super::failure::Failure;
 use super::local_time::Here;
 use super::printer;
-use super::table::{cell, list, table};
+use super::table::table;
 use super::terminal::{width, wrap};
 use crate::audit::inventory::{Seen, inventory};
 use crate::config::Config;
 
 /// What is printed of a key.
 #[derive(Serialize)]
-struct Row {
+struct InventoryRow {
     #[serde(flatten)]
     seen: Seen,
-    /// What to do.
     advice: String,
     /// The recipe that has it whole.
     recipe: Option<&'static str>,
@@ -31,7 +32,7 @@ pub(super) fn run(args: &Json, config: &Config) -> Result<(), Failure> {
     let seen = inventory(path).map_err(|error| unreadable_record(path, &error))?;
     let row = |seen: Seen| {
         let advice = audit_advice::of(&seen, config);
-        Row { advice: advice.text, recipe: advice.recipe, replace: advice.replace, seen }
+        InventoryRow { advice: advice.text, recipe: advice.recipe, replace: advice.replace, seen }
     };
     let rows: Vec<_> = seen.into_iter().map(row).collect();
     if args.json {
@@ -40,21 +41,20 @@ pub(super) fn run(args: &Json, config: &Config) -> Result<(), Failure> {
     printer::line(human(&rows, &Here::new(false)))
 }
 
-fn human(rows: &[Row], here: &Here) -> String {
-    let value = serde_json::to_value(rows).unwrap_or_default();
+fn human(rows: &[InventoryRow], here: &Here) -> String {
     let head = ["KIND", "KEY", "HOST", "TOOL", "USER", "FIRST", "LAST", "REQUESTS", "REFUSED"];
-    let text = table(head, list(&value), |row| {
-        let many = |key: &str| list(&row[key]).iter().map(cell).collect::<Vec<_>>().join(", ");
+    let text = table(head, rows, |InventoryRow { seen, .. }| {
+        let many = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
         [
-            cell(&row["kind"]),
-            cell(&row["fingerprint"]),
-            many("hosts"),
-            many("tools"),
-            many("users"),
-            here.short(&cell(&row["first"])),
-            here.short(&cell(&row["last"])),
-            cell(&row["requests"]),
-            cell(&row["refused"]),
+            seen.kind.clone(),
+            seen.fingerprint.clone(),
+            many(&seen.hosts),
+            many(&seen.tools),
+            many(&seen.users),
+            here.short(&seen.first),
+            here.short(&seen.last),
+            seen.requests.to_string(),
+            seen.refused.to_string(),
         ]
         .map(|cell| printer::plain(&cell))
     });

@@ -24,10 +24,10 @@ use crate::model::secret::Secret;
 const MAX_TOKEN: u64 = 64 * 1024;
 
 /// Between two looks at the file, with `--follow`.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const TRAIL_LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A request that takes longer is shown before it has ended, too.
-const PATIENCE: Duration = Duration::from_secs(1);
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many requests are put in the order of their beginnings; of more, each so many.
 const SORTED: usize = 10_000;
@@ -55,7 +55,7 @@ pub(super) fn tail(args: &AuditTail, place: &Whereabouts) -> Result<(), Failure>
     context::runtime()?.block_on(async {
         // Until Ctrl-C, or until the reader of stdout goes away.
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(TRAIL_LOOK_EVERY).await;
             for line in tail.poll().map_err(unreadable)? {
                 view.take(line);
             }
@@ -118,7 +118,7 @@ fn wanted(args: &AuditFilter, here: &Here) -> Result<Query, Failure> {
 struct View {
     matcher: Matcher<String>,
     here: Here,
-    form: Form,
+    form: TrailForm,
     /// Not printed yet.
     held: VecDeque<Item>,
     any: bool,
@@ -128,7 +128,7 @@ struct View {
     seen_twice: u64,
 }
 
-enum Form {
+enum TrailForm {
     Brief { joiner: Joiner, layout: Layout, looked: Instant },
     Json,
     Long,
@@ -142,14 +142,14 @@ enum Item {
 
 impl View {
     fn new(form: &AuditForm, here: Here, query: Query) -> Self {
-        let brief = || Form::Brief {
+        let brief = || TrailForm::Brief {
             joiner: Joiner::default(),
             layout: Layout::new(here.clone(), terminal::width(), form.utc),
             looked: Instant::now(),
         };
         let form = match (form.json, form.long) {
-            (true, _) => Form::Json,
-            (_, true) => Form::Long,
+            (true, _) => TrailForm::Json,
+            (_, true) => TrailForm::Long,
             _ => brief(),
         };
         let (matcher, held) = (Matcher::new(query), VecDeque::new());
@@ -162,9 +162,9 @@ impl View {
             Ok(record) => record,
             Err(_) => {
                 self.held.push_back(match self.form {
-                    Form::Brief { .. } => Item::Entry(Entry::damaged(&line)),
-                    Form::Json => Item::Line(line),
-                    Form::Long => Item::Line(audit_line::of_json(&line)),
+                    TrailForm::Brief { .. } => Item::Entry(Entry::damaged(&line)),
+                    TrailForm::Json => Item::Line(line),
+                    TrailForm::Long => Item::Line(audit_line::of_json(&line)),
                 });
                 return;
             }
@@ -179,18 +179,20 @@ impl View {
         self.seen = record.seq;
         for (line, record) in self.matcher.take(line, record) {
             let item = match &mut self.form {
-                Form::Brief { joiner, .. } => joiner.take(&record, &self.here).map(Item::Entry),
-                Form::Json => Some(Item::Line(line)),
-                Form::Long => Some(Item::Line(audit_line::of_record(&record))),
+                TrailForm::Brief { joiner, .. } => {
+                    joiner.take(&record, &self.here).map(Item::Entry)
+                }
+                TrailForm::Json => Some(Item::Line(line)),
+                TrailForm::Long => Some(Item::Line(audit_line::of_record(&record))),
             };
             self.held.extend(item);
         }
     }
 
-    /// The last items of the trail, read from its end: of a decision and its outcome only the pair counts, so more
-    /// lines are taken until there are as many as are asked for.
+    /// The last items of the trail, read from its end: of a decision and its outcome only the pair
+    /// counts, so more lines are taken until there are as many as are asked for.
     fn last_lines(&mut self, path: &Path, most: usize) -> std::io::Result<Tail> {
-        let brief = matches!(self.form, Form::Brief { .. });
+        let brief = matches!(self.form, TrailForm::Brief { .. });
         let mut lines = if brief { most.saturating_mul(3) } else { most };
         loop {
             let mut tail = Tail::open(path, lines)?;
@@ -203,7 +205,7 @@ impl View {
             }
             lines = lines.saturating_mul(4);
             self.held.clear();
-            if let Form::Brief { joiner, .. } = &mut self.form {
+            if let TrailForm::Brief { joiner, .. } = &mut self.form {
                 *joiner = Joiner::default();
             }
         }
@@ -234,7 +236,7 @@ impl View {
 
     /// Requests that have not ended, where nobody waits for that.
     fn also_open(&mut self, most: usize) {
-        if let Form::Brief { joiner, .. } = &self.form {
+        if let TrailForm::Brief { joiner, .. } = &self.form {
             self.held.extend(joiner.all_open().into_iter().map(Item::Entry));
             self.sort();
             self.keep(most);
@@ -243,8 +245,8 @@ impl View {
 
     /// Requests that have not ended for a while.
     fn also_slow(&mut self) {
-        let Form::Brief { joiner, looked, .. } = &mut self.form else { return };
-        let Some(now) = Instant::now().checked_sub(PATIENCE) else { return };
+        let TrailForm::Brief { joiner, looked, .. } = &mut self.form else { return };
+        let Some(now) = Instant::now().checked_sub(OUTCOME_PATIENCE) else { return };
         let slow = joiner.open_since(*looked, now);
         *looked = now.max(*looked);
         self.held.extend(slow.into_iter().map(Item::Entry));
@@ -258,7 +260,7 @@ impl View {
     }
 
     fn print(&mut self) -> Result<(), Failure> {
-        if matches!(self.form, Form::Brief { .. }) {
+        if matches!(self.form, TrailForm::Brief { .. }) {
             self.sort();
         }
         self.any |= !self.held.is_empty();
@@ -266,13 +268,13 @@ impl View {
         for item in self.held.drain(..) {
             match item {
                 Item::Entry(entry) => entries.push(entry),
-                Item::Line(line) if matches!(self.form, Form::Json) => {
+                Item::Line(line) if matches!(self.form, TrailForm::Json) => {
                     printer::json_line(line.as_bytes())?;
                 }
                 Item::Line(line) => printer::line(line)?,
             }
         }
-        if let Form::Brief { layout, .. } = &mut self.form {
+        if let TrailForm::Brief { layout, .. } = &mut self.form {
             for line in layout.lines(&entries) {
                 printer::line(line)?;
             }

@@ -1,13 +1,14 @@
 //! What a daemon hands out, taken only in the shape that it must have.
 //!
-//! It becomes the environment of a tool, where a variable such as `LD_PRELOAD` runs code. The daemon is one of our
-//! own user, but perhaps an older one or one that has gone astray: so the names are those of the config
-//! that we have read ourselves, and the values can be nothing but addresses, random words and placeholders.
+//! It becomes the environment of a tool, where a variable such as `LD_PRELOAD` runs code. The
+//! daemon is one of our own user, but perhaps an older one or one that has gone astray: so the
+//! names are those of the config that we have read ourselves, and the values can be nothing but
+//! addresses, random words and placeholders.
 
 use std::net::SocketAddr;
 
-use super::admin_client::Session;
 use super::failure::Failure;
+use crate::admin::wire::OpenedSession;
 use crate::config::Config;
 use crate::model::placeholder::Placeholder;
 
@@ -16,7 +17,7 @@ const MAX_WORD: usize = 128;
 /// The longest placeholder, in bytes: that of a JWT has 200 or so.
 const MAX_PLACEHOLDER: usize = 1024;
 
-impl Session {
+impl OpenedSession {
     /// The same, if all that a tool gets of it is as it must be.
     pub(super) fn believed(self, config: &Config) -> Result<Self, Failure> {
         match self.oddity(config) {
@@ -82,7 +83,7 @@ mod tests {
         for (key, value) in change {
             answer[*key] = value.clone();
         }
-        serde_json::from_value::<Session>(answer).unwrap().oddity(&config())
+        serde_json::from_value::<OpenedSession>(answer).unwrap().oddity(&config())
     }
 
     #[test]

@@ -26,15 +26,14 @@ const MAX_WGETRC: u64 = 1024 * 1024;
 /// Beside the bundles: what of the user's they were made of.
 const SOURCES: &str = "sources";
 
-/// Variables of the user.
-type Users<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub(super) type UsersVariables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The bundles of this state directory, up to date with our CA, the platform's roots and the
 /// files that the user's own variables name.
 pub(super) fn write(
     state_dir: &Path,
     ca_pem: &str,
-    users: Users<'_>,
+    users: UsersVariables<'_>,
 ) -> Result<BundlePaths, Failure> {
     let dir = state_dir.join(trust::DIRECTORY);
     let sources = Sources::of(users, &dir);
@@ -88,7 +87,7 @@ struct Sources {
 impl Sources {
     /// Inside an outer `run` or `env` the variables name bundles of ours, below `ours`: what those
     /// were made of is what the user has.
-    fn of(users: Users<'_>, ours: &Path) -> Self {
+    fn of(users: UsersVariables<'_>, ours: &Path) -> Self {
         let named = environment::ca_variables().filter_map(users).map(PathBuf::from);
         let dirs = users("SSL_CERT_DIR").unwrap_or_default();
         let mut sources = Self::default();
@@ -124,7 +123,6 @@ impl Sources {
         sources
     }
 
-    /// For [`Self::read`].
     fn to_bytes(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let files = self.ca_files.iter().map(|path| (b'c', path));

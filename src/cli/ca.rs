@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde_json::Value;
-
 use super::args::{Ca, CaRotate, CaShow};
 use super::failure::{Failure, chain};
 use super::{context, meant, printer};
@@ -84,7 +82,7 @@ fn rotate(args: &CaRotate, config: &Config) -> Result<(), Failure> {
     let runtime = context::runtime()?;
     let description = runtime.block_on(async {
         match meant::find(&Whereabouts::of(config)).await? {
-            Some(mut daemon) => Ok(daemon.post::<Value>(path).await?),
+            Some(mut daemon) => Ok(daemon.post::<Description>(path).await?),
             None => rotate_here(config, rotation),
         }
     })?;
@@ -104,12 +102,10 @@ fn rotate(args: &CaRotate, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn rotate_here(config: &Config, rotation: Rotation) -> Result<Value, Failure> {
+fn rotate_here(config: &Config, rotation: Rotation) -> Result<Description, Failure> {
     let (authority, _) = open(config)?;
     authority.rotate(rotation)?;
-    serde_json::to_value(authority.describe()).map_err(|error| {
-        Failure::failed("output-invalid", error, "this is a mistake of ours: please report it")
-    })
+    Ok(authority.describe())
 }
 
 fn open(config: &Config) -> Result<(Authority, Opened), Failure> {

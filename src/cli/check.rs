@@ -14,9 +14,8 @@ use crate::config::problem::{Problem, Severity};
 use crate::config::{LoadError, load};
 use crate::policy::Policy;
 
-/// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct CheckReport<'a> {
     ok: bool,
     problems: &'a [Problem],
     /// With `--online`, of a config that can be used.
@@ -47,7 +46,7 @@ pub(super) fn run(args: &Check, explicit: Option<&Path>) -> Result<(), Failure> 
     let reached = online.iter().flatten().all(|finding| !finding.has_failed());
     if args.json.json {
         let (ok, online) = (ok && reached, online.as_deref());
-        printer::json(&Report { ok, problems: &problems, online })?;
+        printer::json(&CheckReport { ok, problems: &problems, online })?;
     } else {
         for problem in &problems {
             printer::line(shown(problem))?;

@@ -1,7 +1,9 @@
-//! `check --online`: what a config names, tried as the daemon would meet it: with its roots, pins, parent proxy and guard.
+//! `check --online`: what a config names, tried as the daemon would meet it: with its roots, pins,
+//! parent proxy and guard.
 //!
-//! Servers are asked for the head of `/`, with nothing of anybody's in the request. Of each credential a test token is
-//! minted as for a route, shown to nobody, and revoked where its issuer can.
+//! Servers are asked for the head of `/`, with nothing of anybody's in the request. Of each
+//! credential a test token is minted as for a route, shown to nobody, and revoked where its issuer
+//! can.
 
 mod finding;
 mod mints;
@@ -33,7 +35,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 16;
 /// A login that is being renewed is not left alone before it is stored.
 const RENEW: Duration = Duration::from_secs(12);
-/// Beyond this, signed assertions and tokens are refused by many: `iat` and `exp` are read by the other side's clock.
+/// Beyond this, signed assertions and tokens are refused by many: `iat` and `exp` are read by the
+/// other side's clock.
 const SKEW: Duration = Duration::from_secs(30);
 
 /// A server, and what it is here.
@@ -166,7 +169,8 @@ async fn visit(client: &Client, server: &Server) -> (Finding, Option<Skew>) {
     }
 }
 
-/// Whether all that was wrong is that we offered HTTP/1.1 (RFC 7301 section 3.2). The daemon offers both.
+/// Whether all that was wrong is that we offered HTTP/1.1 (RFC 7301 section 3.2). The daemon offers
+/// both.
 fn speaks_http2_alone(error: &ClientError) -> bool {
     let ClientError::Tls(error) = error else { return false };
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

@@ -1,5 +1,5 @@
-//! Whether other users of the machine could put something else in the place of what a config names, and whether we
-//! could put there what we write.
+//! Whether other users of the machine could put something else in the place of what a config names,
+//! and whether we could put there what we write.
 
 use std::io;
 use std::path::Path;
@@ -37,7 +37,8 @@ fn unwritable(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// Whether files can be made in a directory, or it itself where it is not there yet; else what is in the way.
+/// Whether files can be made in a directory, or it itself where it is not there yet; else what is
+/// in the way.
 fn writable(dir: &Path) -> Result<(), (&Path, io::Error)> {
     let nearest = dir.ancestors().find(|path| path.symlink_metadata().is_ok());
     let Some(nearest) = nearest else { return Ok(()) };

@@ -1,15 +1,14 @@
-//! What of a config meets what runs here: its own daemon, which keeps what it began with, those of this user's other
-//! configs, which have their ports, and whoever else has one.
+//! What of a config meets what runs here: its own daemon, which keeps what it began with, those of
+//! this user's other configs, which have their ports, and whoever else has one.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::admin_client::AdminClient;
 use super::context;
 use super::failure::chain;
+use crate::admin::wire::DaemonStatus;
 use crate::config::index::Whereabouts;
 use crate::config::problem::{Problem, Problems};
 use crate::config::{Config, at_start, load};
@@ -59,7 +58,8 @@ fn refused(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// What both a config and another's daemon, or the next one of it, listen on. Whether that is said as an error.
+/// What both a config and another's daemon, or the next one of it, listen on. Whether that is said
+/// as an error.
 fn meets(other: &Whereabouts, config: &Config, problems: &mut Problems) -> bool {
     let named: Vec<_> = named(config);
     if named.is_empty() {
@@ -107,11 +107,11 @@ fn next(other: &Whereabouts) -> Vec<String> {
 
 /// The entry may be one of a daemon that is gone, and its socket that of the next one.
 fn is_running(entry: &Whereabouts) -> bool {
-    status(&entry.socket).is_some_and(|status| status["pid"] == entry.pid)
+    status(&entry.socket).is_some_and(|status| status.pid == entry.pid)
 }
 
 /// What a daemon says that answers there.
-fn status(socket: &Path) -> Option<Value> {
+fn status(socket: &Path) -> Option<DaemonStatus> {
     context::runtime()
         .ok()?
         .block_on(async { AdminClient::connect(socket).await.ok()?.get("/v1/status").await.ok() })

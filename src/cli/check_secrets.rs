@@ -1,4 +1,5 @@
-//! Whether the secrets and files that a config names can be had, as far as that shows without reading a secret.
+//! Whether the secrets and files that a config names can be had, as far as that shows without
+//! reading a secret.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,5 +1,5 @@
-//! What the words of a command line tell of what it does. Pure, and a guess: it decides what is said and asked, never
-//! what is allowed.
+//! What the words of a command line tell of what it does. Pure, and a guess: it decides what is
+//! said and asked, never what is allowed.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,8 @@ const WRAPPERS: [&str; 16] = [
     "bash", "command", "dash", "env", "exec", "fish", "ksh", "nice", "nohup", "sh", "stdbuf",
     "time", "timeout", "uv", "xargs", "zsh",
 ];
-/// What a command line runs, as far as its words tell: the program, and what a shell or a wrapper is given.
+/// What a command line runs, as far as its words tell: the program, and what a shell or a wrapper
+/// is given.
 pub(super) fn programs(command: &[OsString]) -> Vec<String> {
     let mut words = command.iter().map(|word| word.to_string_lossy().into_owned());
     let Some(first) = words.next() else { return Vec::new() };

@@ -1,7 +1,9 @@
-//! `complete-names`: names that only a config or a daemon knows, for whoever presses the tab key: routes, credentials,
-//! sessions. What completion scripts know themselves (commands, options, kinds) is not repeated here: exit code 1.
+//! `complete-names`: names that only a config, a daemon or this program knows, for whoever presses
+//! the tab key: routes, credentials, sessions, codes. What completion scripts know themselves
+//! (commands, options, kinds) is not repeated here: exit code 1.
 //!
-//! A config that is broken, or not trusted, has no names, and nothing is said of it: somebody is typing.
+//! A config that is broken, or not trusted, has no names, and nothing is said of it: somebody is
+//! typing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,22 +12,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, Command, CommandFactory as _};
-use serde_json::Value;
 
 use super::admin_client::AdminClient;
 use super::args::Cli;
 use super::failure::{Exit, Failure};
-use super::table::{cell, list};
-use super::{context, login, printer};
+use super::{codes, context, login, printer};
+use crate::admin::wire::ListedSession;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 
 /// How long somebody who types waits for the daemon.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TYPIST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
+enum NamesOf {
+    /// Those of `explain CODE`.
+    Codes,
     Credentials,
     /// Those that people log in for.
     Logins,
@@ -33,10 +35,9 @@ enum Names {
     Sessions,
 }
 
-/// Where the cursor is.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
-    names: Names,
+struct Cursor {
+    names: NamesOf,
     config: Option<PathBuf>,
     /// What stands there by now.
     begun: String,
@@ -58,21 +59,25 @@ pub(super) fn main(args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     Some(ExitCode::from(exit.code()))
 }
 
-fn say(place: &Place) -> Result<(), Failure> {
-    let Some(config) = context::config_quietly(place.config.as_deref()) else { return Ok(()) };
-    let all = names(&config, place.names);
+fn say(place: &Cursor) -> Result<(), Failure> {
+    // Without a config there are no names, and nothing is said.
+    let all = names(place).unwrap_or_default();
     let fit = all.into_iter().filter(|name| name.starts_with(&place.begun));
     let lines: String = fit.map(|name| format!("{}\n", printer::plain(&name))).collect();
     printer::bytes(lines.as_bytes())
 }
 
-fn names(config: &Config, names: Names) -> BTreeSet<String> {
-    match names {
-        Names::Credentials => config.credentials.keys().map(ToString::to_string).collect(),
-        Names::Logins => login::with_login(config).map(ToString::to_string).collect(),
-        Names::Routes => config.routes.iter().map(|route| route.value.name.to_string()).collect(),
-        Names::Sessions => sessions(config).unwrap_or_default(),
-    }
+fn names(place: &Cursor) -> Option<BTreeSet<String>> {
+    let config = || context::config_quietly(place.config.as_deref());
+    Some(match place.names {
+        NamesOf::Codes => codes::all().into_iter().map(|code| code.code.to_owned()).collect(),
+        NamesOf::Credentials => config()?.credentials.keys().map(ToString::to_string).collect(),
+        NamesOf::Logins => login::with_login(&config()?).map(ToString::to_string).collect(),
+        NamesOf::Routes => {
+            config()?.routes.iter().map(|route| route.value.name.to_string()).collect()
+        }
+        NamesOf::Sessions => sessions(&config()?).unwrap_or_default(),
+    })
 }
 
 /// Those that are open, where a daemon runs.
@@ -80,16 +85,17 @@ fn sessions(config: &Config) -> Option<BTreeSet<String>> {
     let place = Whereabouts::find(&config.named).unwrap_or_else(|| Whereabouts::of(config));
     let asked = async {
         let mut daemon = AdminClient::connect(&place.socket).await.ok()?;
-        daemon.get::<Value>("/v1/sessions").await.ok()
+        daemon.get::<Vec<ListedSession>>("/v1/sessions").await.ok()
     };
     let runtime = context::runtime().ok()?;
     let sessions =
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await.ok() })??;
-    Some(list(&sessions).iter().map(|session| cell(&session["name"])).collect())
+        runtime.block_on(async { tokio::time::timeout(TYPIST_PATIENCE, asked).await.ok() })??;
+    Some(sessions.into_iter().map(|listed| listed.session.name).collect())
 }
 
-/// What belongs in the place of the last word, by the words before it; `None`: nothing that is ours to know.
-fn place(words: &[String]) -> Option<Place> {
+/// What belongs in the place of the last word, by the words before it; `None`: nothing that is ours
+/// to know.
+fn place(words: &[String]) -> Option<Cursor> {
     let (begun, before) = words.split_last()?;
     let cli = Cli::command();
     let mut command = &cli;
@@ -134,7 +140,7 @@ fn place(words: &[String]) -> Option<Place> {
         (None, _) => (command.get_positionals().nth(positions)?, begun),
     };
     let names = of_arg(&path, arg)?;
-    Some(Place { names, config, begun: begun.to_owned() })
+    Some(Cursor { names, config, begun: begun.to_owned() })
 }
 
 /// An option that waits for its value.
@@ -148,12 +154,13 @@ fn option<'a>(cli: &'a Command, command: &'a Command, word: &str) -> Option<&'a 
 }
 
 /// What its values are names of.
-fn of_arg(path: &[&str], arg: &Arg) -> Option<Names> {
+fn of_arg(path: &[&str], arg: &Arg) -> Option<NamesOf> {
     match (path, arg.get_id().as_str()) {
-        (["login" | "logout"], "credential") => Some(Names::Logins),
-        (["credential", "rotate"], "name") | (_, "credential") => Some(Names::Credentials),
-        (["session", "end"], "name") | (_, "session") => Some(Names::Sessions),
-        (_, "only" | "route") => Some(Names::Routes),
+        (["explain"], "what") => Some(NamesOf::Codes),
+        (["login" | "logout"], "credential") => Some(NamesOf::Logins),
+        (["credential", "rotate"], "name") | (_, "credential") => Some(NamesOf::Credentials),
+        (["session", "end"], "name") | (_, "session") => Some(NamesOf::Sessions),
+        (_, "only" | "route") => Some(NamesOf::Routes),
         _ => None,
     }
 }
@@ -162,16 +169,17 @@ fn of_arg(path: &[&str], arg: &Arg) -> Option<Names> {
 mod tests {
     use super::*;
 
-    fn found(line: &str) -> Option<(Names, Option<String>, String)> {
+    fn found(line: &str) -> Option<(NamesOf, Option<String>, String)> {
         let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-        let Place { names, config, begun } = place(&words)?;
+        let Cursor { names, config, begun } = place(&words)?;
         Some((names, config.map(|path| path.display().to_string()), begun))
     }
 
     #[test]
     fn knows_where_names_belong() {
-        use Names::{Credentials, Logins, Routes, Sessions};
+        use NamesOf::{Codes, Credentials, Logins, Routes, Sessions};
         for (line, names, config, begun) in [
+            ("explain no-", Codes, None, "no-"),
             ("run --only ", Routes, None, ""),
             ("run --only orders --only b", Routes, None, "b"),
             ("run --only=or", Routes, None, "or"),

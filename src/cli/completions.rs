@@ -1,5 +1,5 @@
-//! `completions SHELL`: a completion script on stdout. Beside what clap knows, it asks this program for names of
-//! routes, credentials and sessions: `complete_names`.
+//! `completions SHELL`: a completion script on stdout. Beside what clap knows, it asks this program
+//! for names of routes, credentials and sessions, and for codes: `complete_names`.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -15,7 +15,8 @@ pub(super) fn run(args: &Completions) -> Result<(), Failure> {
     printer::bytes(with_names(args.shell, &script).as_bytes())
 }
 
-/// The script, with a question for names before its own answer. Shells that have no such question keep their own.
+/// The script, with a question for names before its own answer. Shells that have no such question
+/// keep their own.
 fn with_names(shell: Shell, script: &str) -> String {
     match shell {
         Shell::Bash => format!("{script}{BASH}"),

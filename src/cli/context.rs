@@ -19,8 +19,9 @@ pub(super) fn config(explicit: Option<&Path>) -> Result<Config, Failure> {
     Ok(config_and_warnings(explicit)?.0)
 }
 
-/// Where the daemon of a config is, and what it wrote: for what manages one that runs, or reads its trail. No config
-/// needs to load for that, nor to be trusted: an off-switch works whatever else is broken.
+/// Where the daemon of a config is, and what it wrote: for what manages one that runs, or reads its
+/// trail. No config needs to load for that, nor to be trusted: an off-switch works whatever else is
+/// broken.
 pub(super) fn daemon(explicit: Option<&Path>) -> Result<Whereabouts, Failure> {
     warn_of_passed_over(explicit);
     let named = locate::name(explicit)?;
@@ -84,13 +85,15 @@ pub(super) fn config_quietly(explicit: Option<&Path>) -> Option<Config> {
     load(explicit).ok().map(|(config, _)| config)
 }
 
-/// The config for whoever reads its secrets or writes to its state: nothing but what was judged is used.
+/// The config for whoever reads its secrets or writes to its state: nothing but what was judged is
+/// used.
 pub(super) fn config_to_use(explicit: Option<&Path>) -> Result<Config, Failure> {
     warn_of_passed_over(explicit);
     Ok(load_to_use(explicit, None).map_err(said)?.0)
 }
 
-/// Says which config is used, in one line, where another one could have been meant and nobody has typed which.
+/// Says which config is used, in one line, where another one could have been meant and nobody has
+/// typed which.
 pub(super) fn say_which(explicit: Option<&Path>) {
     let found = search::candidates(explicit);
     let (Some(chosen), [other, rest @ ..]) = (found.chosen, found.others.as_slice()) else {

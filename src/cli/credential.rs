@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::args::Credential;
 use super::failure::Failure;
 use super::{context, logout, meant, printer, session};
-use crate::admin::Rotated;
+use crate::admin::wire::Rotated;
 use crate::config::index::Whereabouts;
 use crate::config::{Config, Held, SecretSource};
 use crate::model::id::CredentialName;

@@ -1,12 +1,13 @@
-//! What `run` and `env` decided, on stderr: `-v` in a few lines, `-vv` each variable. No value of a placeholder, of a
-//! session's secret or of what the user's own variables held is among them, but for hosts of `NO_PROXY`.
+//! What `run` and `env` decided, on stderr: `-v` in a few lines, `-vv` each variable. No value of a
+//! placeholder, of a session's secret or of what the user's own variables held is among them, but
+//! for hosts of `NO_PROXY`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use super::join::Joined;
 use super::printer;
-use super::session::Open;
+use super::session::ToolSession;
 use crate::config::search::{self, By};
 use crate::config::{Config, Route};
 
@@ -16,13 +17,13 @@ const MAX_ROUTES: usize = 20;
 const JAVA: (&str, &str) = ("JAVA_TOOL_OPTIONS", "-Dhttps.proxyHost=");
 
 /// Says so, as often as `-v` was given.
-pub(super) fn say(verbose: u8, explicit: Option<&Path>, config: &Config, open: &Open) {
+pub(super) fn say(verbose: u8, explicit: Option<&Path>, config: &Config, open: &ToolSession) {
     let often = usize::from(verbose.min(2));
     let all = [lines(explicit, config, open, often > 1), variables(open)];
     all.iter().take(often).flatten().for_each(|line| printer::note(line));
 }
 
-fn lines(explicit: Option<&Path>, config: &Config, open: &Open, whole: bool) -> Vec<String> {
+fn lines(explicit: Option<&Path>, config: &Config, open: &ToolSession, whole: bool) -> Vec<String> {
     let facts = &open.facts;
     let joined = match facts.joined {
         Joined::Found => "was there",
@@ -65,7 +66,7 @@ fn why(explicit: Option<&Path>) -> &'static str {
     }
 }
 
-fn shown(route: &Route, open: &Open) -> String {
+fn shown(route: &Route, open: &ToolSession) -> String {
     let gets = match (&route.credential, route.deny) {
         (_, true) => "refused".to_owned(),
         (Some(credential), false) => format!("token of `{credential}`"),
@@ -81,7 +82,7 @@ fn shown(route: &Route, open: &Open) -> String {
 }
 
 /// One line a variable.
-fn variables(open: &Open) -> Vec<String> {
+fn variables(open: &ToolSession) -> Vec<String> {
     let (set, removed) = (&open.environment.set, &open.environment.remove);
     let set = set.iter().map(|(name, value)| {
         let was = if std::env::var_os(name).is_some() { " (was set before)" } else { "" };
@@ -92,7 +93,7 @@ fn variables(open: &Open) -> Vec<String> {
     set.chain(removed).collect()
 }
 
-fn value_shown(name: &str, value: &OsStr, open: &Open) -> String {
+fn value_shown(name: &str, value: &OsStr, open: &ToolSession) -> String {
     if open.facts.placeholders.contains(name) {
         return "<placeholder>".to_owned();
     }

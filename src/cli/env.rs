@@ -14,17 +14,17 @@ use super::failure::{Failure, chain};
 use super::given::{Given, SessionOfShell};
 use super::join::Stay;
 use super::local_time::Here;
-use super::session::{self, Kind};
+use super::session;
 use super::{context, decided, printer, shell};
+use crate::admin::wire::SessionKind;
 use crate::daemon;
 use crate::model::hint::config_flag;
 
 /// What a daemon says of a session that is gone.
 const UNKNOWN_SESSION: &str = "unknown-session";
 
-/// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct EnvReport<'a> {
     set: BTreeMap<&'a str, std::borrow::Cow<'a, str>>,
     unset: Vec<&'a str>,
     until: Option<&'a str>,
@@ -38,7 +38,8 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<()
     let config = context::config(explicit)?;
     context::say_which(explicit);
     runtime.block_on(async {
-        let mut open = session::begin(&config, Stay::Forever, Kind::Env, &args.purpose).await?;
+        let mut open =
+            session::begin(&config, Stay::Forever, SessionKind::Env, &args.purpose).await?;
         decided::say(verbose, explicit, &config, &open);
         open.say_warnings();
         let session = SessionOfShell {
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Env, explicit: Option<&Path>, verbose: u8) -> Result<()
         Given::read(&inherited).and(session, &mut open.environment.set, &inherited);
         warn_of_secrets(&open.environment);
         if args.json {
-            return printer::json(&Report {
+            return printer::json(&EnvReport {
                 set: (open.environment.set.iter())
                     .map(|(name, value)| (name.as_str(), value.to_string_lossy()))
                     .collect(),
@@ -102,7 +103,7 @@ async fn unset(args: &Env) -> Result<(), Failure> {
             .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?.to_string_lossy())));
         let unset =
             before.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str());
-        printer::json(&Report { set: set.collect(), unset: unset.collect(), until: None })?;
+        printer::json(&EnvReport { set: set.collect(), unset: unset.collect(), until: None })?;
     } else {
         let shell = dialect(args);
         let names = before.iter().filter(|(name, _)| shell::is_name(name));
@@ -130,7 +131,8 @@ async fn unset(args: &Env) -> Result<(), Failure> {
     }
 }
 
-/// By the daemon, or where none runs in what the next one finds. One that is gone already is as good.
+/// By the daemon, or where none runs in what the next one finds. One that is gone already is as
+/// good.
 async fn end_session(session: &SessionOfShell) -> Result<(), Failure> {
     match AdminClient::connect(&session.socket).await {
         Ok(mut daemon) => match daemon.close(&session.name).await {

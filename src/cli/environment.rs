@@ -61,7 +61,6 @@ pub(super) struct Inputs<'a> {
     pub(super) remove: &'a [String],
     /// Where the trust bundles are.
     pub(super) bundles: &'a BundlePaths,
-    /// The user's own environment.
     pub(super) users: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
@@ -85,7 +84,6 @@ pub(super) struct Environment {
     pub(super) set: BTreeMap<String, OsString>,
     /// Removed from the child's environment.
     pub(super) remove: BTreeSet<String>,
-    /// For stderr.
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -100,7 +98,6 @@ pub(super) struct Warning {
     pub(super) hint: &'static str,
 }
 
-/// Computes it.
 pub(super) fn compute(inputs: &Inputs<'_>) -> Environment {
     let mut env = Environment::default();
     set_proxy(inputs, &mut env);
@@ -136,7 +133,8 @@ fn set_proxy(inputs: &Inputs<'_>, env: &mut Environment) {
             hint: "name it in upstream.parent, or type `valetkey restart` here and run this again: a daemon takes the proxy of its own start",
         });
     }
-    // git asks without credentials first, and would be admitted as its user instead of this session.
+    // git asks without credentials first, and would be admitted as its user instead of this
+    // session.
     env.set.insert(GIT_PROXY_AUTH.to_owned(), "basic".into());
     // Node 24 looks at proxy variables only when told to.
     env.set.insert(NODE_USE_ENV_PROXY.to_owned(), "1".into());
@@ -203,7 +201,8 @@ fn set_trust(inputs: &Inputs<'_>, env: &mut Environment) {
 }
 
 /// Java takes its proxy and its roots as system properties only, and no proxy credentials with
-/// them: there the uid of the socket's owner admits. It says `Picked up JAVA_TOOL_OPTIONS` on stderr.
+/// them: there the uid of the socket's owner admits. It says `Picked up JAVA_TOOL_OPTIONS` on
+/// stderr.
 fn set_java(inputs: &Inputs<'_>, no_proxy: &no_proxy::Merged, env: &mut Environment) {
     let address = inputs.proxy.rsplit('/').next().unwrap_or_default();
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "8383"));

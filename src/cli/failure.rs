@@ -12,20 +12,19 @@ use crate::config::trust::TrustError;
 /// Exit codes of every command but `run`, which passes its child's on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// 0
+    /// Exit code 0.
     Fine,
-    /// 1
+    /// Exit code 1.
     Failed,
     /// 2: the command line or the config is wrong.
     Usage,
-    /// 3
+    /// Exit code 3.
     Refused,
     /// What a child ended with, or 125 to 127 where there was none.
     Child(u8),
 }
 
 impl Exit {
-    /// The number.
     pub(super) fn code(self) -> u8 {
         match self {
             Self::Fine => 0,
@@ -46,7 +45,6 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// What to do next.
     pub(super) hint: Cow<'static, str>,
-    /// The exit code.
     pub(super) exit: Exit,
 }
 

@@ -1,5 +1,5 @@
-//! What `env` has given to a shell, kept in that shell: which sessions, and what its variables were before. So that
-//! `--unset` needs neither a config nor the directory that it was in. Pure.
+//! What `env` has given to a shell, kept in that shell: which sessions, and what its variables were
+//! before. So that `--unset` needs neither a config nor the directory that it was in. Pure.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::bundles::UsersVariables;
 use crate::model::hex::hex;
 
 /// The variable that holds it, as JSON.
@@ -16,9 +17,7 @@ const VARIABLE: &str = "VALETKEY_ENV";
 /// A session that a shell has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SessionOfShell {
-    /// Its name.
     pub(super) name: String,
-    /// Whose it is.
     pub(super) config: PathBuf,
     /// Where it rests, while no daemon runs.
     pub(super) state_dir: PathBuf,
@@ -26,7 +25,6 @@ pub(super) struct SessionOfShell {
     pub(super) socket: PathBuf,
 }
 
-/// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Given {
     /// One for each time that `env` was evaluated.
@@ -35,21 +33,20 @@ pub(super) struct Given {
     before: BTreeMap<String, Option<String>>,
 }
 
-type Users<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
 impl Given {
     /// What this shell has; nothing where it has nothing of ours.
-    pub(super) fn read(users: Users<'_>) -> Self {
+    pub(super) fn read(users: UsersVariables<'_>) -> Self {
         let text = users(VARIABLE).unwrap_or_default();
         serde_json::from_slice(text.as_bytes()).unwrap_or_default()
     }
 
-    /// Notes one session more, and what is about to be overwritten for the first time; adds itself to that.
+    /// Notes one session more, and what is about to be overwritten for the first time; adds itself
+    /// to that.
     pub(super) fn and(
         mut self,
         session: SessionOfShell,
         set: &mut BTreeMap<String, OsString>,
-        users: Users<'_>,
+        users: UsersVariables<'_>,
     ) {
         self.sessions.push(session);
         for name in set.keys() {

@@ -24,31 +24,31 @@ use crate::config::{Config, env};
 use crate::local::place;
 
 /// How long a daemon may take to listen. Making a CA takes some 20 ms; a busy machine, seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at the socket: a daemon is up after some 30 ms.
-const LOOK_EVERY: Duration = Duration::from_millis(3);
+const SOCKET_LOOK_EVERY: Duration = Duration::from_millis(3);
 /// The log is set aside beyond this size, so two of them are the most there is.
 const MAX_LOG: u64 = 1024 * 1024;
 
 /// How long a daemon that is started here stays without work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stay {
-    /// Until it is stopped.
+    /// It goes on until it is stopped.
     Forever,
-    /// Ten minutes.
+    /// It ends after ten minutes without use.
     WhileUsed,
 }
 
 /// Whether a daemon was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// It was.
     Found,
     /// It was started for this.
     Started,
 }
 
-/// The daemon of this config, started if need be, for whoever hands out paths of its state directory as well.
+/// The daemon of this config, started if need be, for whoever hands out paths of its state
+/// directory as well.
 pub(super) async fn join_to_share(
     config: &Config,
     stay: Stay,
@@ -62,8 +62,8 @@ pub(super) async fn join(config: &Config, stay: Stay) -> Result<AdminClient, Fai
     Ok(find_or_start(config, stay).await?.0)
 }
 
-/// The next daemon of this config, where the last one has just ended: what that one's socket took in without an answer
-/// is none.
+/// The next daemon of this config, where the last one has just ended: what that one's socket took
+/// in without an answer is none.
 pub(super) async fn join_next(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
     match answering(&config.admin.socket).await {
         Err(AdminError::Absent { .. } | AdminError::Broken(_)) => start(config, stay).await,
@@ -84,7 +84,7 @@ async fn start(config: &Config, stay: Stay) -> Result<AdminClient, Failure> {
         return Ok(daemon);
     }
     locate::open_state(&config.state_dir).map_err(unsafe_state)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START_PATIENCE;
     loop {
         let (log, start) = open_log(&config.state_dir)?;
         let mut daemon = spawn(config, stay, log)?;
@@ -108,8 +108,8 @@ const WINNER: Duration = Duration::from_millis(500);
 /// What a daemon says that finds another one's lock on its state.
 const RUNNING: &str = "daemon-running";
 
-/// Asks the daemon that is meant to end and waits until it is gone; whether one was there. It holds its state for a
-/// moment after it answers no more, and whatever comes next would find that.
+/// Asks the daemon that is meant to end and waits until it is gone; whether one was there. It holds
+/// its state for a moment after it answers no more, and whatever comes next would find that.
 pub(super) async fn stop(place: &Whereabouts) -> Result<bool, Failure> {
     let Some(mut daemon) = meant::find(place).await? else { return Ok(false) };
     // Before it ends: then the index forgets its process.
@@ -123,7 +123,7 @@ pub(super) async fn stop(place: &Whereabouts) -> Result<bool, Failure> {
         {
             return Ok(true);
         }
-        sleep(LOOK_EVERY).await;
+        sleep(SOCKET_LOOK_EVERY).await;
     }
     Err(Failure::failed(
         "daemon-not-stopped",
@@ -137,7 +137,6 @@ const DRAIN: Duration = Duration::from_secs(40);
 
 /// A daemon's log, and where its own part begins.
 pub(super) struct Log {
-    /// The file.
     pub(super) path: PathBuf,
     /// Its length when the daemon started.
     pub(super) start: u64,
@@ -149,15 +148,15 @@ pub(super) async fn wait_for(
     ended: &mut dyn FnMut() -> io::Result<Option<ExitStatus>>,
     log: &Log,
 ) -> Result<AdminClient, Failure> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START_PATIENCE;
     let mut gone = None;
     loop {
         match answering(socket).await {
             Err(AdminError::Absent { .. } | AdminError::Broken(_)) => {}
             other => return Ok(other?),
         }
-        // Its end cannot be asked for twice. One that lost the lock is no failure yet: the winner may be
-        // about to listen.
+        // Its end cannot be asked for twice. One that lost the lock is no failure yet: the winner
+        // may be about to listen.
         if gone.is_none()
             && ended().map_err(|error| not_started(&log.path, &error.to_string()))?.is_some()
         {
@@ -169,7 +168,7 @@ pub(super) async fn wait_for(
         if Instant::now() >= deadline {
             return Err(too_slow(log));
         }
-        sleep(LOOK_EVERY).await;
+        sleep(SOCKET_LOOK_EVERY).await;
     }
 }
 
@@ -301,7 +300,7 @@ fn not_started(what: &Path, why: &str) -> Failure {
 }
 
 fn too_slow(log: &Log) -> Failure {
-    let message = format!("the daemon does not listen after {PATIENCE:?}");
+    let message = format!("the daemon does not listen after {START_PATIENCE:?}");
     Failure::failed("daemon-not-started", message, log.hint())
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
 use super::args::{Json, Logs};
@@ -15,11 +14,12 @@ use super::local_time::Here;
 use super::meant::shown;
 use super::table::table;
 use super::{context, printer};
+use crate::admin::wire::DaemonStatus;
 use crate::config::index::Whereabouts;
 use crate::local::place;
 
 /// Between two looks at a log, with `--follow`.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOG_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// So much of a log's end is looked through for its last lines, in bytes.
 const MAX_TAIL: u64 = 1024 * 1024;
 
@@ -78,7 +78,7 @@ pub(super) fn logs(args: &Logs, explicit: Option<&Path>) -> Result<(), Failure> 
     }
     context::runtime()?.block_on(async {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(LOG_LOOK_EVERY).await;
             for line in more()?.lines() {
                 printer::line(line)?;
             }
@@ -88,7 +88,7 @@ pub(super) fn logs(args: &Logs, explicit: Option<&Path>) -> Result<(), Failure> 
 
 /// One daemon of this user's.
 #[derive(Serialize)]
-struct Shown {
+struct ShownDaemon {
     #[serde(flatten)]
     entry: Whereabouts,
     state: String,
@@ -101,11 +101,12 @@ pub(super) fn ps(args: &Json) -> Result<(), Failure> {
     for entry in Whereabouts::all() {
         let state = runtime.block_on(async {
             let mut daemon = AdminClient::connect(&entry.socket).await.ok()?;
-            let status: Value = daemon.get("/v1/status").await.ok()?;
-            Some(status["state"].as_str().unwrap_or("running").to_owned())
+            let state = daemon.get::<DaemonStatus>("/v1/status").await.ok()?.state;
+            // One of an older version does not say.
+            Some(if state.is_empty() { "running".to_owned() } else { state })
         });
         if let Some(state) = state {
-            shown.push(Shown { entry, state });
+            shown.push(ShownDaemon { entry, state });
         }
     }
     if args.json {
@@ -116,16 +117,14 @@ pub(super) fn ps(args: &Json) -> Result<(), Failure> {
         return Ok(());
     }
     let here = Here::new(false);
-    let rows: Vec<Value> = shown.iter().map(|one| json!(one)).collect();
-    let text = table(["PID", "STATE", "SINCE", "LISTENS", "CONFIG"], &rows, |row| {
-        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let listen = row["listen"].as_array().and_then(|all| all.first()?.as_str());
+    let text = table(["PID", "STATE", "SINCE", "LISTENS", "CONFIG"], &shown, |one| {
+        let ShownDaemon { entry, state } = one;
         [
-            row["pid"].to_string(),
-            text("state"),
-            here.short(&text("since")),
-            listen.unwrap_or_default().to_owned(),
-            text("config"),
+            entry.pid.to_string(),
+            state.clone(),
+            here.short(&entry.since),
+            entry.listen.first().cloned().unwrap_or_default(),
+            entry.config.display().to_string(),
         ]
     });
     printer::line(text.trim_start())

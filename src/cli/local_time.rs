@@ -23,7 +23,6 @@ impl Here {
         Self { now: Timestamp::now().to_zoned_datetime(zone.clone()), zone }
     }
 
-    /// Today.
     pub(super) fn today(&self) -> Date {
         self.now.date()
     }
@@ -39,8 +38,8 @@ impl Here {
         Some(time.to_zoned_datetime(self.zone.clone()))
     }
 
-    /// A record's time as a cell: the time of day, and the day where it is another than today. What is no time
-    /// stays as it is.
+    /// A record's time as a cell: the time of day, and the day where it is another than today. What
+    /// is no time stays as it is.
     pub(super) fn short(&self, rfc3339: &str) -> String {
         match self.of_record(rfc3339) {
             Some(at) if at.date() == self.today() => at.strftime("%H:%M:%S").to_string(),
@@ -72,7 +71,8 @@ impl Here {
             return SystemTime::try_from(self.now.timestamp()).ok()?.checked_sub(ago);
         }
         let at = self.civil(&text.to_ascii_lowercase())?;
-        // A time that a change of clocks leaves out or has twice: as it would have been before the change.
+        // A time that a change of clocks leaves out or has twice: as it would have been before the
+        // change.
         SystemTime::try_from(at.to_zoned_datetime(self.zone.clone()).ok()?).ok()
     }
 

@@ -7,7 +7,7 @@ use super::admin_client::AdminClient;
 use super::args::Logout;
 use super::failure::{Failure, chain};
 use super::{context, login, meant, printer};
-use crate::admin::Login;
+use crate::admin::wire::Login;
 use crate::audit::{Audit, Event};
 use crate::config::Config;
 use crate::daemon;
@@ -109,8 +109,8 @@ async fn end(config: &Config, name: &CredentialName, door: &Door, at: &str) -> R
     Ok(())
 }
 
-/// Tells the daemon, which drops the tokens of whoever was logged in before and records it; where none runs, it is
-/// recorded here.
+/// Tells the daemon, which drops the tokens of whoever was logged in before and records it; where
+/// none runs, it is recorded here.
 pub(super) async fn tell(
     config: &Config,
     name: &CredentialName,

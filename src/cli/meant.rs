@@ -1,8 +1,9 @@
 //! The daemon that a command means, and no other.
 //!
-//! An off-switch that hits another daemon, or none, and says that all is well is worse than none at all. Where others may
-//! write above a state directory, it can be exchanged with another one of ours, or moved away. So whoever answers says
-//! whose config it runs, and where nobody answers, the index of daemons says whether one should.
+//! An off-switch that hits another daemon, or none, and says that all is well is worse than none at
+//! all. Where others may write above a state directory, it can be exchanged with another one of
+//! ours, or moved away. So whoever answers says whose config it runs, and where nobody answers, the
+//! index of daemons says whether one should.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,14 +13,15 @@ use tokio::time::{Instant, sleep};
 use super::admin_client::{AdminClient, AdminError};
 use super::failure::Failure;
 use super::printer;
-use crate::admin::{UNKNOWN_CALL, Who};
+use crate::admin::UNKNOWN_CALL;
+use crate::admin::wire::Who;
 use crate::config::index::Whereabouts;
 use crate::model::hint::config_flag;
 
 /// A process that ends answers no more a moment before it is gone.
-const PATIENCE: Duration = Duration::from_millis(500);
+const END_PATIENCE: Duration = Duration::from_millis(500);
 /// Between two looks at it.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const END_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The daemon of this config, to be told something; where none runs, the error says so.
 pub(super) async fn connect(place: &Whereabouts) -> Result<AdminClient, Failure> {
@@ -29,10 +31,10 @@ pub(super) async fn connect(place: &Whereabouts) -> Result<AdminClient, Failure>
     }
 }
 
-/// The daemon of this config; `None`: there is none. Fails where one runs although nobody answers: its state directory
-/// has another name by now, or its socket is gone.
+/// The daemon of this config; `None`: there is none. Fails where one runs although nobody answers:
+/// its state directory has another name by now, or its socket is gone.
 pub(super) async fn find(place: &Whereabouts) -> Result<Option<AdminClient>, Failure> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + END_PATIENCE;
     loop {
         match ask(place).await {
             Ok((_, Some(who))) if !is_meant(&who, place) => return Err(another(&who, place)),
@@ -45,7 +47,7 @@ pub(super) async fn find(place: &Whereabouts) -> Result<Option<AdminClient>, Fai
             None => return Ok(None),
             Some(running) if Instant::now() >= deadline => return Err(elsewhere(place, &running)),
             // One that begins or ends just now.
-            Some(_) => sleep(LOOK_EVERY).await,
+            Some(_) => sleep(END_LOOK_EVERY).await,
         }
     }
 }

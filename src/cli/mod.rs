@@ -21,6 +21,7 @@ mod check_places;
 mod check_running;
 mod check_secrets;
 mod child;
+pub mod codes;
 mod command_line;
 mod complete_names;
 mod completions;
@@ -157,6 +158,7 @@ fn names_run(args: impl Iterator<Item = OsString>) -> bool {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
 
     #[test]
     fn the_command_line_is_sound() {
@@ -174,14 +176,14 @@ mod tests {
         assert_eq!(of_a_config, crate::model::hint::OF_A_CONFIG);
     }
 
-    /// What a hint tells somebody to type is a command line.
+    /// What a code tells somebody to type is a command line.
     #[test]
-    fn commands_in_refusals_can_be_typed() {
+    fn commands_of_codes_can_be_typed() {
         let mut commands = 0;
-        for reason in crate::model::reason::Reason::ALL {
-            let quoted = reason.hint().split('`').skip(1).step_by(2);
-            let typed =
-                reason.hint().strip_prefix("type: ").and_then(|hint| hint.split([',', ';']).next());
+        for code in codes::all() {
+            let next = &*code.next;
+            let quoted = next.split('`').skip(1).step_by(2);
+            let typed = next.strip_prefix("type: ").and_then(|hint| hint.split([',', ';']).next());
             for text in
                 quoted.chain(typed).map(|text| text.replace("eval \"$(", "").replace(")\"", ""))
             {
@@ -192,12 +194,14 @@ mod tests {
                 let words: Vec<_> =
                     line.split(' ').map(|word| if word == "N" { "1" } else { word }).collect();
                 let known = Cli::try_parse_from(&words);
-                let lacks = |kind| matches!(kind, clap::error::ErrorKind::MissingRequiredArgument);
+                let lacks = |kind| {
+                    matches!(kind, ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelp)
+                };
                 assert!(known.as_ref().err().is_none_or(|e| lacks(e.kind())), "{text}: {known:?}");
                 commands += 1;
             }
         }
-        assert!(commands > 10, "{commands}");
+        assert!(commands > 40, "{commands}");
     }
 
     #[test]

@@ -14,7 +14,6 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// As the variable's value.
     pub(super) fn value(&self) -> String {
         self.entries.join(",")
     }

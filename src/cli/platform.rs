@@ -9,8 +9,9 @@ use rustix::process::{
 
 /// A process that the commands below it must not read, nor get away from.
 ///
-/// Its environment may hold secrets that they do not get, and they are of the same user. And they are told by
-/// standing below it: one that lets its parent end would stand elsewhere, if we did not take it in.
+/// Its environment may hold secrets that they do not get, and they are of the same user. And they
+/// are told by standing below it: one that lets its parent end would stand elsewhere, if we did not
+/// take it in.
 #[derive(Default)]
 pub(super) struct Keeper {
     /// Our own memory: it can only be opened while others may read it as well.
@@ -47,7 +48,8 @@ impl Keeper {
             let length = entry.len() as u64;
             let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
             if names.clone().any(|wanted| wanted.as_bytes() == name) && entry.len() > name.len() {
-                // The strings keep their places and their ends: whoever reads them finds empty ones.
+                // The strings keep their places and their ends: whoever reads them finds empty
+                // ones.
                 let value = at + name.len() as u64 + 1;
                 let _ = memory.write_all_at(&vec![0; entry.len() - name.len() - 1], value);
             }
@@ -55,7 +57,8 @@ impl Keeper {
         }
     }
 
-    /// Lets those go that ended below us and that nobody else waits for; `child` is waited for elsewhere.
+    /// Lets those go that ended below us and that nobody else waits for; `child` is waited for
+    /// elsewhere.
     pub(super) fn reap(&self, child: Option<u32>) {
         let own = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
         let others = own.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
@@ -67,10 +70,12 @@ impl Keeper {
     }
 }
 
-/// The most that a kernel gives a program, arguments included, in bytes (execve(2): a quarter of the stack).
+/// The most that a kernel gives a program, arguments included, in bytes (execve(2): a quarter of
+/// the stack).
 const MAX_ENVIRONMENT: usize = 8 * 1024 * 1024;
 
-/// Where the environment lies that the kernel gave us: fields 50 and 51 of `/proc/self/stat` (proc(5)).
+/// Where the environment lies that the kernel gave us: fields 50 and 51 of `/proc/self/stat`
+/// (proc(5)).
 fn environment_at() -> Option<(u64, u64)> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(47);

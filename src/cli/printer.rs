@@ -1,7 +1,8 @@
 //! The only place that prints: data on stdout, everything else on stderr.
 //!
-//! Paths, configs, arguments and records hold text of others. Whatever a person sees of it is cleaned here, and
-//! nowhere else ([`plain`]). A reader of stdout that goes away (`audit tail | head`) ends a command quietly.
+//! Paths, configs, arguments and records hold text of others. Whatever a person sees of it is
+//! cleaned here, and nowhere else ([`plain`]). A reader of stdout that goes away (`audit tail |
+//! head`) ends a command quietly.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -20,8 +21,8 @@ use crate::model::plain;
 /// What names the config of this command line, where it isn't found by itself.
 static CONFIG_FLAG: OnceLock<String> = OnceLock::new();
 
-/// From now on commands in hints name the config that this command line, or its environment, names: they work as they
-/// are pasted.
+/// From now on commands in hints name the config that this command line, or its environment, names:
+/// they work as they are pasted.
 pub(super) fn name_config(explicit: Option<&Path>) {
     let named = explicit.map(Path::to_owned).or_else(|| env::path(env::CONFIG));
     // Once for each process.
@@ -49,7 +50,6 @@ pub(super) fn bytes(data: &[u8]) -> Result<(), Failure> {
     out.write_all(data).and_then(|()| out.flush()).map_err(unwritable)
 }
 
-/// One JSON document.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Failure::failed("output-invalid", error, "this is a mistake of ours: please report it")

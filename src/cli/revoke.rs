@@ -1,63 +1,32 @@
 //! `revoke`: ends what a session, a credential, a user or everybody has, and keeps it ended.
 //!
-//! The daemon does it. Where none runs, what is revoked is written down for the next one, whatever became of the
-//! config meanwhile.
+//! The daemon does it. Where none runs, what is revoked is written down for the next one, whatever
+//! became of the config meanwhile.
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::args::{Revoke, RevokeWhat};
+use super::args::{Revoke as Args, RevokeWhat};
 use super::failure::{Failure, chain};
 use super::join::{self, Stay};
 use super::meant::{self, shown};
 use super::session::user;
 use super::{context, printer};
+use crate::admin::wire::{Ended, Revoke, RevokeTarget};
 use crate::client::peer::Users;
 use crate::client::revoked::Subject;
 use crate::config::index::Whereabouts;
 use crate::model::hint::quoted;
 use crate::model::id::CredentialName;
 
-/// As the daemon reads it.
-#[derive(Serialize)]
-struct Order {
-    what: What,
-    undo: bool,
-    by: String,
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum What {
-    All,
-    Credential(String),
-    Session(String),
-    User(String),
-}
-
-/// What there was to end.
-#[derive(Deserialize, Serialize)]
-struct Ended {
-    sessions: usize,
-    tokens: usize,
-    requests: usize,
-    /// Whether it is a user whom nobody knows here.
-    #[serde(default)]
-    unknown: bool,
-    /// Whom may have been meant.
-    #[serde(default)]
-    nearest: Option<String>,
-}
-
-pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, explicit: Option<&Path>) -> Result<(), Failure> {
     let place = context::daemon(explicit)?;
     let what = what(&args.what)?;
-    let order = Order { what: what.clone(), undo: args.undo, by: user() };
+    let order = Revoke { what: what.clone(), undo: args.undo, by: Some(user()) };
     let ended = context::runtime()?.block_on(async {
         match meant::find(&place).await? {
             Some(mut daemon) => Ok(Some(daemon.send::<Ended>("/v1/revoke", &order).await?)),
-            // It can end what is held, tell issuers and say it in the audit: better than a list, where it can be had.
+            // It can end what is held, tell issuers and say it in the audit: better than a list,
+            // where it can be had.
             None => match context::config_quietly(explicit) {
                 Some(config) => {
                     let mut daemon = join::join(&config, Stay::WhileUsed).await?;
@@ -81,23 +50,24 @@ pub(super) fn run(args: &Revoke, explicit: Option<&Path>) -> Result<(), Failure>
         printer::line(text(&what, args.undo, &ended))?;
     }
     match &what {
-        What::User(name) if ended.unknown => Err(unknown(name, ended.nearest.as_deref())),
+        RevokeTarget::User(name) if ended.unknown => Err(unknown(name, ended.nearest.as_deref())),
         _ => Ok(()),
     }
 }
 
 /// What is known of users where no daemon runs.
-fn at_rest(what: &What, undo: bool) -> Result<(), Failure> {
+fn at_rest(what: &RevokeTarget, undo: bool) -> Result<(), Failure> {
     let users = Users::read();
     match what {
-        What::User(name) if !undo && !users.has(name) && *name != user() => {
+        RevokeTarget::User(name) if !undo && !users.has(name) && *name != user() => {
             Err(unknown(name, users.nearest(name, std::iter::empty())))
         }
         _ => Ok(()),
     }
 }
 
-/// It holds, for a name may be of somebody who comes later; but it has ended nothing, and may be a slip.
+/// It holds, for a name may be of somebody who comes later; but it has ended nothing, and may be a
+/// slip.
 fn unknown(name: &str, nearest: Option<&str>) -> Failure {
     let meant = nearest.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     Failure::failed(
@@ -109,13 +79,14 @@ fn unknown(name: &str, nearest: Option<&str>) -> Failure {
     )
 }
 
-fn write_down(place: &Whereabouts, what: &What, undo: bool) -> Result<(), Failure> {
+fn write_down(place: &Whereabouts, what: &RevokeTarget, undo: bool) -> Result<(), Failure> {
     let subject = match what {
-        What::All => Subject::All,
-        What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
-        What::User(name) => Subject::User(name.as_str().into()),
-        // Of the config, so that it takes one to know it; or of `run` and `env`, which are no daemon's now.
-        What::Session(name) => {
+        RevokeTarget::All => Subject::All,
+        RevokeTarget::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
+        RevokeTarget::User(name) => Subject::User(name.as_str().into()),
+        // Of the config, so that it takes one to know it; or of `run` and `env`, which are no
+        // daemon's now.
+        RevokeTarget::Session(name) => {
             return crate::daemon::end_at_rest(&place.state_dir, name)
                 .map_err(|error| Failure::failed(error.code(), chain(&error), error.hint()));
         }
@@ -125,24 +96,24 @@ fn write_down(place: &Whereabouts, what: &What, undo: bool) -> Result<(), Failur
 }
 
 /// The command line lets through exactly one.
-fn what(what: &RevokeWhat) -> Result<What, Failure> {
+fn what(what: &RevokeWhat) -> Result<RevokeTarget, Failure> {
     match what {
-        RevokeWhat { all: true, .. } => Ok(What::All),
-        RevokeWhat { credential: Some(name), .. } => Ok(What::Credential(name.clone())),
-        RevokeWhat { session: Some(name), .. } => Ok(What::Session(name.clone())),
-        RevokeWhat { user: Some(name), .. } => Ok(What::User(name.clone())),
+        RevokeWhat { all: true, .. } => Ok(RevokeTarget::All),
+        RevokeWhat { credential: Some(name), .. } => Ok(RevokeTarget::Credential(name.clone())),
+        RevokeWhat { session: Some(name), .. } => Ok(RevokeTarget::Session(name.clone())),
+        RevokeWhat { user: Some(name), .. } => Ok(RevokeTarget::User(name.clone())),
         RevokeWhat { all: false, credential: None, session: None, user: None } => {
             Err(Failure::usage("usage", "nothing was named", "`valetkey revoke --help`"))
         }
     }
 }
 
-fn text(what: &What, undo: bool, ended: &Ended) -> String {
+fn text(what: &RevokeTarget, undo: bool, ended: &Ended) -> String {
     let name = match what {
-        What::All => "everything".to_owned(),
-        What::Credential(name) => format!("credential {name}"),
-        What::Session(name) => format!("session {name}"),
-        What::User(name) => format!("user {name}"),
+        RevokeTarget::All => "everything".to_owned(),
+        RevokeTarget::Credential(name) => format!("credential {name}"),
+        RevokeTarget::Session(name) => format!("session {name}"),
+        RevokeTarget::User(name) => format!("user {name}"),
     };
     if undo {
         return format!("{name} is permitted again");

@@ -1,6 +1,7 @@
 //! `run [--] CMD…`: CMD behind the proxy, in a session of its own that ends with it.
 //!
-//! Touches neither stdin nor stdout; on a terminal it offers the logins that CMD needs. Whatever fails on our side is 125; else CMD's exit code.
+//! Touches neither stdin nor stdout; on a terminal it offers the logins that CMD needs. Whatever
+//! fails on our side is 125; else CMD's exit code.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use super::environment::Environment;
 use super::failure::{Exit, Failure};
 use super::join::Stay;
 use super::platform::Keeper;
-use super::session::{self, Kind};
+use super::session;
 use super::{child, context, decided, login, unreached};
 use crate::admin::INSIDE_SESSION;
+use crate::admin::wire::SessionKind;
 
 /// How long the daemon may take to end the session before we leave; it watches our pid besides.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +36,7 @@ pub(super) fn run(
         if !args.quiet {
             login::before_run(&config, args, verbose > 0).await;
         }
-        let begun = session::begin(&config, Stay::WhileUsed, Kind::Run, &args.purpose).await;
+        let begun = session::begin(&config, Stay::WhileUsed, SessionKind::Run, &args.purpose).await;
         let mut open = match begun {
             Err(failure) if failure.code == INSIDE_SESSION && within(args) => {
                 return supervise(args, &Environment::default(), keeper).await;
@@ -54,8 +56,8 @@ pub(super) fn run(
     })
 }
 
-/// Whether the command of an outer `run` may go on as it is: in its session, by the variables that it has, unless
-/// another one is asked for.
+/// Whether the command of an outer `run` may go on as it is: in its session, by the variables that
+/// it has, unless another one is asked for.
 fn within(args: &Run) -> bool {
     let proxy = std::env::var("HTTPS_PROXY").unwrap_or_default();
     args.purpose.only.is_empty() && args.purpose.reason.is_none() && proxy.contains("//run-")

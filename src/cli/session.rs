@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::admin_client::{AdminClient, AdminError, Came, OpenSession, Session};
+use super::admin_client::{AdminClient, AdminError};
 use super::args::Purpose;
 use super::environment::{self, Environment, Inputs, Warning};
 use super::failure::Failure;
 use super::join::{self, Joined, Stay};
 use super::{bundles, printer};
+use crate::admin::wire::{CountedSession, OpenSession, OpenedSession, SessionKind};
 use crate::client::peer::Users;
 use crate::config::Config;
 
@@ -23,31 +24,21 @@ const ENV_LIFE: Duration = Duration::from_secs(8 * 3600);
 /// A daemon that drains has ended after this long.
 const DRAIN: Duration = Duration::from_secs(40);
 /// Between two looks at one that drains.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A directory whose path is longer than the daemon takes is left out, in bytes.
 const MAX_PROJECT: usize = 1024;
 
-/// What a session is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A shell that evaluates what we print: 8 hours.
-    Env,
-    /// One command: it ends with this process.
-    Run,
-}
-
 /// What a session is asked for, beside its kind.
 #[derive(Default)]
-pub(super) struct Asked<'a> {
+pub(super) struct AskedSession<'a> {
     reason: Option<&'a str>,
     only: Option<&'a [String]>,
     project: Option<String>,
-    /// Who asks.
     by: Option<String>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> AskedSession<'a> {
     /// From the working directory.
     pub(super) fn new(purpose: &'a Purpose) -> Self {
         let here = std::env::current_dir().ok();
@@ -62,46 +53,44 @@ impl<'a> Asked<'a> {
     }
 
     /// As the daemon is asked for it.
-    pub(super) fn session<'b>(
-        &'b self,
-        kind: &'b str,
-        user: &'b str,
+    pub(super) fn session(
+        &self,
+        kind: SessionKind,
+        user: &str,
         pid: Option<u32>,
         life: Option<Duration>,
-        config: &'b Config,
-    ) -> OpenSession<'b> {
+        config: &Config,
+    ) -> OpenSession {
         OpenSession {
             kind,
-            user,
+            user: Some(user.to_owned()),
             pid,
             uid: None,
             lifetime_s: life.map(|life| life.as_secs()),
-            config: &config.digest,
-            reason: self.reason,
-            project: self.project.as_deref(),
-            only: self.only,
-            by: self.by.as_deref(),
+            config: Some(config.digest.clone()),
+            reason: self.reason.map(str::to_owned),
+            project: self.project.clone(),
+            only: self.only.map(<[String]>::to_vec),
+            by: self.by.clone(),
         }
     }
 }
 
 /// A session that was opened, and what its tool's environment is to be.
-pub(super) struct Open {
+pub(super) struct ToolSession {
     daemon: AdminClient,
-    /// Its public name.
     pub(super) name: String,
     /// The proxy, without credentials.
     pub(super) proxy: String,
     /// RFC 3339; none where a process bounds it.
     pub(super) until: Option<String>,
-    /// For the tool.
     pub(super) environment: Environment,
     /// For whoever wants to know how this came to be.
-    pub(super) facts: Facts,
+    pub(super) facts: SessionFacts,
 }
 
 /// What was found, beside what the tool needs.
-pub(super) struct Facts {
+pub(super) struct SessionFacts {
     /// Whether the daemon was there.
     pub(super) joined: Joined,
     /// The daemon's process.
@@ -114,26 +103,30 @@ pub(super) struct Facts {
     pub(super) placeholders: BTreeSet<String>,
 }
 
-/// Joins the daemon and opens a session in it. One that is about to end is waited for: then the next is started.
+/// Joins the daemon and opens a session in it. One that is about to end is waited for: then the
+/// next is started.
 pub(super) async fn begin(
     config: &Config,
     stay: Stay,
-    kind: Kind,
+    kind: SessionKind,
     purpose: &Purpose,
-) -> Result<Open, Failure> {
-    let asked = Asked::new(purpose);
+) -> Result<ToolSession, Failure> {
+    let asked = AskedSession::new(purpose);
     let deadline = Instant::now() + DRAIN;
     loop {
         let opened = match join::join_to_share(config, stay).await {
             Ok((daemon, joined)) => {
                 let opened = open(config, daemon, kind, &asked, &inherited).await;
-                opened.map(|open| Open { facts: Facts { joined, ..open.facts }, ..open })
+                opened.map(|open| ToolSession {
+                    facts: SessionFacts { joined, ..open.facts },
+                    ..open
+                })
             }
             Err(failure) => Err(failure),
         };
         match opened {
             Err(failure) if join::is_ending(&failure) && Instant::now() < deadline => {
-                sleep(LOOK_EVERY).await;
+                sleep(DRAIN_LOOK_EVERY).await;
             }
             other => return other,
         }
@@ -145,16 +138,16 @@ pub(super) async fn begin(
 pub(super) async fn open(
     config: &Config,
     mut daemon: AdminClient,
-    kind: Kind,
-    asked: &Asked<'_>,
+    kind: SessionKind,
+    asked: &AskedSession<'_>,
     users: &dyn Fn(&str) -> Option<OsString>,
-) -> Result<Open, Failure> {
+) -> Result<ToolSession, Failure> {
     let user = user();
-    let (word, pid, life) = match kind {
-        Kind::Env => ("env", None, Some(ENV_LIFE)),
-        Kind::Run => ("run", Some(process::id()), None),
+    let (pid, life) = match kind {
+        SessionKind::Env | SessionKind::Open => (None, Some(ENV_LIFE)),
+        SessionKind::Run => (Some(process::id()), None),
     };
-    let wanted = asked.session(word, &user, pid, life, config);
+    let wanted = asked.session(kind, &user, pid, life, config);
     let session = daemon.open(&wanted).await?.believed(config)?;
     let remove = config.secret_variables();
     let bundles = match bundles::write(&config.state_dir, &session.ca_pem, users) {
@@ -186,18 +179,18 @@ pub(super) async fn open(
             hint: "set it here, then `valetkey restart`: a daemon reads its own environment",
         });
     }
-    let Session { name, proxy, until, pid, parent, placeholders, .. } = session;
-    let facts = Facts {
+    let OpenedSession { name, proxy, until, pid, parent, placeholders, .. } = session;
+    let facts = SessionFacts {
         joined: Joined::Found,
         pid,
         parent,
         bundle: bundles.combined,
         placeholders: placeholders.into_keys().collect(),
     };
-    Ok(Open { daemon, name, proxy, until, environment, facts })
+    Ok(ToolSession { daemon, name, proxy, until, environment, facts })
 }
 
-impl Open {
+impl ToolSession {
     /// What of the user's own environment the tool will not see as it is.
     pub(super) fn say_warnings(&self) {
         for warning in &self.environment.warnings {
@@ -206,7 +199,7 @@ impl Open {
     }
 
     /// What has come of it so far.
-    pub(super) async fn came(&mut self) -> Result<Came, AdminError> {
+    pub(super) async fn came(&mut self) -> Result<CountedSession, AdminError> {
         self.daemon.came(&self.name).await
     }
 
@@ -216,13 +209,12 @@ impl Open {
     }
 }
 
-/// Our own environment.
 fn inherited(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The login name, for the audit; the daemon knows the uid by itself. The system's word counts before the
-/// environment's, which anybody can set.
+/// The login name, for the audit; the daemon knows the uid by itself. The system's word counts
+/// before the environment's, which anybody can set.
 pub(super) fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
     let said = || {

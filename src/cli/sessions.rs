@@ -6,14 +6,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::admin_client::AdminClient;
-use super::args::{Json, Session, SessionEnd, SessionOpen};
+use super::args::{Json, SessionCommand, SessionEnd, SessionOpen};
 use super::environment::proxy_url;
 use super::failure::Failure;
 use super::join::{self, Stay};
 use super::local_time::Here;
-use super::session::{Asked, user};
-use super::table::{cell, list, table};
+use super::session::{AskedSession, user};
+use super::table::{cell, table};
 use super::{context, meant, printer};
+use crate::admin::wire::{ListedSession, SessionKind, SessionStatus};
+use crate::client::session::Kind;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 
@@ -28,46 +30,48 @@ struct Opened<'a> {
     placeholders: &'a std::collections::BTreeMap<String, String>,
 }
 
-pub(super) fn run(args: &Session, explicit: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn run(args: &SessionCommand, explicit: Option<&Path>) -> Result<(), Failure> {
     let runtime = context::runtime()?;
     match args {
-        Session::End(args) => runtime.block_on(end(args, &context::daemon(explicit)?)),
-        Session::List(args) => runtime.block_on(show(args, &context::daemon(explicit)?)),
-        Session::Open(args) => runtime.block_on(open(args, &context::config(explicit)?)),
+        SessionCommand::End(args) => runtime.block_on(end(args, &context::daemon(explicit)?)),
+        SessionCommand::List(args) => runtime.block_on(show(args, &context::daemon(explicit)?)),
+        SessionCommand::Open(args) => runtime.block_on(open(args, &context::config(explicit)?)),
     }
 }
 
 async fn show(args: &Json, place: &Whereabouts) -> Result<(), Failure> {
     let mut daemon = AdminClient::connect(&place.socket).await?;
-    let sessions: Value = daemon.get("/v1/sessions").await?;
     if args.json {
-        printer::json(&sessions)
-    } else {
-        printer::line(human(&sessions, &Here::new(false)))
+        // As it comes: a newer daemon says more than we know.
+        return printer::json(&daemon.get::<Value>("/v1/sessions").await?);
     }
+    let sessions: Vec<ListedSession> = daemon.get("/v1/sessions").await?;
+    printer::line(human(&sessions, &Here::new(false)))
 }
 
 /// One row for a session.
-fn human(sessions: &Value, here: &Here) -> String {
+fn human(sessions: &[ListedSession], here: &Here) -> String {
     let head = ["SESSION", "KIND", "USER", "UNTIL", "ROUTES", "REASON", "PROJECT"];
-    let text = table(head, list(sessions), |session| {
-        let routes = match &session["routes"] {
-            Value::Array(names) => names.iter().map(cell).collect::<Vec<_>>().join(", "),
-            _ => "all".to_owned(),
-        };
-        let [name, kind, user, until, reason, project] =
-            ["name", "kind", "user", "until", "reason", "project"].map(|key| cell(&session[key]));
-        [name, kind, user, here.short(&until), routes, reason, project]
-            .map(|cell| printer::plain(&cell))
+    let text = table(head, sessions, |ListedSession { session, .. }| {
+        [
+            session.name.clone(),
+            session.kind.clone(),
+            cell(&session.user),
+            here.short(&cell(&session.until)),
+            session.routes.as_ref().map_or_else(|| "all".to_owned(), |names| names.join(", ")),
+            cell(&session.reason),
+            cell(&session.project),
+        ]
+        .map(|cell| printer::plain(&cell))
     });
     text.trim_start().to_owned()
 }
 
 async fn open(args: &SessionOpen, config: &Config) -> Result<(), Failure> {
     let user = args.user.clone().unwrap_or_else(user);
-    let asked = Asked::new(&args.purpose);
+    let asked = AskedSession::new(&args.purpose);
     let mut daemon = join::join(config, Stay::Forever).await?;
-    let mut wanted = asked.session("open", &user, None, Some(args.life), config);
+    let mut wanted = asked.session(SessionKind::Open, &user, None, Some(args.life), config);
     wanted.uid = args.uid;
     let opened = daemon.open(&wanted).await?.believed(config)?;
     let url = proxy_url(&opened.proxy, &opened.name, &opened.secret);
@@ -107,17 +111,20 @@ async fn end(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those that somebody began and that are not the config's. One that has ended by itself meanwhile has ended.
+/// Those that somebody began and that are not the config's. One that has ended by itself meanwhile
+/// has ended.
 async fn end_many(args: &SessionEnd, place: &Whereabouts) -> Result<(), Failure> {
     let mut daemon = meant::connect(place).await?;
-    let sessions: Value = daemon.get("/v1/sessions").await?;
+    let sessions: Vec<ListedSession> = daemon.get("/v1/sessions").await?;
     let user = user();
-    let is_meant = |session: &&Value| {
-        session["kind"] != "preshared" && (args.all || session["user"] == user.as_str())
+    let is_meant = |session: &SessionStatus| {
+        session.kind != Kind::Preshared.as_str()
+            && (args.all || session.user.as_ref() == Some(&user))
     };
     let (mut ended, mut failed) = (0, None);
-    for name in list(&sessions).iter().filter(is_meant).map(|session| cell(&session["name"])) {
-        match daemon.close(&name).await.map_err(Failure::from) {
+    let sessions = sessions.into_iter().map(|listed| listed.session);
+    for session in sessions.filter(is_meant) {
+        match daemon.close(&session.name).await.map_err(Failure::from) {
             Err(failure) if failure.code == "unknown-session" => {}
             Ok(()) => ended += 1,
             // One that cannot be ended for good keeps none of the others.
@@ -143,10 +150,11 @@ mod tests {
 
     #[test]
     fn a_person_can_read_it() {
-        let sessions = json!([{
+        let sessions = serde_json::from_value::<Vec<_>>(json!([{
             "name": "run-1", "kind": "run", "user": "ann", "reason": "a\u{1b}b", "project": "/p",
             "routes": ["orders", "billing"], "until": null,
-        }]);
+        }]))
+        .unwrap();
         let text = human(&sessions, &Here::new(true));
         assert_eq!(
             text,

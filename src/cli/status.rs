@@ -1,17 +1,23 @@
-//! `status`: what the running daemon says of itself; never a value of a secret. Where none runs, who is logged in.
+//! `status`: what the running daemon says of itself; never a value of a secret. Where none runs,
+//! who is logged in.
 
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::admin_client::{ABSENT, AdminClient};
+use super::admin_client::{ABSENT, AdminClient, AdminError};
 use super::args::Json;
 use super::failure::Failure;
 use super::local_time::Here;
-use super::table::{cell, list, table};
+use super::table::{cell, table};
 use super::terminal::{BAD, paint};
 use super::{context, printer};
+use crate::admin::wire::{
+    AuditStatus, CredentialStatus, DaemonStatus, ListedSession, LoginStatus, RestartNeeded,
+    RevokedStatus,
+};
 use crate::config::Config;
 use crate::daemon;
 
@@ -31,17 +37,27 @@ pub(super) fn run(args: &Json, explicit: Option<&Path>) -> Result<(), Failure> {
         status => status?,
     };
     if args.json {
-        printer::json(&status)
-    } else {
-        printer::line(human(&Value::Object(status), &Here::new(false)))
+        // As it comes: a newer daemon says more than we know.
+        return printer::json(&status);
     }
+    let status = serde_json::from_value(Value::Object(status)).map_err(AdminError::from)?;
+    printer::line(human(&status, &Here::new(false)))
+}
+
+/// What `--json` prints where no daemon runs.
+#[derive(Serialize)]
+struct AtRest<'a> {
+    config: &'a Path,
+    logins: &'a [LoginStatus],
+    /// Always `None`: of no process.
+    pid: Option<u32>,
 }
 
 /// Logins outlive the daemon.
 fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
     let logins = daemon::stored_logins(config);
     if as_json {
-        return printer::json(&json!({ "pid": null, "config": config.path, "logins": logins }));
+        return printer::json(&AtRest { config: &config.path, logins: &logins, pid: None });
     }
     if logins.is_empty() {
         return Ok(());
@@ -49,115 +65,99 @@ fn without_daemon(config: &Config, as_json: bool) -> Result<(), Failure> {
     printer::line(self::logins(&logins, &Here::new(false)).trim_start())
 }
 
-/// One row for each.
-fn facts(status: &Value, here: &Here) -> Vec<String> {
-    let when = |time: &Value| here.short(&cell(time));
+fn facts(status: &DaemonStatus, here: &Here) -> Vec<String> {
+    let metrics = status.metrics.as_deref().unwrap_or("off");
     vec![
-        row("valetkey", &[&status["version"]], &format!("pid {}", cell(&status["pid"]))),
-        row("up", &[], &span(&status["uptime_s"])),
-        row("config", &[&status["config"]], ""),
-        row("listening", &list(&status["listen"]).iter().collect::<Vec<_>>(), ""),
-        row("metrics", &[&status["metrics"]], if status["metrics"].is_null() { "off" } else { "" }),
-        row("policy", &[&status["policy"]], &format!("generation {}", cell(&status["generation"]))),
-        row("unmatched", &[&status["unmatched"]], ""),
-        row("connections", &[&status["connections"]], ""),
-        row("requests", &[&status["requests"]], ""),
-        row("audit", &[&status["audit"]["path"]], &audit(&status["audit"], here)),
-        row("ca ends", &[], &[when(&status["ca_ends"]), roots(status)].join("  ")),
+        row("valetkey", &[&status.version, &format!("pid {}", status.pid)]),
+        row("up", &[&span(Some(status.uptime_s))]),
+        row("config", &[&status.config.display().to_string()]),
+        row("listening", &status.listen.iter().map(String::as_str).collect::<Vec<_>>()),
+        row("metrics", &[metrics]),
+        row("policy", &[&status.policy, &format!("generation {}", status.generation)]),
+        row("unmatched", &[&status.unmatched]),
+        row("connections", &[&status.connections.to_string()]),
+        row("requests", &[&status.requests.to_string()]),
+        row("audit", &[&status.audit.path.display().to_string(), &audit(&status.audit, here)]),
+        row("ca ends", &[&here.short(&status.ca_ends), &roots(status)]),
     ]
 }
 
 /// One row for a fact, one table for each list.
-fn human(status: &Value, here: &Here) -> String {
-    let when = |time: &Value| here.short(&cell(time));
+fn human(status: &DaemonStatus, here: &Here) -> String {
     let mut rows = facts(status, here);
-    rows.extend(restart(&status["restart"]));
-    rows.extend(revoked(&status["revoked"]));
-    rows.push(table(
-        ["ROUTE", "HOST", "PORT", "CREDENTIAL", ""],
-        list(&status["routes"]),
-        |route| {
-            let deny = if route["deny"] == true { "denies" } else { "" };
-            [
-                cell(&route["name"]),
-                cell(&route["host"]),
-                cell(&route["port"]),
-                cell(&route["credential"]),
-                deny.into(),
-            ]
-        },
-    ));
-    rows.push(table(
-        ["CREDENTIAL", "GRANT", "LAST MINT", "AT", "TOKEN LIVES"],
-        list(&status["credentials"]),
-        |credential| {
-            let last = &credential["last_mint"];
-            [
-                cell(&credential["name"]),
-                cell(&credential["grant"]),
-                cell(&last["code"]),
-                when(&last["time"]),
-                span(&credential["remaining_s"]),
-            ]
-        },
-    ));
-    rows.extend(list(&status["credentials"]).iter().filter_map(|credential| {
-        let said = credential["last_error"]["issuer"].as_str()?;
-        Some(format!("the issuer of `{}` says: {said}", cell(&credential["name"])))
+    rows.extend(status.restart.as_ref().and_then(restart));
+    rows.extend(revoked(&status.revoked));
+    let head = ["ROUTE", "HOST", "PORT", "CREDENTIAL", ""];
+    rows.push(table(head, &status.routes, |route| {
+        let deny = if route.deny { "denies" } else { "" };
+        let (port, credential) = (route.port.to_string(), cell(&route.credential));
+        [route.name.clone(), route.host.clone(), port, credential, deny.into()]
     }));
-    if !list(&status["logins"]).is_empty() {
-        rows.push(logins(list(&status["logins"]), here));
+    rows.extend(credentials(&status.credentials, here));
+    if !status.logins.is_empty() {
+        rows.push(logins(&status.logins, here));
     }
-    rows.extend(list(&status["logins"]).iter().filter_map(|login| {
-        let hint = login["step_up"].as_str()?;
-        Some(format!("an upstream wants more of `{}`: {hint}", cell(&login["credential"])))
+    rows.extend(status.logins.iter().filter_map(|login| {
+        let hint = login.step_up.as_ref()?;
+        Some(format!("an upstream wants more of `{}`: {hint}", login.credential))
     }));
-    rows.push(table(
-        ["TOKEN OF", "FOR", "FINGERPRINT", "AGE", "LIVES"],
-        list(&status["tokens"]),
-        |token| {
-            [
-                cell(&token["credential"]),
-                cell(&token["client"]),
-                cell(&token["fingerprint"]),
-                span(&token["age_s"]),
-                span(&token["remaining_s"]),
-            ]
-        },
-    ));
-    rows.push(table(
-        ["SESSION", "KIND", "USER", "UNTIL", ""],
-        list(&status["sessions"]),
-        |session| {
-            [
-                cell(&session["name"]),
-                cell(&session["kind"]),
-                cell(&session["user"]),
-                when(&session["until"]),
-                String::new(),
-            ]
-        },
-    ));
-    rows.extend(list(&status["sessions"]).iter().filter_map(|session| {
-        let (name, address) = (cell(&session["name"]), session["holds_address"].as_str()?);
-        Some(format!(
-            "session {name} was given {address}, which is not ours any more: evaluate `valetkey env` in its shell again"
-        ))
+    let head = ["TOKEN OF", "FOR", "FINGERPRINT", "AGE", "LIVES"];
+    rows.push(table(head, &status.tokens, |token| {
+        let (age, lives) = (span(token.age_s), span(token.remaining_s));
+        let fingerprint = cell(&token.fingerprint);
+        [token.credential.clone(), token.client.clone(), fingerprint, age, lives]
     }));
+    rows.extend(sessions(&status.sessions, here));
     rows.join("\n")
 }
 
-/// Who is logged in for which credential, and until when; below, what to do about those that cannot be read.
-fn logins(all: &[Value], here: &Here) -> String {
+/// A table, and below it what issuers said to mints that failed.
+fn credentials(all: &[CredentialStatus], here: &Here) -> Vec<String> {
+    let head = ["CREDENTIAL", "GRANT", "LAST MINT", "AT", "TOKEN LIVES"];
+    let rows = table(head, all, |credential| {
+        let last = credential.last_mint.as_ref();
+        [
+            credential.name.clone(),
+            credential.grant.clone(),
+            last.map(|last| last.code.clone()).unwrap_or_default(),
+            last.map(|last| here.short(&last.time)).unwrap_or_default(),
+            span(credential.remaining_s),
+        ]
+    });
+    let said = all.iter().filter_map(|credential| {
+        let said = credential.last_error.as_ref()?.issuer.as_ref()?;
+        Some(format!("the issuer of `{}` says: {said}", credential.name))
+    });
+    std::iter::once(rows).chain(said).collect()
+}
+
+/// A table, and below it which sessions have an address that is not ours any more.
+fn sessions(all: &[ListedSession], here: &Here) -> Vec<String> {
+    let head = ["SESSION", "KIND", "USER", "UNTIL", ""];
+    let rows = table(head, all, |ListedSession { session, .. }| {
+        let until = here.short(&cell(&session.until));
+        [session.name.clone(), session.kind.clone(), cell(&session.user), until, String::new()]
+    });
+    let elsewhere = all.iter().filter_map(|ListedSession { session, holds_address }| {
+        let (name, address) = (&session.name, holds_address.as_ref()?);
+        Some(format!(
+            "session {name} was given {address}, which is not ours any more: evaluate `valetkey env` in its shell again"
+        ))
+    });
+    std::iter::once(rows).chain(elsewhere).collect()
+}
+
+/// Who is logged in for which credential, and until when; below, what to do about those that cannot
+/// be read.
+fn logins(all: &[LoginStatus], here: &Here) -> String {
     let mut text = login_table(all, here);
     for login in all {
-        if let Some(hint) = login["hint"].as_str() {
-            let (name, hint) = (cell(&login["credential"]), printer::pasteable(hint));
-            text.push_str(&format!("\nlogin for `{name}`: {hint}"));
+        let name = &login.credential;
+        if let Some(hint) = &login.hint {
+            text.push_str(&format!("\nlogin for `{name}`: {}", printer::pasteable(hint)));
         }
-        let missing: Vec<_> = list(&login["not_granted"]).iter().map(cell).collect();
+        let missing = login.not_granted.as_deref().unwrap_or_default().join(" ");
         if !missing.is_empty() {
-            let (name, missing) = (cell(&login["credential"]), missing.join(" "));
             let hint = format!("type: valetkey login {name}");
             let hint = printer::pasteable(&hint);
             text.push_str(&format!("\nlogin for `{name}`: not granted: {missing}; {hint}"));
@@ -166,73 +166,69 @@ fn logins(all: &[Value], here: &Here) -> String {
     text
 }
 
-fn login_table(all: &[Value], here: &Here) -> String {
+fn login_table(all: &[LoginStatus], here: &Here) -> String {
     table(["LOGIN FOR", "STATE", "USER", "SCOPE", "SINCE", "ENDS IN"], all, |login| {
-        let state = [cell(&login["state"]), cell(&login["code"])].join(" ");
+        let state = [login.state.clone(), cell(&login.code)].join(" ");
+        let ends = match &login.until {
+            None if login.state == "logged-in" => "not said".to_owned(),
+            _ => span(login.remaining_s),
+        };
         [
-            cell(&login["credential"]),
+            login.credential.clone(),
             state.trim_end().to_owned(),
-            cell(&login["user"]),
-            cell(&login["scope"]),
-            here.short(&cell(&login["since"])),
-            match (&login["until"], &login["state"]) {
-                (Value::Null, Value::String(state)) if state == "logged-in" => {
-                    "not said".to_owned()
-                }
-                _ => span(&login["remaining_s"]),
-            },
+            cell(&login.user),
+            cell(&login.scope),
+            here.short(&cell(&login.since)),
+            ends,
         ]
     })
 }
 
-fn row(label: &str, values: &[&Value], note: &str) -> String {
-    let values = values.iter().map(|value| cell(value)).filter(|cell| !cell.is_empty());
-    let values = values.chain([note.to_owned()]).collect::<Vec<_>>().join("  ");
-    format!("{label:<12}{}", values.trim_end())
+fn row(label: &str, values: &[&str]) -> String {
+    let values: Vec<_> = values.iter().copied().filter(|value| !value.is_empty()).collect();
+    format!("{label:<12}{}", values.join("  ").trim_end())
 }
 
 /// What only a restart takes up; no row where there is nothing.
-fn restart(restart: &Value) -> Option<String> {
-    let changed: Vec<_> = list(&restart["changed"]).iter().map(cell).collect();
-    let command = cell(&restart["command"]);
+fn restart(restart: &RestartNeeded) -> Option<String> {
+    let RestartNeeded { changed, command } = restart;
     let text = format!("{} changed since the start: {command}", changed.join(", "));
-    (!changed.is_empty()).then(|| row("RESTART", &[], &paint(BAD, &text)))
+    (!changed.is_empty()).then(|| row("RESTART", &[&paint(BAD, &text)]))
 }
 
 /// How many roots there are, where that is more than one, and what would spare the next one.
-fn roots(status: &Value) -> String {
-    let more = status["ca_roots"].as_u64().filter(|roots| *roots > 1);
-    let more = more.map(|roots| format!("{roots} roots"));
-    let hint = status["ca_hint"].as_str().map(str::to_owned);
-    more.into_iter().chain(hint).collect::<Vec<_>>().join(": ")
+fn roots(status: &DaemonStatus) -> String {
+    let more = (status.ca_roots > 1).then(|| format!("{} roots", status.ca_roots));
+    more.into_iter().chain(status.ca_hint.clone()).collect::<Vec<_>>().join(": ")
 }
 
 /// What is revoked; no row where nothing is.
-fn revoked(lists: &Value) -> Option<String> {
-    let all = lists["all"].is_string().then(|| "EVERYTHING".to_owned());
-    let named = [("credential", "credentials"), ("session", "sessions"), ("user", "users")];
-    let named = named.into_iter().flat_map(|(one, key)| {
-        let names = lists[key].as_object().into_iter().flat_map(Map::keys);
-        names.map(move |name| format!("{one} {name}"))
-    });
+fn revoked(lists: &RevokedStatus) -> Option<String> {
+    let RevokedStatus { all, credentials, sessions, users } = lists;
+    let all = all.is_some().then(|| "EVERYTHING".to_owned());
+    let named = [("credential", credentials), ("session", sessions), ("user", users)];
+    let named = named
+        .into_iter()
+        .flat_map(|(one, names)| names.keys().map(move |name| format!("{one} {name}")));
     let all: Vec<_> = all.into_iter().chain(named).collect();
-    (!all.is_empty()).then(|| row("REVOKED", &[], &paint(BAD, &all.join(", "))))
+    (!all.is_empty()).then(|| row("REVOKED", &[&paint(BAD, &all.join(", "))]))
 }
 
-fn audit(audit: &Value, here: &Here) -> String {
-    match (&audit["failing"], &audit["lost"]) {
-        (Value::String(why), lost) => {
-            let since = here.short(&cell(&audit["since"]));
+fn audit(audit: &AuditStatus, here: &Here) -> String {
+    let lost = format!("{} lost", audit.lost);
+    match &audit.failing {
+        Some(why) => {
+            let since = here.short(&cell(&audit.since));
             let failing = paint(BAD, &format!("FAILING since {since}"));
-            format!("{failing}: {why}; {} lost", cell(lost))
+            format!("{failing}: {why}; {lost}")
         }
-        (_, lost) => format!("{} lost", cell(lost)),
+        None => lost,
     }
 }
 
-fn span(seconds: &Value) -> String {
-    let seconds = seconds.as_u64().map(Duration::from_secs);
-    seconds.map(|life| humantime::format_duration(life).to_string()).unwrap_or_default()
+fn span(seconds: Option<u64>) -> String {
+    let life = seconds.map(Duration::from_secs);
+    life.map(|life| humantime::format_duration(life).to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -266,6 +262,7 @@ mod tests {
             "restart": { "changed": ["audit", "proxy.listen"], "command": "valetkey restart" },
             "revoked": { "all": null, "credentials": { "o": "t" }, "sessions": {}, "users": { "ann": "t" } },
         });
+        let status = serde_json::from_value(status).unwrap();
         let text = human(&status, &Here::new(true));
         for line in [
             "valetkey    1  pid 7",

@@ -1,7 +1,5 @@
-//! Tables that fit the terminal: a column that holds nothing goes first, then long cells are wrapped; where even
-//! that is too wide, each row becomes a block of its own.
-
-use serde_json::Value;
+//! Tables that fit the terminal: a column that holds nothing goes first, then long cells are
+//! wrapped; where even that is too wide, each row becomes a block of its own.
 
 use super::terminal::{HEAD, columns, pad, paint, width, wrap};
 
@@ -11,12 +9,12 @@ const GAP: usize = 2;
 const NARROWEST: usize = 10;
 
 /// A list as a table, an empty line before.
-pub(super) fn table<const N: usize>(
+pub(super) fn table<T, const N: usize>(
     head: [&str; N],
-    list: &[Value],
-    cells: impl Fn(&Value) -> [String; N],
+    list: &[T],
+    cells: impl Fn(&T) -> [String; N],
 ) -> String {
-    let rows: Vec<Vec<String>> = list.iter().map(|value| cells(value).to_vec()).collect();
+    let rows: Vec<Vec<String>> = list.iter().map(|one| cells(one).to_vec()).collect();
     let mut text = format!("\n{}", drawn(&head, &rows, width()));
     if list.is_empty() {
         text.push_str("\nnone");
@@ -86,16 +84,9 @@ fn blocks(head: &[&str], rows: &[Vec<String>], kept: &[usize], most: usize) -> S
     text
 }
 
-pub(super) fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-pub(super) fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
+/// A text that may not be there, as a cell.
+pub(super) fn cell(text: &Option<String>) -> String {
+    text.clone().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What stdout is shown on: how wide it is, and whether it has colours. A colour never says what no word says.
+//! What stdout is shown on: how wide it is, and whether it has colours. A colour never says what no
+//! word says.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::OnceLock;
@@ -15,7 +16,7 @@ const LEAST: usize = 40;
 
 /// It went as it should.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-/// Something to know.
+/// The style of what is neither good nor bad.
 pub(super) const ODD: Style = AnsiColor::Yellow.on_default();
 /// It was refused, or it failed.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
@@ -43,12 +44,14 @@ pub(super) fn choose(colour: Colour) {
 
 /// All of them, by the mark that stands for each.
 const STYLES: [Style; 5] = [GOOD, ODD, BAD, FAINT, HEAD];
-/// What stands before a text in the first of the styles: characters that are none, for use within a program.
+/// What stands before a text in the first of the styles: characters that are none, for use within a
+/// program.
 const FIRST: char = '\u{fdd0}';
-/// What stands behind it.
+/// What ends a painted text, whatever its style.
 const LAST: char = '\u{fdef}';
 
-/// A text in a style, where there are colours: between marks, which [`shown`] makes into what terminals take.
+/// A text in a style, where there are colours: between marks, which [`shown`] makes into what
+/// terminals take.
 pub(super) fn paint(style: Style, text: &str) -> String {
     let mark = STYLES
         .iter()
@@ -60,7 +63,8 @@ pub(super) fn paint(style: Style, text: &str) -> String {
     }
 }
 
-/// Lines as a terminal gets them: with nothing in them that does anything to it but our own colours.
+/// Lines as a terminal gets them: with nothing in them that does anything to it but our own
+/// colours.
 pub(super) fn shown(text: &str) -> String {
     if !COLOURS.get().copied().unwrap_or(false) {
         return plain::lines(text).into_owned();
@@ -93,7 +97,8 @@ pub(super) fn width() -> usize {
     terminal().or_else(said).unwrap_or(WIDTH).max(LEAST)
 }
 
-/// Lines that are too long for a terminal, broken between words. A pipe gets each as one, for `grep` and editors.
+/// Lines that are too long for a terminal, broken between words. A pipe gets each as one, for
+/// `grep` and editors.
 pub(super) fn flow(text: &str) -> String {
     if !io::stdout().is_terminal() {
         return text.to_owned();
@@ -112,8 +117,8 @@ pub(super) fn flow(text: &str) -> String {
 /// Columns before the rest of a line that was broken.
 const CONTINUED: usize = 2;
 
-/// Columns that a text takes. What is beyond the alphabets of Europe counts as two: some of it is as wide, and a
-/// column that stays empty does no harm.
+/// Columns that a text takes. What is beyond the alphabets of Europe counts as two: some of it is
+/// as wide, and a column that stays empty does no harm.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
@@ -149,8 +154,8 @@ pub(super) fn pad(text: &str, to: usize) -> String {
     format!("{text}{:1$}", "", to.saturating_sub(columns(text)))
 }
 
-/// A text in lines of at most so many columns, broken between words, or inside one that is longer than a line: there
-/// behind a mark, where one is near.
+/// A text in lines of at most so many columns, broken between words, or inside one that is longer
+/// than a line: there behind a mark, where one is near.
 pub(super) fn wrap(text: &str, most: usize) -> Vec<String> {
     let most = most.max(1);
     let mut lines = vec![String::new()];

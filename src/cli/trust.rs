@@ -1,5 +1,5 @@
-//! `trust [FILE]`: allows a project's own config, exactly as it is now, and says what that allows. What is allowed
-//! already is `trusted`'s.
+//! `trust [FILE]`: allows a project's own config, exactly as it is now, and says what that allows.
+//! What is allowed already is `trusted`'s.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::args::Trust;
 use super::failure::Failure;
-use super::trust_summary::Summary;
+use super::trust_summary::TrustSummary;
 use super::{context, printer, trusted};
 use crate::config::trust::{Record, Records};
 use crate::config::{
@@ -51,7 +51,7 @@ fn allow(args: &Trust, verbose: u8) -> Result<(), Failure> {
         text.push_str(&format!("  {}\n", printer::plain(&line)));
     }
     let earlier = before.as_ref().map(|before| then(before, &config)).unwrap_or_default();
-    let (known, new) = Summary::of(&config).split(&earlier);
+    let (known, new) = TrustSummary::of(&config).split(&earlier);
     for line in known.lines(verbose > 0) {
         text.push_str(&format!("  {}\n", printer::plain(&line)));
     }
@@ -100,9 +100,9 @@ fn project(held: &Held, has_helpers: bool) -> Vec<String> {
 }
 
 /// What was allowed by what was trusted before; where that cannot be read any more, nothing.
-fn then(before: &Record, now: &Config) -> Summary {
+fn then(before: &Record, now: &Config) -> TrustSummary {
     let parsed = parse(&now.path, before.text.as_bytes(), now.state_dir.clone());
-    parsed.map(|(config, _)| Summary::of(&config)).unwrap_or_default()
+    parsed.map(|(config, _)| TrustSummary::of(&config)).unwrap_or_default()
 }
 
 fn marked(lines: &[String], mark: &str) -> String {

@@ -1,8 +1,8 @@
-//! What a config allows, for whoever is asked to trust it: every program, every secret, and every host that a secret
-//! or a token may go to.
+//! What a config allows, for whoever is asked to trust it: every program, every secret, and every
+//! host that a secret or a token may go to.
 //!
-//! All types of config are taken apart by name, so that a new key does not compile until it is shown here, or passed
-//! over (`_`) as what lets nothing in and nothing out.
+//! All types of config are taken apart by name, so that a new key does not compile until it is
+//! shown here, or passed over (`_`) as what lets nothing in and nothing out.
 
 mod words;
 
@@ -29,13 +29,13 @@ const RUNS: &str = "runs ";
 
 /// What a config allows.
 #[derive(Debug, Default)]
-pub(super) struct Summary(Vec<Allowed>);
+pub(super) struct TrustSummary(Vec<Allowed>);
 
 /// One thing: what is done, and to what, where many are done the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Allowed(String, Option<String>);
 
-impl Summary {
+impl TrustSummary {
     pub(super) fn of(config: &Config) -> Self {
         let mut summary = Self::default();
         summary.config(config);
@@ -392,10 +392,10 @@ mod tests {
     use super::*;
     use crate::config::parse;
 
-    fn summary(text: &str) -> Summary {
+    fn summary(text: &str) -> TrustSummary {
         let text = format!("config_version = 1\n{text}");
         let (config, _) = parse("/p/valetkey.toml".as_ref(), text.as_bytes(), "/s".into()).unwrap();
-        Summary::of(&config)
+        TrustSummary::of(&config)
     }
 
     /// Each place that a secret or a token may go to, each program, and whom it lets in.

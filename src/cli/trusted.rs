@@ -1,14 +1,14 @@
-//! `trust --list` and `trust --remove`: what of projects' own configs is trusted, and what no longer.
+//! `trust --list` and `trust --remove`: what of projects' own configs is trusted, and what no
+//! longer.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
 use super::failure::{Failure, chain};
 use super::local_time::Here;
-use super::table::{cell, list as list_of, table};
+use super::table::table;
 use super::{context, printer};
 use crate::config::index::Whereabouts;
 use crate::config::locate::{self, PROJECT_FILE};
@@ -22,7 +22,7 @@ use crate::model::hint::config_flag;
 struct Trusted {
     config: String,
     since: String,
-    state: State,
+    state: TrustState,
     /// What is not as it was trusted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changed: Vec<String>,
@@ -31,7 +31,7 @@ struct Trusted {
 /// What has become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum State {
+enum TrustState {
     /// It is used as it stands.
     AsTrusted,
     /// It, or a file that it names, is another: it is not used until it is trusted again.
@@ -40,6 +40,17 @@ enum State {
     Gone,
     /// It cannot be read, or does not load.
     Unreadable,
+}
+
+impl TrustState {
+    fn as_words(self) -> &'static str {
+        match self {
+            Self::AsTrusted => "as trusted",
+            Self::Changed => "changed",
+            Self::Gone => "gone",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 pub(super) fn list(as_json: bool) -> Result<(), Failure> {
@@ -58,21 +69,18 @@ pub(super) fn list(as_json: bool) -> Result<(), Failure> {
         printer::note("no project's own config is trusted");
         return Ok(());
     }
-    let rows: Vec<Value> = all.iter().map(|one| json!(one)).collect();
-    printer::line(human(&rows, &Here::new(false)).trim_start())
+    printer::line(human(&all, &Here::new(false)).trim_start())
 }
 
-/// One row for each.
-fn human(all: &[Value], here: &Here) -> String {
+fn human(all: &[Trusted], here: &Here) -> String {
     table(["STATE", "SINCE", "CONFIG", "CHANGED"], all, |one| {
-        let config = cell(&one["config"]);
-        let changed = list_of(&one["changed"]).iter().map(cell);
-        let changed =
-            changed.map(|path| if path == config { "the config".to_owned() } else { path });
+        let itself = |path: &String| *path == one.config;
+        let changed = one.changed.iter();
+        let changed = changed.map(|path| if itself(path) { "the config" } else { path });
         [
-            cell(&one["state"]).replace('-', " "),
-            here.short(&cell(&one["since"])),
-            printer::plain(&config),
+            one.state.as_words().to_owned(),
+            here.short(&one.since),
+            printer::plain(&one.config),
             printer::plain(&changed.collect::<Vec<_>>().join(", ")),
         ]
     })
@@ -84,30 +92,30 @@ fn looked_at(records: &Records, record: Record) -> Trusted {
     Trusted { config: record.named, since: record.since, state, changed }
 }
 
-fn state(records: &Records, record: &Record) -> (State, Vec<String>) {
+fn state(records: &Records, record: &Record) -> (TrustState, Vec<String>) {
     let named = Path::new(&record.named);
     // A name that is no text was written down as one that looks like it.
     let is_its_name = records.find(named).is_ok_and(|found| found.as_ref() == Some(record));
     if !is_its_name {
-        return (State::Unreadable, Vec::new());
+        return (TrustState::Unreadable, Vec::new());
     }
     if named.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-        return (State::Gone, Vec::new());
+        return (TrustState::Gone, Vec::new());
     }
     let itself = || vec![record.named.clone()];
     match load_to_trust(named) {
-        Ok((found, _, held)) if record.is_for(&found, &held) => (State::AsTrusted, Vec::new()),
+        Ok((found, _, held)) if record.is_for(&found, &held) => (TrustState::AsTrusted, Vec::new()),
         Ok((found, _, held)) => {
             let changed = record.changed(&held);
             let is_it = found.text != record.text.as_bytes() || changed.is_empty();
             let changed = changed.into_iter().chain(is_it.then(|| record.named.clone()));
-            (State::Changed, changed.collect())
+            (TrustState::Changed, changed.collect())
         }
         // It is another that has mistakes, as a rule.
         Err(LoadError::Invalid { .. }) if !is_same_text(named, record) => {
-            (State::Changed, itself())
+            (TrustState::Changed, itself())
         }
-        Err(_) => (State::Unreadable, Vec::new()),
+        Err(_) => (TrustState::Unreadable, Vec::new()),
     }
 }
 

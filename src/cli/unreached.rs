@@ -1,7 +1,9 @@
-//! A command under `run` has failed, and nothing of it came to the daemon: one line that says the likely reason.
+//! A command under `run` has failed, and nothing of it came to the daemon: one line that says the
+//! likely reason.
 //!
-//! Whether anything came the daemon counts; why not is guessed from the command line and from files, and no program is
-//! run to find out. Where anything is unclear nothing is said, and the command's exit code is never touched.
+//! Whether anything came the daemon counts; why not is guessed from the command line and from
+//! files, and no program is run to find out. Where anything is unclear nothing is said, and the
+//! command's exit code is never touched.
 
 mod node;
 mod settings;
@@ -15,15 +17,15 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::admin_client::Came;
 use super::command_line::{MAX_WORDS, name_of, programs, urls};
-use super::session::Open;
+use super::session::ToolSession;
 use super::{no_proxy, printer};
+use crate::admin::wire::CountedSession;
 use crate::config::env;
 use crate::local::place;
 
 /// How long the daemon may take to say what came; it answers in a millisecond.
-const PATIENCE: Duration = Duration::from_secs(1);
+const COUNT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long its proxy may take to be connected to, on this machine.
 const CONNECT: Duration = Duration::from_millis(500);
 
@@ -46,9 +48,9 @@ const ELSEWHERE: [&str; 12] = [
 ];
 
 /// Says so, where nothing of the command came.
-pub(super) async fn say(open: &mut Open, command: &[OsString]) {
-    match timeout(PATIENCE, open.came()).await {
-        Ok(Ok(Came { admitted: 0, unnamed: 0 })) => {}
+pub(super) async fn say(open: &mut ToolSession, command: &[OsString]) {
+    match timeout(COUNT_PATIENCE, open.came()).await {
+        Ok(Ok(CountedSession { admitted: 0, unnamed: 0, .. })) => {}
         // Something came; or the daemon is gone, or of another version, and nobody knows.
         _ => return,
     }
@@ -141,7 +143,8 @@ fn likely(command: &[OsString], around: &Surroundings<'_>) -> String {
         .to_owned()
 }
 
-/// A URL of the command line that the variables lead past us: in the clear, or to a host of `NO_PROXY`.
+/// A URL of the command line that the variables lead past us: in the clear, or to a host of
+/// `NO_PROXY`.
 fn past_us(command: &[OsString], around: &Surroundings<'_>) -> Option<String> {
     let words: Vec<_> = command.iter().take(MAX_WORDS).map(|word| word.to_string_lossy()).collect();
     let urls: Vec<(&str, &str)> = words.iter().flat_map(|word| urls(word)).collect();

@@ -18,40 +18,13 @@ use crate::model::id::{self, RouteName, SessionName};
 use crate::model::placeholder::Mark;
 use crate::model::secret::Secret;
 
+mod kind;
 mod saved;
+
+pub use kind::Kind;
 
 /// Live sessions at most; opening one more refuses.
 pub const MAX_SESSIONS: usize = 10_000;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// `valetkey env`: outlives the daemon.
-    Env,
-    /// `valetkey session open`: outlives the daemon.
-    Open,
-    Preshared,
-    /// `valetkey run`: ends with its command.
-    #[default]
-    Run,
-}
-
-impl Kind {
-    /// Whether it lives on when the daemon is started again.
-    pub fn outlives_the_daemon(self) -> bool {
-        matches!(self, Self::Env | Self::Open)
-    }
-
-    /// What its name begins with.
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::Env => "env",
-            Self::Open => "open",
-            Self::Preshared => "pre",
-            Self::Run => "run",
-        }
-    }
-}
 
 /// What a new session is made from.
 #[derive(Clone, Debug, Default)]

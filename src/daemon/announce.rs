@@ -1,5 +1,5 @@
-//! Says ahead that a login ends, where the issuer has said when: one line of the log for each login when its end is
-//! near, and one when it has come, with the command that mends it.
+//! Says ahead that a login ends, where the issuer has said when: one line of the log for each login
+//! when its end is near, and one when it has come, with the command that mends it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::model::id::CredentialName;
 use crate::store::logins::{Login, Logins, Whose};
 
 /// The longest between two looks: other processes log in and out, and renew.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
-/// The shortest.
+const LOGINS_LOOK_EVERY: Duration = Duration::from_secs(300);
+/// The shortest time between two looks.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// What is said, in this order, each once for a login.
@@ -26,7 +26,6 @@ enum Stage {
 #[derive(Default)]
 struct Told(HashMap<CredentialName, (SystemTime, Stage)>);
 
-/// Looks from now on.
 pub(super) async fn run(daemon: Arc<Daemon>) {
     let mut told = Told::default();
     loop {
@@ -47,7 +46,8 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
             }
         }
         let until_next = found.iter().filter_map(|(_, _, login)| next(login, now)).min();
-        let wait = until_next.map_or(LOOK_EVERY, |next| next.clamp(MOMENT, LOOK_EVERY));
+        let wait =
+            until_next.map_or(LOGINS_LOOK_EVERY, |next| next.clamp(MOMENT, LOGINS_LOOK_EVERY));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = daemon.logins_changed.notified() => {}

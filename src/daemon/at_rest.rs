@@ -1,4 +1,5 @@
-//! Ending sessions and revoking where no daemon runs: what the next one finds is changed, under its lock.
+//! Ending sessions and revoking where no daemon runs: what the next one finds is changed, under its
+//! lock.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Notices that the config, or a file that it names, changed, and has it reloaded.
 //!
-//! It looks at the files four times a second rather than asking the kernel to tell: a few `stat`s cost
-//! next to nothing, need no crate, work on every filesystem, and see a file behind symlinks that are
-//! put elsewhere, which takes a watch on every directory on the way otherwise. A change counts once two
-//! looks in a row find the same, so a file is rarely taken up half written; if it is, it is refused
-//! whole, and the rest of it is the next change.
+//! It looks at the files four times a second rather than asking the kernel to tell: a few `stat`s
+//! cost next to nothing, need no crate, work on every filesystem, and see a file behind symlinks
+//! that are put elsewhere, which takes a watch on every directory on the way otherwise. A change
+//! counts once two looks in a row find the same, so a file is rarely taken up half written; if it
+//! is, it is refused whole, and the rest of it is the next change.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +21,8 @@ use super::control::Daemon;
 use crate::local::place;
 use crate::model::hex::hex;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// Time between two looks at the files.
+const FILES_LOOK_EVERY: Duration = Duration::from_millis(250);
 /// From a change to the look that finds it unchanged.
 const SETTLE: Duration = Duration::from_millis(100);
 /// A file as young as this may change without its times telling: they are as coarse as the kernel's
@@ -69,13 +69,11 @@ struct Stamp {
 }
 
 impl Files {
-    /// From now on these.
     pub(super) fn name(&mut self, paths: Vec<PathBuf>) {
         self.known.retain(|path, _| paths.contains(path));
         self.paths = paths;
     }
 
-    /// What they hold now.
     pub(super) fn look(&mut self) -> Sight {
         let now = SystemTime::now();
         let mut sight = Sight::new();
@@ -149,7 +147,7 @@ fn read(path: &Path) -> Content {
 /// Looks until the task is dropped.
 pub(super) async fn run(daemon: Arc<Daemon>) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(FILES_LOOK_EVERY).await;
         let mut last = look(&daemon).await;
         while let Some(changed) = last {
             tokio::time::sleep(SETTLE).await;

@@ -3,27 +3,29 @@
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::last_mints::LastMints;
-use super::reload::Seen;
+use super::reload::SeenConfig;
 use super::state::StateDir;
-use crate::admin::{
-    AdminError, Caller, Control, Hold, Login, OpenSession, OpenedSession, Revoke, Rotated, Who,
+use crate::admin::wire::{
+    AdminError, CountedSession, DaemonStatus, Ended, ListedSession, Login, OpenSession,
+    OpenedSession, Revoke, Rotated, Who,
 };
+use crate::admin::{Caller, Control, Hold};
 use crate::audit::Event;
 use crate::broker::SlotKey;
-use crate::ca::{Opened, Rotation};
+use crate::ca::{Description, Opened, Rotation};
 use crate::client::session::{Kind, Session};
 use crate::client::watch::Processes;
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 use crate::local::process;
 use crate::model::clock::rfc3339_seconds;
+use crate::model::lock::lock;
 use crate::proxy::{Proxy, Stop, World};
 
 /// The admin socket's way to the daemon.
@@ -37,11 +39,10 @@ impl std::ops::Deref for Handle {
     }
 }
 
-/// The running daemon.
 pub(super) struct Daemon {
     pub(super) proxy: Arc<Proxy>,
     config: Mutex<Config>,
-    pub(super) seen: Mutex<Seen>,
+    pub(super) seen: Mutex<SeenConfig>,
     /// All of our listeners, for the guard; those of the proxy first.
     pub(super) own: Vec<SocketAddr>,
     /// How many of them are the proxy's own, that a client can be told of.
@@ -87,7 +88,7 @@ impl Daemon {
         Self {
             proxy,
             began,
-            seen: Mutex::new(Seen::of(&config)),
+            seen: Mutex::new(SeenConfig::of(&config)),
             listening,
             who: Who {
                 config: config.named.clone(),
@@ -111,7 +112,6 @@ impl Daemon {
         &self.proxy
     }
 
-    /// The proxy's own listeners.
     pub(super) fn listeners(&self) -> Vec<SocketAddr> {
         self.own.iter().copied().take(self.listening).collect()
     }
@@ -124,7 +124,8 @@ impl Daemon {
         }
     }
 
-    /// Writes down that it is gone, as long as nothing else has been written: nobody is to look for it.
+    /// Writes down that it is gone, as long as nothing else has been written: nobody is to look for
+    /// it.
     pub(super) fn leave(&self) {
         let known = Whereabouts::find(&self.who.config);
         let Some(entry) = known.filter(|entry| entry.pid == std::process::id()) else { return };
@@ -138,7 +139,6 @@ impl Daemon {
         *self.proxy.stop.borrow() != Stop::No
     }
 
-    /// Where scrapers are answered.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
         self.metrics
     }
@@ -152,7 +152,7 @@ impl Daemon {
     }
 
     pub(super) fn config(&self) -> MutexGuard<'_, Config> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.config)
     }
 
     /// Reloads where the caller read another config than the one that is running.
@@ -163,7 +163,7 @@ impl Daemon {
         }
         self.reload(Some(digest)).map_err(|refused| AdminError {
             status: 409,
-            code: "config-not-reloaded",
+            code: "config-not-reloaded".into(),
             detail: format!(
                 "the daemon runs another config and did not take this one up: {}",
                 refused.message
@@ -218,7 +218,7 @@ impl Daemon {
 }
 
 impl Control for Handle {
-    fn status(&self) -> Value {
+    fn status(&self) -> DaemonStatus {
         self.facts()
     }
 
@@ -226,11 +226,11 @@ impl Control for Handle {
         self.who.clone()
     }
 
-    fn sessions(&self) -> Value {
+    fn sessions(&self) -> Vec<ListedSession> {
         self.session_list()
     }
 
-    fn session(&self, name: &str) -> Result<Value, AdminError> {
+    fn session(&self, name: &str) -> Result<CountedSession, AdminError> {
         self.session_facts(name)
     }
 
@@ -246,7 +246,7 @@ impl Control for Handle {
         self.end_by_name(name)
     }
 
-    fn revoke(&self, revoke: Revoke) -> Result<Value, AdminError> {
+    fn revoke(&self, revoke: Revoke) -> Result<Ended, AdminError> {
         Daemon::revoke(self, &revoke)
     }
 
@@ -270,17 +270,16 @@ impl Control for Handle {
         self.proxy.passage.audit.event(rotated.event()).ok();
     }
 
-    fn ca(&self) -> Value {
-        let description = self.proxy.world.load().authority.describe();
-        serde_json::to_value(description).unwrap_or_default()
+    fn ca(&self) -> Description {
+        self.proxy.world.load().authority.describe()
     }
 
-    fn rotate_ca(&self, compromised: bool) -> Result<Value, AdminError> {
+    fn rotate_ca(&self, compromised: bool) -> Result<Description, AdminError> {
         let rotation = if compromised { Rotation::Compromised } else { Rotation::Planned };
         let world = self.proxy.world.load();
         world.authority.rotate(rotation).map_err(|error| AdminError {
             status: 500,
-            code: error.code(),
+            code: error.code().into(),
             detail: error.to_string(),
             hint: error.hint().into(),
         })?;

@@ -16,96 +16,96 @@ use crate::store::StoreError;
 /// What stood in the way, whose it is, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The admin socket.
+    /// The admin socket cannot be made.
     #[error(transparent)]
     Admin(#[from] SocketError),
-    /// The audit trail.
+    /// The audit cannot be opened, or its key not used.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The local CA.
+    /// The local CA cannot be opened or made.
     #[error(transparent)]
     Ca(#[from] CaError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
-        /// As in config.
+        /// As the config names it.
         address: SocketAddr,
-        /// Why.
+        /// The error that this comes from.
         source: io::Error,
     },
     /// Somebody else has the same port of the other family.
     #[error("cannot listen on {bound} alone: another program has {other}")]
     ListenBeside {
-        /// Where we listen.
+        /// The address that we could have.
         bound: SocketAddr,
         /// What must be ours as well.
         other: SocketAddr,
-        /// Why it cannot be.
+        /// The error that this comes from.
         source: io::Error,
     },
     /// A unix socket cannot be listened on.
     #[error("cannot listen on unix:{path}", path = path.display())]
     ListenSocket {
-        /// As in config.
+        /// As the config names it.
         path: PathBuf,
-        /// Why.
+        /// The error that this comes from.
         source: io::Error,
     },
     /// Another daemon holds the state directory.
     #[error("a daemon is running for this config already: {path}", path = path.display())]
     Running {
-        /// The lock file.
+        /// The lock file that it holds.
         path: PathBuf,
     },
-    /// Routes do not compile.
+    /// Routes of the config contradict each other.
     #[error("the config's routes have errors")]
     Policy(Vec<Problem>),
     /// What was revoked cannot be read: nobody can be let in.
     #[error("the list of what was revoked cannot be read: {path}", path = path.display())]
     Revoked {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// Why.
+        /// The error that this comes from.
         source: io::Error,
     },
-    /// Trusted roots.
+    /// The roots that upstreams are verified by cannot be loaded.
     #[error(transparent)]
     Roots(#[from] RootsError),
     /// The parent proxy that config names is this daemon.
     #[error("upstream.parent points to Valetkey's own listener")]
     ParentIsUs,
-    /// The parent proxy's password.
+    /// The parent proxy's password cannot be read.
     #[error("the password of upstream.parent cannot be read")]
     ParentSecret {
-        /// Why.
+        /// The error that this comes from.
         source: StoreError,
     },
     /// No runtime or no thread.
     #[error("the system refused a thread or an event queue")]
     Runtime(#[source] io::Error),
-    /// A pre-shared session's secret.
+    /// The secret of a session of the config cannot be read.
     #[error("the secret of session `{session}` cannot be read")]
     SessionSecret {
-        /// Its name.
+        /// The name of the session in the config.
         session: String,
-        /// Why.
+        /// The error that this comes from.
         source: StoreError,
     },
     /// A pre-shared session's secret can be guessed.
     #[error("the secret of session `{session}` is shorter than 16 bytes")]
     SessionSecretShort {
-        /// Its name.
+        /// The name of the session in the config.
         session: String,
     },
-    /// Signals.
+    /// The system does not deliver signals to us.
     #[error("the system refused to deliver signals")]
     Signals(#[source] io::Error),
     /// The state directory cannot be made.
     #[error("cannot use the state directory: {path}", path = path.display())]
     State {
-        /// The directory.
+        /// The state directory of this config.
         path: PathBuf,
-        /// Why.
+        /// The error that this comes from.
         source: io::Error,
     },
     /// What tools must trust cannot be put where they look for it.
@@ -117,7 +117,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The stable word.
+    /// The stable word of this failure, for scripts.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Admin(error) => error.code(),
@@ -148,7 +148,7 @@ impl Error {
         }
     }
 
-    /// What to do next.
+    /// What the person who started the daemon can do.
     pub fn hint(&self) -> String {
         match self {
             Self::Admin(error) => error.hint().into(),

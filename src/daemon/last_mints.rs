@@ -1,24 +1,23 @@
 //! The last mint of each credential, for `status`: it outlives the session it was for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use crate::broker::MintReport;
 use crate::model::id::CredentialName;
+use crate::model::lock::lock;
 
 /// Codes and times, and what an issuer said, cleaned and masked.
 #[derive(Debug, Default)]
 pub(super) struct LastMints(Mutex<HashMap<CredentialName, LastMint>>);
 
-/// How a mint ended.
 #[derive(Clone, Debug)]
 pub(super) struct LastMint {
     /// Why there is no token; `None`: there is one.
     pub(super) error: Option<&'static str>,
     /// What its issuer said to that.
     pub(super) said: Option<Arc<str>>,
-    /// When.
     pub(super) at: SystemTime,
 }
 
@@ -36,6 +35,6 @@ impl LastMints {
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<CredentialName, LastMint>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

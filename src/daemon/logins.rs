@@ -2,72 +2,87 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
-
+use crate::admin::wire::LoginStatus;
 use crate::config::Config;
 use crate::model::clock::rfc3339_seconds;
 use crate::model::hint::quoted;
 use crate::store::logins::{Login, Logins, Whose};
 
 /// As [`facts`], for whoever asks while no daemon runs.
-pub fn stored(config: &Config) -> Vec<Value> {
+pub fn stored(config: &Config) -> Vec<LoginStatus> {
     facts(config, &Logins::new(&config.logins), SystemTime::now())
 }
 
-/// One fact for each credential that a person logs in for.
-pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<Value> {
-    let with_login = config.credentials.iter().filter_map(|(name, credential)| {
-        credential.grant.login().map(|oauth| (name, oauth, Whose::of(oauth, name)))
+/// One fact for each credential that a person logs in for, then those that are left behind.
+pub(super) fn facts(config: &Config, logins: &Logins, now: SystemTime) -> Vec<LoginStatus> {
+    let asked = config.credentials.iter().filter_map(|(name, credential)| {
+        let oauth = credential.grant.login()?;
+        let whose = Whose::of(oauth, name);
+        let of = LoginStatus {
+            credential: name.to_string(),
+            issuer: whose.issuer.to_string(),
+            ..LoginStatus::default()
+        };
+        Some(match logins.entry(whose).look() {
+            Ok(Some((login, protection))) => {
+                held(of, &login, &oauth.scope, protection.as_str(), now)
+            }
+            Ok(None) => LoginStatus { state: "none".into(), ..of },
+            Err(error) => LoginStatus {
+                state: "unreadable".into(),
+                code: Some(error.code().into()),
+                hint: Some(error.hint().replace("CREDENTIAL", name.as_str())),
+                ..of
+            },
+        })
     });
-    let left_behind = logins.left_behind(&known(config)).into_iter().map(|entry| {
+    asked.chain(left_behind(config, logins)).collect()
+}
+
+fn held(
+    of: LoginStatus,
+    login: &Login,
+    asked: &[String],
+    protection: &str,
+    now: SystemTime,
+) -> LoginStatus {
+    let left = |until: SystemTime| until.duration_since(now).unwrap_or_default().as_secs();
+    LoginStatus {
+        state: if login.refresh.is_some() { "logged-in" } else { "ended" }.into(),
+        code: login.ended.clone(),
+        user: login.user.clone(),
+        scope: login.scope.clone(),
+        not_granted: Some(not_granted(asked, login).into_iter().map(str::to_owned).collect()),
+        since: Some(rfc3339_seconds(login.since)),
+        renewed: Some(rfc3339_seconds(login.renewed)),
+        until: login.until.map(rfc3339_seconds),
+        remaining_s: login.until.map(left),
+        protected_by: Some(protection.into()),
+        ..of
+    }
+}
+
+/// Those that were made with an issuer or a client that the config does not name now.
+fn left_behind(config: &Config, logins: &Logins) -> Vec<LoginStatus> {
+    let all = logins.left_behind(&known(config)).into_iter().map(|entry| {
         let Whose { issuer, client, credential } = entry.whose();
         let login = entry.look().ok().flatten().map(|(login, _)| login);
-        json!({
-            "credential": credential,
-            "issuer": issuer,
-            "client": client,
-            "state": "left-behind",
-            "user": login.as_ref().and_then(|login| login.user.as_deref()),
-            "since": login.as_ref().map(|login| rfc3339_seconds(login.since)),
-            "hint": format!(
+        LoginStatus {
+            credential: credential.to_string(),
+            issuer: issuer.to_string(),
+            client: Some(client.to_string()),
+            state: "left-behind".into(),
+            since: login.as_ref().map(|login| rfc3339_seconds(login.since)),
+            user: login.and_then(|login| login.user),
+            hint: Some(format!(
                 "made at {issuer} as `{client}`, which this config does not name for it now; end it: \
-                 valetkey logout {} --left-behind", quoted(credential.as_str())
-            ),
-        })
+                 valetkey logout {} --left-behind",
+                quoted(credential.as_str())
+            )),
+            ..LoginStatus::default()
+        }
     });
-    with_login
-        .map(|(name, oauth, whose)| {
-            let issuer = whose.issuer.clone();
-            let (login, protection) = match logins.entry(whose).look() {
-                Ok(Some(found)) => found,
-                Ok(None) => {
-                    return json!({ "credential": name, "issuer": issuer, "state": "none" });
-                }
-                Err(error) => {
-                    return json!({
-                        "credential": name, "issuer": issuer, "state": "unreadable",
-                        "code": error.code(), "hint": error.hint().replace("CREDENTIAL", name.as_str()),
-                    });
-                }
-            };
-            let left = |until: SystemTime| until.duration_since(now).unwrap_or_default().as_secs();
-            json!({
-                "credential": name,
-                "issuer": issuer,
-                "state": if login.refresh.is_some() { "logged-in" } else { "ended" },
-                "code": login.ended,
-                "user": login.user,
-                "scope": login.scope,
-                "not_granted": not_granted(&oauth.scope, &login),
-                "since": rfc3339_seconds(login.since),
-                "renewed": rfc3339_seconds(login.renewed),
-                "until": login.until.map(rfc3339_seconds),
-                "remaining_s": login.until.map(left),
-                "protected_by": protection.as_str(),
-            })
-        })
-        .chain(left_behind)
-        .collect()
+    all.collect()
 }
 
 /// Whose logins this config asks for.
@@ -76,8 +91,8 @@ pub fn known(config: &Config) -> Vec<Whose> {
     all.filter_map(|(name, credential)| Some(Whose::of(credential.grant.login()?, name))).collect()
 }
 
-/// What config asks for and the login has not. A refresh and an ID token speak for themselves, and some issuers don't
-/// name them.
+/// What config asks for and the login has not. A refresh and an ID token speak for themselves, and
+/// some issuers don't name them.
 fn not_granted<'a>(asked: &'a [String], login: &Login) -> Vec<&'a str> {
     let live = login.refresh.is_some();
     let Some(scope) = login.scope.as_ref().filter(|_| live) else { return Vec::new() };

@@ -1,8 +1,9 @@
-//! Floor 7: wiring. Config becomes running parts here, and this is the only place that knows everyone.
+//! Floor 7: wiring. Config becomes running parts here, and this is the only place that knows
+//! everyone.
 //!
-//! The main thread runs the control side (admin socket, mints, signals, the ticker); each core has a
-//! worker thread with a runtime of its own, and connections never leave theirs (`benches/README.md`
-//! has the measurement that decided this).
+//! The main thread runs the control side (admin socket, mints, signals, the ticker); each core has
+//! a worker thread with a runtime of its own, and connections never leave theirs
+//! (`benches/README.md` has the measurement that decided this).
 
 mod announce;
 mod at_rest;
@@ -86,7 +87,8 @@ const RENEW: Duration = Duration::from_secs(12);
 /// How long workers may take to cut what is open, and to write down that they did.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM, SIGINT or the idle exit, then drains; a second signal cuts that short. Blocks.
+/// Runs until SIGTERM, SIGINT or the idle exit, then drains; a second signal cuts that short.
+/// Blocks.
 pub fn serve(options: Options) -> Result<(), Error> {
     platform::keep_memory_private();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -207,7 +209,8 @@ fn open_audit(
     Ok(Arc::new(audit.counting_in(Arc::clone(metrics))))
 }
 
-/// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by itself.
+/// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by
+/// itself.
 pub fn config_flag(config: &Config) -> String {
     let own = env::config_home().map(|dir| dir.join(locate::PROJECT_FILE));
     if own.is_some_and(|path| path == config.named) {

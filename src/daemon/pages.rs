@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use rustix::mm::{Advice, madvise};
 
-/// Unmaps the program's code: what runs from now on is mapped again when it first runs, from the cache of files
-/// that it never left. What only the start has run stays out of our resident memory, and is the first that a system
-/// short of memory takes back (Linux keeps pages of code that are mapped longer than others).
+/// Unmaps the program's code: what runs from now on is mapped again when it first runs, from the
+/// cache of files that it never left. What only the start has run stays out of our resident memory,
+/// and is the first that a system short of memory takes back (Linux keeps pages of code that are
+/// mapped longer than others).
 ///
-/// Two thirds of the code are of that kind, as Linux maps it by dozens of pages (`benches/README.md`). Where memory is
-/// locked, or the maps cannot be read, all stays as it is.
+/// Two thirds of the code are of that kind, as Linux maps it by dozens of pages
+/// (`benches/README.md`). Where memory is locked, or the maps cannot be read, all stays as it is.
 pub(super) fn give_back() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     if let Some(code) = code_at(&maps, give_back as fn() as usize) {
@@ -21,15 +22,17 @@ pub(super) fn give_back() {
 #[expect(unsafe_code, reason = "no safe interface unmaps pages")]
 fn unmap(code: Range<usize>) {
     let start = std::ptr::with_exposed_provenance_mut::<c_void>(code.start);
-    // SAFETY: the range is one mapping of a file, of this program, whole; it may be read and run and was never
-    // written (`code_at`): Linux maps what the file holds again at the next access, which is what was there.
-    // That the file can't change meanwhile is what it guarantees of programs that run (ETXTBSY).
+    // SAFETY: the range is one mapping of a file, of this program, whole; it may be read and run
+    // and was never written (`code_at`): Linux maps what the file holds again at the next access,
+    // which is what was there. That the file can't change meanwhile is what it guarantees of
+    // programs that run (ETXTBSY).
     if let Err(error) = unsafe { madvise(start, code.len(), Advice::LinuxDontNeed) } {
         tracing::debug!(%error, "the pages of the start stay mapped");
     }
 }
 
-/// The mapping of a file that has this address, if it is code that nobody writes (proc_pid_maps(5)).
+/// The mapping of a file that has this address, if it is code that nobody writes
+/// (proc_pid_maps(5)).
 fn code_at(maps: &str, address: usize) -> Option<Range<usize>> {
     maps.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();

@@ -1,4 +1,5 @@
-//! Which proxies stand above us: config's, or those of the environment that the daemon was started in.
+//! Which proxies stand above us: config's, or those of the environment that the daemon was started
+//! in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

@@ -7,9 +7,9 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
 
-/// Before the first secret is read: no core, neither of us nor of what we start, no reading of our memory or
-/// environment by other processes of our user, and, where the system lets us lock as much as we want, no
-/// page of ours in swap.
+/// Before the first secret is read: no core, neither of us nor of what we start, no reading of our
+/// memory or environment by other processes of our user, and, where the system lets us lock as much
+/// as we want, no page of ours in swap.
 pub(super) fn keep_memory_private() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "other processes of this user can read the daemon's memory");
@@ -26,7 +26,8 @@ pub(super) fn keep_memory_private() {
     }
 }
 
-/// What the process may have of memory, in bytes, where a cgroup says so: its own or one above, of either version.
+/// What the process may have of memory, in bytes, where a cgroup says so: its own or one above, of
+/// either version.
 pub(super) fn memory_limit() -> Option<u64> {
     let ours = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     limit_in(&ours, &|path| std::fs::read_to_string(path).ok())

@@ -1,7 +1,8 @@
-//! The port of a config that names none: that of last time, else the usual one, else any that is free.
+//! The port of a config that names none: that of last time, else the usual one, else any that is
+//! free.
 //!
-//! Whoever evaluated `valetkey env` holds the address that the daemon had then. So it is remembered, in the state
-//! directory, with the sessions that were given another one.
+//! Whoever evaluated `valetkey env` holds the address that the daemon had then. So it is
+//! remembered, in the state directory, with the sessions that were given another one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -81,7 +82,8 @@ fn is_spoken_for(address: &SocketAddr, config: &Config) -> bool {
     is_parents || named.any(|named| named.port() == address.port())
 }
 
-/// Whether another config of this user's had it last, be its daemon there or not: its shells hold it.
+/// Whether another config of this user's had it last, be its daemon there or not: its shells hold
+/// it.
 fn is_anothers(address: &SocketAddr, config: &Config) -> bool {
     let own = config.by_name(&config.state_dir);
     let others = Whereabouts::all();

@@ -1,15 +1,16 @@
 //! Keeps `[ca] publish` as it should be: before the daemon is ready, and from then on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::ca::trust::TrustError;
 use crate::ca::trust::publish::{Kept, Publisher};
 use crate::config;
+use crate::model::lock::lock;
 use crate::proxy::{Proxy, World};
 
 /// Between two looks: a few `stat`s.
-const LOOK: Duration = Duration::from_millis(500);
+const ROOTS_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Whoever changes the files all the time is not heard of all the time.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -29,18 +30,19 @@ impl Shared {
         Ok(Some(shared))
     }
 
-    /// Looks until the task is dropped. On threads of their own: a filesystem that hangs must hold up nobody else.
+    /// Looks until the task is dropped. On threads of their own: a filesystem that hangs must hold
+    /// up nobody else.
     pub(super) async fn keep_up(self, proxy: Arc<Proxy>) {
         let shared = Arc::new(self);
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(ROOTS_LOOK_EVERY).await;
             let (shared, proxy) = (Arc::clone(&shared), Arc::clone(&proxy));
             tokio::task::spawn_blocking(move || shared.look(&proxy.world.load())).await.ok();
         }
     }
 
-    /// A look, and what it takes to have the files right. Whoever shares the directory can harm himself by
-    /// it and must not stop us: trouble is only said.
+    /// A look, and what it takes to have the files right. Whoever shares the directory can harm
+    /// himself by it and must not stop us: trouble is only said.
     fn look(&self, world: &World) {
         let dir = self.publisher.dir().display();
         match self.keep(world) {
@@ -65,7 +67,7 @@ impl Shared {
     }
 
     fn may_complain(&self) -> bool {
-        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.complained);
         let may = last.is_none_or(|at| at.elapsed() >= QUIET);
         if may {
             *last = Some(Instant::now());

@@ -3,7 +3,7 @@
 //! A request holds the world that it was judged by to its end, minters included, so none ever mixes
 //! two. A config that cannot be used leaves everything as it is.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use super::changes::{Content, Files, Sight};
 use super::control::Daemon;
@@ -11,10 +11,11 @@ use super::error::Error;
 use super::world::{self, Current, SharedSessions};
 use crate::audit::Event;
 use crate::config::{self, Config, LoadError};
+use crate::model::lock::lock;
 use crate::proxy::World;
 
 /// Which files were read for what runs, and what became of reading them.
-pub(super) struct Seen {
+pub(super) struct SeenConfig {
     files: Files,
     /// What they held when a reload was last tried.
     considered: Sight,
@@ -22,7 +23,7 @@ pub(super) struct Seen {
     running: Sight,
 }
 
-impl Seen {
+impl SeenConfig {
     /// At the start, a little after the config was read.
     pub(super) fn of(config: &Config) -> Self {
         let mut files = Files::default();
@@ -51,8 +52,8 @@ struct Built {
 }
 
 impl Daemon {
-    /// Reads the config again. A bad one leaves everything as it is, and says so. `expected`: the digest of what
-    /// whoever asks has judged; nothing else is taken up.
+    /// Reads the config again. A bad one leaves everything as it is, and says so. `expected`: the
+    /// digest of what whoever asks has judged; nothing else is taken up.
     pub(super) fn reload(&self, expected: Option<&str>) -> Result<(), Refused> {
         let mut current = self.config();
         // Before they are read: what changes from here on is a change.
@@ -93,8 +94,8 @@ impl Daemon {
         Ok(Built { config, world, sessions })
     }
 
-    /// Who is no longer admitted goes first, who is newly admitted comes last: nobody is judged by a
-    /// policy that was not written for him.
+    /// Who is no longer admitted goes first, who is newly admitted comes last: nobody is judged by
+    /// a policy that was not written for him.
     fn swap(&self, current: &mut Config, built: Built) {
         let Built { config, world, sessions } = built;
         for session in sessions.withdraw(self.proxy.passage.gate.sessions()) {
@@ -149,12 +150,12 @@ impl Daemon {
         self.reload(None).ok();
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, SeenConfig> {
+        lock(&self.seen)
     }
 }
 
-impl Seen {
+impl SeenConfig {
     fn succeeded(&mut self, sight: Sight) {
         self.running.clone_from(&sight);
         self.considered = sight;

@@ -1,16 +1,17 @@
-//! `valetkey revoke`: refused from now on, cut within moments, its tokens revoked, and so after a restart.
+//! `valetkey revoke`: refused from now on, cut within moments, its tokens revoked, and so after a
+//! restart.
 //!
-//! In this order, whatever is revoked: new requests are refused, tokens go, what is under way is cut. A
-//! request that came before the first has entered before the last, and is cut; one that comes after is refused.
+//! In this order, whatever is revoked: new requests are refused, tokens go, what is under way is
+//! cut. A request that came before the first has entered before the last, and is cut; one that
+//! comes after is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use serde_json::{Value, json};
 
 use super::control::Daemon;
 use super::sessions::unknown_session;
 use super::world::SharedSessions;
-use crate::admin::{AdminError, Revoke, What};
+use crate::admin::wire::{AdminError, Ended, Revoke, RevokeTarget, RevokedStatus};
 use crate::audit::Event;
 use crate::client::revoked::{MAX_ENTRIES, Subject};
 use crate::client::session::{Kind, Session};
@@ -21,32 +22,21 @@ use crate::model::id::{CredentialName, SessionName};
 use crate::model::reason::Reason;
 use crate::proxy::live::Selector;
 
-/// What there was to end.
-#[derive(Default)]
-struct Count {
-    sessions: usize,
-    tokens: usize,
-    requests: usize,
-    /// A user whom nobody knows here is revoked all the same: an off-switch is not refused for a doubt.
-    unknown: bool,
-    nearest: Option<String>,
-}
-
 impl Daemon {
     /// Revokes, or takes a revocation back.
-    pub(super) fn revoke(&self, order: &Revoke) -> Result<Value, AdminError> {
+    pub(super) fn revoke(&self, order: &Revoke) -> Result<Ended, AdminError> {
         if order.undo {
             return self.restore(order);
         }
-        let mut count = Count::default();
+        let mut count = Ended::default();
         match &order.what {
-            What::All => {
+            RevokeTarget::All => {
                 self.shut_out(&Subject::All)?;
                 self.end_sessions(|session| session.kind() != Kind::Preshared, &mut count);
                 count.tokens += self.proxy.passage.revoke_clients(|_| true);
                 count.requests += self.proxy.live.end(&Selector::All, Reason::ClientRevoked);
             }
-            What::Credential(name) => {
+            RevokeTarget::Credential(name) => {
                 let name = CredentialName::new(name.as_str());
                 if !self.config().credentials.contains_key(&name) {
                     return Err(unknown("credential", name.as_str()));
@@ -56,10 +46,10 @@ impl Daemon {
                 let its = Selector::Credential(name);
                 count.requests += self.proxy.live.end(&its, Reason::CredentialRevoked);
             }
-            What::Session(name) => {
+            RevokeTarget::Session(name) => {
                 self.revoke_session(&SessionName::new(name.as_str()), &mut count)?
             }
-            What::User(name) => {
+            RevokeTarget::User(name) => {
                 let gate = &self.proxy.passage.gate;
                 count.unknown = !gate.knows_user(name) && !self.names_user(name);
                 count.nearest = gate.nearest_user(name).filter(|_| count.unknown);
@@ -73,11 +63,7 @@ impl Daemon {
         }
         self.note("revoked", order);
         self.write_down()?;
-        let Count { sessions, tokens, requests, unknown, nearest } = count;
-        Ok(json!({
-            "sessions": sessions, "tokens": tokens, "requests": requests,
-            "unknown": unknown, "nearest": nearest,
-        }))
+        Ok(count)
     }
 
     /// Whether a route of the config names this person.
@@ -88,8 +74,9 @@ impl Daemon {
         clients.any(|who| matches!(who, ClientSelector::User(named) if named == name))
     }
 
-    /// A session of the config stays revoked until it gets another secret; any other is gone for good.
-    fn revoke_session(&self, name: &SessionName, count: &mut Count) -> Result<(), AdminError> {
+    /// A session of the config stays revoked until it gets another secret; any other is gone for
+    /// good.
+    fn revoke_session(&self, name: &SessionName, count: &mut Ended) -> Result<(), AdminError> {
         let sessions = self.proxy.passage.gate.sessions();
         let found = sessions.list().into_iter().find(|session| session.name() == name);
         let session = found.ok_or_else(unknown_session)?;
@@ -100,7 +87,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn end_sessions(&self, chosen: impl Fn(&Session) -> bool, count: &mut Count) {
+    fn end_sessions(&self, chosen: impl Fn(&Session) -> bool, count: &mut Ended) {
         let sessions = self.proxy.passage.gate.sessions();
         for session in sessions.list().into_iter().filter(|session| chosen(session)) {
             if let Some(session) = sessions.end(session.name()) {
@@ -119,34 +106,38 @@ impl Daemon {
         }
         Err(AdminError {
             status: 507,
-            code: "too-many-revoked",
+            code: "too-many-revoked".into(),
             detail: format!("{MAX_ENTRIES} revocations are in force"),
             hint: "take old ones back (`--undo`), or revoke everything: `valetkey revoke --all`"
                 .into(),
         })
     }
 
-    fn restore(&self, order: &Revoke) -> Result<Value, AdminError> {
+    fn restore(&self, order: &Revoke) -> Result<Ended, AdminError> {
         let subject = match &order.what {
-            What::All => Subject::All,
-            What::Credential(name) => Subject::Credential(CredentialName::new(name.as_str())),
-            What::Session(name) => Subject::Session(SessionName::new(name.as_str()), [0; 32]),
-            What::User(name) => Subject::User(Arc::from(name.as_str())),
+            RevokeTarget::All => Subject::All,
+            RevokeTarget::Credential(name) => {
+                Subject::Credential(CredentialName::new(name.as_str()))
+            }
+            RevokeTarget::Session(name) => {
+                Subject::Session(SessionName::new(name.as_str()), [0; 32])
+            }
+            RevokeTarget::User(name) => Subject::User(Arc::from(name.as_str())),
         };
         if !self.proxy.passage.gate.revoked().remove(&subject) {
             return Err(AdminError {
                 status: 404,
-                code: "not-revoked",
+                code: "not-revoked".into(),
                 detail: "this is not revoked, so there is nothing to take back".into(),
                 hint:
                     "`valetkey status` lists what is; sessions of `run` and `env` are gone for good"
                         .into(),
             });
         }
-        if let What::Session(_) = order.what {
+        if let RevokeTarget::Session(_) = order.what {
             let preshared = SharedSessions::read(&self.config()).map_err(|error| AdminError {
                 status: 500,
-                code: error.code(),
+                code: error.code().into(),
                 detail: error.to_string(),
                 hint: error.hint(),
             })?;
@@ -154,7 +145,7 @@ impl Daemon {
         }
         self.note("restored", order);
         self.write_down()?;
-        Ok(json!({ "sessions": 0, "tokens": 0, "requests": 0 }))
+        Ok(Ended::default())
     }
 
     /// One record for the order itself; those of sessions and tokens stand beside it.
@@ -162,10 +153,10 @@ impl Daemon {
         let nobody = Client::default();
         let event = Event::session(action, &nobody, None);
         let event = match &order.what {
-            What::All => event.with("all", true),
-            What::Credential(name) => event.with("credential", name.as_str()),
-            What::Session(name) => event.with("session", name.as_str()),
-            What::User(name) => event.with("user", name.as_str()),
+            RevokeTarget::All => event.with("all", true),
+            RevokeTarget::Credential(name) => event.with("credential", name.as_str()),
+            RevokeTarget::Session(name) => event.with("session", name.as_str()),
+            RevokeTarget::User(name) => event.with("user", name.as_str()),
         };
         let event = match &order.by {
             Some(by) => event.with("by", by.as_str()),
@@ -178,30 +169,34 @@ impl Daemon {
         let saved = self.state.save_revoked(self.proxy.passage.gate.revoked());
         saved.and_then(|()| self.save_sessions()).map_err(|error| AdminError {
             status: 500,
-            code: "revocation-not-saved",
+            code: "revocation-not-saved".into(),
             detail: format!("it holds now, but could not be written down, and would end with this daemon: {error}"),
             hint: "make room in the state directory or mend its permissions, and say it again".into(),
         })
     }
 
-    /// For `status`.
-    pub(super) fn revoked_facts(&self) -> Value {
+    pub(super) fn revoked_facts(&self) -> RevokedStatus {
         let lists = self.proxy.passage.gate.revoked().lists();
-        let sessions: std::collections::BTreeMap<_, _> =
-            lists.sessions.iter().map(|(name, entry)| (name, &entry.since)).collect();
-        json!({
-            "all": lists.all,
-            "credentials": lists.credentials,
-            "sessions": sessions,
-            "users": lists.users,
-        })
+        let sessions = lists.sessions.iter().map(|(name, entry)| (name, &entry.since));
+        RevokedStatus {
+            all: lists.all.clone(),
+            credentials: by_name(lists.credentials.iter()),
+            sessions: by_name(sessions),
+            users: by_name(lists.users.iter()),
+        }
     }
+}
+
+fn by_name<'a, N: ToString + 'a>(
+    all: impl Iterator<Item = (&'a N, &'a String)>,
+) -> BTreeMap<String, String> {
+    all.map(|(name, since)| (name.to_string(), since.clone())).collect()
 }
 
 fn unknown(kind: &str, name: &str) -> AdminError {
     AdminError {
         status: 404,
-        code: "unknown-credential",
+        code: "unknown-credential".into(),
         detail: format!("there is no {kind} `{name}`"),
         hint: "`valetkey status` lists them".into(),
     }

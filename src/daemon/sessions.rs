@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::control::Daemon;
-use crate::admin::{AdminError, Caller, Hold, OpenSession, OpenedSession, STOPPING, SessionKind};
+use crate::admin::wire::{
+    AdminError, CountedSession, ListedSession, OpenSession, OpenedSession, SessionKind,
+    SessionStatus,
+};
+use crate::admin::{Caller, Hold, STOPPING};
 use crate::audit::Event;
 use crate::client::session::{Binding, Kind, MAX_SESSIONS, NewSession, Session};
 use crate::config::Config;
@@ -35,20 +39,21 @@ impl Daemon {
         if self.is_stopping() {
             return Err(AdminError {
                 status: 503,
-                code: STOPPING,
+                code: STOPPING.into(),
                 detail: "the daemon is stopping, and takes no new connections".into(),
                 hint: "try again: the next one starts when it has ended".into(),
             });
         }
-        // The process that it ends with, and that its own processes are told by, is the one that asks: no other's
-        // number is taken on its word. Where the kernel has none for us, the session ends by word or by time.
+        // The process that it ends with, and that its own processes are told by, is the one that
+        // asks: no other's number is taken on its word. Where the kernel has none for us, the
+        // session ends by word or by time.
         open.pid = open.pid.and(caller.pid);
         self.take_up(open.config.as_deref())?;
         let Some(proxy) = self.listeners().first().map(|address| format!("http://{address}"))
         else {
             return Err(AdminError {
                 status: 409,
-                code: "no-proxy-address",
+                code: "no-proxy-address".into(),
                 detail:
                     "the daemon listens on unix sockets only, and proxy variables name an address"
                         .into(),
@@ -61,7 +66,7 @@ impl Daemon {
         if sessions.len() >= MAX_SESSIONS {
             return Err(AdminError {
                 status: 503,
-                code: "too-many-sessions",
+                code: "too-many-sessions".into(),
                 detail: format!("{MAX_SESSIONS} sessions are open"),
                 hint: "`valetkey session list` shows them".into(),
             });
@@ -114,7 +119,8 @@ impl Daemon {
         })
     }
 
-    /// What keeps this process from opening or revoking anything: it comes from one that a session was opened for.
+    /// What keeps this process from opening or revoking anything: it comes from one that a session
+    /// was opened for.
     pub(super) fn hold(&self, caller: Caller) -> Option<Hold> {
         let tied = self.processes.living();
         if tied.is_empty() {
@@ -135,7 +141,7 @@ impl Daemon {
             if text.len() > MAX_TEXT {
                 return Err(AdminError {
                     status: 400,
-                    code: "text-too-long",
+                    code: "text-too-long".into(),
                     detail: format!(
                         "a user, a reason and a directory have {MAX_TEXT} bytes at most"
                     ),
@@ -151,7 +157,7 @@ impl Daemon {
         if let Some(name) = routes.iter().flatten().find(|name| !known(name)) {
             return Err(AdminError {
                 status: 400,
-                code: "unknown-route",
+                code: "unknown-route".into(),
                 detail: format!("there is no route `{name}`"),
                 hint: "`valetkey status` lists them".into(),
             });
@@ -180,13 +186,14 @@ impl Daemon {
         }
         Err(AdminError {
             status: 403,
-            code: Reason::ClientRevoked.code(),
+            code: Reason::ClientRevoked.code().into(),
             detail: Reason::ClientRevoked.detail().into(),
             hint: Reason::ClientRevoked.hint().into(),
         })
     }
 
-    /// Ends one by its name. Where that cannot be written down, the next daemon would have it again.
+    /// Ends one by its name. Where that cannot be written down, the next daemon would have it
+    /// again.
     pub(super) fn end_by_name(&self, name: &str) -> Result<(), AdminError> {
         if !self.end(&SessionName::new(name)) {
             return Err(unknown_session());
@@ -196,7 +203,7 @@ impl Daemon {
         }
         Err(AdminError {
             status: 500,
-            code: "session-end-not-saved",
+            code: "session-end-not-saved".into(),
             detail: format!(
                 "session {name} has ended in this daemon, but that could not be written down, and the next one would have it again"
             ),
@@ -204,7 +211,6 @@ impl Daemon {
         })
     }
 
-    /// Whether it was live.
     pub(super) fn end(&self, name: &SessionName) -> bool {
         match self.proxy.passage.gate.sessions().end(name) {
             Some(session) => {
@@ -215,8 +221,8 @@ impl Daemon {
         }
     }
 
-    /// What follows the end of a session: its tokens go and are revoked, what it has under way is cut.
-    /// `how`: `ended`, `revoked`. How many tokens and requests there were.
+    /// What follows the end of a session: its tokens go and are revoked, what it has under way is
+    /// cut. `how`: `ended`, `revoked`. How many tokens and requests there were.
     pub(super) fn ended(&self, session: &Session, how: &str) -> (usize, usize) {
         self.processes.untie(session.name());
         let tokens = self.proxy.passage.end_client(&ClientKey::Session(session.name().clone()));
@@ -248,50 +254,50 @@ impl Daemon {
     }
 
     /// For `session list` and `status`, oldest name first.
-    pub(super) fn session_list(&self) -> Value {
+    pub(super) fn session_list(&self) -> Vec<ListedSession> {
         let mut list = self.proxy.passage.gate.sessions().list();
         list.sort_by(|a, b| a.name().cmp(b.name()));
-        let with_address = |session: &Arc<Session>| {
-            let mut facts = facts(session);
-            let elsewhere = self.state.elsewhere(session.name()).map(|address| address.to_string());
-            facts["holds_address"] = elsewhere.into();
-            facts
+        let with_address = |session: &Arc<Session>| ListedSession {
+            session: seen(session),
+            holds_address: self.state.elsewhere(session.name()).map(|address| address.to_string()),
         };
         list.iter().map(with_address).collect()
     }
 
     /// One of them, with how often something came in its name, and in nobody's, since it began.
-    pub(super) fn session_facts(&self, name: &str) -> Result<Value, AdminError> {
+    pub(super) fn session_facts(&self, name: &str) -> Result<CountedSession, AdminError> {
         let sessions = self.proxy.passage.gate.sessions();
         let session = sessions.find(&SessionName::new(name)).ok_or_else(unknown_session)?;
-        let mut facts = facts(&session);
-        facts["admitted"] = session.admitted().into();
-        facts["unnamed"] = sessions.unnamed_since(&session).into();
-        Ok(facts)
+        Ok(CountedSession {
+            session: seen(&session),
+            admitted: session.admitted(),
+            unnamed: sessions.unnamed_since(&session),
+        })
     }
 }
 
 pub(super) fn unknown_session() -> AdminError {
     AdminError {
         status: 404,
-        code: "unknown-session",
+        code: "unknown-session".into(),
         detail: "there is no such session".into(),
         hint: "`valetkey session list` shows them".into(),
     }
 }
 
 /// What of a session may be seen.
-fn facts(session: &Arc<Session>) -> Value {
-    json!({
-        "name": session.name(),
-        "kind": session.kind(),
-        "user": session.user().as_deref(),
-        "reason": session.reason(),
-        "project": session.project(),
-        "routes": session.routes(),
-        "uid": session.uid(),
-        "until": session.until().map(rfc3339_seconds),
-    })
+fn seen(session: &Session) -> SessionStatus {
+    let routes = session.routes();
+    SessionStatus {
+        name: session.name().to_string(),
+        kind: session.kind().as_str().to_owned(),
+        user: session.user().as_deref().map(str::to_owned),
+        reason: session.reason().map(str::to_owned),
+        project: session.project().map(str::to_owned),
+        routes: routes.map(|names| names.iter().map(ToString::to_string).collect()),
+        uid: session.uid(),
+        until: session.until().map(rfc3339_seconds),
+    }
 }
 
 fn client(session: &Session) -> Client {
@@ -313,7 +319,8 @@ fn opened<'a>(session: &Session, client: &'a Client) -> Event<'a> {
     }
 }
 
-/// One for each variable of the routes that the session may use; each is bound to the routes that name it.
+/// One for each variable of the routes that the session may use; each is bound to the routes that
+/// name it.
 fn placeholders(config: &Config, new: &mut NewSession) -> BTreeMap<String, String> {
     let allowed = |name: &RouteName| new.routes.as_ref().is_none_or(|only| only.contains(name));
     let mut variables = BTreeMap::<_, (_, Vec<RouteName>)>::new();

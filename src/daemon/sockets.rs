@@ -1,4 +1,5 @@
-//! The proxy's unix sockets: who may connect, what a daemon that was killed left behind, and their end.
+//! The proxy's unix sockets: who may connect, what a daemon that was killed left behind, and their
+//! end.
 
 use std::fs;
 use std::io;
@@ -65,7 +66,6 @@ fn bind_one(path: &Path, mode: u32) -> io::Result<Socket> {
 }
 
 impl Socket {
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.file.path
     }

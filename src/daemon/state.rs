@@ -78,7 +78,8 @@ impl StateDir {
         text.and_then(|text| serde_json::from_slice(&text).ok())
     }
 
-    /// Takes up sessions of the daemon before, and remembers where clients are told to connect from now on.
+    /// Takes up sessions of the daemon before, and remembers where clients are told to connect from
+    /// now on.
     pub(super) fn resume(&mut self, sessions: &Sessions, address: Option<SocketAddr>) {
         self.restore(sessions);
         let Some(address) = address else { return };

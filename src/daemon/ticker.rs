@@ -1,5 +1,6 @@
 //! What happens now and then: the audit's head, sessions that end by time or with their process,
-//! tokens that ended, the CA's successor, the idle exit. And, once, what the start alone has needed.
+//! tokens that ended, the CA's successor, the idle exit. And, once, what the start alone has
+//! needed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

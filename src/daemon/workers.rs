@@ -25,34 +25,34 @@ use crate::proxy::{Pool, Proxy, Worker};
 const BACKLOG: i32 = 1024;
 /// Who asks for a thread's pulse at once; a thread with more of them waiting does not answer.
 const WAITING: usize = 32;
-/// Descriptors kept for the audit, the admin socket, scrapers and the rest of the process, at the least.
+/// Descriptors kept for the audit, the admin socket, scrapers and the rest of the process, at the
+/// least.
 const FIXED: u64 = 32;
 /// As many as all of those ever need: 64 for the admin socket, 64 for scrapers.
 const FIXED_AMPLE: u64 = 192;
 /// Those of one worker: its runtime, its copies of the listeners, a question to the kernel.
 const PER_WORKER: u64 = 6;
 
-/// Bound listeners.
 pub(super) struct Listeners {
     bound: Vec<TcpListener>,
     beside: Beside,
 }
 
-/// The same ports of the other family, where we listen on all addresses of one: held and not listened on, for a
-/// socket of another user that takes both families there could get what is meant for us (ipv6(7), `IPV6_V6ONLY`).
+/// The same ports of the other family, where we listen on all addresses of one: held and not
+/// listened on, for a socket of another user that takes both families there could get what is meant
+/// for us (ipv6(7), `IPV6_V6ONLY`).
 pub(super) struct Beside(Vec<socket2::Socket>);
 
 /// How long a worker may take to say that it is there.
 const PULSE: Duration = Duration::from_secs(2);
 
-/// Running workers.
 pub(super) struct Threads(Vec<JoinHandle<()>>);
 
 /// Asks threads whether they still turn. Asked, not told: an idle machine is not woken for it.
-pub(super) struct Pulse(Vec<(String, mpsc::Sender<Asked>)>);
+pub(super) struct Pulse(Vec<(String, mpsc::Sender<PulseAsked>)>);
 
 /// Answered by whoever gets it.
-type Asked = oneshot::Sender<()>;
+type PulseAsked = oneshot::Sender<()>;
 
 impl Pulse {
     /// The names of those that do not answer in time. `stopping`: who is gone is done, not stuck.
@@ -82,7 +82,7 @@ impl Pulse {
 }
 
 /// Answers as long as the runtime that it is spawned on turns.
-async fn beat(mut asked: mpsc::Receiver<Asked>) {
+async fn beat(mut asked: mpsc::Receiver<PulseAsked>) {
     while let Some(answer) = asked.recv().await {
         // Whoever asked may have given up.
         answer.send(()).ok();
@@ -133,7 +133,8 @@ fn bind_one(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// All addresses of the family that this socket leaves out, at its port, where it has all of its own.
+/// All addresses of the family that this socket leaves out, at its port, where it has all of its
+/// own.
 fn other_family(socket: &socket2::Socket, bound: SocketAddr) -> Option<SocketAddr> {
     let other: IpAddr = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED.into(),
@@ -205,7 +206,7 @@ pub(super) fn start(proxy: &Arc<Proxy>, doors: &Doors) -> Result<(Threads, Pulse
     Ok((Threads(threads), Pulse(pulse)))
 }
 
-fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<Asked>) {
+fn work(proxy: Arc<Proxy>, listeners: Vec<Bound>, asked: mpsc::Receiver<PulseAsked>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -257,7 +258,6 @@ const MEMORY_EACH: u64 = 256 << 10;
 /// What the process may open, by purpose: together never more than the system gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Descriptors {
-    /// Connections of clients.
     pub(super) clients: usize,
     upstreams: usize,
     issuers: usize,
@@ -271,7 +271,8 @@ impl Descriptors {
         platform::memory_limit().map_or(split, |limit| split.within(limit))
     }
 
-    /// Under a limit of memory no more connections than it has room for: refusing some is better than being killed.
+    /// Under a limit of memory no more connections than it has room for: refusing some is better
+    /// than being killed.
     fn within(self, limit: u64) -> Self {
         let room = limit.saturating_sub(MEMORY_FIXED) / MEMORY_EACH;
         let most = usize::try_from(room).unwrap_or(usize::MAX).max(8);
@@ -288,7 +289,6 @@ impl Descriptors {
         Self { clients: count(each), upstreams: count(each), issuers: count(issuers) }
     }
 
-    /// What diallers spend.
     pub(super) fn budget(self) -> Budget {
         Budget::new(self.upstreams, self.issuers)
     }

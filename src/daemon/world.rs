@@ -156,7 +156,8 @@ fn authority(
     Ok(Arc::new(authority))
 }
 
-/// What to type so that the next new host needs no new root; nothing where no name of these can have it so.
+/// What to type so that the next new host needs no new root; nothing where no name of these can
+/// have it so.
 pub fn spare<'a>(hosts: impl IntoIterator<Item = &'a str>, config: &Config) -> Option<String> {
     let all = ca::sparing(hosts).into_iter().chain(config.ca.permit.iter().cloned());
     let all: BTreeSet<String> = all.collect();
@@ -193,8 +194,8 @@ impl SharedSessions {
         sessions.keep_preshared(|live| self.0.iter().any(|shared| live.is(shared)))
     }
 
-    /// Puts them in, but for those that were revoked; after the new policy holds, for the old one did not
-    /// know them.
+    /// Puts them in, but for those that were revoked; after the new policy holds, for the old one
+    /// did not know them.
     pub(super) fn share(&self, gate: &Gate) {
         let revoked =
             |shared: &&Preshared| gate.revoked().has_session(&shared.name, &shared.secret.sha256());

@@ -1,5 +1,5 @@
-//! The log: one line an event, on stderr, never a secret. The audit says who did what; this says how
-//! the program fares.
+//! The log: one line an event, on stderr, never a secret. The audit says who did what; this says
+//! how the program fares.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,8 @@ pub struct Logging {
     _guard: WorkerGuard,
 }
 
-/// Starts logging. `verbose` 0: what an operator should know; 1: why a connection failed; 2: everything.
+/// Starts logging. `verbose` 0: what an operator should know; 1: why a connection failed; 2:
+/// everything.
 ///
 /// A thread of its own writes: a terminal that was stopped, or a pager, must not stop the proxy.
 pub fn init(verbose: u8) -> Logging {
@@ -43,7 +44,8 @@ pub fn init(verbose: u8) -> Logging {
     Logging { _guard: guard }
 }
 
-/// One event, one line: what others chose in it can neither begin another nor do anything to a terminal.
+/// One event, one line: what others chose in it can neither begin another nor do anything to a
+/// terminal.
 struct Cleaned(NonBlocking);
 
 impl Write for Cleaned {

@@ -1,32 +1,17 @@
-//! What is written for people agrees with the program: codes, commands, variables, configs that load, the schema. What a
-//! document itself must be is in `form`, which there are in `text`.
+//! What is written for people agrees with the program: commands, variables, configs that load, the schema. Codes are in
+//! `codes`, what a document itself must be in `form`, which there are in `text`.
 
+mod codes;
 mod form;
 mod text;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use valetkey::model::reason::Reason;
-
 use crate::harness::client::finish;
 use crate::harness::valetkey::Valetkey;
 use text::project;
 pub use text::section;
-
-/// In the first cell of a row of the table of codes, which says what to do.
-#[test]
-fn every_reason_is_in_the_docs() {
-    let codes = section("Codes");
-    let told: BTreeSet<&str> = codes
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
-        .flat_map(|(cell, _)| cell.split('`').skip(1).step_by(2))
-        .collect();
-    let codes = Reason::ALL.iter().map(|reason| reason.code());
-    let missing: Vec<_> = codes.filter(|code| !told.contains(code)).collect();
-    assert!(missing.is_empty(), "not in the docs: {missing:?}");
-}
 
 fn configs(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
@@ -145,6 +130,49 @@ fn every_recipe_says_what_to_fill_in_and_how_to_check_it() {
             assert!(says(file), "{name} says how {file} is made");
         }
     }
+}
+
+/// Hosts of package registries, in pieces: this file is not to name one either.
+const REGISTRIES: [(&str, &str); 12] = [
+    ("crates", ".io"),
+    ("files.pythonhosted", ".org"),
+    ("hex", ".pm"),
+    ("nuget", ".org"),
+    ("npmjs", ".org"),
+    ("packagist", ".org"),
+    ("proxy.golang", ".org"),
+    ("pypi", ".org"),
+    ("repo.maven.apache", ".org"),
+    ("repo1.maven", ".org"),
+    ("rubygems", ".org"),
+    ("yarnpkg", ".com"),
+];
+
+/// Those that a text names.
+fn registries(text: &str) -> Vec<String> {
+    let text = text.to_ascii_lowercase();
+    let hosts = REGISTRIES.iter().map(|(name, end)| format!("{name}{end}"));
+    hosts.filter(|host| text.contains(host.as_str())).collect()
+}
+
+/// Whoever fills a recipe in names the registry that he means: none is built in, and none is recommended.
+#[test]
+fn no_package_registry_is_named() {
+    let mut left = ["config", "README.md", ".github", "src", "tests/it"].map(project).to_vec();
+    let mut files = 0;
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            let named = registries(&text);
+            assert!(named.is_empty(), "{} names {named:?}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 300, "{files}");
+    // It can fail.
+    let (name, end) = REGISTRIES[7];
+    assert_eq!(registries(&format!("host = \"upload.{name}{end}\"")).len(), 1);
 }
 
 /// No private key is in the repository's own directories.

@@ -11,7 +11,8 @@ use crate::audit::query::Status;
 pub(in crate::cli) enum Audit {
     /// Print the last requests and events, one line each
     Tail(Box<AuditTail>),
-    /// Search by person, session, process, request, route, credential, token, what came of it, and time
+    /// Search by person, session, process, request, route, credential, token, what came of it, and
+    /// time
     Query(Box<AuditQuery>),
     /// List the static keys that tools still send, and the config to replace each
     Inventory(Json),
@@ -25,12 +26,12 @@ pub(in crate::cli) enum Audit {
 #[command(after_help = TIMES)]
 pub(in crate::cli) struct AuditQuery {
     #[command(flatten)]
-    pub(in crate::cli) filter: Filter,
+    pub(in crate::cli) filter: AuditFilter,
     /// The last so many [default: all]
     #[arg(short = 'n', long, value_name = "N")]
     pub(in crate::cli) lines: Option<usize>,
     #[command(flatten)]
-    pub(in crate::cli) form: Form,
+    pub(in crate::cli) form: AuditForm,
 }
 
 #[derive(Debug, Args)]
@@ -43,9 +44,9 @@ pub(in crate::cli) struct AuditTail {
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
     #[command(flatten)]
-    pub(in crate::cli) filter: Filter,
+    pub(in crate::cli) filter: AuditFilter,
     #[command(flatten)]
-    pub(in crate::cli) form: Form,
+    pub(in crate::cli) form: AuditForm,
 }
 
 const TIMES: &str = "TIME is local: 20:00 (today), yesterday, \"yesterday 20:00\", monday, 2026-11-29, \"2026-11-29 20:00\"; \
@@ -56,7 +57,7 @@ const TIMES: &str = "TIME is local: 20:00 (today), yesterday, \"yesterday 20:00\
 /// What is looked for, in `tail` and `query`.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Filters")]
-pub(in crate::cli) struct Filter {
+pub(in crate::cli) struct AuditFilter {
     /// Login name
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) user: Option<String>,
@@ -107,7 +108,7 @@ pub(in crate::cli) struct Filter {
 /// How it is shown.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Form")]
-pub(in crate::cli) struct Form {
+pub(in crate::cli) struct AuditForm {
     /// Print each record with all that a person may want to know of it, however long the line
     #[arg(long, conflicts_with = "json")]
     pub(in crate::cli) long: bool,

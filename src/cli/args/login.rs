@@ -9,7 +9,8 @@ pub(in crate::cli) struct Login {
     /// Print the address only, and open no browser
     #[arg(long)]
     pub(in crate::cli) no_browser: bool,
-    /// Ask for an authentication of one of these kinds, as an upstream may want (RFC 9470): as in 'urn:example:mfa phr'
+    /// Ask for an authentication of one of these kinds, as an upstream may want (RFC 9470): as in
+    /// 'urn:example:mfa phr'
     #[arg(long, value_name = "ACR")]
     pub(in crate::cli) acr_values: Option<String>,
     /// Ask for an authentication that is no older than this
@@ -24,7 +25,8 @@ pub(in crate::cli) struct Login {
 pub(in crate::cli) struct Logout {
     /// The credential
     pub(in crate::cli) credential: String,
-    /// End the logins of it that were made with an earlier `issuer` or `client_id`, as `status` shows them
+    /// End the logins of it that were made with an earlier `issuer` or `client_id`, as `status`
+    /// shows them
     #[arg(long)]
     pub(in crate::cli) left_behind: bool,
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{Json, Purpose, session_time};
 
 #[derive(Debug, Subcommand)]
-pub(in crate::cli) enum Session {
+pub(in crate::cli) enum SessionCommand {
     /// Show all open ones
     List(Json),
     /// Open one and print its proxy URL, for a tool that `run` and `env` don't reach

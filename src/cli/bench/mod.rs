@@ -1,5 +1,5 @@
-//! `bench [URL]`: what the proxy adds to a request, in a person's own setup: the same GET directly and
-//! through the proxy, in turns, on kept connections (warm) and on fresh ones (cold).
+//! `bench [URL]`: what the proxy adds to a request, in a person's own setup: the same GET directly
+//! and through the proxy, in turns, on kept connections (warm) and on fresh ones (cold).
 //!
 //! Bounded in number, time and connections; asks no other machine unless told so.
 
@@ -24,7 +24,7 @@ use report::Results;
 use road::Road;
 use scene::Scene;
 use stats::Samples;
-use target::Place;
+use target::BenchTarget;
 
 /// A cold request for so many warm ones: it costs both ends a handshake.
 const WARM_PER_COLD: u32 = 10;
@@ -99,7 +99,7 @@ async fn measure(scene: &Scene, args: &Bench) -> Result<Results, Failure> {
 /// `requests` GETs over kept connections, or as many as there is time for.
 async fn warm(
     road: &Arc<Road>,
-    place: &Arc<Place>,
+    place: &Arc<BenchTarget>,
     requests: u32,
     connections: u32,
     end: Instant,
@@ -144,7 +144,12 @@ async fn warm(
 }
 
 /// One after the other, each on a connection of its own.
-async fn cold(road: &Road, place: &Place, requests: u32, end: Instant) -> Result<Samples, Failure> {
+async fn cold(
+    road: &Road,
+    place: &BenchTarget,
+    requests: u32,
+    end: Instant,
+) -> Result<Samples, Failure> {
     let mut samples = Samples::default();
     for _ in 0..requests {
         let begun = Instant::now();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::stats::{self, Samples, Summary};
+use super::stats::{self, Samples, Spread};
 use super::svg::{Chart, Line};
 
 const BINS: usize = 14;
@@ -17,7 +17,6 @@ pub(super) struct Pair {
     pub(super) proxied: Samples,
 }
 
-/// All of a run.
 #[derive(Default)]
 pub(super) struct Results {
     /// Kept connections.
@@ -33,20 +32,18 @@ pub(super) struct Results {
 /// One mode in the JSON document.
 #[derive(Serialize)]
 pub(super) struct Mode {
-    direct: Summary,
-    proxied: Summary,
+    direct: Spread,
+    proxied: Spread,
     added_p50_us: f64,
     added_p90_us: f64,
     added_p99_us: f64,
 }
 
-/// The JSON document.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     url: String,
     rounds: u32,
     connections: u32,
-    /// Keep-alive.
     warm: Option<Mode>,
     /// TCP, CONNECT and a full TLS handshake with each request.
     cold: Option<Mode>,
@@ -69,9 +66,8 @@ impl Mode {
 }
 
 impl Results {
-    /// For `--json`.
-    pub(super) fn report(&self, url: String) -> Report {
-        Report {
+    pub(super) fn report(&self, url: String) -> BenchReport {
+        BenchReport {
             url,
             rounds: self.rounds.0,
             connections: self.connections,

@@ -17,11 +17,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::target::Place;
+use super::target::BenchTarget;
 use crate::cli::failure::{Exit, Failure, chain};
 
 /// For a connection, and for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ROAD_PATIENCE: Duration = Duration::from_secs(20);
 /// Of an answer to CONNECT.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -33,7 +33,6 @@ pub(super) enum Way {
     Proxied { proxy: String, credentials: String },
 }
 
-/// One road.
 pub(super) struct Road {
     pub(super) way: Way,
     /// Trusts whoever ends the TLS on it.
@@ -42,7 +41,6 @@ pub(super) struct Road {
     pub(super) headers: HeaderMap,
 }
 
-/// One open connection.
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
 }
@@ -63,7 +61,7 @@ impl Road {
     }
 
     /// TCP, CONNECT, TLS.
-    pub(super) async fn connect(&self, place: &Place) -> Result<Connection, Failure> {
+    pub(super) async fn connect(&self, place: &BenchTarget) -> Result<Connection, Failure> {
         let opening = async {
             let stream = match &self.way {
                 Way::Direct(addresses) => TcpStream::connect(&addresses[..]).await?,
@@ -84,8 +82,8 @@ impl Road {
             tokio::spawn(connection);
             Ok::<_, io::Error>(Ok(Connection { sender }))
         };
-        match timeout(PATIENCE, opening).await {
-            Err(_) => Err(self.unreachable(place, &format!("nothing within {PATIENCE:?}"))),
+        match timeout(ROAD_PATIENCE, opening).await {
+            Err(_) => Err(self.unreachable(place, &format!("nothing within {ROAD_PATIENCE:?}"))),
             Ok(Err(error)) => Err(self.unreachable(place, &chain(&error))),
             Ok(Ok(opened)) => opened,
         }
@@ -95,7 +93,7 @@ impl Road {
     pub(super) async fn get(
         &self,
         connection: &mut Connection,
-        place: &Place,
+        place: &BenchTarget,
     ) -> Result<u16, Failure> {
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = place.path.clone();
@@ -110,8 +108,10 @@ impl Road {
             }
             Ok::<_, hyper::Error>(head)
         };
-        let head = match timeout(PATIENCE, exchange).await {
-            Err(_) => return Err(self.unreachable(place, &format!("no answer in {PATIENCE:?}"))),
+        let head = match timeout(ROAD_PATIENCE, exchange).await {
+            Err(_) => {
+                return Err(self.unreachable(place, &format!("no answer in {ROAD_PATIENCE:?}")));
+            }
             Ok(Err(error)) => return Err(self.unreachable(place, &chain(&error))),
             Ok(Ok(head)) => head,
         };
@@ -122,7 +122,7 @@ impl Road {
         }
     }
 
-    fn unreachable(&self, place: &Place, why: &str) -> Failure {
+    fn unreachable(&self, place: &BenchTarget, why: &str) -> Failure {
         match self.way {
             Way::Direct(_) => Failure::failed(
                 "bench-unreachable",
@@ -142,7 +142,7 @@ impl Road {
 /// Opens a tunnel (RFC 9110 section 9.3.6); what the proxy said instead, where it did not.
 async fn tunnel(
     stream: &mut TcpStream,
-    place: &Place,
+    place: &BenchTarget,
     credentials: &str,
 ) -> io::Result<Option<Failure>> {
     let authority = place.authority();
@@ -171,7 +171,7 @@ async fn tunnel(
 }
 
 /// Valetkey's own answer is no measurement.
-fn refused(place: &Place, said: &str) -> Failure {
+fn refused(place: &BenchTarget, said: &str) -> Failure {
     let code = said.split("details=").nth(1).map_or(said, |code| code.trim_matches('"'));
     Failure::failed(
         "bench-refused",
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_its_code() {
-        let place = Place::parse("https://api.example/v1").unwrap();
+        let place = BenchTarget::parse("https://api.example/v1").unwrap();
         let failure = refused(&place, "valetkey; error=http_request_denied; details=\"no-route\"");
         assert!(failure.message.ends_with(": no-route"), "{}", failure.message);
         assert_eq!(failure.exit, Exit::Refused);

@@ -1,5 +1,5 @@
-//! What is measured: an API that the user names, behind the user's own daemon, or an API and a daemon of
-//! our own where none is named.
+//! What is measured: an API that the user names, behind the user's own daemon, or an API and a
+//! daemon of our own where none is named.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 
 use super::road::{Road, Way};
-use super::target::{self, Place};
+use super::target::{self, BenchTarget};
+use crate::admin::wire::SessionKind;
 use crate::ca;
 use crate::cli::args::{Bench, Purpose};
 use crate::cli::context;
@@ -17,7 +18,7 @@ use crate::cli::demo::{pki, world::World};
 use crate::cli::environment::Environment;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::join::Stay;
-use crate::cli::session::{self, Kind};
+use crate::cli::session;
 use crate::net::roots::Roots;
 
 /// Longer than any bench: no mint falls into it but the first.
@@ -25,7 +26,7 @@ const TOKEN_LIFE_S: u64 = 3600;
 
 /// Both roads to one place.
 pub(super) struct Scene {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<BenchTarget>,
     pub(super) direct: Arc<Road>,
     pub(super) proxied: Arc<Road>,
     parts: Parts,
@@ -34,14 +35,14 @@ pub(super) struct Scene {
 /// What is to be ended.
 enum Parts {
     Own(Box<World>),
-    Users(Box<session::Open>),
+    Users(Box<session::ToolSession>),
 }
 
 impl Scene {
     /// An API, an issuer and a daemon of our own, on loopback.
     pub(super) async fn built_in() -> Result<Self, Failure> {
         let world = World::start(TOKEN_LIFE_S).await?;
-        let place = Place::parse(&format!("https://{}/v1/orders", pki::HOST))?;
+        let place = BenchTarget::parse(&format!("https://{}/v1/orders", pki::HOST))?;
         let roots = read(&world.api_ca)?;
         let token = world.issuer.mint().unwrap_or_default();
         let mut direct = headers(&place)?;
@@ -66,13 +67,14 @@ impl Scene {
         args: &Bench,
         explicit: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let place = Place::parse(url)?;
+        let place = BenchTarget::parse(url)?;
         let config = context::config(explicit)?;
         let addresses = place.addresses(&config)?;
         target::may_ask(&place, &addresses, args.yes_remote, args.most())?;
         let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)
             .map_err(|error| Failure::usage(error.code(), chain(&error), error.hint()))?;
-        let open = session::begin(&config, Stay::WhileUsed, Kind::Run, &Purpose::default()).await?;
+        let open =
+            session::begin(&config, Stay::WhileUsed, SessionKind::Run, &Purpose::default()).await?;
         open.say_warnings();
         Ok(Self {
             direct: Arc::new(Road {
@@ -122,7 +124,7 @@ fn full_handshakes(config: &Arc<ClientConfig>) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-fn headers(place: &Place) -> Result<HeaderMap, Failure> {
+fn headers(place: &BenchTarget) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, value(&place.host_field())?);
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));

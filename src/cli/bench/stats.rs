@@ -1,4 +1,5 @@
-//! Samples and what is said of them: percentiles by nearest rank, a histogram with logarithmic bins.
+//! Samples and what is said of them: percentiles by nearest rank, a histogram with logarithmic
+//! bins.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,8 +16,7 @@ pub(super) struct Samples {
 
 /// In microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Summary {
-    /// Requests measured.
+pub(super) struct Spread {
     pub(super) requests: usize,
     pub(super) p50_us: f64,
     pub(super) p90_us: f64,
@@ -25,13 +25,11 @@ pub(super) struct Summary {
 }
 
 impl Samples {
-    /// One more.
     pub(super) fn add(&mut self, latency: Duration, status: u16) {
         self.latencies.push(latency);
         *self.statuses.entry(status).or_default() += 1;
     }
 
-    /// All of another.
     pub(super) fn extend(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         for (status, count) in other.statuses {
@@ -39,7 +37,6 @@ impl Samples {
         }
     }
 
-    /// How many.
     pub(super) fn len(&self) -> usize {
         self.latencies.len()
     }
@@ -52,11 +49,11 @@ impl Samples {
     }
 
     /// What is said of them; `None` where there are none.
-    pub(super) fn summary(&self) -> Option<Summary> {
+    pub(super) fn summary(&self) -> Option<Spread> {
         let sorted = self.sorted_us();
         // A tenth of a microsecond is below what the clock and the kernel can tell.
         let at = |share| percentile(&sorted, share).map(|us| (us * 10.0).round() / 10.0);
-        Some(Summary {
+        Some(Spread {
             requests: sorted.len(),
             p50_us: at(0.5)?,
             p90_us: at(0.9)?,
@@ -72,8 +69,8 @@ pub(super) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(rank - 1).copied()
 }
 
-/// Upper ends of `bins` bins, each as much wider than the one before, that hold all values of `sorted`
-/// lists up to their 99th percentile; the last one holds the rest too.
+/// Upper ends of `bins` bins, each as much wider than the one before, that hold all values of
+/// `sorted` lists up to their 99th percentile; the last one holds the rest too.
 pub(super) fn bins(lists: &[&[f64]], bins: usize) -> Vec<f64> {
     let low = lists.iter().filter_map(|list| list.first()).copied().fold(f64::INFINITY, f64::min);
     let high = lists.iter().filter_map(|list| percentile(list, 0.99)).fold(0.0, f64::max);

@@ -1,4 +1,5 @@
-//! A line chart as SVG, by hand: axes, a few ticks, lines, a legend. The published benchmark draws with it too.
+//! A line chart as SVG, by hand: axes, a few ticks, lines, a legend. The published benchmark draws
+//! with it too.
 
 use std::fmt::Write as _;
 
@@ -12,19 +13,15 @@ const BOTTOM: f64 = 50.0;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9", "#999999"];
 
-/// One line.
 pub struct Line {
     /// As the legend says it.
     pub name: String,
     /// In the order of x; on logarithmic axes all above zero.
     pub points: Vec<(f64, f64)>,
-    /// Not solid.
     pub dashed: bool,
 }
 
-/// A chart.
 pub struct Chart {
-    /// Above it.
     pub title: String,
     /// Under the x axis, with the unit.
     pub x: String,
@@ -34,7 +31,6 @@ pub struct Chart {
     pub log_x: bool,
     /// Whether the y axis is logarithmic; a linear one begins at zero.
     pub log_y: bool,
-    /// What it shows.
     pub lines: Vec<Line>,
 }
 
@@ -83,7 +79,6 @@ impl Axis {
 }
 
 impl Chart {
-    /// The whole document.
     pub fn svg(&self) -> String {
         let all = || self.lines.iter().flat_map(|line| &line.points);
         let x = Axis::of(all().map(|p| p.0), self.log_x, LEFT, WIDTH - RIGHT);

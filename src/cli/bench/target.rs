@@ -9,15 +9,14 @@ use crate::cli::failure::{Failure, chain};
 use crate::config::Config;
 use crate::model::target::Target;
 
-/// The URL, taken apart.
-pub(super) struct Place {
+pub(super) struct BenchTarget {
     pub(super) host: String,
     pub(super) port: u16,
     /// Path and query.
     pub(super) path: Uri,
 }
 
-impl Place {
+impl BenchTarget {
     /// An https URL without userinfo.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| {
@@ -78,7 +77,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BenchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "https://{}{}", self.host_field(), self.path)
     }
@@ -86,7 +85,7 @@ impl fmt::Display for Place {
 
 /// Other people's machines are asked only where the user said so.
 pub(super) fn may_ask(
-    place: &Place,
+    place: &BenchTarget,
     addresses: &[SocketAddr],
     yes_remote: bool,
     requests: u64,
@@ -107,19 +106,19 @@ mod tests {
 
     #[test]
     fn takes_https_urls_alone() {
-        let place = Place::parse("https://API.example/v1?x=1").unwrap();
+        let place = BenchTarget::parse("https://API.example/v1?x=1").unwrap();
         assert_eq!(place.to_string(), "https://api.example/v1?x=1");
         assert_eq!(place.authority(), "api.example:443");
-        let place = Place::parse("https://[::1]:8443").unwrap();
+        let place = BenchTarget::parse("https://[::1]:8443").unwrap();
         assert_eq!((place.authority().as_str(), place.host.as_str()), ("[::1]:8443", "::1"));
         for text in ["http://api.example/", "api.example", "https://a:b@api.example/", "ftp://x/"] {
-            assert_eq!(Place::parse(text).err().unwrap().code, "bench-url", "{text}");
+            assert_eq!(BenchTarget::parse(text).err().unwrap().code, "bench-url", "{text}");
         }
     }
 
     #[test]
     fn other_machines_are_asked_only_with_a_word() {
-        let place = Place::parse("https://api.example/").unwrap();
+        let place = BenchTarget::parse("https://api.example/").unwrap();
         let at = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
         assert!(may_ask(&place, &at("127.0.0.1:1"), false, 9).is_ok());
         assert!(may_ask(&place, &at("[::1]:1"), false, 9).is_ok());

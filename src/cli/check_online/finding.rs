@@ -8,10 +8,9 @@ use crate::model::plain;
 use crate::net::client::ClientError;
 use crate::net::dial::DialError;
 
-/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum State {
+enum FindingState {
     Failed,
     Fine,
     Skipped,
@@ -22,7 +21,7 @@ enum State {
 pub(in crate::cli) struct Finding {
     check: &'static str,
     of: String,
-    state: State,
+    state: FindingState,
     code: &'static str,
     detail: String,
     hint: String,
@@ -30,11 +29,11 @@ pub(in crate::cli) struct Finding {
 
 impl Finding {
     pub(super) fn fine(check: &'static str, of: &str, detail: &str) -> Self {
-        Self::new(check, of, State::Fine, "ok", detail, "")
+        Self::new(check, of, FindingState::Fine, "ok", detail, "")
     }
 
     pub(super) fn skipped(check: &'static str, of: &str, why: &str) -> Self {
-        Self::new(check, of, State::Skipped, "skipped", why, "")
+        Self::new(check, of, FindingState::Skipped, "skipped", why, "")
     }
 
     pub(super) fn failed(
@@ -44,10 +43,9 @@ impl Finding {
         detail: &str,
         hint: &str,
     ) -> Self {
-        Self::new(check, of, State::Failed, code, detail, hint)
+        Self::new(check, of, FindingState::Failed, code, detail, hint)
     }
 
-    /// No answer.
     pub(super) fn unreached(check: &'static str, of: &str, error: &ClientError) -> Self {
         let (code, hint) = diagnosed(error);
         Self::failed(check, of, code, &chain(error), hint)
@@ -56,7 +54,7 @@ impl Finding {
     fn new(
         check: &'static str,
         of: &str,
-        state: State,
+        state: FindingState,
         code: &'static str,
         detail: &str,
         hint: &str,
@@ -68,16 +66,16 @@ impl Finding {
 
     /// Whether it ends the command with 1.
     pub(in crate::cli) fn has_failed(&self) -> bool {
-        self.state == State::Failed
+        self.state == FindingState::Failed
     }
 
     /// In one line: what, whether, and what to do next.
     pub(in crate::cli) fn shown(&self) -> String {
         let Self { check, of, state, code, detail, hint } = self;
         let (mark, style) = match state {
-            State::Failed => (format!("error[{code}]"), BAD),
-            State::Fine => ("fine".to_owned(), GOOD),
-            State::Skipped => ("skipped".to_owned(), FAINT),
+            FindingState::Failed => (format!("error[{code}]"), BAD),
+            FindingState::Fine => ("fine".to_owned(), GOOD),
+            FindingState::Skipped => ("skipped".to_owned(), FAINT),
         };
         let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
         let line = flow(&format!("{mark}: {check} {of}: {detail}{hint}"));

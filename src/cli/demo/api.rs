@@ -2,7 +2,7 @@
 //! it verifies on every request. It keeps what it saw, for the demo to tell.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -11,14 +11,15 @@ use hyper::body::Incoming;
 use jsonwebtoken::{Algorithm, Validation, decode, get_current_timestamp};
 
 use super::issuer::{AUDIENCE, Claims, Issuer, SCOPE};
-use super::net::{self, Answer};
+use super::net::{self, DemoAnswer};
 use super::pki::Pki;
 use crate::cli::failure::Failure;
+use crate::model::lock::lock;
 use crate::model::placeholder::Placeholder;
 
 /// What arrived in one request.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenRequest {
     /// Fields named `authorization`.
     pub(super) authorizations: usize,
     /// Fields named `x-api-key`.
@@ -31,13 +32,12 @@ pub(super) struct Seen {
     pub(super) token: Option<String>,
 }
 
-/// The API.
 pub(in crate::cli) struct Api {
     issuer: Arc<Issuer>,
     validation: Validation,
     /// Where it really listens.
     pub(in crate::cli) address: SocketAddr,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<SeenRequest>>,
 }
 
 impl Api {
@@ -59,9 +59,8 @@ impl Api {
         Ok(api)
     }
 
-    /// Every request so far.
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn seen(&self) -> Vec<SeenRequest> {
+        lock(&self.seen).clone()
     }
 
     /// What it would say to this token now.
@@ -84,13 +83,13 @@ impl Api {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    fn answer(&self, request: &Request<Incoming>) -> DemoAnswer {
         let headers = request.headers();
         let token = bearer(headers);
         let verdict = token.map_or(Err("no bearer token"), |token| self.judge(token));
         let in_headers = headers.values().any(|value| Placeholder::found_in(value.as_bytes()));
         let in_target = Placeholder::found_in(request.uri().to_string().as_bytes());
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
+        lock(&self.seen).push(SeenRequest {
             authorizations: headers.get_all("authorization").iter().count(),
             api_keys: headers.get_all("x-api-key").iter().count(),
             placeholder: in_headers || in_target,
@@ -112,7 +111,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-fn answer(status: StatusCode, body: String) -> Answer {
+fn answer(status: StatusCode, body: String) -> DemoAnswer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));

@@ -1,7 +1,7 @@
 //! A real issuer in small: OAuth 2.0 client credentials (RFC 6749 section 4.4) on loopback, JWTs
 //! (RFC 7519) signed with ES256 by a key that is made at start and never written down.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -11,25 +11,22 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode, get_curr
 use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 
-use super::net::{self, Answer};
+use super::net::{self, DemoAnswer};
 use crate::cli::failure::Failure;
 use crate::model::id::random_text;
+use crate::model::lock::lock;
 
 /// The life of the demo's tokens, in seconds.
 pub(super) const LIFE_S: u64 = 5;
 /// Whom its tokens are for.
 pub(super) const AUDIENCE: &str = "https://api.orders.example";
-/// What they allow.
 pub(super) const SCOPE: &str = "orders:read";
 /// The one client it knows.
 pub(super) const CLIENT_ID: &str = "orders-cli";
 
-/// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
-    /// The issuer's URL.
     pub(super) iss: String,
-    /// The client.
     pub(super) sub: String,
     /// [`AUDIENCE`].
     pub(super) aud: String,
@@ -37,9 +34,7 @@ pub(super) struct Claims {
     pub(super) scope: String,
     /// When it was made, in seconds since 1970.
     pub(super) iat: u64,
-    /// When it ends.
     pub(super) exp: u64,
-    /// Its name.
     pub(super) jti: String,
 }
 
@@ -56,7 +51,8 @@ pub(in crate::cli) struct Issuer {
 }
 
 impl Issuer {
-    /// Starts it on a free port of loopback; its tokens live `life_s` seconds. Must be called inside a runtime.
+    /// Starts it on a free port of loopback; its tokens live `life_s` seconds. Must be called
+    /// inside a runtime.
     pub(super) async fn start(client_secret: String, life_s: u64) -> Result<Arc<Self>, Failure> {
         let (listener, address) = net::listen().await?;
         let pair =
@@ -82,17 +78,15 @@ impl Issuer {
         &self.url
     }
 
-    /// The token endpoint.
     pub(super) fn token_url(&self) -> String {
         format!("{}/token", self.url)
     }
 
-    /// Every token so far.
     pub(super) fn minted(&self) -> Vec<String> {
-        self.minted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.minted).clone()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> DemoAnswer {
         let authorized = net::basic(request.headers())
             .is_some_and(|(user, password)| user == CLIENT_ID && password == self.client_secret);
         if request.uri().path() != "/token" || !authorized {
@@ -134,12 +128,12 @@ impl Issuer {
             jti: random_text().chars().take(12).collect(),
         };
         let token = encode(&Header::new(Algorithm::ES256), &claims, &self.key).ok()?;
-        self.minted.lock().unwrap_or_else(PoisonError::into_inner).push(token.clone());
+        lock(&self.minted).push(token.clone());
         Some(token)
     }
 }
 
-fn json(status: StatusCode, body: String) -> Answer {
+fn json(status: StatusCode, body: String) -> DemoAnswer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

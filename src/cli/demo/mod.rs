@@ -21,7 +21,7 @@ use serde_json::json;
 use self::issuer::LIFE_S;
 use self::pki::HOST;
 use self::story::Story;
-use self::tool::Tool;
+use self::tool::DemoTool;
 use self::world::{KEY_VARIABLE, World};
 use super::args::Json;
 use super::child::Signals;
@@ -45,7 +45,7 @@ async fn tell(json: bool) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut story = Story::new(json);
     story.say("Valetkey, the whole story on this machine; nothing leaves it.")?;
-    let tool = Tool::find().await;
+    let tool = DemoTool::find().await;
     let world = World::start(LIFE_S).await?;
     introduce(&story, &world, &tool)?;
     let told = play(&mut story, &world, &tool).await;
@@ -70,7 +70,7 @@ async fn tell(json: bool) -> Result<(), Failure> {
     if story.is_well() { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }
 }
 
-fn introduce(story: &Story, world: &World, tool: &Tool) -> Result<(), Failure> {
+fn introduce(story: &Story, world: &World, tool: &DemoTool) -> Result<(), Failure> {
     story.say(&format!(
         "   issuer       {}: client credentials, JWTs of {LIFE_S} s\n   \
             API          https://{HOST}: verifies such a JWT\n   \
@@ -82,7 +82,7 @@ fn introduce(story: &Story, world: &World, tool: &Tool) -> Result<(), Failure> {
     ))
 }
 
-async fn play(story: &mut Story, world: &World, tool: &Tool) -> Result<(), Failure> {
+async fn play(story: &mut Story, world: &World, tool: &DemoTool) -> Result<(), Failure> {
     story.tell(steps::straight(world, tool).await?)?;
     story.tell(steps::through(world, tool).await?)?;
     story.tell(steps::refused(world, tool).await?)?;

@@ -20,8 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli::failure::{Failure, chain};
 
-/// What the servers answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type DemoAnswer = Response<Full<Bytes>>;
 
 /// A listener on a free port of loopback.
 pub(super) async fn listen() -> Result<(TcpListener, SocketAddr), Failure> {
@@ -36,7 +35,7 @@ pub(super) async fn listen() -> Result<(TcpListener, SocketAddr), Failure> {
 pub(super) fn serve<F, R>(listener: TcpListener, tls: Option<Arc<ServerConfig>>, answer: F)
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
-    R: Future<Output = Answer> + Send + 'static,
+    R: Future<Output = DemoAnswer> + Send + 'static,
 {
     let acceptor = tls.map(TlsAcceptor::from);
     tokio::spawn(async move {

@@ -18,25 +18,37 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::pki::{self, HOST};
-use super::tool::{Answer, Road};
+use super::tool::{DemoRoad, ToolAnswer};
 use super::world::World;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const DEMO_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends one request; complaints are for people.
-pub(super) async fn send(world: &World, road: Road, method: &str, path: &str, key: &str) -> Answer {
-    timeout(PATIENCE, exchange(world, road, method, path, key))
+pub(super) async fn send(
+    world: &World,
+    road: DemoRoad,
+    method: &str,
+    path: &str,
+    key: &str,
+) -> ToolAnswer {
+    timeout(DEMO_PATIENCE, exchange(world, road, method, path, key))
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+        .unwrap_or_else(|_| Err(format!("no answer within {DEMO_PATIENCE:?}")))
 }
 
-async fn exchange(world: &World, road: Road, method: &str, path: &str, key: &str) -> Answer {
+async fn exchange(
+    world: &World,
+    road: DemoRoad,
+    method: &str,
+    path: &str,
+    key: &str,
+) -> ToolAnswer {
     let variable = |name: &str| world.session.environment.set.get(name);
     let (stream, roots) = match road {
-        Road::Straight => {
+        DemoRoad::Straight => {
             (TcpStream::connect(world.api.address).await.map_err(text)?, world.api_ca.clone())
         }
-        Road::Proxied => {
+        DemoRoad::Proxied => {
             let proxy = variable("HTTPS_PROXY").and_then(|url| url.to_str());
             let roots = variable("SSL_CERT_FILE").ok_or("SSL_CERT_FILE is not set")?;
             (connect(proxy.ok_or("HTTPS_PROXY is not set")?).await?, roots.into())

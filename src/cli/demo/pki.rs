@@ -21,7 +21,6 @@ pub(super) struct Pki {
 }
 
 impl Pki {
-    /// Makes both.
     pub(super) fn make() -> Result<Self, Failure> {
         let make = || -> Result<Self, rcgen::Error> {
             let ca_key = KeyPair::generate()?;

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::api::Seen;
+use super::api::SeenRequest;
 use super::issuer::LIFE_S;
 use super::net::broken;
-use super::story::{INDENT, Step};
-use super::tool::{Answer, Road, Tool};
+use super::story::{DemoStep, INDENT};
+use super::tool::{DemoRoad, DemoTool, ToolAnswer};
 use super::world::World;
 use crate::audit::tail::Tail;
 use crate::audit::{Decision, EventKind, Record};
@@ -28,20 +28,20 @@ const COMMAND: &str =
     r#"$ curl -H "x-api-key: $ORDERS_API_KEY" https://api.orders.example/v1/orders"#;
 
 /// The placeholder opens nothing.
-pub(super) async fn straight(world: &World, tool: &Tool) -> Result<Step, Failure> {
-    let mut step = Step::new("straight", "The tool straight to the API");
+pub(super) async fn straight(world: &World, tool: &DemoTool) -> Result<DemoStep, Failure> {
+    let mut step = DemoStep::new("straight", "The tool straight to the API");
     step.line(COMMAND, "");
-    let answer = tool.send(world, Road::Straight, "GET", ORDERS).await?;
+    let answer = tool.send(world, DemoRoad::Straight, "GET", ORDERS).await?;
     let status = tell_answer(&mut step, &answer);
     step.expect(status == Some(401), "401: a placeholder opens nothing");
     Ok(step)
 }
 
 /// The same command, and a token arrives.
-pub(super) async fn through(world: &World, tool: &Tool) -> Result<Step, Failure> {
-    let mut step = Step::new("through", "The same command through Valetkey");
+pub(super) async fn through(world: &World, tool: &DemoTool) -> Result<DemoStep, Failure> {
+    let mut step = DemoStep::new("through", "The same command through Valetkey");
     step.line(COMMAND, "");
-    let answer = tool.send(world, Road::Proxied, "GET", ORDERS).await?;
+    let answer = tool.send(world, DemoRoad::Proxied, "GET", ORDERS).await?;
     let status = tell_answer(&mut step, &answer);
     step.expect(status == Some(200), "200: the API took the token");
     step.line("tool sent", format!("x-api-key: {}", short(&world.placeholder()?)));
@@ -53,11 +53,11 @@ pub(super) async fn through(world: &World, tool: &Tool) -> Result<Step, Failure>
 }
 
 /// What policy refuses never reaches the API.
-pub(super) async fn refused(world: &World, tool: &Tool) -> Result<Step, Failure> {
-    let mut step = Step::new("refused", "A request that policy refuses");
+pub(super) async fn refused(world: &World, tool: &DemoTool) -> Result<DemoStep, Failure> {
+    let mut step = DemoStep::new("refused", "A request that policy refuses");
     step.line(&COMMAND.replace("curl", "curl -X DELETE").replace(ORDERS, "/v1/orders/1"), "");
     let before = world.api.seen().len();
-    let answer = tool.send(world, Road::Proxied, "DELETE", "/v1/orders/1").await?;
+    let answer = tool.send(world, DemoRoad::Proxied, "DELETE", "/v1/orders/1").await?;
     let problem = answer.as_ref().ok().and_then(|(_, body)| serde_json::from_str(body).ok());
     let problem: Value = problem.unwrap_or_default();
     let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
@@ -80,8 +80,8 @@ pub(super) async fn refused(world: &World, tool: &Tool) -> Result<Step, Failure>
 }
 
 /// The token ends; the next request has another.
-pub(super) async fn renewed(world: &World, tool: &Tool) -> Result<Step, Failure> {
-    let mut step = Step::new("renewed", "The token ends, the tool notices nothing");
+pub(super) async fn renewed(world: &World, tool: &DemoTool) -> Result<DemoStep, Failure> {
+    let mut step = DemoStep::new("renewed", "The token ends, the tool notices nothing");
     let first =
         world.api.seen().into_iter().rev().find_map(|seen| Some((seen.claims?, seen.token?)));
     let Some((claims, token)) = first else {
@@ -95,7 +95,7 @@ pub(super) async fn renewed(world: &World, tool: &Tool) -> Result<Step, Failure>
     step.line("first token", format!("{verdict}, says the API after {LIFE_S} s"));
     step.expect(world.api.judge(&token).is_err(), "the first token to have ended");
     step.line(COMMAND, "");
-    let answer = tool.send(world, Road::Proxied, "GET", ORDERS).await?;
+    let answer = tool.send(world, DemoRoad::Proxied, "GET", ORDERS).await?;
     let status = tell_answer(&mut step, &answer);
     step.expect(status == Some(200), "200: the API took the new token");
     let again = world.api.seen().last().and_then(|seen| seen.claims.clone());
@@ -109,8 +109,8 @@ pub(super) async fn renewed(world: &World, tool: &Tool) -> Result<Step, Failure>
 }
 
 /// Who did what with which token, and nothing that opens anything.
-pub(super) async fn audited(world: &World) -> Result<Step, Failure> {
-    let mut step = Step::new("audited", "The audit trail of all this");
+pub(super) async fn audited(world: &World) -> Result<DemoStep, Failure> {
+    let mut step = DemoStep::new("audited", "The audit trail of all this");
     let here = Here::new(false);
     let (mut entries, mut decisions) = (Vec::new(), Vec::new());
     // Outcomes are written a moment after the tool has its answer.
@@ -168,7 +168,7 @@ fn told(world: &World, here: &Here) -> Result<(Vec<Entry>, Vec<&'static str>, us
     Ok((entries, decisions, count))
 }
 
-fn tell_answer(step: &mut Step, answer: &Answer) -> Option<u16> {
+fn tell_answer(step: &mut DemoStep, answer: &ToolAnswer) -> Option<u16> {
     match answer {
         Ok((status, body)) => {
             step.line(&status.to_string(), body.trim());
@@ -183,7 +183,7 @@ fn tell_answer(step: &mut Step, answer: &Answer) -> Option<u16> {
     }
 }
 
-fn tell_seen(step: &mut Step, seen: &Seen) {
+fn tell_seen(step: &mut DemoStep, seen: &SeenRequest) {
     let Some(claims) = &seen.claims else {
         step.expect(false, "a token that the API accepts");
         return;

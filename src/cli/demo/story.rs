@@ -15,7 +15,7 @@ const CONTINUED: &str = "  ";
 
 /// One step: what was done, what came of it, and whether that is what was to come.
 #[derive(Debug, Serialize)]
-pub(super) struct Step {
+pub(super) struct DemoStep {
     step: &'static str,
     title: &'static str,
     ok: bool,
@@ -27,7 +27,7 @@ pub(super) struct Step {
     lines: Vec<String>,
 }
 
-impl Step {
+impl DemoStep {
     /// A step that is well until an expectation fails.
     pub(super) fn new(step: &'static str, title: &'static str) -> Self {
         let (facts, missing, lines) = (Map::new(), Vec::new(), Vec::new());
@@ -51,12 +51,10 @@ impl Step {
         }
     }
 
-    /// A line that fits.
     pub(super) fn ready(&mut self, line: &str) {
         self.lines.push(format!("{:INDENT$}{line}", ""));
     }
 
-    /// A fact for machines.
     pub(super) fn fact(&mut self, name: &str, value: impl Into<Value>) {
         self.facts.insert(name.to_owned(), value.into());
     }
@@ -70,10 +68,9 @@ impl Step {
     }
 }
 
-/// All of it.
 pub(super) struct Story {
     json: bool,
-    steps: Vec<Step>,
+    steps: Vec<DemoStep>,
 }
 
 impl Story {
@@ -88,7 +85,7 @@ impl Story {
     }
 
     /// Takes a step in, and tells it.
-    pub(super) fn tell(&mut self, step: Step) -> Result<(), Failure> {
+    pub(super) fn tell(&mut self, step: DemoStep) -> Result<(), Failure> {
         if !self.json {
             let number = self.steps.len() + 1;
             let title = format!("{number}. {}", step.title);
@@ -118,7 +115,7 @@ impl Story {
     }
 
     /// The steps, for the JSON document.
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(super) fn steps(&self) -> &[DemoStep] {
         &self.steps
     }
 }

@@ -14,17 +14,14 @@ use super::pki::HOST;
 use super::world::World;
 use crate::cli::failure::Failure;
 
-/// What makes the requests.
-pub(super) enum Tool {
+pub(super) enum DemoTool {
     /// The machine's own, with its version.
     Curl(String),
-    /// Ours.
     Own,
 }
 
-/// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Road {
+pub(super) enum DemoRoad {
     /// To the API itself, as if DNS and a public CA named it.
     Straight,
     /// As the session's environment says.
@@ -32,9 +29,9 @@ pub(super) enum Road {
 }
 
 /// What came back, or the tool's own complaint.
-pub(super) type Answer = Result<(u16, String), String>;
+pub(super) type ToolAnswer = Result<(u16, String), String>;
 
-impl Tool {
+impl DemoTool {
     /// The curl that is on the PATH, if any.
     pub(super) async fn find() -> Self {
         let version = Command::new("curl").arg("--version").output().await;
@@ -46,7 +43,6 @@ impl Tool {
         }
     }
 
-    /// For people.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Curl(version) => version,
@@ -58,10 +54,10 @@ impl Tool {
     pub(super) async fn send(
         &self,
         world: &World,
-        road: Road,
+        road: DemoRoad,
         method: &str,
         path: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<ToolAnswer, Failure> {
         let key = world.placeholder()?;
         match self {
             Self::Curl(_) => curl(world, road, method, path, &key).await,
@@ -72,11 +68,11 @@ impl Tool {
 
 async fn curl(
     world: &World,
-    road: Road,
+    road: DemoRoad,
     method: &str,
     path: &str,
     key: &str,
-) -> Result<Answer, Failure> {
+) -> Result<ToolAnswer, Failure> {
     let home = home(world, road).map_err(|error| broken("write its files", &error))?;
     let mut command = Command::new("curl");
     command
@@ -92,8 +88,8 @@ async fn curl(
         }
     }
     match road {
-        Road::Straight => command.env("CURL_CA_BUNDLE", &world.api_ca),
-        Road::Proxied => command.envs(&world.session.environment.set),
+        DemoRoad::Straight => command.env("CURL_CA_BUNDLE", &world.api_ca),
+        DemoRoad::Proxied => command.envs(&world.session.environment.set),
     };
     let output = command.output().await.map_err(|error| broken("run curl", &error))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -105,12 +101,12 @@ async fn curl(
 }
 
 /// A home without settings; for the straight road with the one line that stands in for DNS.
-fn home(world: &World, road: Road) -> io::Result<PathBuf> {
+fn home(world: &World, road: DemoRoad) -> io::Result<PathBuf> {
     let (name, settings) = match road {
-        Road::Straight => {
+        DemoRoad::Straight => {
             ("straight", format!("connect-to = \"{HOST}:443:{}\"\n", world.api.address))
         }
-        Road::Proxied => ("proxied", String::new()),
+        DemoRoad::Proxied => ("proxied", String::new()),
     };
     let home: PathBuf = Path::new(world.dir()).join(name);
     fs::create_dir_all(&home)?;

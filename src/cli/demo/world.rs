@@ -19,9 +19,10 @@ use super::api::Api;
 use super::issuer::{CLIENT_ID, Issuer, SCOPE};
 use super::net::broken;
 use super::pki::{HOST, Pki};
+use crate::admin::wire::SessionKind;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::join::{self, Log};
-use crate::cli::session::{self, Asked, Kind, Open};
+use crate::cli::session::{self, AskedSession, ToolSession};
 use crate::config::{Config, check, env};
 use crate::local::place::Private;
 use crate::model::id::random_text;
@@ -35,17 +36,14 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 pub(in crate::cli) struct World {
     /// For the session's environment and the audit.
     pub(super) config: Config,
-    /// The issuer.
     pub(in crate::cli) issuer: Arc<Issuer>,
-    /// The API.
     pub(in crate::cli) api: Arc<Api>,
     /// The API's CA, PEM, as a file.
     pub(in crate::cli) api_ca: PathBuf,
     /// The session, and what its tool's environment is.
-    pub(in crate::cli) session: Open,
+    pub(in crate::cli) session: ToolSession,
     /// What no file of the daemon's may hold, beside the tokens.
     pub(super) client_secret: String,
-    /// The daemon's log.
     pub(super) log: PathBuf,
     daemon: Child,
     dir: TempDir,
@@ -84,11 +82,11 @@ impl World {
         // A clean environment: whatever this machine's is, the tool gets what is told here.
         let nothing = |_: &str| -> Option<OsString> { None };
         let session =
-            session::open(&config, client, Kind::Run, &Asked::default(), &nothing).await?;
+            session::open(&config, client, SessionKind::Run, &AskedSession::default(), &nothing)
+                .await?;
         Ok(Self { config, issuer, api, api_ca, session, client_secret, log, daemon, dir })
     }
 
-    /// The temporary directory.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }

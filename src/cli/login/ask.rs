@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
-/// Whether the person says yes; `None` where there is none. Stdin is left alone: it is the command's.
+/// Whether the person says yes; `None` where there is none. Stdin is left alone: it is the
+/// command's.
 pub(super) fn yes(question: &str) -> Option<bool> {
     if !std::io::stderr().is_terminal() || !std::io::stdin().is_terminal() {
         return None;

@@ -1,13 +1,15 @@
-//! `login` by a browser on this machine: it comes back to a port on loopback that is open for this login alone.
+//! `login` by a browser on this machine: it comes back to a port on loopback that is open for this
+//! login alone.
 //!
-//! Other users of the machine can reach that port and read the command line of a browser. So only processes of our
-//! own user are heard there, and what a browser is started with is a local address that sends it on, once.
+//! Other users of the machine can reach that port and read the command line of a browser. So only
+//! processes of our own user are heard there, and what a browser is started with is a local address
+//! that sends it on, once.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,10 +35,11 @@ use crate::local::peer;
 use crate::mint::authorization_code::{Back, Begun};
 use crate::mint::door::{Door, FlowError, LoggedIn};
 use crate::model::id::{CredentialName, random_text};
+use crate::model::lock::lock;
 use crate::model::secret::Secret;
 
 /// How long a person may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PERSON_PATIENCE: Duration = Duration::from_secs(600);
 /// For a request's head, and for the last page to leave.
 const MOMENT: Duration = Duration::from_secs(5);
 /// Connections at once: browsers open a few that they never use.
@@ -67,7 +70,7 @@ pub(super) async fn log_in(
     let answer = Mutex::new(Some(sender));
     let start = Mutex::new(Some(start));
     let desk = Arc::new(Desk { begun, authority, path: redirect.path.clone(), start, answer });
-    match timeout(PATIENCE, desk.attend(door, door_bell, receiver)).await {
+    match timeout(PERSON_PATIENCE, desk.attend(door, door_bell, receiver)).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(FlowError::Expired.into()),
     }
@@ -77,7 +80,8 @@ pub(super) async fn log_in(
 struct DoorBell(Vec<TcpListener>);
 
 impl DoorBell {
-    /// `localhost` is an address of each family, and whoever has the other one would be asked as well.
+    /// `localhost` is an address of each family, and whoever has the other one would be asked as
+    /// well.
     async fn hang(redirect: &Redirect) -> std::io::Result<Self> {
         let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -204,7 +208,8 @@ impl Desk {
         };
         let said = outcome.as_ref().map(|logged_in| logged_in.user.clone());
         let _ = page.send(said.map_err(FlowError::code));
-        // The page leaves before we do; connections that a browser never used are not waited for long.
+        // The page leaves before we do; connections that a browser never used are not waited for
+        // long.
         drop(door_bell);
         let _ = timeout(MOMENT, connections.join_next()).await;
         outcome
@@ -253,7 +258,7 @@ impl Desk {
             }
             Back::Ours(result) => result,
         };
-        let first = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = lock(&self.answer).take();
         let Some(first) = first else {
             return response(
                 StatusCode::GONE,
@@ -283,7 +288,7 @@ impl Desk {
 impl Desk {
     /// Whether this is what the browser was started with; once.
     fn starts(&self, path: &str) -> bool {
-        let mut start = self.start.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start = lock(&self.start);
         start.take_if(|start| start == path).is_some()
     }
 

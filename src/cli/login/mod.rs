@@ -1,6 +1,7 @@
 //! `login CREDENTIAL`: a person signs in at the issuer, and stays signed in until `logout`.
 //!
-//! This process speaks to the issuer itself; the daemon finds the login where it is kept, at the next mint.
+//! This process speaks to the issuer itself; the daemon finds the login where it is kept, at the
+//! next mint.
 
 mod ask;
 mod browser;
@@ -84,8 +85,8 @@ pub(super) fn with_login(config: &Config) -> impl Iterator<Item = &CredentialNam
     })
 }
 
-/// Says which logins a command lacks, and offers them where there is a person to ask. Those that it will hardly use
-/// are not even looked at, which may take a keyring's time; `aloud`: that is said.
+/// Says which logins a command lacks, and offers them where there is a person to ask. Those that it
+/// will hardly use are not even looked at, which may take a keyring's time; `aloud`: that is said.
 pub(super) async fn before_run(config: &Config, args: &Run, aloud: bool) {
     let logins = with_login(config);
     let Needed { needed, spared } = Needed::of(config, &args.purpose.only, &args.command, logins);

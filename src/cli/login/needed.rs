@@ -1,7 +1,8 @@
-//! Which logins a command under `run` needs, as far as that shows: nobody is asked for one that it will hardly use.
+//! Which logins a command under `run` needs, as far as that shows: nobody is asked for one that it
+//! will hardly use.
 //!
-//! A guess in both directions is cheap: who was not asked and needs it all the same gets the command to type with the
-//! answer; who was asked for nothing says no.
+//! A guess in both directions is cheap: who was not asked and needs it all the same gets the
+//! command to type with the answer; who was asked for nothing says no.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -29,7 +30,8 @@ pub(super) struct Needed {
 }
 
 impl Needed {
-    /// `only`: the routes that the session is for, where they are named. `logins`: what people log in for.
+    /// `only`: the routes that the session is for, where they are named. `logins`: what people log
+    /// in for.
     pub(super) fn of<'a>(
         config: &'a Config,
         only: &[String],
@@ -46,7 +48,8 @@ impl Needed {
         let (mut needed, mut spared) = (Vec::new(), Vec::new());
         for name in logins.filter(|name| all.contains(name)) {
             let its = || routes.iter().filter(|route| route.credential.as_ref() == Some(name));
-            // Whoever names routes means them; and where there is nothing else, the command is for that.
+            // Whoever names routes means them; and where there is nothing else, the command is for
+            // that.
             let meant = !only.is_empty() || all.len() == 1;
             let shows = || its().any(|route| is_named(route, command) || is_for(route, &programs));
             if meant || shows() { &mut needed } else { &mut spared }.push(name.clone());
@@ -65,7 +68,8 @@ fn is_named(route: &Route, command: &[OsString]) -> bool {
     })
 }
 
-/// Whether a program is one that takes this route's key: its name is that of the key's kind, or begins the variable's.
+/// Whether a program is one that takes this route's key: its name is that of the key's kind, or
+/// begins the variable's.
 fn is_for(route: &Route, programs: &[String]) -> bool {
     programs.iter().map(|program| name_of(program)).any(|program| {
         let also = ALSO.iter().find(|(name, _)| *name == program).map(|(_, kind)| *kind);

@@ -1,11 +1,11 @@
-//! The pages that a browser sees when it comes back: plain, without a script, and nothing of the query in them.
+//! The pages that a browser sees when it comes back: plain, without a script, and nothing of the
+//! query in them.
 
 use crate::model::plain;
 
 /// The longest heading, in characters: it may hold a name by the issuer's word.
 const MAX_HEADING: usize = 200;
 
-/// A whole page.
 pub(super) fn page(heading: &str, text: &str) -> String {
     let heading: String = plain::line(heading).chars().take(MAX_HEADING).map(escaped).collect();
     format!(

@@ -19,8 +19,8 @@ pub(super) fn show(text: &str) {
     }
 }
 
-/// Two modules to a character, dark on light as cameras want it, whatever the terminal's colours: so it is
-/// drawn in reverse where the background is dark, which most are.
+/// Two modules to a character, dark on light as cameras want it, whatever the terminal's colours:
+/// so it is drawn in reverse where the background is dark, which most are.
 fn drawn(text: &str, columns: usize, rows: usize) -> Option<String> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     let wide = code.width() + 2 * QUIET;

@@ -1,4 +1,5 @@
-//! Whether a program is run by a Node that ignores proxy variables, as far as that shows without running it.
+//! Whether a program is run by a Node that ignores proxy variables, as far as that shows without
+//! running it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ fn reads_proxies(major: u32, minor: u32) -> bool {
     major >= 24 || (major == 22 && minor >= 21)
 }
 
-/// For people: the Node that runs this program, where it is too old or of an age that cannot be told.
+/// For people: the Node that runs this program, where it is too old or of an age that cannot be
+/// told.
 pub(super) fn too_old(program: &str, around: &Surroundings<'_>) -> Option<String> {
     let file = around.program(program)?;
     let node = if name_of(program) == "node" { file } else { interpreter(&file, around)? };
@@ -33,7 +35,8 @@ fn interpreter(script: &Path, around: &Surroundings<'_>) -> Option<PathBuf> {
     if name_of(found) == "node" { around.program(found) } else { None }
 }
 
-/// By the header that lies beside it, else by the name of a directory above, as version managers have it.
+/// By the header that lies beside it, else by the name of a directory above, as version managers
+/// have it.
 fn version(node: &Path) -> Option<(u32, u32)> {
     let real = std::fs::canonicalize(node).ok()?;
     let header = real.parent()?.parent()?.join("include/node/node_version.h");

@@ -1,5 +1,5 @@
-//! Settings of tools that win over the variables that `run` sets: which file has one, and in which line. Never its
-//! value, which may hold a password.
+//! Settings of tools that win over the variables that `run` sets: which file has one, and in which
+//! line. Never its value, which may hold a password.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl fmt::Display for Winning {
 }
 
 /// A tool whose files win.
-struct Tool {
+struct ToolSettings {
     name: &'static str,
     programs: &'static [&'static str],
     keys: &'static [&'static str],
@@ -35,29 +35,29 @@ struct Tool {
     files: fn(&Surroundings<'_>) -> Vec<PathBuf>,
 }
 
-const TOOLS: [Tool; 7] = [
-    Tool {
+const TOOLS: [ToolSettings; 7] = [
+    ToolSettings {
         name: "git",
         programs: &["git"],
         keys: &["proxy"],
         sections: &["http", "remote"],
         files: of_git,
     },
-    Tool {
+    ToolSettings {
         name: "curl",
         programs: &["curl"],
         keys: &["proxy", "x", "noproxy", "preproxy", "socks5", "socks5-hostname"],
         sections: &[],
         files: of_curl,
     },
-    Tool {
+    ToolSettings {
         name: "pip",
         programs: &["pip", "pip3"],
         keys: &["proxy"],
         sections: &["global", "install", "download"],
         files: of_pip,
     },
-    Tool {
+    ToolSettings {
         name: "npm",
         programs: &["npm", "npx", "pnpm"],
         // Its proxy itself is a variable that `run` sets, which wins.
@@ -65,21 +65,21 @@ const TOOLS: [Tool; 7] = [
         sections: &[],
         files: |around| nearby(around, ".npmrc"),
     },
-    Tool {
+    ToolSettings {
         name: "yarn",
         programs: &["yarn", "yarnpkg"],
         keys: &["httpsproxy", "https-proxy"],
         sections: &[],
         files: of_yarn,
     },
-    Tool {
+    ToolSettings {
         name: "kubectl",
         programs: &["helm", "kubectl"],
         keys: &["proxy-url"],
         sections: &[],
         files: of_kubectl,
     },
-    Tool {
+    ToolSettings {
         name: "gcloud",
         programs: &["gcloud", "gsutil", "bq"],
         keys: &["address"],
@@ -90,7 +90,7 @@ const TOOLS: [Tool; 7] = [
 
 /// The first setting of one of these programs that wins over the variables.
 pub(super) fn winning(programs: &[String], around: &Surroundings<'_>) -> Option<Winning> {
-    let runs = |tool: &&Tool| programs.iter().any(|p| tool.programs.contains(&name_of(p)));
+    let runs = |tool: &&ToolSettings| programs.iter().any(|p| tool.programs.contains(&name_of(p)));
     TOOLS.iter().filter(runs).find_map(|tool| {
         (tool.files)(around).into_iter().find_map(|file| {
             let text = beginning(&file, MAX_FILE)?;
@@ -100,8 +100,9 @@ pub(super) fn winning(programs: &[String], around: &Surroundings<'_>) -> Option<
     })
 }
 
-impl Tool {
-    /// The key that wins, and its line. INI, rc files and YAML alike, as far as one key a line goes.
+impl ToolSettings {
+    /// The key that wins, and its line. INI, rc files and YAML alike, as far as one key a line
+    /// goes.
     fn find(&self, text: &str) -> Option<(String, usize)> {
         let mut within = self.sections.is_empty();
         for (at, line) in text.lines().enumerate() {

@@ -24,7 +24,6 @@ pub(super) const BOUNDS: [u64; 17] = [
     10_000_000_000,
 ];
 
-/// Counts durations.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     /// One for each bound, and one for what is over all of them.

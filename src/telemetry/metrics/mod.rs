@@ -24,7 +24,7 @@ use histogram::Histogram;
 
 pub use text::{CONTENT_TYPE, Gauges};
 
-/// Everything that is counted.
+/// All counters, gauges and histograms of this process.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Of routes in the config; a reload keeps what stays.
@@ -37,7 +37,7 @@ pub struct Metrics {
     proxy: Histogram,
     mint: Histogram,
     upstream: Histogram,
-    /// Opaque tunnels open now.
+    /// Tunnels that are open now and not looked into.
     pub tunnels: Arc<Gauge>,
     /// Connections to upstreams open now, idle ones among them.
     pub upstream_open: Arc<Gauge>,
@@ -142,7 +142,6 @@ impl Requests {
         counts[code.map_or(0, |code| code as usize + 1)].fetch_add(1, Relaxed);
     }
 
-    /// What is not zero.
     fn each(&self) -> impl Iterator<Item = (Decision, &'static str, u64)> {
         Decision::ALL.into_iter().flat_map(|decision| {
             let counts = self.0[decision as usize].get().into_iter().flat_map(|c| c.iter());
@@ -166,7 +165,7 @@ impl Gauge {
         Held(Arc::clone(self))
     }
 
-    /// How many.
+    /// How many are held at this moment.
     pub fn read(&self) -> i64 {
         self.0.load(Relaxed)
     }

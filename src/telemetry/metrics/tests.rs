@@ -90,7 +90,8 @@ fn parts_of_a_request_are_counted_where_there_are_any() {
     has(&metrics, "valetkey_request_seconds_sum{part=\"mint\"} 0.04");
 }
 
-/// What a request pays, whatever profile this is built with; the figure of an optimised build is far below.
+/// What a request pays, whatever profile this is built with; the figure of an optimised build is
+/// far below.
 #[test]
 fn recording_a_request_costs_little() {
     let (metrics, route) = metrics();

@@ -23,11 +23,11 @@ pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 /// Facts that are looked up when somebody asks.
 #[derive(Clone, Debug)]
 pub struct Gauges {
-    /// Client connections open now.
+    /// Connections of clients that are open at this moment.
     pub connections: usize,
     /// How many there may be.
     pub max_connections: usize,
-    /// Sessions open now.
+    /// Sessions that are open at this moment.
     pub sessions: usize,
     /// The least life that a token of each credential has left, for those that hold one.
     pub tokens: Vec<(CredentialName, Duration)>,
@@ -37,9 +37,9 @@ pub struct Gauges {
     pub audit_failing: bool,
     /// Attempts to write that failed.
     pub audit_failures: u64,
-    /// Records that were lost.
+    /// Audit records that were not written since the start.
     pub audit_lost: u64,
-    /// The policy that holds.
+    /// The hash of the policy that holds.
     pub policy: PolicyHash,
     /// How many policies held before it.
     pub generation: u64,
@@ -69,7 +69,7 @@ struct Page {
 
 impl Collector for Page {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Writer(encoder);
+        let mut page = TextWriter(encoder);
         self.requests(&mut page)?;
         self.tokens(&mut page)?;
         self.connections(&mut page)?;
@@ -79,7 +79,7 @@ impl Collector for Page {
 }
 
 impl Page {
-    fn requests(&self, page: &mut Writer<'_>) -> fmt::Result {
+    fn requests(&self, page: &mut TextWriter<'_>) -> fmt::Result {
         let help = "Requests and tunnels that ended, by route, decision and code.";
         let mut family = page.family("requests", help, MetricType::Counter)?;
         let mut count = |route: &str, requests: &Requests| {
@@ -103,7 +103,7 @@ impl Page {
         family.histogram(&[("part", "upstream")], &self.metrics.upstream)
     }
 
-    fn tokens(&self, page: &mut Writer<'_>) -> fmt::Result {
+    fn tokens(&self, page: &mut TextWriter<'_>) -> fmt::Result {
         let help = "Attempts to mint a token, by credential and code.";
         let mut family = page.family("mints", help, MetricType::Counter)?;
         for (name, codes) in self.metrics.mints().iter() {
@@ -124,7 +124,7 @@ impl Page {
         page.gauge("sessions", "Sessions open now.", self.now.as_ref().map(|n| n.sessions))
     }
 
-    fn connections(&self, page: &mut Writer<'_>) -> fmt::Result {
+    fn connections(&self, page: &mut TextWriter<'_>) -> fmt::Result {
         let now = self.now.as_ref();
         let help = "Client connections open now.";
         page.gauge("connections", help, now.map(|now| now.connections))?;
@@ -138,7 +138,7 @@ impl Page {
         page.gauge("upstream_connections_idle", help, Some(self.metrics.upstream_idle.read()))
     }
 
-    fn audit(&self, page: &mut Writer<'_>) -> fmt::Result {
+    fn audit(&self, page: &mut TextWriter<'_>) -> fmt::Result {
         let now = self.now.as_ref();
         let help = "1 while audit records cannot be written.";
         page.gauge("audit_failing", help, now.map(|now| u64::from(now.audit_failing)))?;
@@ -148,7 +148,7 @@ impl Page {
         page.counter("audit_lost", help, now.map(|now| now.audit_lost))
     }
 
-    fn config(&self, page: &mut Writer<'_>) -> fmt::Result {
+    fn config(&self, page: &mut TextWriter<'_>) -> fmt::Result {
         let now = self.now.as_ref();
         let help = "Configs read, the one of the start included, by result.";
         let mut family = page.family("reloads", help, MetricType::Counter)?;
@@ -179,9 +179,9 @@ const NO_ROUTE: &str = "(none)";
 const REMOVED_ROUTE: &str = "(removed)";
 
 /// Writes families; a family stands there even while it has no sample.
-struct Writer<'a>(DescriptorEncoder<'a>);
+struct TextWriter<'a>(DescriptorEncoder<'a>);
 
-impl Writer<'_> {
+impl TextWriter<'_> {
     fn family<'s>(
         &'s mut self,
         name: &'s str,

@@ -9,6 +9,7 @@ mod completions;
 mod config_problems;
 mod daemon;
 mod demo;
+mod explain_code;
 mod hints;
 mod run;
 mod second_day;

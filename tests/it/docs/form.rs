@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::codes::by_hand;
 use super::text::{DOCS, project, prose, read};
 
 /// What a document may have.
@@ -66,7 +67,9 @@ fn excesses(text: &str, bounds: &Bounds) -> Vec<String> {
 fn the_readme_is_for_newcomers_and_no_paragraph_is_long() {
     for name in DOCS {
         let bounds = if name == "README.md" { &README } else { &OTHERS };
-        let found = excesses(&read(name), bounds);
+        // A generated table is looked up and not read.
+        let text = read(name);
+        let found = excesses(by_hand(&text), bounds);
         assert!(found.is_empty(), "{name}: {found:#?}");
     }
 }
