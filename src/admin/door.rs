@@ -13,7 +13,7 @@ use crate::model::lock::lock;
 use crate::net::shares::{Share, Shares};
 
 /// Connections at once; of one process a share of them.
-const MAX_CONNECTIONS: usize = 64;
+const DOOR_CONNECTIONS: usize = 64;
 /// Of them those of callers that are held, together.
 const MAX_HELD: usize = 16;
 /// Callers that are judged at once. Those behind them wait in the kernel, in the order in which
@@ -48,7 +48,7 @@ pub(super) struct Seat {
 impl Default for Door {
     fn default() -> Self {
         Self {
-            all: Shares::new(MAX_CONNECTIONS),
+            all: Shares::new(DOOR_CONNECTIONS),
             held: Shares::new(MAX_HELD),
             judging: Arc::new(Semaphore::new(MAX_JUDGED)),
             remembered: Mutex::default(),

@@ -38,7 +38,7 @@ use wire::{
 /// A request's body is at most this long, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// For the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for a caller that is held.
 const HELD_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a whole connection of a caller that is held.
@@ -119,7 +119,7 @@ async fn connection(
 ) {
     let (patience, life) = match hold {
         Some(_) => (HELD_HEAD_TIMEOUT, HELD_LIFE),
-        None => (HEAD_TIMEOUT, Duration::MAX),
+        None => (ADMIN_HEAD_TIMEOUT, Duration::MAX),
     };
     let service = service_fn(|request| {
         let (control, hold) = (Arc::clone(&control), hold.clone());

@@ -30,11 +30,11 @@ use crate::net::shares::Shares;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// Connections at once; of each user of this machine, and of all others together, a share of them.
-const MAX_CONNECTIONS: usize = 64;
+const OBSERVERS: usize = 64;
 /// For a whole connection: one request and its answer.
 const LIFE: Duration = Duration::from_secs(10);
 /// For the head of the request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+const OBSERVER_TIMEOUT: Duration = Duration::from_secs(3);
 /// A request's head, in bytes: the least that hyper takes.
 const MAX_HEAD: usize = 8 * 1024;
 
@@ -50,7 +50,7 @@ pub trait Probe: Send + Sync + 'static {
 
 /// Serves until the task is dropped.
 pub async fn serve<P: Probe>(listener: TcpListener, probe: Arc<P>) {
-    let shares = Shares::new(MAX_CONNECTIONS);
+    let shares = Shares::new(OBSERVERS);
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -100,7 +100,7 @@ async fn connection<P: Probe>(stream: TcpStream, probe: Arc<P>) {
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(OBSERVER_TIMEOUT)
         .keep_alive(false)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);

@@ -153,7 +153,7 @@ const KNOWN: &[Known] = &[
 ];
 
 /// What a program reads its key from, where that is another variable than its kind says.
-const TOOLS: &[(&str, &str)] = &[
+const ADVISED_TOOLS: &[(&str, &str)] = &[
     ("cargo", "CARGO_REGISTRY_TOKEN"),
     ("doctl", "DIGITALOCEAN_ACCESS_TOKEN"),
     ("flyctl", "FLY_API_TOKEN"),
@@ -169,7 +169,7 @@ const TOOLS: &[(&str, &str)] = &[
 
 /// By the program, then by the kind, then by the host: `api.orders.example` makes ORDERS_API_KEY.
 fn variable(seen: &Seen, known: Known) -> String {
-    let of_tool = |tool: &String| TOOLS.iter().find(|(name, _)| *name == program(tool));
+    let of_tool = |tool: &String| ADVISED_TOOLS.iter().find(|(name, _)| *name == program(tool));
     if let Some((_, variable)) = seen.tools.iter().find_map(of_tool) {
         return (*variable).to_owned();
     }

@@ -14,7 +14,7 @@ use crate::config::{Config, Route};
 /// More routes than this are counted, unless all is asked for.
 const MAX_ROUTES: usize = 20;
 /// Where what is ours begins in it; what the user has there stands before.
-const JAVA: (&str, &str) = ("JAVA_TOOL_OPTIONS", "-Dhttps.proxyHost=");
+const JAVA_OPTIONS: (&str, &str) = ("JAVA_TOOL_OPTIONS", "-Dhttps.proxyHost=");
 
 /// Says so, as often as `-v` was given.
 pub(super) fn say(verbose: u8, explicit: Option<&Path>, config: &Config, open: &ToolSession) {
@@ -98,8 +98,8 @@ fn value_shown(name: &str, value: &OsStr, open: &ToolSession) -> String {
         return "<placeholder>".to_owned();
     }
     let value = value.to_string_lossy();
-    if name == JAVA.0 {
-        let at = value.find(JAVA.1).unwrap_or_default();
+    if name == JAVA_OPTIONS.0 {
+        let at = value.find(JAVA_OPTIONS.1).unwrap_or_default();
         let theirs = if at > 0 { "<yours> " } else { "" };
         return format!("{theirs}{}", &value[at..]);
     }

@@ -22,7 +22,7 @@ use crate::config::Config;
 const ENV_LIFE: Duration = Duration::from_secs(8 * 3600);
 
 /// A daemon that drains has ended after this long.
-const DRAIN: Duration = Duration::from_secs(40);
+const SESSION_DRAIN: Duration = Duration::from_secs(40);
 /// Between two looks at one that drains.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -112,7 +112,7 @@ pub(super) async fn begin(
     purpose: &Purpose,
 ) -> Result<ToolSession, Failure> {
     let asked = AskedSession::new(purpose);
-    let deadline = Instant::now() + DRAIN;
+    let deadline = Instant::now() + SESSION_DRAIN;
     loop {
         let opened = match join::join_to_share(config, stay).await {
             Ok((daemon, joined)) => {

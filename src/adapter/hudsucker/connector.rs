@@ -24,7 +24,7 @@ use crate::net::guard::Reach;
 use crate::net::stream::Stream as Dialed;
 
 /// For a whole TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// hudsucker's `with_http_connector` takes it.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl Connector {
         let name = target.host.name().and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = name.ok_or(Reason::UpstreamTlsInvalid)?;
         let handshake = TlsConnector::from(self.tls).connect(name, stream);
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        match tokio::time::timeout(UPSTREAM_HANDSHAKE, handshake).await {
             Err(_) => Err(Reason::UpstreamTimeout.into()),
             Ok(Err(error)) => {
                 tracing::debug!(%target, %error, "the upstream's TLS is not acceptable");

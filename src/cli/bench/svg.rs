@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 720.0;
+const SVG_WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 170.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
 /// Told apart by those who don't see all colours, too (Okabe and Ito).
-const COLOURS: [&str; 8] =
+const SVG_COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9", "#999999"];
 
 pub struct Line {
@@ -81,15 +81,15 @@ impl Axis {
 impl Chart {
     pub fn svg(&self) -> String {
         let all = || self.lines.iter().flat_map(|line| &line.points);
-        let x = Axis::of(all().map(|p| p.0), self.log_x, LEFT, WIDTH - RIGHT);
+        let x = Axis::of(all().map(|p| p.0), self.log_x, LEFT, SVG_WIDTH - RIGHT);
         let y = Axis::of(all().map(|p| p.1), self.log_y, HEIGHT - BOTTOM, TOP);
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {SVG_WIDTH} {HEIGHT}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
+             <rect width=\"{SVG_WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
         );
         text(&mut out, (LEFT, 24.0), "start", &self.title);
-        text(&mut out, ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 12.0), "middle", &self.x);
+        text(&mut out, ((LEFT + SVG_WIDTH - RIGHT) / 2.0, HEIGHT - 12.0), "middle", &self.x);
         text(&mut out, (8.0, TOP - 8.0), "start", &self.y);
         for tick in x.ticks() {
             let at = x.at(tick);
@@ -98,18 +98,18 @@ impl Chart {
         }
         for tick in y.ticks() {
             let at = y.at(tick);
-            rule(&mut out, (LEFT, at), (WIDTH - RIGHT, at));
+            rule(&mut out, (LEFT, at), (SVG_WIDTH - RIGHT, at));
             text(&mut out, (LEFT - 6.0, at + 4.0), "end", &number(tick));
         }
         for (i, line) in self.lines.iter().enumerate() {
-            let colour = COLOURS[i % COLOURS.len()];
+            let colour = SVG_COLOURS[i % SVG_COLOURS.len()];
             let dash = if line.dashed { " stroke-dasharray=\"6 4\"" } else { "" };
             let style = format!("fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dash}");
             let points: Vec<String> = (line.points.iter())
                 .map(|(px, py)| format!("{:.1},{:.1}", x.at(*px), y.at(*py)))
                 .collect();
             let _ = writeln!(out, "<polyline {style} points=\"{}\"/>", points.join(" "));
-            let (left, top) = (WIDTH - RIGHT + 12.0, TOP + 18.0 * i as f64);
+            let (left, top) = (SVG_WIDTH - RIGHT + 12.0, TOP + 18.0 * i as f64);
             let _ = writeln!(out, "<path {style} d=\"M{left} {top}h24\"/>");
             text(&mut out, (left + 30.0, top + 4.0), "start", &line.name);
         }

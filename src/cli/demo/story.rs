@@ -11,7 +11,7 @@ pub(super) const INDENT: usize = 3;
 /// Columns of a label.
 const LABEL: usize = 13;
 /// Before the rest of a line without a label.
-const CONTINUED: &str = "  ";
+const STORY_CONTINUED: &str = "  ";
 
 /// One step: what was done, what came of it, and whether that is what was to come.
 #[derive(Debug, Serialize)]
@@ -39,9 +39,9 @@ impl DemoStep {
         let room = terminal::width() - INDENT;
         let text = text.as_ref();
         if text.is_empty() {
-            let mut lines = terminal::wrap(label, room - CONTINUED.len()).into_iter();
+            let mut lines = terminal::wrap(label, room - STORY_CONTINUED.len()).into_iter();
             self.ready(&lines.next().unwrap_or_default());
-            lines.for_each(|line| self.ready(&format!("{CONTINUED}{line}")));
+            lines.for_each(|line| self.ready(&format!("{STORY_CONTINUED}{line}")));
             return;
         }
         let mut label = label;

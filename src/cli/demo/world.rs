@@ -30,7 +30,7 @@ use crate::model::id::random_text;
 /// The variable that the tool reads its key from.
 pub(super) const KEY_VARIABLE: &str = "ORDERS_API_KEY";
 /// How long the daemon may take to end.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const DEMO_END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The running parts. Dropping it kills the daemon and removes the directory.
 pub(in crate::cli) struct World {
@@ -110,7 +110,7 @@ impl World {
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::TERM);
         }
-        if timeout(END_PATIENCE, self.daemon.wait()).await.is_err() {
+        if timeout(DEMO_END_PATIENCE, self.daemon.wait()).await.is_err() {
             self.daemon.kill().await.map_err(|error| broken("end its daemon", &error))?;
         }
         self.dir.close().map_err(|error| broken("remove its directory", &error))

@@ -38,7 +38,7 @@ const MAX_KEYS: usize = 1024;
 /// Kept a little shorter than most servers do, so that fewer die under a request.
 const KEEP: Duration = Duration::from_secs(55);
 /// Streams of ours on one HTTP/2 connection before another is opened: what most servers allow.
-const MAX_STREAMS: usize = 100;
+const UPSTREAM_STREAMS: usize = 100;
 
 /// What a connection may be shared by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +83,13 @@ impl Spoken {
 }
 
 /// A connection over HTTP/1, counted as open until its end.
-pub type Connection = http1::Connection<Held>;
+pub type UpstreamConnection = http1::Connection<Held>;
 
 /// A request on its way to an upstream over HTTP/1, and its answer.
-pub type Exchange = http1::Exchange<Upload, Held>;
+pub type UpstreamExchange = http1::Exchange<Upload, Held>;
 
 /// An upstream connection that belongs to one client connection, if it has one.
-pub type Pinned = Arc<Mutex<Option<(Key, Connection)>>>;
+pub type Pinned = Arc<Mutex<Option<(Key, UpstreamConnection)>>>;
 
 /// Upstream connections of one worker. The lock is never contended: all users are on one thread.
 pub struct Pool {
@@ -99,7 +99,7 @@ pub struct Pool {
 
 struct Shelf {
     tls: Arc<ClientConfig>,
-    http1: Vec<(Connection, Instant, Held)>,
+    http1: Vec<(UpstreamConnection, Instant, Held)>,
     http2: Vec<Shared2>,
     /// Held while a connection is made that others may share: the first of all, and those of HTTP/2.
     making: Arc<tokio::sync::Mutex<()>>,
@@ -117,7 +117,7 @@ pub struct Shared2 {
 
 /// A connection that can take a request now.
 pub enum Sender {
-    Http1(Connection),
+    Http1(UpstreamConnection),
     Http2(Shared2),
 }
 
@@ -146,7 +146,7 @@ impl Home {
     }
 
     /// Keeps it for the next request of the same key.
-    pub fn take_back(&self, connection: Connection) {
+    pub fn take_back(&self, connection: UpstreamConnection) {
         if let Some(pinned) = &self.pinned {
             *lock(pinned) = Some((self.key.clone(), connection));
         } else if let Some(pool) = self.pool.upgrade() {
@@ -167,7 +167,7 @@ impl Pool {
         let shelf = shelves.get_mut(key)?;
         shelf.used = Instant::now();
         shelf.http2.retain(|shared| !shared.sender.is_closed());
-        let free = |shared: &&Shared2| Arc::strong_count(&shared.streams) <= MAX_STREAMS;
+        let free = |shared: &&Shared2| Arc::strong_count(&shared.streams) <= UPSTREAM_STREAMS;
         if let Some(shared) = shelf.http2.iter().find(free) {
             return Some(Sender::Http2(shared.clone()));
         }
@@ -185,7 +185,7 @@ impl Pool {
     }
 
     /// Keeps one for the next request of this key.
-    pub fn put(&self, key: &Key, connection: Connection) {
+    pub fn put(&self, key: &Key, connection: UpstreamConnection) {
         if let Some(shelf) = self.shelves().get_mut(key)
             && shelf.http1.len() < MAX_IDLE
         {
@@ -268,7 +268,7 @@ impl Pool {
             )?;
         let open = self.metrics.upstream_open.hold();
         if key.origin.scheme == Scheme::Http {
-            return Ok(Sender::Http1(Connection::new(stream, open)));
+            return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
         let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
         let stream = match handshake(tls, &key.origin, stream).await {
@@ -286,7 +286,7 @@ impl Pool {
             if offers_http2 && let Some(shelf) = self.shelves().get_mut(key) {
                 shelf.speaks_http1 = true;
             }
-            return Ok(Sender::Http1(Connection::new(stream, open)));
+            return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
         let shared =
             Shared2 { sender: http2(TokioIo::new(stream), open).await?, streams: Arc::new(()) };

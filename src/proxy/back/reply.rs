@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::pool::Exchange;
+use super::pool::UpstreamExchange;
 use super::upload::BodyError;
 
 /// What an upstream sends.
 pub enum Reply {
     /// Over HTTP/1, with the connection it comes on; gone once that is home.
-    Http1(Option<Box<Exchange>>),
+    Http1(Option<Box<UpstreamExchange>>),
     /// Over HTTP/2.
     Http2(Incoming),
 }

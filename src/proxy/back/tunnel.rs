@@ -14,7 +14,7 @@ use crate::proxy::shared::{Proxy, TUNNEL_IDLE_TIMEOUT};
 /// How often a silent tunnel is looked at.
 const TICK: Duration = Duration::from_secs(60);
 /// What a tunnel may still take when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(25);
+const TUNNEL_DRAIN: Duration = Duration::from_secs(25);
 
 /// Copies until both sides are done, it is ended from outside, the daemon has drained, or nothing moves.
 pub async fn copy(
@@ -34,7 +34,7 @@ pub async fn copy(
     let mut watch = live.watch();
     let drained = async {
         proxy.draining().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(TUNNEL_DRAIN).await;
     };
     let silent = async {
         let mut quiet = Duration::ZERO;

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::pool::Exchange;
+use super::pool::UpstreamExchange;
 use super::tunnel;
 use crate::audit::{Outcome, Recorder};
 use crate::http1::connection_names;
@@ -72,7 +72,7 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 
 /// An upgrade that the upstream agreed to.
 pub struct Upgraded {
-    exchange: Exchange,
+    exchange: UpstreamExchange,
     protocol: Box<str>,
     searched: Option<Arc<Given>>,
     recorder: Recorder,
@@ -82,7 +82,7 @@ pub struct Upgraded {
 impl Upgraded {
     /// `searched`: the tokens that the upstream's bytes are searched for.
     pub fn new(
-        exchange: Exchange,
+        exchange: UpstreamExchange,
         agreed: Asked,
         searched: Option<Arc<Given>>,
         recorder: Recorder,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
 
-use super::pool::{Exchange, Home, Key, Pinned, Pool, Sender};
+use super::pool::{Home, Key, Pinned, Pool, Sender, UpstreamExchange};
 use super::reply::Reply;
 use super::upgrade::Asked;
 use super::upload::{Sent, Upload};
@@ -138,7 +138,8 @@ impl Pool {
         match sender {
             Sender::Http1(connection) => {
                 let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
-                let mut exchange = Box::new(Exchange::new(connection, request, upgrade, upload));
+                let mut exchange =
+                    Box::new(UpstreamExchange::new(connection, request, upgrade, upload));
                 match patiently(&sent, exchange.head(&mut ask.inform)).await {
                     Some(Ok(answer)) => {
                         let http1::Answer { status, headers } = answer;

@@ -20,7 +20,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// How often idle upstream connections are looked at.
 const PRUNE: Duration = Duration::from_secs(5);
 /// What open connections may take when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(28);
+const CONNECTIONS_DRAIN: Duration = Duration::from_secs(28);
 
 /// Accepts until the daemon stops, then waits for what is open. Runs on a current-thread runtime.
 pub async fn run(worker: Arc<Worker>, listeners: Vec<Bound>) -> io::Result<()> {
@@ -105,7 +105,7 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
     drop(listener);
     let drained = async { while open.join_next().await.is_some() {} };
     let drained = tokio::select! {
-        drained = timeout(DRAIN, drained) => drained.is_ok(),
+        drained = timeout(CONNECTIONS_DRAIN, drained) => drained.is_ok(),
         () = worker.proxy.cut() => false,
     };
     if !drained {

@@ -25,7 +25,7 @@ use crate::passage::{Refused, raw, record};
 use crate::policy::AtConnect;
 use crate::proxy::back::tunnel;
 use crate::proxy::live::{Facts, LiveKind};
-use crate::proxy::request::serve::Connection;
+use crate::proxy::request::serve::ClientConnection;
 use crate::proxy::shared::{HEAD_TIMEOUT, World};
 use crate::proxy::worker::Worker;
 
@@ -213,7 +213,7 @@ pub(super) async fn admitted(
             }
             // A connection outlives many worlds.
             drop(world);
-            let connection = Connection::new(Arc::clone(&worker), admitted, target);
+            let connection = ClientConnection::new(Arc::clone(&worker), admitted, target);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
                 // It ended without an HTTP answer.

@@ -68,7 +68,7 @@ struct Heads {
 
 /// What a head says that matters here.
 #[derive(Clone, Copy)]
-struct Head {
+struct FrameHead {
     kind: u8,
     flags: u8,
     length: u32,
@@ -78,7 +78,7 @@ struct Head {
 
 impl Heads {
     /// Calls `each` for every head that is complete by these bytes.
-    fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Head)) {
+    fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(FrameHead)) {
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.skip as usize);
             // No more than `skip`, a u32.
@@ -96,7 +96,7 @@ impl Heads {
                 // What of the payload is not part of this.
                 self.skip = length.saturating_sub((self.have - HEAD) as u32);
                 self.have = 0;
-                each(Head { kind, flags, length, code });
+                each(FrameHead { kind, flags, length, code });
             }
         }
     }
@@ -121,7 +121,7 @@ impl Account {
     }
 
     /// A frame of the client's. What carries a request is bounded elsewhere.
-    fn received(&mut self, head: Head) {
+    fn received(&mut self, head: FrameHead) {
         let empty = match head.flags & PADDED {
             0 => head.length == 0,
             _ => head.length <= MAX_PADDING,
@@ -138,7 +138,7 @@ impl Account {
     }
 
     /// A frame of ours: an answer earns, a stream that we had to reset costs.
-    fn sent(&mut self, head: Head) {
+    fn sent(&mut self, head: FrameHead) {
         match head.kind {
             DATA | HEADERS | PUSH_PROMISE => {
                 self.credit = CREDIT.min(self.credit + PER_ANSWER_FRAME);
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn control_frames_use_up_the_credit_and_answers_restore_it() {
         let now = Instant::now();
-        let ping = Head { kind: 6, flags: 0, length: 8, code: 0 };
-        let answer = Head { kind: DATA, flags: 0, length: 1, code: 0 };
+        let ping = FrameHead { kind: 6, flags: 0, length: 8, code: 0 };
+        let answer = FrameHead { kind: DATA, flags: 0, length: 1, code: 0 };
         let mut account = Account::new(now);
         for _ in 0..10 * CREDIT {
             account.received(ping);
@@ -283,10 +283,10 @@ mod tests {
         let now = Instant::now();
         let mut account = Account::new(now);
         for head in [
-            Head { kind: DATA, flags: 0, length: 1, code: 0 },
-            Head { kind: DATA, flags: END_STREAM, length: 0, code: 0 },
-            Head { kind: DATA, flags: PADDED, length: 300, code: 0 },
-            Head { kind: HEADERS, flags: 5, length: 40, code: 0 },
+            FrameHead { kind: DATA, flags: 0, length: 1, code: 0 },
+            FrameHead { kind: DATA, flags: END_STREAM, length: 0, code: 0 },
+            FrameHead { kind: DATA, flags: PADDED, length: 300, code: 0 },
+            FrameHead { kind: HEADERS, flags: 5, length: 40, code: 0 },
         ] {
             for _ in 0..2 * CREDIT {
                 account.received(head);
@@ -294,11 +294,11 @@ mod tests {
             assert_eq!(account.credit, CREDIT);
         }
         for flags in [0, PADDED] {
-            account.received(Head { kind: DATA, flags, length: 0, code: 0 });
+            account.received(FrameHead { kind: DATA, flags, length: 0, code: 0 });
         }
-        account.sent(Head { kind: RST_STREAM, flags: 0, length: 4, code: 8 });
+        account.sent(FrameHead { kind: RST_STREAM, flags: 0, length: 4, code: 8 });
         assert_eq!(account.credit, CREDIT - 3);
-        account.sent(Head { kind: RST_STREAM, flags: 0, length: 4, code: 1 });
+        account.sent(FrameHead { kind: RST_STREAM, flags: 0, length: 4, code: 1 });
         assert_eq!(account.credit, CREDIT - 3 - PER_FAULT);
     }
 

@@ -24,7 +24,7 @@ use crate::model::reason::Reason;
 use crate::net::prefixed::Prefixed;
 use crate::proxy::live::LiveConnection;
 use crate::proxy::request::body::Body;
-use crate::proxy::request::serve::Connection;
+use crate::proxy::request::serve::ClientConnection;
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, Proxy};
 
 /// More than the limit, which we hold ourselves: the library answers what is over its own with a bare 431, of which
@@ -36,11 +36,11 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 /// From a session's end to the end of its streams; within it, requests get their 403.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 /// Streams of one client connection at once.
-const MAX_STREAMS: u32 = 256;
+const CLIENT_STREAMS: u32 = 256;
 
 /// Ends TLS here and serves what comes. `Err`: no request was read, and why.
 pub(super) async fn intercept<T>(
-    connection: &Arc<Connection>,
+    connection: &Arc<ClientConnection>,
     mut io: Prefixed<T>,
 ) -> Result<(), Reason>
 where
@@ -70,7 +70,7 @@ where
 }
 
 async fn handshake<T>(
-    connection: &Connection,
+    connection: &ClientConnection,
     io: Prefixed<T>,
 ) -> Result<TlsStream<Prefixed<T>>, Reason>
 where
@@ -104,7 +104,7 @@ where
     })
 }
 
-async fn serve_http1<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed<T>>)
+async fn serve_http1<T>(connection: &Arc<ClientConnection>, stream: TlsStream<Prefixed<T>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -117,7 +117,7 @@ where
     }
 }
 
-async fn serve_http2<T>(connection: &Arc<Connection>, stream: TlsStream<Prefixed<T>>)
+async fn serve_http2<T>(connection: &Arc<ClientConnection>, stream: TlsStream<Prefixed<T>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -127,7 +127,7 @@ where
     });
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(CLIENT_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))

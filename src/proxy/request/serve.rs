@@ -32,7 +32,7 @@ use crate::proxy::shared::{PATIENCE, World};
 use crate::proxy::worker::Worker;
 
 /// One client connection, as far as its requests care.
-pub struct Connection {
+pub struct ClientConnection {
     pub worker: Arc<Worker>,
     pub admitted: Admitted,
     /// What CONNECT named.
@@ -42,7 +42,7 @@ pub struct Connection {
 }
 
 /// HTTP/1: a panic costs the connection, which has one request at a time.
-impl Service for Connection {
+impl Service for ClientConnection {
     type Body = Body;
     const PATIENCE: Patience = PATIENCE;
 
@@ -65,7 +65,7 @@ impl Service for Connection {
     }
 }
 
-impl Connection {
+impl ClientConnection {
     pub fn new(worker: Arc<Worker>, admitted: Admitted, target: Target) -> Arc<Self> {
         let live = worker.proxy.live.connection();
         Arc::new(Self { worker, admitted, target, live, kept: Kept::default() })

@@ -46,7 +46,7 @@ async fn a_token_of_another_route_is_masked_in_an_answer_under_way() {
         up.send(b"before\n").await;
         assert_eq!(call.head().await.status, 200, "{what}");
         assert_eq!(call.exactly(7).await, b"before\n", "{what}");
-        let (mut second, mut other, theirs) = get(&mut pair, "/another/x", &[]).await;
+        let (mut second, other, theirs) = get(&mut pair, "/another/x", &[]).await;
         assert_ne!(own, theirs, "{what}");
         let text = format!("{own} and {theirs}\n");
         up.send(text.as_bytes()).await;
@@ -81,7 +81,7 @@ async fn it_is_masked_in_a_websocket_that_was_open_before() {
 #[tokio::test]
 async fn a_token_of_before_a_reload_is_masked_after_it() {
     let mut pair = pair(Protocol::Http1, Protocol::Http1).await;
-    let (mut call, mut up, before) = get(&mut pair, "/x/1", &[]).await;
+    let (mut call, up, before) = get(&mut pair, "/x/1", &[]).await;
     up.answer(200, "done").await;
     assert_eq!(call.head().await.status, 200);
     assert_eq!(call.body().await.0, b"done");
@@ -91,7 +91,7 @@ async fn a_token_of_before_a_reload_is_masked_after_it() {
         .rewrite(|text| text.replace("[credentials.orders]", "[credentials.orders]\nttl = \"4m\""));
     running.sighup();
     running.says("config reloaded").await;
-    let (mut call, mut up, after) = get(&mut pair, "/x/2", &[]).await;
+    let (mut call, up, after) = get(&mut pair, "/x/2", &[]).await;
     assert_ne!(before, after);
     up.answer(200, &format!("{before} {after}")).await;
     assert_eq!(call.head().await.status, 200);
