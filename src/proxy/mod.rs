@@ -10,13 +10,17 @@ pub mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod live;
-pub mod request;
+mod request;
+mod share;
 mod shared;
+mod step_ups;
 mod worker;
 
 pub use back::pool::Pool;
+pub use share::Holder;
 pub use shared::{
     ANSWER_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, Proxy, STALL_TIMEOUT,
     STREAM_TIMEOUT, Stop, TUNNEL_IDLE_TIMEOUT, World,
 };
+pub use step_ups::StepUps;
 pub use worker::Worker;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use super::front::share::Holder;
 use super::live;
-use super::request::step_up::StepUps;
+use super::share::Holder;
+use super::step_ups::StepUps;
 use crate::ca::Authority;
 use crate::client::attribution::Attribution;
 use crate::http1::Patience;

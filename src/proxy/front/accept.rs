@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::connect;
-use super::share::Holder;
 use super::socket::{Accepted, Bound, Listener, Way};
 use super::transparent;
+use crate::proxy::share::Holder;
 use crate::proxy::worker::Worker;
 
 /// What an accept that failed for want of descriptors waits at most before the next try.

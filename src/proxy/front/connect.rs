@@ -9,7 +9,6 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::head::{self, Head};
-use super::share::{self, Holder};
 use super::socket::Socket;
 use super::{intercept, plain};
 use crate::audit::{Decision, Event, Recorder, RequestFacts};
@@ -26,6 +25,7 @@ use crate::policy::AtConnect;
 use crate::proxy::back::tunnel;
 use crate::proxy::live::{Facts, LiveKind};
 use crate::proxy::request::serve::ClientConnection;
+use crate::proxy::share::{self, Holder};
 use crate::proxy::shared::{HEAD_TIMEOUT, World};
 use crate::proxy::worker::Worker;
 

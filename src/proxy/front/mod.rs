@@ -8,7 +8,6 @@ pub(super) mod head;
 mod intercept;
 mod peek;
 mod plain;
-pub mod share;
 mod socket;
 mod transparent;
 

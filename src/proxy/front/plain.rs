@@ -9,7 +9,6 @@ use http::{Response, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::intercept::until_ended;
-use super::share::{self, Holder};
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::{Admitted, Peer};
 use crate::http1::{self, Arrived, Buffered, HeadError, Patience, Service};
@@ -25,6 +24,7 @@ use crate::proxy::back::upload::RequestBody;
 use crate::proxy::live::{Facts, LiveConnection, LiveKind};
 use crate::proxy::request::body::Body;
 use crate::proxy::request::exchange::{self, Exchange, Kept};
+use crate::proxy::share::{self, Holder};
 use crate::proxy::shared::{PATIENCE, World};
 use crate::proxy::worker::Worker;
 

@@ -18,7 +18,6 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use super::connect::{self, Opening};
-use super::share::{self, Holder};
 use super::socket::Socket;
 use crate::client::Peer;
 use crate::http1::MAX_HEAD;
@@ -29,6 +28,7 @@ use crate::model::target::Target;
 use crate::net::prefixed::Prefixed;
 use crate::net::shares::Share;
 use crate::policy::AtConnect;
+use crate::proxy::share::{self, Holder};
 use crate::proxy::shared::{HEAD_TIMEOUT, World};
 use crate::proxy::worker::Worker;
 

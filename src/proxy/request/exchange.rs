@@ -206,7 +206,7 @@ impl Exchange<'_> {
         if minter.is_some_and(|minter| minter.is_of_a_person()) {
             let Proxy { passage, step_ups, .. } = &*self.worker.proxy;
             let login = format!("valetkey login {}{}", slot.credential, passage.config_flag);
-            step_ups.tell(&wanted, &slot.credential, &login, passage.clock.now().mono, headers);
+            step_ups.tell(&slot.credential, wanted.hint(&login), passage.clock.now().mono, headers);
         }
     }
 

@@ -5,4 +5,4 @@ pub(super) mod exchange;
 mod panic;
 mod retry;
 pub(super) mod serve;
-pub mod step_up;
+mod step_up;

@@ -2,15 +2,9 @@
 //! fresher authentication (RFC 9470). No new token of the same login mends that, so none is minted: the person is
 //! told what to type, in the log, in `status` and in a field of the answer, which otherwise goes on as it is.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
-
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use crate::http1::challenge::challenges;
-use crate::model::id::CredentialName;
-use crate::model::lock::lock;
 
 /// What is wanted. Only what can stand in a command line as it is: an upstream does not get to write one.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,7 +34,7 @@ impl StepUp {
     }
 
     /// What to do about it. `login`: the command without what this adds.
-    fn hint(&self, login: &str) -> String {
+    pub fn hint(&self, login: &str) -> String {
         let mut hint = match self.scope.is_empty() {
             true => String::new(),
             false => format!(
@@ -61,51 +55,6 @@ impl StepUp {
     }
 }
 
-/// What was wanted last, by credential.
-#[derive(Debug, Default)]
-pub struct StepUps(Mutex<HashMap<CredentialName, (String, Instant)>>);
-
-impl StepUps {
-    /// Says it: to the log once a minute, to the tool each time.
-    pub fn tell(
-        &self,
-        wanted: &StepUp,
-        credential: &CredentialName,
-        login: &str,
-        now: Instant,
-        headers: &mut HeaderMap,
-    ) {
-        let hint = wanted.hint(login);
-        let said = format!("valetkey; details=\"step-up-required\"; hint=\"{hint}\"");
-        // Of visible ASCII, all of it.
-        if let Ok(value) = HeaderValue::from_str(&said) {
-            headers.append(HeaderName::from_static("proxy-status"), value);
-        }
-        let mut all = self.all();
-        let fresh = all.get(credential).is_none_or(|(before, at)| {
-            *before != hint || now.saturating_duration_since(*at) >= QUIET
-        });
-        if fresh {
-            tracing::warn!(%credential, code = "step-up-required", hint, "the upstream wants more of the person than the login gives");
-            all.insert(credential.clone(), (hint, now));
-        }
-    }
-
-    /// For `status`: what a person would have to do.
-    pub fn of(&self, credential: &CredentialName) -> Option<String> {
-        self.all().get(credential).map(|(hint, _)| hint.clone())
-    }
-
-    /// Somebody has logged in or out since.
-    pub fn forget(&self, credential: &CredentialName) {
-        self.all().remove(credential);
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<CredentialName, (String, Instant)>> {
-        lock(&self.0)
-    }
-}
-
 /// The words that may be shown. One that holds anything else is left out: the answer still has it.
 fn words(text: Option<&str>) -> Vec<String> {
     let plain = |word: &&str| {
@@ -118,12 +67,10 @@ fn words(text: Option<&str>) -> Vec<String> {
 
 const MAX_WORD: usize = 100;
 const MAX_WORDS: usize = 8;
-/// Between two words to the log about the same.
-const QUIET: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use http::header;
+    use http::{HeaderValue, header};
 
     use super::*;
 
