@@ -12,6 +12,7 @@ mod control;
 mod doors;
 mod error;
 mod last_mints;
+mod listeners;
 mod logins;
 mod observe;
 mod pages;
@@ -41,8 +42,8 @@ use tokio::task::JoinHandle;
 
 pub use at_rest::{end_at_rest, revoke_at_rest};
 pub use error::Error;
+pub use listeners::can_listen;
 pub use logins::{known as known_logins, stored as stored_logins};
-pub use workers::can_listen;
 pub use world::{issuers, spare};
 
 use crate::admin;
@@ -111,7 +112,7 @@ async fn run(options: Options) -> Result<(), Error> {
     prune(&config.state_dir, config.held.iter());
     workers::raise_descriptor_limit();
     let doors = Doors::open(&config, &state)?;
-    let (scraped, _beside) = workers::bind(config.admin.metrics.as_slice())?.only()?;
+    let (scraped, _beside) = listeners::bind(config.admin.metrics.as_slice())?.only()?;
     let metrics_address = scraped.as_ref().map(|(_, address)| *address);
     let metrics = Arc::new(Metrics::default());
     let observer = Observer::start(scraped, &metrics)?;
