@@ -54,7 +54,7 @@ use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
-use crate::config::{self, Config, Held, env, locate};
+use crate::config::{self, Config, Held, env, search};
 use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
@@ -215,7 +215,7 @@ fn open_audit(
 /// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by
 /// itself.
 pub fn config_flag(config: &Config) -> String {
-    let own = env::config_home().map(|dir| dir.join(locate::PROJECT_FILE));
+    let own = env::config_home().map(|dir| dir.join(search::PROJECT_FILE));
     if own.is_some_and(|path| path == config.named) {
         return String::new();
     }
