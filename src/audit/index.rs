@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Hash, Link};
+use super::finding::Finding;
 use super::key::Key;
-use super::recover::Finding;
 use super::signed::{self, Signed};
 
 /// What the index knows of one trail.

@@ -11,6 +11,7 @@ mod chain;
 pub mod checkpoint;
 mod encode;
 pub mod event;
+mod finding;
 mod head;
 mod index;
 pub mod inventory;
@@ -40,9 +41,9 @@ use crate::model::secret::{Fingerprint, Secret};
 use crate::telemetry::metrics::Metrics;
 
 pub use event::{Decision, Event, EventKind, Record};
+pub use finding::Finding;
 pub use key::Key;
 pub use recorder::{Outcome, Recorder, RequestFacts, Written};
-pub use recover::Finding;
 pub use verify::{VerifyReport, verify, verify_against};
 pub use writer::Health;
 

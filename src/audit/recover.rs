@@ -7,6 +7,7 @@
 use std::io;
 
 use super::chain::{self, GENESIS, Link, Sealed};
+use super::finding::Finding;
 use super::head::HeadFile;
 use super::index::KnownTrail;
 use super::read::{self, Backward};
@@ -18,16 +19,6 @@ use super::sink::places::TrailPaths;
 pub(crate) struct Recovered {
     pub(crate) last: Link,
     pub(crate) findings: Vec<Finding>,
-}
-
-/// Something about the trail that a person should hear of. It never stops the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Stable kebab-case word, also the `code` of the record that notes it.
-    pub code: &'static str,
-    /// What was found, in lower case without a final stop.
-    pub message: String,
-    pub hint: &'static str,
 }
 
 /// Compares the tail of the files with the head, and with what is known beside it.
@@ -44,32 +35,40 @@ pub(crate) fn recover(
     let tail = walk(places, named.map(|link| link.seq))?;
     let mut findings = Vec::new();
     if tail.damaged {
-        findings.push(damaged());
+        findings.push(Finding::damaged());
     }
     if known.invalid {
-        findings.push(no_head("audit-index-invalid", "the audit's index is not signed by our key"));
+        findings.push(Finding::no_head(
+            "audit-index-invalid",
+            "the audit's index is not signed by our key",
+        ));
     }
     match head {
         HeadFile::Absent if tail.last.is_some() || known.link.is_some() => {
-            findings.push(no_head("audit-head-missing", "the audit had a head, and it is gone"));
+            findings.push(Finding::no_head(
+                "audit-head-missing",
+                "the audit had a head, and it is gone",
+            ));
         }
-        HeadFile::Invalid => findings
-            .push(no_head("audit-head-invalid", "the audit's head is not signed by our key")),
+        HeadFile::Invalid => findings.push(Finding::no_head(
+            "audit-head-invalid",
+            "the audit's head is not signed by our key",
+        )),
         HeadFile::Absent | HeadFile::Valid(_) => {}
     }
     let mut last = tail.last.unwrap_or(Link::START);
     if let Some(named) = named {
         if last.seq < named.seq {
-            findings.push(missing(last.seq, named.seq));
+            findings.push(Finding::missing(last.seq, named.seq));
             last = named;
         } else if tail.oldest_walked.is_some_and(|link| link.seq == named.seq && link != named) {
-            findings.push(rewritten(named.seq));
+            findings.push(Finding::rewritten(named.seq));
             last = Link { seq: last.seq, hash: named.hash };
         }
     }
     if let Some(known) = known.link.filter(|known| known.seq > last.seq) {
         // Head and file were put back together.
-        findings.push(missing(last.seq, known.seq));
+        findings.push(Finding::missing(last.seq, known.seq));
         last = known;
     }
     Ok(Recovered { last, findings })
@@ -109,38 +108,4 @@ fn walk(places: &TrailPaths, upto: Option<u64>) -> io::Result<WalkedTail> {
     // All read: it should have begun at the beginning.
     tail.damaged |= younger.is_some_and(|y| y.seq != 1 || y.prev != GENESIS);
     Ok(tail)
-}
-
-fn damaged() -> Finding {
-    Finding {
-        code: "audit-damaged",
-        message: "the end of the audit holds lines that are not what was written".into(),
-        hint: "`valetkey audit verify` names them; find out who can write to the state directory",
-    }
-}
-
-fn no_head(code: &'static str, message: &str) -> Finding {
-    Finding {
-        code,
-        message: message.into(),
-        hint: "records at its end may be missing without a trace; find out who removed or changed the head or its key",
-    }
-}
-
-fn missing(last: u64, head: u64) -> Finding {
-    Finding {
-        code: "audit-tail-missing",
-        message: format!(
-            "records are missing at the end of the audit: the file ends at {last}, and there was a record {head}"
-        ),
-        hint: "the chain goes on behind the gap and `valetkey audit verify` will always show it; look for a backup of the file",
-    }
-}
-
-fn rewritten(seq: u64) -> Finding {
-    Finding {
-        code: "audit-rewritten",
-        message: format!("the audit was rewritten: record {seq} is not the one that was signed"),
-        hint: "`valetkey audit verify` will always show it; look for a backup of the file",
-    }
 }

@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use super::args::{Audit, AuditVerify};
+use super::audit_failure::unreadable;
 use super::failure::{Exit, Failure};
 use super::terminal::{BAD, GOOD, ODD, paint};
 use super::{audit_inventory, audit_search, context, printer};
 use crate::audit::checkpoint::Checkpoint;
-use crate::audit::read::RecordError;
-use crate::audit::{AuditError, Key, VerifyReport, verify_against};
+use crate::audit::{Key, VerifyReport, verify_against};
 use crate::config::index::Whereabouts;
 
 pub(super) fn run(args: &Audit, explicit: Option<&Path>) -> Result<(), Failure> {
@@ -99,29 +99,4 @@ pub(super) fn human(report: &VerifyReport) -> String {
         text.push_str("; the last line is being written, or its writer was killed");
     }
     text
-}
-
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(
-        "audit-unreadable",
-        format!("cannot read the audit: {}: {error}", path.display()),
-        "check owner and permissions of the state directory",
-    )
-}
-
-pub(super) fn unreadable_record(path: &Path, error: &RecordError) -> Failure {
-    match error {
-        RecordError::Io(error) => unreadable(path, error),
-        RecordError::Shape { .. } => Failure::failed(
-            "audit-damaged",
-            super::failure::chain(error),
-            "`valetkey audit verify` says what is wrong with it",
-        ),
-    }
-}
-
-impl From<AuditError> for Failure {
-    fn from(error: AuditError) -> Self {
-        Self::failed(error.code(), super::failure::chain(&error), error.hint())
-    }
 }

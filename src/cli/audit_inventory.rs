@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::args::Json;
-use super::audit::unreadable_record;
 use super::audit_advice;
+use super::audit_failure::unreadable_record;
 use super::failure::Failure;
 use super::local_time::Here;
 use super::printer;

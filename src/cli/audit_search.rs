@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::args::{AuditFilter, AuditForm, AuditQuery, AuditTail};
-use super::audit::{unreadable, unreadable_record};
 use super::audit_brief::{Entry, Joiner, Layout};
+use super::audit_failure::{unreadable, unreadable_record};
 use super::failure::Failure;
 use super::local_time::Here;
 use super::{audit_line, context, printer, terminal};

@@ -9,8 +9,7 @@ use super::args::Init;
 use super::failure::Failure;
 use super::{context, printer};
 use crate::config::env;
-use crate::config::locate::PROJECT_FILE;
-use crate::config::search::{self, By};
+use crate::config::search::{self, By, PROJECT_FILE};
 use crate::model::hint::config_flag;
 
 /// What is written: it loads as it stands, and says what to fill in.

@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod audit_advice;
 mod audit_brief;
+mod audit_failure;
 mod audit_inventory;
 mod audit_line;
 mod audit_search;

@@ -16,7 +16,7 @@ use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
 use super::problem::{Problem, Problems};
-use super::project::{Fence, Project, normal};
+use super::project::{Fence, Project, normal, path_in};
 use super::{Config, Grant, Helper, SecretSource};
 use crate::local::fence;
 use crate::local::place::{self, PlaceError, Private};
@@ -254,14 +254,6 @@ fn outputs(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
     let published = config.ca.publish.iter().map(|dir| ("ca.publish", &**dir));
     let sockets = config.proxy.sockets.iter().map(|path| ("proxy.listen", &**path));
     always.into_iter().chain(published).chain(sockets)
-}
-
-/// What of an argument could be a path.
-pub(super) fn path_in(argument: &str) -> &str {
-    match argument.split_once('=') {
-        Some((name, path)) if name.starts_with('-') => path,
-        _ => argument,
-    }
 }
 
 /// The same argument with the copy of its file in its place.

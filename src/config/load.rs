@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::Config;
 use super::check::{parse, parse_with};
+use super::found::Found;
 use super::held::{Held, helpers};
-use super::locate::{self, Found, LocateError, StateError};
+use super::locate::{self, LocateError, StateError};
 use super::problem::{Problem, Problems};
+use super::search;
 use super::trust::{self, Records};
 use crate::local::fence;
 use crate::local::place::{self, PlaceError};
@@ -151,7 +153,7 @@ pub(super) fn judge(
     let (config, problems) = match record {
         None if word == Word::Trust => return Err(untrusted(Vec::new()).into()),
         Some(record) if !record.has_text(found) && word == Word::Trust => {
-            return Err(untrusted(vec![locate::PROJECT_FILE.to_owned()]).into());
+            return Err(untrusted(vec![search::PROJECT_FILE.to_owned()]).into());
         }
         Some(record) if record.has_text(found) => {
             let (mut config, mut problems) = parse_named(found, state_dir)?;

@@ -5,15 +5,11 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 
 use super::env;
+use super::found::{Found, MAX_CONFIG};
 use super::search::{self, By, Candidate};
 use super::trust::TrustError;
 use crate::local::place::{self, Exposure, PlaceError, Private};
 use crate::model::hex::hex;
-
-/// The largest config that is read, in bytes: room for 100,000 routes.
-pub const MAX_CONFIG: u64 = 32 * 1024 * 1024;
-/// The name of a project's own config, in its directory.
-pub const PROJECT_FILE: &str = "valetkey.toml";
 
 /// Why no config is used.
 #[derive(Debug, thiserror::Error)]
@@ -85,18 +81,6 @@ impl LocateError {
             }
         }
     }
-}
-
-/// A config's text and where it stands.
-#[derive(Debug)]
-pub struct Found {
-    pub path: PathBuf,
-    /// Absolute, as it was named.
-    pub named: PathBuf,
-    /// What stands there: read once.
-    pub text: Vec<u8>,
-    /// Whether it is a project's own, which nobody named.
-    pub(super) is_project: bool,
 }
 
 /// The config. First found wins: `explicit`, `$VALETKEY_CONFIG`, the nearest `valetkey.toml`

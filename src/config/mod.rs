@@ -10,6 +10,7 @@ pub mod check;
 pub mod env;
 mod exec;
 pub mod file;
+pub mod found;
 mod grant;
 mod held;
 mod http;

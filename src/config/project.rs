@@ -11,7 +11,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::held::path_in;
 use super::{Config, Helper};
 use crate::local::fence;
 
@@ -172,6 +171,14 @@ fn is_text_option(word: &str) -> bool {
         || ["--eval", "--exec", "--print", "--command", "eval"]
             .iter()
             .any(|long| word.starts_with(long))
+}
+
+/// What of an argument could be a path.
+pub(super) fn path_in(argument: &str) -> &str {
+    match argument.split_once('=') {
+        Some((name, path)) if name.starts_with('-') => path,
+        _ => argument,
+    }
 }
 
 /// Every place that the way to a path leads through: each link, and what it stands for.

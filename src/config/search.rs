@@ -8,9 +8,11 @@
 use std::path::{Path, PathBuf};
 
 use super::env;
-use super::locate::PROJECT_FILE;
 use super::trust::Records;
 use crate::local::place::{self, Exposure};
+
+/// The name of a project's own config, in its directory.
+pub const PROJECT_FILE: &str = "valetkey.toml";
 
 /// Whose word says that a config is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use super::env;
+use super::found::{Found, MAX_CONFIG};
 use super::held::Held;
-use super::locate::Found;
 use crate::local::place::{self, PlaceError, Private};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::hex::hex;
@@ -23,7 +23,7 @@ use crate::model::hex::hex;
 /// Below the directory of all state.
 const PROJECTS: &str = "projects";
 /// A record holds the config's text.
-const MAX_RECORD: u64 = 4 * super::locate::MAX_CONFIG;
+const MAX_RECORD: u64 = 4 * MAX_CONFIG;
 
 /// Why trust could not be recorded, or is not believed.
 #[derive(Debug, thiserror::Error)]

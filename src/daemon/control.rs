@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::last_mints::LastMints;
-use super::reload::SeenConfig;
+use super::seen::SeenConfig;
 use super::state::StateDir;
 use crate::admin::wire::{
     AdminError, CountedSession, DaemonStatus, Ended, ListedSession, Login, OpenSession,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::Error;
+use super::listeners::{self, Listeners};
 use super::port;
 use super::sockets::{self, Socket};
 use super::state::StateDir;
-use super::workers::{self, Listeners};
 use crate::config::Config;
 use crate::proxy::front::Bound;
 
@@ -24,10 +24,10 @@ pub(super) struct Doors {
 impl Doors {
     /// All that the config names, or none; a free port where it names none.
     pub(super) fn open(config: &Config, state: &StateDir) -> Result<Self, Error> {
-        let redirected = workers::bind(&config.proxy.transparent)?;
+        let redirected = listeners::bind(&config.proxy.transparent)?;
         let tcp = match config.proxy.any_port {
             true => port::bind(config, state.last_address().as_ref())?,
-            false => workers::bind(&config.proxy.listen)?,
+            false => listeners::bind(&config.proxy.listen)?,
         };
         Ok(Self { tcp, redirected, sockets: sockets::bind(config)? })
     }

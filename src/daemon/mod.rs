@@ -12,6 +12,7 @@ mod control;
 mod doors;
 mod error;
 mod last_mints;
+mod listeners;
 mod logins;
 mod observe;
 mod pages;
@@ -21,7 +22,9 @@ mod port;
 mod publish;
 mod reload;
 mod revocation;
+mod seen;
 mod sessions;
+mod sight;
 mod sockets;
 mod state;
 mod status;
@@ -41,8 +44,8 @@ use tokio::task::JoinHandle;
 
 pub use at_rest::{end_at_rest, revoke_at_rest};
 pub use error::Error;
+pub use listeners::can_listen;
 pub use logins::{known as known_logins, stored as stored_logins};
-pub use workers::can_listen;
 pub use world::{issuers, spare};
 
 use crate::admin;
@@ -51,7 +54,7 @@ use crate::broker::{Broker, MintReport, OnRevoke};
 use crate::client::Gate;
 use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
-use crate::config::{self, Config, Held, env, locate};
+use crate::config::{self, Config, Held, env, search};
 use crate::inject;
 use crate::limits::Buckets;
 use crate::mint::MintError;
@@ -111,7 +114,7 @@ async fn run(options: Options) -> Result<(), Error> {
     prune(&config.state_dir, config.held.iter());
     workers::raise_descriptor_limit();
     let doors = Doors::open(&config, &state)?;
-    let (scraped, _beside) = workers::bind(config.admin.metrics.as_slice())?.only()?;
+    let (scraped, _beside) = listeners::bind(config.admin.metrics.as_slice())?.only()?;
     let metrics_address = scraped.as_ref().map(|(_, address)| *address);
     let metrics = Arc::new(Metrics::default());
     let observer = Observer::start(scraped, &metrics)?;
@@ -212,7 +215,7 @@ fn open_audit(
 /// What a person types beside `valetkey login CREDENTIAL`: nothing where the config is found by
 /// itself.
 pub fn config_flag(config: &Config) -> String {
-    let own = env::config_home().map(|dir| dir.join(locate::PROJECT_FILE));
+    let own = env::config_home().map(|dir| dir.join(search::PROJECT_FILE));
     if own.is_some_and(|path| path == config.named) {
         return String::new();
     }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::workers::{self, Listeners};
+use super::listeners::{self, Listeners};
 use crate::config::Config;
 use crate::config::index::Whereabouts;
 use crate::config::parent::is_loopback;
@@ -43,13 +43,13 @@ impl Remembered {
 
 /// Binds it, and says so where it is not that of last time.
 pub(super) fn bind(config: &Config, before: Option<&Remembered>) -> Result<Listeners, Error> {
-    let Some(usual) = config.proxy.listen.first() else { return workers::bind(&[]) };
+    let Some(usual) = config.proxy.listen.first() else { return listeners::bind(&[]) };
     let at = |port: u16| SocketAddr::new(usual.ip(), port);
     let last = before.map(|before| at(before.address.port()));
     let usual_is_free = last != Some(*usual) && !is_anothers(usual, config);
     let wanted = last.into_iter().chain(usual_is_free.then_some(*usual));
     let had = wanted.filter(|address| !is_spoken_for(address, config)).find_map(|address| {
-        match workers::bind(&[address]) {
+        match listeners::bind(&[address]) {
             Ok(listeners) => Some((listeners, Some(address))),
             Err(error) => {
                 tracing::debug!(code = error.code(), "{address} is not to be had");
@@ -59,7 +59,7 @@ pub(super) fn bind(config: &Config, before: Option<&Remembered>) -> Result<Liste
     });
     let (listeners, address) = match had {
         Some(had) => had,
-        None => (workers::bind(&[at(0)])?, None),
+        None => (listeners::bind(&[at(0)])?, None),
     };
     if let Some(last) = last
         && address != Some(last)
@@ -108,7 +108,7 @@ mod tests {
 
     /// Of this machine, at this moment.
     fn free() -> SocketAddr {
-        workers::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().addresses().unwrap()[0]
+        listeners::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap().addresses().unwrap()[0]
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         ] {
             assert_ne!(port(&config(&keys), last.port()), last.port(), "{keys}");
         }
-        let taken = workers::bind(&[last]).unwrap();
+        let taken = listeners::bind(&[last]).unwrap();
         assert_ne!(port(&config(""), last.port()), last.port());
         drop(taken);
         // As root everything may be bound: any other port that is not to be had is the same.

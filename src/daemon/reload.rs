@@ -5,38 +5,15 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::changes::{Content, Files, Sight};
 use super::control::Daemon;
 use super::error::Error;
+use super::seen::SeenConfig;
+use super::sight::Sight;
 use super::world::{self, Current, SharedSessions};
 use crate::audit::Event;
 use crate::config::{self, Config, LoadError};
 use crate::model::lock::lock;
 use crate::proxy::World;
-
-/// Which files were read for what runs, and what became of reading them.
-pub(super) struct SeenConfig {
-    files: Files,
-    /// What they held when a reload was last tried.
-    considered: Sight,
-    /// What they held when one last succeeded.
-    running: Sight,
-}
-
-impl SeenConfig {
-    /// At the start, a little after the config was read.
-    pub(super) fn of(config: &Config) -> Self {
-        let mut files = Files::default();
-        files.name(config.files());
-        let mut running = files.look();
-        let as_read = |content: &Content| content.hex().as_ref() == Some(&config.text_sha256);
-        if !running.get(&config.named).is_some_and(as_read) {
-            // It changed in between: the next look must differ.
-            running.remove(&config.named);
-        }
-        Self { files, considered: running.clone(), running }
-    }
-}
 
 /// Why a config is not taken up.
 pub(super) struct Refused {
@@ -152,18 +129,6 @@ impl Daemon {
 
     fn seen(&self) -> MutexGuard<'_, SeenConfig> {
         lock(&self.seen)
-    }
-}
-
-impl SeenConfig {
-    fn succeeded(&mut self, sight: Sight) {
-        self.running.clone_from(&sight);
-        self.considered = sight;
-    }
-
-    /// Whether the files that say how issuers are reached are as they were when this was taken up.
-    fn reaches_alike(&self, config: &Config, sight: &Sight) -> bool {
-        config.upstream.files().all(|path| self.running.get(path) == sight.get(path))
     }
 }
 

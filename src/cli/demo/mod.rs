@@ -9,6 +9,7 @@ mod issuer;
 mod net;
 mod own_client;
 pub(super) mod pki;
+mod road;
 mod steps;
 mod story;
 mod tool;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::pki::{self, HOST};
-use super::tool::{DemoRoad, ToolAnswer};
+use super::road::{DemoRoad, ToolAnswer};
 use super::world::World;
 
 const DEMO_PATIENCE: Duration = Duration::from_secs(20);

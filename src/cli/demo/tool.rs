@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::net::broken;
 use super::own_client;
 use super::pki::HOST;
+use super::road::{DemoRoad, ToolAnswer};
 use super::world::World;
 use crate::cli::failure::Failure;
 
@@ -19,17 +20,6 @@ pub(super) enum DemoTool {
     Curl(String),
     Own,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DemoRoad {
-    /// To the API itself, as if DNS and a public CA named it.
-    Straight,
-    /// As the session's environment says.
-    Proxied,
-}
-
-/// What came back, or the tool's own complaint.
-pub(super) type ToolAnswer = Result<(u16, String), String>;
 
 impl DemoTool {
     /// The curl that is on the PATH, if any.

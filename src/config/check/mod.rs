@@ -27,9 +27,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::found::MAX_CONFIG;
 use super::held::Kept;
 use super::load::LoadError;
-use super::locate::MAX_CONFIG;
 use super::places::Places;
 use super::problem::{Problem, Problems};
 pub use static_key::left;

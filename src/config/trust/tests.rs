@@ -9,8 +9,9 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::{Record, Records};
+use crate::config::found::Found;
 use crate::config::load::{Word, held, hold, judge, parse_named};
-use crate::config::locate::{self, Found};
+use crate::config::locate;
 use crate::config::{Config, Grant, LoadError};
 
 /// What a pull, or somebody with write access to the project, can do to it.
