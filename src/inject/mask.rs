@@ -1,5 +1,5 @@
-//! Words of a command line as they may be written down: whatever could be a key is taken out, and rather too
-//! much than too little.
+//! Words of a command line as they may be written down: whatever could be a key is taken out, and
+//! rather too much than too little.
 
 use super::standing;
 

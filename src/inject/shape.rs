@@ -14,7 +14,8 @@ pub struct Standing {
     pub key: Secret,
 }
 
-/// Of a provider's own shape, and one that stands until somebody revokes it: what else has such a shape ends by itself.
+/// Of a provider's own shape, and one that stands until somebody revokes it: what else has such a
+/// shape ends by itself.
 pub(super) fn standing_for_long(word: &[u8]) -> Option<Standing> {
     let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| word.starts_with(prefix));
     if begins(SHORT_LIVED) || (begins(VAGUE) && !std::str::from_utf8(word).is_ok_and(is_random)) {

@@ -13,7 +13,8 @@ use super::{elsewhere, strip};
 use crate::config::{Inject, Placement};
 use crate::policy::{Action, Permit};
 
-/// The first real key in the slots that the permit empties or fills, else anywhere in the fields and parameters.
+/// The first real key in the slots that the permit empties or fills, else anywhere in the fields
+/// and parameters.
 pub fn standing_key(permit: &Permit, parts: &Parts) -> Option<Standing> {
     in_slots(permit, parts).or_else(|| elsewhere::key(parts))
 }
@@ -56,7 +57,8 @@ fn in_slots(permit: &Permit, parts: &Parts) -> Option<Standing> {
         })
 }
 
-/// Whether a value is a real key or one of our placeholders, or the base64 of a Basic credential with a key.
+/// Whether a value is a real key or one of our placeholders, or the base64 of a Basic credential
+/// with a key.
 pub(super) fn is_key(value: &[u8]) -> bool {
     let as_basic =
         || strip::basic(&[b"Basic ", value].concat()).and_then(|pair| in_pair(&pair)).is_some();
@@ -96,7 +98,8 @@ fn in_pair(pair: &[u8]) -> Option<Standing> {
 const SIGNING: [&[u8]; 7] =
     [b"aws4-", b"digest", b"hawk", b"negotiate", b"ntlm", b"oauth", b"signature"];
 
-/// A key that is all of a text, or stands somewhere in it. `opaque`: whether randomness alone makes one of a part.
+/// A key that is all of a text, or stands somewhere in it. `opaque`: whether randomness alone makes
+/// one of a part.
 fn within(text: &[u8], opaque: bool) -> Option<Standing> {
     let is_known = |found: &Standing| found.kind != OPAQUE;
     let whole = standing(text);

@@ -1,5 +1,5 @@
-//! Why a dial brings no stream: directly, or by a parent proxy, which is dialled itself. And how long
-//! each step of it may take, for the errors name these times.
+//! Why a dial brings no stream: directly, or by a parent proxy, which is dialled itself. And how
+//! long each step of it may take, for the errors name these times.
 
 use std::io;
 use std::time::Duration;
