@@ -7,8 +7,8 @@
 //!
 //! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` and
 //! `chunks` are pure; `buffered` is a stream with what was read ahead and what is still to be
-//! written; `decode` takes a body from it; `server` and `writer` are the side towards clients,
-//! `client` is the side towards upstreams. `challenge` reads the one field of answers that is a
+//! written; `decode` takes a body from it; `server` and `writer` are the side towards clients, with
+//! `connection` between them; `client` is the side towards upstreams. `challenge` reads the one field of answers that is a
 //! language of its own.
 
 #![warn(missing_docs)]
@@ -17,6 +17,7 @@ mod buffered;
 pub mod challenge;
 mod chunks;
 mod client;
+mod connection;
 mod decode;
 pub mod encode;
 pub mod head;
@@ -26,12 +27,13 @@ mod writer;
 
 pub use buffered::Buffered;
 pub use client::{Answer, Connection, Exchange, Failure, Io};
+pub use connection::{Inbound, Patience};
 pub use decode::Decoder;
 pub use head::{
     Framing, HeadError, MAX_FIELDS, MAX_HEAD, MAX_URI, connection_names, connection_options,
     expects_continue,
 };
-pub use server::{Arrived, Inbound, Patience, Service, serve};
+pub use server::{Arrived, Service, serve};
 pub use writer::{AnswerBody, Unsent};
 
 /// A body that ended before its end, or had two readings.

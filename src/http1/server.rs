@@ -1,45 +1,29 @@
 //! The side towards clients: heads in, answers out, one after the other on one connection.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, Method, Response, StatusCode, Version, request};
-use http_body::{Frame, SizeHint};
+use http::{Method, Response, StatusCode, Version, request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::buffered::Buffered;
+use super::connection::{Half, Inbound, Patience, Shared};
 use super::decode::Decoder;
 use super::head::{Framing, RequestHead};
 use super::watchdog::Watchdog;
 use super::writer::{AnswerBody, Written, write};
-use super::{BodyError, HeadError, encode, head};
+use super::{HeadError, encode, head};
 
-/// Pipelined bytes taken while an answer is under way.
-const MAX_AHEAD: usize = 16 * 1024;
 /// What is still read of an upload after its answer, so that the answer is not lost in a reset.
 const MAX_LINGER: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
-
-/// How long a connection is waited for.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// From the first byte of a request's head to its last.
-    pub head: Duration,
-    /// While a connection has no request.
-    pub idle: Duration,
-    /// While the client takes nothing of an answer.
-    pub stall: Duration,
-    /// While nothing more comes of an answer.
-    pub stream: Duration,
-}
 
 /// Whoever answers the requests of connections.
 pub trait Service: Sync {
@@ -68,79 +52,6 @@ pub struct Arrived {
     pub inbound: Arc<dyn Inbound>,
 }
 
-/// A connection as its request sees it.
-pub trait Inbound: Send + Sync {
-    /// The next frame of the request's body.
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
-    /// Whether the body was read to its end.
-    fn done(&self) -> bool;
-    /// What is known of its length.
-    fn size(&self) -> SizeHint;
-    /// Passes on a 1xx answer (RFC 9110 section 15.2).
-    fn inform(&self, status: StatusCode, headers: &HeaderMap);
-}
-
-impl fmt::Debug for dyn Inbound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Inbound")
-    }
-}
-
-/// Shared by the connection's loop and the body of its request, which run in one task: the lock is
-/// never waited for.
-pub(super) struct Shared<T>(Mutex<Half<T>>);
-
-pub(super) struct Half<T> {
-    pub(super) io: Buffered<T>,
-    pub(super) body: Decoder,
-    pub(super) http11: bool,
-    /// It waits for a 100 before it sends its body.
-    waits: bool,
-}
-
-impl<T> Shared<T> {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Half<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Half { io, body, waits, .. } = &mut *self.lock();
-        // Whoever reads the body wants it.
-        if std::mem::take(waits) && io.input.is_empty() && io.has_room() {
-            encode::status_line(io.output(), StatusCode::CONTINUE);
-            io.output().extend_from_slice(encode::CRLF);
-        }
-        // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows
-        // below.
-        if io.has_output() {
-            let _ = io.poll_flush(cx);
-        }
-        body.poll(io, cx)
-    }
-
-    fn done(&self) -> bool {
-        self.lock().body.done()
-    }
-
-    fn size(&self) -> SizeHint {
-        self.lock().body.size()
-    }
-
-    fn inform(&self, status: StatusCode, headers: &HeaderMap) {
-        let Half { io, http11, waits, .. } = &mut *self.lock();
-        if status == StatusCode::CONTINUE {
-            *waits = false;
-        }
-        if *http11 && io.has_room() {
-            encode::status_line(io.output(), status);
-            encode::fields(io.output(), headers, encode::Body::Close);
-            io.output().extend_from_slice(encode::CRLF);
-        }
-    }
-}
-
 /// What came next on a connection.
 #[expect(clippy::large_enum_variant, reason = "moved once for each request, never stored")]
 enum Next {
@@ -157,7 +68,7 @@ where
     S: Service,
 {
     let half = Half { io, body: Decoder::new(Framing::Length(0)), http11: true, waits: false };
-    let shared = Arc::new(Shared(Mutex::new(half)));
+    let shared = Arc::new(Shared::new(half));
     let mut watchdog = Watchdog::default();
     let mut stopping = pin!(service.stopping());
     let mut stop = false;
@@ -253,19 +164,6 @@ impl<T: AsyncRead + Unpin> Half<T> {
             }
         }
     }
-
-    /// Reads ahead while an answer is under way, to see whether the client is still there. One that
-    /// said it will send no more may still read. `false`: it is gone.
-    pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.body.done() && !self.io.ended && self.io.input.len() < MAX_AHEAD {
-            match self.io.poll_fill(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return false,
-            }
-        }
-        true
-    }
 }
 
 /// Has the request answered. `None`: the client went away meanwhile.
@@ -318,7 +216,7 @@ where
     }
     poll_fn(|cx| shared.lock().io.poll_flush(cx)).await.ok()?;
     // The request had no body and is over: nobody else holds the connection.
-    let half = Arc::into_inner(shared)?.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let half = Arc::into_inner(shared)?.into_inner();
     let (io, input) = half.io.into_parts();
     Some((io, input, body))
 }

@@ -10,7 +10,7 @@ use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::buffered::Buffered;
-use super::server::{Half, Patience, Shared};
+use super::connection::{Half, Patience, Shared};
 use super::watchdog::Watchdog;
 use super::{encode, head};
 

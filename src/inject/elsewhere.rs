@@ -1,8 +1,10 @@
-//! Real keys in the places that no route owns: another header field, another parameter, `Authorization` where no route
-//! matched. They pass as they came and are written down, so that the inventory has them.
+//! Real keys in the places that no route owns: another header field, another parameter,
+//! `Authorization` where no route matched. They pass as they came and are written down, so that the
+//! inventory has them.
 //!
-//! Only what a provider's own shape shows: a random word may be anything there. Each byte of each request comes by, so
-//! the search is for the few that all shapes have, and allocates for nothing but what it finds or has to decode.
+//! Only what a provider's own shape shows: a random word may be anything there. Each byte of each
+//! request comes by, so the search is for the few that all shapes have, and allocates for nothing
+//! but what it finds or has to decode.
 
 use http::request::Parts;
 
@@ -35,8 +37,8 @@ fn within(text: &[u8]) -> Option<Standing> {
         .find_map(|start| shape::standing_for_long(word(&text[start..])))
 }
 
-/// Where a shape would begin that has this byte in it. Dates, names and numbers are full of dashes: the letter before
-/// says which one it could be.
+/// Where a shape would begin that has this byte in it. Dates, names and numbers are full of dashes:
+/// the letter before says which one it could be.
 fn start(text: &[u8], at: usize) -> Option<usize> {
     let (before, rest) = (&text[..at], &text[at + 1..]);
     if text[at] == b'A' {

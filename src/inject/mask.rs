@@ -1,7 +1,7 @@
-//! Words of a command line as they may be written down: whatever could be a key is taken out, and rather too
-//! much than too little.
+//! Words of a command line as they may be written down: whatever could be a key is taken out, and
+//! rather too much than too little.
 
-use super::shape;
+use super::standing;
 
 /// What stands in the place of it.
 const MASK: &str = "****";
@@ -20,7 +20,7 @@ pub fn mask_word(word: &str) -> String {
     let word = &word[..word.floor_char_boundary(MAX_WORD)];
     // In a path each part is looked at for itself; elsewhere `/` may be of base64.
     let path = word.starts_with(['/', '.', '~']) || word.contains("://");
-    if !path && shape::is_key(word.as_bytes()) {
+    if !path && standing::is_key(word.as_bytes()) {
         return MASK.to_owned();
     }
     let word = without_password(word);
@@ -39,7 +39,7 @@ pub fn mask_word(word: &str) -> String {
 fn is_suspicious(run: &str) -> bool {
     let has = |test: fn(&u8) -> bool| run.as_bytes().iter().any(test);
     let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
-    (run.len() >= SUSPICIOUS && mixed) || shape::is_key(run.as_bytes())
+    (run.len() >= SUSPICIOUS && mixed) || standing::is_key(run.as_bytes())
 }
 
 /// `scheme://user:password@host` and the like.

@@ -9,6 +9,7 @@ mod mask;
 mod place;
 mod redact;
 mod shape;
+mod standing;
 mod strip;
 
 use http::request::Parts;
@@ -16,7 +17,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
 pub use mask::{mask_text, mask_word};
-pub use shape::{Standing, refused_key, standing_key};
+pub use shape::Standing;
+pub use standing::{refused_key, standing_key};
 
 pub use redact::{clean_answer, redactor_of};
 

@@ -37,7 +37,8 @@ pub(super) fn place(
     Ok(())
 }
 
-/// Puts the proof in that a bound token is sent with (RFC 9449 section 7), in the place of any that the client sent.
+/// Puts the proof in that a bound token is sent with (RFC 9449 section 7), in the place of any that
+/// the client sent.
 pub(super) fn prove(
     key: &ProofKey,
     token: &Token,

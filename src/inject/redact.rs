@@ -1,5 +1,5 @@
-//! Nothing comes back: which tokens an answer is searched for, and what else stays behind. How they are found and masked
-//! is up to [`crate::masking`], which gets their bytes here.
+//! Nothing comes back: which tokens an answer is searched for, and what else stays behind. How they
+//! are found and masked is up to [`crate::masking`], which gets their bytes here.
 
 use http::HeaderMap;
 use http::header::{ALT_SVC, HeaderName, SET_COOKIE};
@@ -16,8 +16,8 @@ pub fn redactor_of<'a>(tokens: impl Iterator<Item = &'a Secret>) -> Redactor {
 /// What an answer to a request with a token must not carry: a cookie bought with it.
 static BOUGHT: [HeaderName; 2] = [SET_COOKIE, HeaderName::from_static("set-cookie2")];
 
-/// Cleans the header (or trailer) of an answer. `bought`: whether its cookies were bought with a token and are to stay
-/// behind. `redactor`: all tokens that must not be in it.
+/// Cleans the header (or trailer) of an answer. `bought`: whether its cookies were bought with a
+/// token and are to stay behind. `redactor`: all tokens that must not be in it.
 pub fn clean_answer(bought: bool, redactor: Option<&Redactor>, headers: &mut HeaderMap) {
     strip::hop_by_hop_answer(headers);
     // An invitation to go round the proxy (RFC 7838).

@@ -64,7 +64,8 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    // A quote is no letter of a name, though the library takes it for one: HTTP/2 may bring it here.
+    // A quote is no letter of a name, though the library takes it for one: HTTP/2 may bring it
+    // here.
     retain(headers, |name| match dashed(name.as_str()) {
         _ if name.as_str().contains('"') => false,
         Some(plain) => !HOP_BY_HOP.iter().chain(&FRAMING).any(|gone| *gone == plain.as_str()),
@@ -111,8 +112,8 @@ fn retain(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// The name with dashes for whatever is no letter, digit or dash, where it has any: servers that make variables of names
-/// make the same of all of them.
+/// The name with dashes for whatever is no letter, digit or dash, where it has any: servers that
+/// make variables of names make the same of all of them.
 pub(super) fn dashed(name: &str) -> Option<String> {
     // Of bytes, as nearly every name is plain and this is asked of each field.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -146,7 +147,8 @@ pub(super) fn parameter(owned: &str, target: &PathAndQuery) -> Result<PathAndQue
     without_parameters(target, |name, _| spells(name, owned))
 }
 
-/// Removes every header and query parameter that holds one of our placeholders: it never goes upstream.
+/// Removes every header and query parameter that holds one of our placeholders: it never goes
+/// upstream.
 pub(super) fn placeholders(
     headers: &mut HeaderMap,
     target: &mut PathAndQuery,
@@ -170,7 +172,8 @@ pub(super) fn placeholders(
     Ok(())
 }
 
-/// Takes out the subprotocols that hold one, as Kubernetes' clients send them, and leaves the others.
+/// Takes out the subprotocols that hold one, as Kubernetes' clients send them, and leaves the
+/// others.
 fn without_subprotocols(headers: &mut HeaderMap) {
     let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
     if !offered.iter().any(|value| holds_placeholder(value.as_bytes())) {
@@ -203,7 +206,8 @@ pub(super) fn holds_placeholder(value: &[u8]) -> bool {
 // Made once: every field of every request is searched.
 static SPELT: LazyLock<Redactor> = LazyLock::new(|| Redactor::of_words(&placeholder::WORDS));
 
-/// Shows a value raw, percent-decoded where that differs, and as the pair of a Basic credential where it is one.
+/// Shows a value raw, percent-decoded where that differs, and as the pair of a Basic credential
+/// where it is one.
 pub(super) fn each_form<E>(
     value: &[u8],
     mut look: impl FnMut(&[u8]) -> Result<(), E>,
@@ -216,8 +220,8 @@ pub(super) fn each_form<E>(
     basic(value).map_or(Ok(()), |pair| look(&pair))
 }
 
-/// The pair of a Basic credential (RFC 7617), by a reader that forgives: missing padding, the other alphabet, and any white
-/// space. A client's mistake must not hide a placeholder or a key.
+/// The pair of a Basic credential (RFC 7617), by a reader that forgives: missing padding, the other
+/// alphabet, and any white space. A client's mistake must not hide a placeholder or a key.
 pub(super) fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (scheme, pair) = value.split_at_checked(5)?;
     if !scheme.eq_ignore_ascii_case(b"basic") || !pair.first()?.is_ascii_whitespace() {
@@ -239,7 +243,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The target without the parameters that `gone` picks by raw name and value. What stays, stays byte for byte.
+/// The target without the parameters that `gone` picks by raw name and value. What stays, stays
+/// byte for byte.
 fn without_parameters(
     target: &PathAndQuery,
     gone: impl Fn(&[u8], &[u8]) -> bool,
@@ -274,9 +279,9 @@ fn without_parameters(
     PathAndQuery::try_from(text).map_err(|_| InjectError::Target)
 }
 
-/// Whether a raw parameter name is `owned` in some spelling: any case, escaped up to seven times over,
-/// `+` or white space around it, an array suffix, cut off at a NUL, and with `.`, `+`, white space or `[` for `_`, as PHP
-/// reads it.
+/// Whether a raw parameter name is `owned` in some spelling: any case, escaped up to seven times
+/// over, `+` or white space around it, an array suffix, cut off at a NUL, and with `.`, `+`, white
+/// space or `[` for `_`, as PHP reads it.
 pub(super) fn spells(raw: &[u8], owned: &str) -> bool {
     let folded = |name: &[u8]| -> Vec<u8> {
         name.iter()

@@ -11,7 +11,6 @@ use http::Uri;
 
 use super::answer::{Metadata, metadata};
 use super::endpoint::{failure, json_body};
-use super::issuer::Found;
 use super::{AnswerError, MintError};
 use crate::config::oauth::origin_of;
 use crate::model::clock::{Clock, Deadline};
@@ -66,6 +65,24 @@ pub(super) struct Discovery {
     /// Endpoints are no secret; until then they need no second look.
     kept: Mutex<Option<(Found, Deadline)>>,
 }
+
+/// The endpoints of one issuer, each on an origin that config names.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub token: Uri,
+    pub revocation: Option<Uri>,
+    pub authorization: Later,
+    pub device: Later,
+    pub keys: Later,
+    /// Whether it names itself in every answer that a browser brings (RFC 9207).
+    pub says_issuer: bool,
+    /// The same for clients that authenticate by certificate (RFC 8705 section 5).
+    pub mtls_token: Option<Uri>,
+    pub mtls_revocation: Option<Uri>,
+}
+
+/// An endpoint that only logins need, or what is wrong with it.
+pub(super) type Later = Option<Result<Uri, DiscoveryError>>;
 
 impl Discovery {
     pub(super) fn new(

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::answer::Expect;
 use super::beside::DeviceAnswer;
-use super::discovery::Discovery;
+use super::discovery::{Discovery, Found};
 use super::endpoint::{Call, Endpoint, Form, Given, Scopes, basic, failure};
 use super::{DiscoveryError, MintError, OauthError, Revocation, either, jws};
 use crate::config::{ClientAuth, Endpoints, Identity, Oauth};
@@ -32,24 +32,6 @@ pub(super) struct Issuer {
     /// What its tokens are bound to (RFC 9449), where config wants that.
     dpop: Option<ArcSwap<ProofKey>>,
 }
-
-/// The endpoints of one issuer, each on an origin that config names.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub token: http::Uri,
-    pub revocation: Option<http::Uri>,
-    pub authorization: Later,
-    pub device: Later,
-    pub keys: Later,
-    /// Whether it names itself in every answer that a browser brings (RFC 9207).
-    pub says_issuer: bool,
-    /// The same for clients that authenticate by certificate (RFC 8705 section 5).
-    pub mtls_token: Option<http::Uri>,
-    pub mtls_revocation: Option<http::Uri>,
-}
-
-/// An endpoint that only logins need, or what is wrong with it.
-pub(super) type Later = Option<Result<http::Uri, DiscoveryError>>;
 
 impl Issuer {
     pub(super) fn new(

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use zeroize::Zeroize as _;
 
 use super::AnswerError;
-use super::template::wipe;
 use crate::config::Pointer;
 use crate::model::secret::Secret;
 
@@ -69,6 +69,16 @@ impl Document {
 impl Drop for Document {
     fn drop(&mut self) {
         wipe(&mut self.0);
+    }
+}
+
+/// Wipes every text of a document that held secrets.
+pub(super) fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(list) => list.iter_mut().for_each(wipe),
+        Value::Object(map) => map.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

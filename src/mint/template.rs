@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::MintError;
 use super::endpoint::Form;
+use super::json::wipe;
 use crate::config::{self, HttpBody, HttpTemplate, JsonTemplate, Part};
 use crate::model::ask::{Variable, Who};
 use crate::model::secret::Secret;
@@ -118,16 +119,6 @@ fn room(value: &Value) -> usize {
             map.iter().map(|(name, value)| 8 + 6 * name.len() + room(value)).sum()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => 32,
-    }
-}
-
-/// Wipes every text of a document that held secrets.
-pub(super) fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(list) => list.iter_mut().for_each(wipe),
-        Value::Object(map) => map.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

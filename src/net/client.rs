@@ -25,7 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::dial::{DialError, Dialer};
+use super::dial::Dialer;
+use super::dial_error::DialError;
 use super::guard::Reach;
 use super::roots::Roots;
 use super::stream::Stream;

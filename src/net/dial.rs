@@ -21,14 +21,14 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budget::{Budget, Spent};
 use super::chain::Pseudonym;
-use super::guard::{Guard, Reach, Refused};
+use super::dial_error::{CONNECT_TIMEOUT, DialError, RESOLVE_TIMEOUT, ViaError};
+use super::guard::{Guard, Reach};
 use super::platform;
 use super::stream::Stream;
-use super::via::{Parent, Parents, ViaError};
+use super::via::{Parent, Parents};
 use crate::config::parent::is_loopback;
 use crate::model::client::ClientKey;
 use crate::model::host::Host;
-use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme, Target};
 
 /// Dials targets under one set of pins and one guard.
@@ -41,44 +41,6 @@ pub struct Dialer {
     budget: Arc<Budget>,
     /// Lookups run on blocking threads that a timeout cannot stop; this bounds them.
     lookups: Arc<Semaphore>,
-}
-
-/// Why no stream came to be.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    /// All descriptors for upstreams are taken.
-    #[error("as many upstream connections are open as may be")]
-    Exhausted,
-    #[error("the target may not be reached")]
-    Refused(#[from] Refused),
-    #[error("no address of the target answered within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
-    /// All addresses refused or reset the connection; the last error.
-    #[error("no address of the target could be connected to")]
-    Unreachable(#[source] io::Error),
-    /// The resolver failed, or the name has no address.
-    #[error("the name of the target could not be resolved")]
-    Unresolved(#[source] Option<io::Error>),
-    /// The resolver said nothing within [`RESOLVE_TIMEOUT`].
-    #[error("the resolver did not answer within {} s", RESOLVE_TIMEOUT.as_secs())]
-    UnresolvedInTime,
-    /// The parent proxy did not open a way to the target.
-    #[error("no way through the parent proxy")]
-    Via(#[from] ViaError),
-}
-
-impl DialError {
-    /// What a client is told.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Exhausted => Reason::TooManyConnections,
-            Self::Refused(_) => Reason::AddressRefused,
-            Self::Timeout => Reason::UpstreamTimeout,
-            Self::Unreachable(_) => Reason::UpstreamUnreachable,
-            Self::Unresolved(_) | Self::UnresolvedInTime => Reason::UpstreamNameUnresolved,
-            Self::Via(error) => error.reason(),
-        }
-    }
 }
 
 impl Dialer {
@@ -350,10 +312,6 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// How long the system's resolver may take for one name.
-pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// For all addresses of a target together.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// RFC 8305 section 5 recommends 250 ms between attempts.
 const STAGGER: Duration = Duration::from_millis(250);
 /// Of 10,000 answers all are judged and these dialled.
@@ -365,6 +323,8 @@ const MAX_LOOKUPS: usize = 128;
 mod tests {
     use super::*;
     use crate::config::Network;
+    use crate::model::reason::Reason;
+    use crate::net::guard::Refused;
     use tokio::net::TcpListener;
 
     fn target(text: &str) -> Target {

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod chain;
 pub mod client;
 pub mod dial;
+pub mod dial_error;
 pub mod guard;
 mod platform;
 pub mod prefixed;

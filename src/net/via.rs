@@ -9,7 +9,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,17 +21,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::dial::DialError;
+use super::dial_error::{ANSWER_TIMEOUT, ViaError};
 use super::stream::Stream;
 use super::tls_name::tls_name;
 use crate::config::no_proxy::NoProxy;
 use crate::config::parent::parse_url;
-use crate::model::reason::Reason;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
 
-/// For TLS with the parent and its answer to CONNECT, after the connection.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The head of the parent's answer, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 /// The most fields of a parent's answer.
@@ -72,42 +68,6 @@ pub struct Ignored {
     pub variable: &'static str,
     /// What is wrong with it: the end of a sentence.
     pub why: &'static str,
-}
-
-/// Why there is no way through the parent.
-#[derive(Debug, thiserror::Error)]
-pub enum ViaError {
-    #[error("the parent proxy does not accept our credentials: 407")]
-    Auth,
-    /// The connection to it broke before its answer was complete.
-    #[error("the parent proxy broke off")]
-    Broken(#[source] io::Error),
-    /// Its answer is not HTTP/1, or too long.
-    #[error("the parent proxy's answer is not valid HTTP")]
-    Invalid,
-    /// It answered something else than 2xx or 407.
-    #[error("the parent proxy refused or failed: {0}")]
-    Refused(u16),
-    #[error("the parent proxy did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    Timeout,
-    /// Its certificate or handshake is not acceptable.
-    #[error("the parent proxy's TLS is not acceptable")]
-    Tls(#[source] io::Error),
-    #[error("the parent proxy cannot be reached")]
-    Unreachable(#[source] Box<DialError>),
-}
-
-impl ViaError {
-    /// What a client is told: the class, nothing of what the parent said.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Auth => Reason::ParentAuthFailed,
-            Self::Broken(_) | Self::Tls(_) | Self::Unreachable(_) => Reason::ParentUnreachable,
-            Self::Invalid => Reason::ParentAnswerInvalid,
-            Self::Refused(_) => Reason::ParentRefused,
-            Self::Timeout => Reason::ParentTimeout,
-        }
-    }
 }
 
 impl Parents {
@@ -285,6 +245,7 @@ pub const HTTP_VARIABLES: &[&str] = &["http_proxy", "HTTP_PROXY", "all_proxy", "
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reason::Reason;
     use crate::net::roots::Roots;
     use tokio::net::TcpListener;
 

@@ -13,7 +13,7 @@ use zbus::address::Address;
 use zbus::address::transport::{Transport, UnixSocket};
 use zbus::connection::Builder;
 
-use super::keyring::KeyringError;
+use super::keyring_error::KeyringError;
 use crate::local::peer::{self, PeerError};
 use crate::local::uid;
 

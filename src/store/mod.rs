@@ -9,6 +9,7 @@ mod file;
 pub mod helper;
 mod kernel_keyring;
 mod keyring;
+mod keyring_error;
 pub mod logins;
 mod platform;
 mod replace;
@@ -25,7 +26,7 @@ use crate::config::SecretSource;
 use crate::model::secret::Secret;
 use helper::HelperError;
 pub use kernel_keyring::KernelKeyringError;
-pub use keyring::KeyringError;
+pub use keyring_error::KeyringError;
 
 pub use platform::close_inherited;
 

@@ -6,7 +6,7 @@ use crate::cli::failure::chain;
 use crate::cli::terminal::{BAD, FAINT, GOOD, flow, paint};
 use crate::model::plain;
 use crate::net::client::ClientError;
-use crate::net::dial::DialError;
+use crate::net::dial_error::DialError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

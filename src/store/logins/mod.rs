@@ -10,6 +10,7 @@ mod disk;
 mod error;
 mod item;
 mod key;
+mod protection;
 mod record;
 mod seal;
 
@@ -36,7 +37,7 @@ use disk::{no_follow, private_dir, read, unwritable};
 pub use error::LoginsError;
 use item::Ring;
 use key::Key;
-pub use key::Protection;
+pub use protection::Protection;
 pub use record::Login;
 
 /// Whose login it is. All three: one person may log in at one issuer for several purposes.

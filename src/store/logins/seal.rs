@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Whose;
-use super::key::{Key, Protection};
+use super::key::Key;
+use super::protection::Protection;
 use crate::model::id::CredentialName;
 
 #[derive(Serialize, Deserialize)]
