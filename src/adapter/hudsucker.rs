@@ -1,15 +1,17 @@
 //! The same decisions inside a hudsucker 0.25 proxy (cargo feature `hudsucker`).
 //!
-//! [`Parts`] are policy, broker, audit and CA of one config; [`Handler`] is hudsucker's `HttpHandler` over
-//! them, [`Leaves`] its `CertificateAuthority`, [`Connector`] its way upstream. `examples/hudsucker.rs` puts
-//! them together. It is for those who have a hudsucker proxy already, and a baseline in the benches.
+//! [`Parts`] are policy, broker, audit and CA of one config; [`Handler`] is hudsucker's
+//! `HttpHandler` over them, [`Leaves`] its `CertificateAuthority`, [`Connector`] its way upstream.
+//! `examples/hudsucker.rs` puts them together. It is for those who have a hudsucker proxy already,
+//! and a baseline in the benches.
 //!
 //! # What holds
 //!
-//! Admission, and all that [`crate::passage`] does: CONNECT and inner authority are one name (421 otherwise), policy
-//! and rates on every request, placeholders that choose a route, one mint for all who wait, no token without its audit
-//! record, owned slots emptied, every live token of the client and host masked in an answer, its body and trailers
-//! included, cookies and `alt-svc` taken out of it. The guard and TLS verification towards upstreams.
+//! Admission, and all that [`crate::passage`] does: CONNECT and inner authority are one name (421
+//! otherwise), policy and rates on every request, placeholders that choose a route, one mint for
+//! all who wait, no token without its audit record, owned slots emptied, every live token of the
+//! client and host masked in an answer, its body and trailers included, cookies and `alt-svc` taken
+//! out of it. The guard and TLS verification towards upstreams.
 //!
 //! # What it cannot enforce
 //!
@@ -51,7 +53,7 @@ use crate::client::session::Sessions;
 use crate::client::{Gate, Rules};
 use crate::config::Config;
 use crate::config::problem::Problem;
-use crate::limits::{Buckets, Rates};
+use crate::limits::Rates;
 use crate::mint;
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::target::Target;
@@ -115,8 +117,9 @@ impl OpenError {
 }
 
 impl Parts {
-    /// Opens the state of a config; `own`: where the proxy listens. Pre-shared sessions of the config are not
-    /// read: clients are admitted by their uid. Must be called inside a runtime, on which mints will run.
+    /// Opens the state of a config; `own`: where the proxy listens. Pre-shared sessions of the
+    /// config are not read: clients are admitted by their uid. Must be called inside a runtime, on
+    /// which mints will run.
     pub fn open(config: &Config, own: &[SocketAddr]) -> Result<Arc<Self>, OpenError> {
         if config.upstream.parent.is_some() {
             return Err(OpenError::Parent);
@@ -155,16 +158,9 @@ impl Parts {
         });
         let broker = Broker::new(Arc::clone(&clock), Handle::current(), on_mint);
         audit.event(Event::config("loaded", Some(policy.hash())))?;
+        let gate = Arc::new(Gate::new(Arc::new(Sessions::new(Arc::clone(&clock)))));
         Ok(Arc::new(Self {
-            passage: Passage {
-                gate: Arc::new(Gate::new(Arc::new(Sessions::new(Arc::clone(&clock))))),
-                broker: Arc::new(broker),
-                audit,
-                clock,
-                buckets: Buckets::default(),
-                given: Default::default(),
-                config_flag: String::new(),
-            },
+            passage: Passage::new(gate, Arc::new(broker), audit, clock, String::new()),
             terms: Terms {
                 policy,
                 rules: Rules::from(&config.proxy),
@@ -183,8 +179,8 @@ impl Parts {
         self.authority.roots_pem()
     }
 
-    /// Writes what is pending in the audit and renews its head; to be called about twice a second. It syncs
-    /// the disk: from a thread that may block.
+    /// Writes what is pending in the audit and renews its head; to be called about twice a second.
+    /// It syncs the disk: from a thread that may block.
     pub fn flush(&self) -> Result<(), AuditError> {
         self.passage.sweep();
         self.passage.audit.flush()
@@ -195,8 +191,8 @@ fn ca_dir(state_dir: &Path) -> std::path::PathBuf {
     state_dir.join("ca")
 }
 
-/// hudsucker's `CertificateAuthority`: our leaves, within our constraints. It may not refuse, so a name
-/// outside them gets a TLS configuration without a certificate, and the handshake fails.
+/// hudsucker's `CertificateAuthority`: our leaves, within our constraints. It may not refuse, so a
+/// name outside them gets a TLS configuration without a certificate, and the handshake fails.
 pub struct Leaves {
     authority: Arc<Authority>,
     none: Arc<ServerConfig>,

@@ -56,7 +56,6 @@ use crate::client::attribution::Attribution;
 use crate::client::session::Sessions;
 use crate::config::{self, Config, Held, env, search};
 use crate::inject;
-use crate::limits::Buckets;
 use crate::mint::MintError;
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::hint;
@@ -137,15 +136,7 @@ async fn run(options: Options) -> Result<(), Error> {
     name_config(&config_flag);
     let proxy = Arc::new(Proxy {
         world: ArcSwap::from_pointee(world),
-        passage: Passage {
-            gate,
-            broker: Arc::new(broker),
-            audit: Arc::clone(&audit),
-            clock,
-            buckets: Buckets::default(),
-            given: Default::default(),
-            config_flag,
-        },
+        passage: Passage::new(gate, Arc::new(broker), Arc::clone(&audit), clock, config_flag),
         attribution: Attribution::start(inject::mask_word).map_err(Error::Runtime)?,
         stop: stopping,
         connections: AtomicUsize::new(0),

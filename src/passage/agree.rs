@@ -26,7 +26,8 @@ pub fn agree(tunnel: &Target, parts: &Parts) -> Result<(), Reason> {
         .map_err(|_| Reason::MalformedRequest)?;
     match (&named, &host) {
         (Some(named), Some(host)) if named != host => return Err(Reason::MalformedRequest),
-        // RFC 9112 section 3.2: HTTP/1.1 must have Host. HTTP/1.0 may do without, the tunnel names it.
+        // RFC 9112 section 3.2: HTTP/1.1 must have Host. HTTP/1.0 may do without, the tunnel names
+        // it.
         (_, None) if parts.version == Version::HTTP_11 => return Err(Reason::MalformedRequest),
         (None, None) if parts.version == Version::HTTP_2 => return Err(Reason::MalformedRequest),
         _ => {}
@@ -51,8 +52,8 @@ fn are_too_large(headers: &HeaderMap) -> bool {
     headers.len() > MAX_FIELDS || headers.iter().map(bytes).sum::<usize>() > MAX_HEAD
 }
 
-/// Whether HTTP/1.1 can say these fields: the library takes a quote for a letter of a name, which it is not
-/// (RFC 9110 section 5.6.2), and over HTTP/2 nothing has looked at them before.
+/// Whether HTTP/1.1 can say these fields: the library takes a quote for a letter of a name, which
+/// it is not (RFC 9110 section 5.6.2), and over HTTP/2 nothing has looked at them before.
 fn is_sayable(headers: &HeaderMap) -> bool {
     headers.keys().all(|name| !name.as_str().contains('"'))
 }

@@ -34,7 +34,8 @@ impl<'a> Asking<'a> {
         let now = passage.clock.now();
         let found = |mark| passage.gate.by_placeholder(&terms.rules, own, mark, now);
         let (admitted, mut routes) = found(mark)?;
-        // Several are as good as one where one route takes them all: a tool may read two of its variables.
+        // Several are as good as one where one route takes them all: a tool may read two of its
+        // variables.
         for mark in marks.others() {
             let (other, theirs) = found(mark)?;
             routes = routes.iter().filter(|name| theirs.contains(name)).cloned().collect();

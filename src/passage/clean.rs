@@ -1,5 +1,5 @@
-//! What an answer is cleaned of as it comes, after its head: the body, the trailers, and what follows a switch of
-//! protocols. Tokens that its upstream is given meanwhile are masked, too.
+//! What an answer is cleaned of as it comes, after its head: the body, the trailers, and what
+//! follows a switch of protocols. Tokens that its upstream is given meanwhile are masked, too.
 
 use std::io;
 use std::pin::Pin;
@@ -34,7 +34,8 @@ impl Clean {
         Self { bought, follows, body, unsaid }
     }
 
-    /// The next frame to pass on, from those that `inner` gives; trailers are cleaned as the head was.
+    /// The next frame to pass on, from those that `inner` gives; trailers are cleaned as the head
+    /// was.
     pub fn poll<E: From<DecodeError>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -62,7 +63,8 @@ impl Clean {
         self.unsaid || inner && self.body.as_ref().is_none_or(|body| body.is_ended())
     }
 
-    /// What there is to say of the length of what is still to come, where `inner` says it of the upstream's.
+    /// What there is to say of the length of what is still to come, where `inner` says it of the
+    /// upstream's.
     pub fn size(&self, inner: SizeHint) -> SizeHint {
         match &self.body {
             _ if self.unsaid => SizeHint::new(),

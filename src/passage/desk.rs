@@ -14,32 +14,28 @@ use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
 use crate::policy::Policy;
 
-/// What all requests share.
+/// What all requests share: who may come, tokens, records, the present, rates.
 pub struct Passage {
     /// Knows who is revoked, and whose session has ended.
     pub gate: Arc<Gate>,
-    /// Holds tokens.
     pub broker: Arc<Broker>,
     /// Writes down who did what.
     pub audit: Arc<Audit>,
-    /// The present.
     pub clock: Arc<dyn Clock>,
     /// What was had lately of each rate.
     pub buckets: Buckets,
-    /// What upstreams have seen.
-    pub given: AllGiven,
-    /// What `valetkey login` needs beside the credential to find this config, with a space before; empty: nothing.
+    pub(super) given: AllGiven,
+    /// What `valetkey login` needs beside the credential to find this config, with a space before;
+    /// empty: nothing.
     pub config_flag: String,
 }
 
 /// What a config decides of requests, as one immutable snapshot.
 pub struct Terms {
-    /// What is allowed.
     pub policy: Policy,
-    /// Who is admitted.
     pub rules: Rules,
-    /// Make the tokens of its credentials. They are part of the snapshot, so that a request never gets
-    /// the token of a credential as another policy defines it.
+    /// Make the tokens of its credentials. They are part of the snapshot, so that a request never
+    /// gets the token of a credential as another policy defines it.
     pub minters: Minters,
     /// How much of it anybody may have.
     pub rates: Rates,
@@ -48,7 +44,21 @@ pub struct Terms {
 }
 
 impl Passage {
-    /// Why nothing of a client's is carried through a tunnel, if so: it was revoked, or has had enough.
+    /// With nothing given to any upstream yet, and every rate unused. `config_flag`: as in the
+    /// field.
+    pub fn new(
+        gate: Arc<Gate>,
+        broker: Arc<Broker>,
+        audit: Arc<Audit>,
+        clock: Arc<dyn Clock>,
+        config_flag: String,
+    ) -> Self {
+        let (buckets, given) = (Buckets::default(), AllGiven::default());
+        Self { gate, broker, audit, clock, buckets, given, config_flag }
+    }
+
+    /// Why nothing of a client's is carried through a tunnel, if so: it was revoked, or has had
+    /// enough.
     pub fn tunnels(&self, terms: &Terms, admitted: &Admitted) -> Result<(), Refused> {
         let now = self.clock.now();
         if let Some(reason) = self.gate.objection(&terms.rules, admitted, now) {
@@ -58,8 +68,8 @@ impl Passage {
         taken.map_err(|wait| Refused::until(Reason::RateLimited, wait))
     }
 
-    /// Drops all tokens of a client and revokes them at their issuers; says how many there were. Call it after the
-    /// client is no longer admitted.
+    /// Drops all tokens of a client and revokes them at their issuers; says how many there were.
+    /// Call it after the client is no longer admitted.
     pub fn end_client(&self, client: &ClientKey) -> usize {
         let ended = self.broker.end_client(client);
         self.given.forget(|other, _| other == client);

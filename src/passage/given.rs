@@ -1,8 +1,9 @@
-//! Which tokens an upstream was given by a client, until each has ended: it may say any of them in any answer.
+//! Which tokens an upstream was given by a client, until each has ended: it may say any of them in
+//! any answer.
 //!
-//! A request notes its token before it leaves, and an answer is searched for all that are noted by then. What is noted
-//! later moves the epoch on; a body under way sees that and is searched for the new ones too. Nothing can come back
-//! before it was sent, so nothing is missed in between.
+//! A request notes its token before it leaves, and an answer is searched for all that are noted by
+//! then. What is noted later moves the epoch on; a body under way sees that and is searched for the
+//! new ones too. Nothing can come back before it was sent, so nothing is missed in between.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -25,7 +26,8 @@ const MOST: usize = 20_000;
 /// Tokens of one client and host. Beyond, those that end first are forgotten.
 const MOST_TOKENS: usize = 128;
 
-/// What all clients gave to all hosts. By host, not by origin: two ports of a host may be one server.
+/// What all clients gave to all hosts. By host, not by origin: two ports of a host may be one
+/// server.
 #[derive(Default)]
 pub struct AllGiven(DashMap<(ClientKey, Host), Arc<Given>>);
 

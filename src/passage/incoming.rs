@@ -1,7 +1,8 @@
-//! A request on its way in: who asks, what policy says, whether it is within its limits, and with which token.
+//! A request on its way in: who asks, what policy says, whether it is within its limits, and with
+//! which token.
 //!
-//! Each step gives the value that the next one takes. [`Passed`] has what all of them found out, and the request goes
-//! on as the one that was judged.
+//! Each step gives the value that the next one takes. [`Passed`] has what all of them found out,
+//! and the request goes on as the one that was judged.
 
 use std::sync::Arc;
 
@@ -24,10 +25,10 @@ use crate::model::target::Target;
 use crate::model::token::Token;
 use crate::policy::{self, Action, Permit};
 
-/// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Absolute-form, in the clear (RFC 9112 section 3.2.2): carried to hosts that no route names, never with a token.
+    /// Absolute-form, in the clear (RFC 9112 section 3.2.2): carried to hosts that no route names,
+    /// never with a token.
     Clear,
     /// Inside TLS that ended here, for the host that its tunnel names.
     Intercepted,
@@ -35,15 +36,12 @@ pub enum Way {
 
 /// What is known of a request before anything is asked about it.
 pub struct Arrival<'a> {
-    /// Its name.
     pub id: RequestId,
-    /// How it came.
     pub way: Way,
     /// Whose connection it came on.
     pub admitted: &'a Admitted,
     /// Of the tunnel, or of the absolute-form URI.
     pub target: &'a Target,
-    /// Its head.
     pub parts: Parts,
 }
 
@@ -63,7 +61,6 @@ pub struct Incoming<'a> {
 pub struct Judged(Permit);
 
 impl Judged {
-    /// What policy said.
     pub fn permit(&self) -> &Permit {
         &self.0
     }
@@ -94,7 +91,6 @@ impl Passage {
 }
 
 impl Incoming<'_> {
-    /// Who asks.
     pub fn admitted(&self) -> &Admitted {
         &self.asking.admitted
     }
@@ -109,7 +105,6 @@ impl Incoming<'_> {
         &self.parts
     }
 
-    /// For its refusal.
     pub fn into_recorder(self) -> Recorder {
         self.recorder
     }
@@ -121,7 +116,6 @@ impl Incoming<'_> {
         self.recorder.begin_anew(facts, terms.policy.hash().clone());
     }
 
-    /// Whether it may go.
     pub fn judge(&mut self, terms: &Terms) -> Result<Judged, Refused> {
         if let Some(reason) = self.refused {
             return Err(reason.into());
@@ -156,11 +150,10 @@ impl Incoming<'_> {
             return Err(reason);
         }
         agree::fits(&self.parts)?;
-        let refused = match self.way {
-            Way::Clear => return self.decide_clear(terms),
+        match self.way {
+            Way::Clear => self.decide_clear(terms),
             Way::Intercepted => self.decide_intercepted(terms),
-        };
-        refused
+        }
     }
 
     fn decide_clear(&self, terms: &Terms) -> Result<Permit, Reason> {
@@ -197,8 +190,8 @@ impl Incoming<'_> {
         })
     }
 
-    /// A real key where a placeholder should be, or anywhere else in the head: recorded by kind and keyed fingerprint,
-    /// never by its value.
+    /// A real key where a placeholder should be, or anywhere else in the head: recorded by kind and
+    /// keyed fingerprint, never by its value.
     fn note_key(&mut self, found: &inject::Standing) {
         let fingerprint = self.passage.audit.keyed_fingerprint(&found.key);
         self.recorder.static_key(fingerprint, found.kind);

@@ -1,5 +1,5 @@
-//! Where the tokens of one client connection come from: the maps of all clients are asked once for each. One or two,
-//! as a rule.
+//! Where the tokens of one client connection come from: the maps of all clients are asked once for
+//! each. One or two, as a rule.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 

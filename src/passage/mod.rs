@@ -8,12 +8,12 @@
 //!                                                                   clean ◀── the answer
 //! ```
 //!
-//! Each step takes what the one before it gave, and only these functions make those values: whoever serves requests
-//! cannot leave a step out, nor send another request than the one that was judged. `proxy` and the adapters call it;
-//! sockets, connections and bodies are theirs.
+//! Each step takes what the one before it gave, and only these functions make those values: whoever
+//! serves requests cannot leave a step out, nor send another request than the one that was judged.
+//! `proxy` and the adapters call it; sockets, connections and bodies are theirs.
 //!
-//! [`Given`] knows every token that an upstream was given by a client, until its end: all of them are masked in all
-//! that comes back, also in an answer that was under way before.
+//! [`Given`] knows every token that an upstream was given by a client, until its end: all of them
+//! are masked in all that comes back, also in an answer that was under way before.
 
 pub mod agree;
 mod asking;

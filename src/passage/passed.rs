@@ -32,7 +32,8 @@ pub struct Passed {
 #[derive(Clone, Debug)]
 pub struct JudgedRequest(Parts);
 
-/// What may be sent, and to which origin alone: judged, within limits, recorded, emptied and filled.
+/// What may be sent, and to which origin alone: judged, within limits, recorded, emptied and
+/// filled.
 #[derive(Debug)]
 pub struct Cleared(inject::Filled);
 
@@ -46,7 +47,8 @@ impl JudgedRequest {
         &self.0
     }
 
-    /// Says one length of its body, this one, where it says any: HTTP/2 lets several, or odd spellings, through to us.
+    /// Says one length of its body, this one, where it says any: HTTP/2 lets several, or odd
+    /// spellings, through to us.
     pub fn set_length(&mut self, exact: Option<u64>) {
         let said = self.0.headers.remove(CONTENT_LENGTH).is_some();
         if let Some(length) = exact.filter(|_| said) {
@@ -77,12 +79,10 @@ impl Passed {
         Self { permit, client, source, token }
     }
 
-    /// What policy said.
     pub fn permit(&self) -> &Permit {
         &self.permit
     }
 
-    /// Who asked.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -92,7 +92,6 @@ impl Passed {
         self.token.as_ref()
     }
 
-    /// Whose token of what.
     pub fn slot_key(&self) -> Option<&SlotKey> {
         self.slot().map(|slot| slot.key())
     }
@@ -122,8 +121,8 @@ impl Passed {
         filled.map(Cleared).map_err(|_| Reason::MalformedRequest)
     }
 
-    /// Cleans the head of an answer of all that its upstream was given; what comes after it is cleaned as it comes.
-    /// `bare`: it has no body, whatever it says. `done`: no body comes.
+    /// Cleans the head of an answer of all that its upstream was given; what comes after it is
+    /// cleaned as it comes. `bare`: it has no body, whatever it says. `done`: no body comes.
     pub fn clean(
         &self,
         passage: &Passage,
@@ -156,8 +155,8 @@ impl Passed {
         Ok(Clean::new(self.bought(), follows, body, unsaid))
     }
 
-    /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives what the bytes
-    /// behind it are searched for, if they are.
+    /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives
+    /// what the bytes behind it are searched for, if they are.
     pub fn clean_head(&self, passage: &Passage, headers: &mut HeaderMap) -> Option<Arc<Given>> {
         let given = self.given(passage);
         let redactor = given.as_ref().and_then(|given| given.redactor());

@@ -1,5 +1,5 @@
-//! The one table from [`Reason`] to HTTP answer, and the two ways of writing it: as raw bytes before a
-//! request reached the HTTP library, and as a response after.
+//! The one table from [`Reason`] to HTTP answer, and the two ways of writing it: as raw bytes
+//! before a request reached the HTTP library, and as a response after.
 //!
 //! Every answer of our own is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209).
 
@@ -21,11 +21,10 @@ use crate::model::reason::Reason;
 /// What is answered: a reason, and when to come back where that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
     pub reason: Reason,
-    /// When to come back.
     pub retry_after: Option<Duration>,
-    /// The failure is an earlier one, and we are still waiting before the next try: 503 whatever it was.
+    /// The failure is an earlier one, and we are still waiting before the next try: 503 whatever it
+    /// was.
     pub backing_off: bool,
     /// What the hint's word in capitals stands for.
     pub named: Option<(Word, String)>,
@@ -36,7 +35,6 @@ pub struct Refused {
 pub enum Word {
     /// Whose token there is none of.
     Credential,
-    /// Who asks.
     Session,
 }
 
@@ -71,8 +69,8 @@ impl Refused {
 }
 
 impl Refused {
-    /// Who has had enough is told so a moment late: one that asks again at once would otherwise take as much of its
-    /// worker, and write as much into the audit, as if it had no limit.
+    /// Who has had enough is told so a moment late: one that asks again at once would otherwise
+    /// take as much of its worker, and write as much into the audit, as if it had no limit.
     pub async fn pause(&self) {
         if self.reason == Reason::RateLimited {
             // In a box, so that only those who are refused have room for it.
@@ -85,8 +83,8 @@ impl Refused {
 /// Of each refusal beyond a rate.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Refusals after which the connection ends: whoever disagrees about the authority or the framing once
-/// gets no second try on the same connection.
+/// Refusals after which the connection ends: whoever disagrees about the authority or the framing
+/// once gets no second try on the same connection.
 pub fn closes(reason: Reason) -> bool {
     matches!(
         reason,

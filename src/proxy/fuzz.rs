@@ -1,5 +1,6 @@
-//! What `tests/fuzz` feeds with foreign bytes: the targets that the first head of a connection names, with what must hold of
-//! whatever is taken. Compiled for tests and fuzzing alone; the seeds are tests as well.
+//! What `tests/fuzz` feeds with foreign bytes: the targets that the first head of a connection
+//! names, with what must hold of whatever is taken. Compiled for tests and fuzzing alone; the seeds
+//! are tests as well.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +13,8 @@ use crate::http1::{HeadError, head};
 use crate::model::target::Target;
 use crate::passage::agree;
 
-/// The first head of a connection: a CONNECT names the same target in any pieces, and in our own words.
+/// The first head of a connection: a CONNECT names the same target in any pieces, and in our own
+/// words.
 pub fn connect(input: &[u8]) {
     let (cut, bytes) = halves(input);
     let target = connect_target(bytes, 0);

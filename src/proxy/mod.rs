@@ -1,9 +1,10 @@
-//! Floor 6: the data plane. A connection comes in by the `front`, where it is admitted, tunnelled, refused or
-//! intercepted; `request` serves what is asked on it, by way of [`crate::passage`]; `back` carries it to its upstream.
-//! `live` knows all that is under way, and ends it. Read `request::serve` first.
+//! Floor 6: the data plane. A connection comes in by the `front`, where it is admitted, tunnelled,
+//! refused or intercepted; `request` serves what is asked on it, by way of [`crate::passage`];
+//! `back` carries it to its upstream. `live` knows all that is under way, and ends it. Read
+//! `request::serve` first.
 //!
-//! Every task of a connection stays on the worker that accepted it; what workers share is [`Proxy`], and the config's
-//! part of that is one [`World`], swapped whole.
+//! Every task of a connection stays on the worker that accepted it; what workers share is
+//! [`Proxy`], and the config's part of that is one [`World`], swapped whole.
 
 mod back;
 pub mod front;

@@ -1,5 +1,5 @@
-//! Whose share of the connections an accepted one counts into: the session's that it is admitted by, else
-//! its user's, else its address's.
+//! Whose share of the connections an accepted one counts into: the session's that it is admitted
+//! by, else its user's, else its address's.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,14 +7,14 @@ use crate::client::{Admitted, Peer};
 use crate::model::client::ClientKey;
 use crate::net::shares::Share;
 
-/// Who holds connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// Of another machine or network namespace, and without a session.
     Address(IpAddr),
     /// Known by more than that.
     Client(ClientKey),
-    /// Of this machine, by whichever of its many addresses, and of no user that it knows: all of them are one.
+    /// Of this machine, by whichever of its many addresses, and of no user that it knows: all of
+    /// them are one.
     Unnamed,
 }
 

@@ -45,20 +45,17 @@ pub(super) const PATIENCE: Patience = Patience {
 pub struct World {
     /// What it decides of requests.
     pub terms: Terms,
-    /// Where its credentials keep logins. Carried over, so that the end can wait for what is being stored.
+    /// Where its credentials keep logins. Carried over, so that the end can wait for what is being
+    /// stored.
     pub logins: Arc<Logins>,
-    /// Signs leaves.
     pub authority: Arc<Authority>,
-    /// Finds and judges addresses.
     pub dialer: Arc<Dialer>,
-    /// Verifies upstreams.
     pub roots: Arc<Roots>,
 }
 
 /// Whether the daemon stops, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// It runs.
     No,
     /// Nothing new is taken; what is open may end.
     Drain,
@@ -70,21 +67,16 @@ pub enum Stop {
 pub struct Proxy {
     /// The current snapshot; a request loads it once.
     pub world: ArcSwap<World>,
-    /// What every request passes.
     pub passage: Passage,
     /// Finds the process of a client.
     pub attribution: Attribution,
-    /// Whether the daemon stops.
     pub stop: watch::Receiver<Stop>,
-    /// Connections open now.
     pub connections: AtomicUsize,
     /// Connections that may be open at once.
     pub max_connections: usize,
-    /// Who holds them.
     pub shares: Arc<Shares<Holder>>,
     /// Told when one of them has closed.
     pub freed: Notify,
-    /// What is alive now.
     pub live: Arc<live::Live>,
     /// What upstreams want of people.
     pub step_ups: StepUps,

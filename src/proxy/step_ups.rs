@@ -1,5 +1,5 @@
-//! What upstreams want of people just now, by credential: said in the log, in the answer, and by `status` until somebody
-//! has logged in.
+//! What upstreams want of people just now, by credential: said in the log, in the answer, and by
+//! `status` until somebody has logged in.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

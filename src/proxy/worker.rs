@@ -7,7 +7,6 @@ use super::shared::Proxy;
 
 /// A thread that accepts connections and keeps them.
 pub struct Worker {
-    /// What all workers share.
     pub proxy: Arc<Proxy>,
     /// Upstream connections of clients on this worker.
     pub pool: Arc<Pool>,

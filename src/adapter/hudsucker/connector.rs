@@ -1,5 +1,5 @@
-//! The way upstream: our dialer with its guard and pins, our roots. hudsucker's own connector would trust
-//! what it trusts and dial what it is told.
+//! The way upstream: our dialer with its guard and pins, our roots. hudsucker's own connector would
+//! trust what it trusts and dial what it is told.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! hudsucker's `HttpHandler` over [`crate::passage`]: one request, start to end, as the data plane serves it.
+//! hudsucker's `HttpHandler` over [`crate::passage`]: one request, start to end, as the data plane
+//! serves it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ struct Pending {
 type No = Box<Response<Body>>;
 
 impl Handler {
-    /// `local`: where the proxy listens; the owner of a client's socket is asked for by both its ends.
+    /// `local`: where the proxy listens; the owner of a client's socket is asked for by both its
+    /// ends.
     pub fn new(parts: Arc<Parts>, local: SocketAddr) -> Self {
         Self { parts, local, tunnel: None, pending: None }
     }
@@ -245,7 +247,8 @@ fn refuse(recorder: Recorder, refused: &Refused) -> No {
     Box::new(answer::of(refused, id))
 }
 
-/// Takes out the authority of the tunnel, which hudsucker puts into the URI of each request over HTTP/1.
+/// Takes out the authority of the tunnel, which hudsucker puts into the URI of each request over
+/// HTTP/1.
 fn as_it_came(parts: &mut Head, tunnel: &Target) {
     let https = parts.uri.scheme_str() == Some("https") && parts.version < Version::HTTP_2;
     let authority = parts.uri.authority().filter(|_| https);

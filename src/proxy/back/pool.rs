@@ -1,5 +1,6 @@
-//! Upstream connections of one worker, kept by client identity, credential, what is asked of it, and origin
-//! (invariant I7) together with the TLS sessions that may resume them, and used again only in the world that made them.
+//! Upstream connections of one worker, kept by client identity, credential, what is asked of it,
+//! and origin (invariant I7) together with the TLS sessions that may resume them, and used again
+//! only in the world that made them.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -27,11 +28,12 @@ use crate::net::tls_name;
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::telemetry::metrics::{Held, Metrics};
 
-/// Bytes on an HTTP/2 connection without an acknowledgement. No PING asks for it: gRPC servers end connections on
-/// which they come too often.
+/// Bytes on an HTTP/2 connection without an acknowledgement. No PING asks for it: gRPC servers end
+/// connections on which they come too often.
 const UNANSWERED: Duration = Duration::from_secs(15);
-/// Idle connections of one key: as many as clients use side by side. With fewer, a fleet of kept connections has
-/// upstream handshakes for good. When descriptors run short, all idle ones are let go.
+/// Idle connections of one key: as many as clients use side by side. With fewer, a fleet of kept
+/// connections has upstream handshakes for good. When descriptors run short, all idle ones are let
+/// go.
 const MAX_IDLE: usize = 256;
 /// Keys remembered; the one unused for longest goes first.
 const MAX_KEYS: usize = 1024;
@@ -55,8 +57,8 @@ pub struct Key {
     pub spoken: Spoken,
 }
 
-/// Hashed a few times for each request: by who asks and for which host, which is as good as by all of it. Equal
-/// are only keys that are equal in everything.
+/// Hashed a few times for each request: by who asks and for which host, which is as good as by all
+/// of it. Equal are only keys that are equal in everything.
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.client.hash(state);
@@ -64,8 +66,8 @@ impl Hash for Key {
     }
 }
 
-/// The upstream is offered what its client speaks: as it would be without us, and nothing needs to be
-/// translated. HTTP/2 is a client's own wish to share a connection.
+/// The upstream is offered what its client speaks: as it would be without us, and nothing needs to
+/// be translated. HTTP/2 is a client's own wish to share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spoken {
     Http1,
@@ -73,7 +75,6 @@ pub enum Spoken {
 }
 
 impl Spoken {
-    /// For ALPN.
     fn offered(self) -> &'static [&'static [u8]] {
         match self {
             Self::Http1 => &[b"http/1.1"],
@@ -101,9 +102,11 @@ struct Shelf {
     tls: Arc<ClientConfig>,
     http1: Vec<(UpstreamConnection, Instant, Held)>,
     http2: Vec<Shared2>,
-    /// Held while a connection is made that others may share: the first of all, and those of HTTP/2.
+    /// Held while a connection is made that others may share: the first of all, and those of
+    /// HTTP/2.
     making: Arc<tokio::sync::Mutex<()>>,
-    /// The upstream chose HTTP/1 before, or is offered nothing else: connections are made side by side.
+    /// The upstream chose HTTP/1 before, or is offered nothing else: connections are made side by
+    /// side.
     speaks_http1: bool,
     used: Instant,
 }
@@ -130,7 +133,8 @@ pub struct Home {
 }
 
 impl Home {
-    /// That of a connection which `sender` sends on; `pinned`: where it is kept for its client connection alone.
+    /// That of a connection which `sender` sends on; `pinned`: where it is kept for its client
+    /// connection alone.
     pub fn of(pool: &Arc<Pool>, key: &Key, pinned: Option<&Pinned>, sender: &Sender) -> Self {
         let stream = match sender {
             Sender::Http1(_) => None,
@@ -221,8 +225,8 @@ impl Pool {
         self.shelves().get(key).is_some_and(|shelf| shelf.speaks_http1)
     }
 
-    /// A new connection, or one that another request made meanwhile. `http1`: for a request that HTTP/2
-    /// cannot carry.
+    /// A new connection, or one that another request made meanwhile. `http1`: for a request that
+    /// HTTP/2 cannot carry.
     pub async fn connect(&self, world: &World, key: &Key, http1: bool) -> Result<Sender, Reason> {
         let (mut tls, making, speaks_http1) = self.shelf(world, key);
         if http1 && key.origin.scheme == Scheme::Https {

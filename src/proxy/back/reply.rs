@@ -10,11 +10,9 @@ use hyper::body::Incoming;
 use super::pool::UpstreamExchange;
 use super::upload::BodyError;
 
-/// What an upstream sends.
 pub enum Reply {
     /// Over HTTP/1, with the connection it comes on; gone once that is home.
     Http1(Option<Box<UpstreamExchange>>),
-    /// Over HTTP/2.
     Http2(Incoming),
 }
 
@@ -28,8 +26,8 @@ impl Reply {
             Self::Http1(None) => Poll::Ready(None),
             Self::Http2(body) => {
                 match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {
-                    // The library takes a reset without an error for an end: it is one only where the
-                    // stream was ended before.
+                    // The library takes a reset without an error for an end: it is one only where
+                    // the stream was ended before.
                     None if !http_body::Body::is_end_stream(body) => {
                         Poll::Ready(Some(Err(BodyError::Incomplete)))
                     }

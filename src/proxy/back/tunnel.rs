@@ -16,7 +16,8 @@ const TICK: Duration = Duration::from_secs(60);
 /// What a tunnel may still take when the daemon stops.
 const TUNNEL_DRAIN: Duration = Duration::from_secs(25);
 
-/// Copies until both sides are done, it is ended from outside, the daemon has drained, or nothing moves.
+/// Copies until both sides are done, it is ended from outside, the daemon has drained, or nothing
+/// moves.
 pub async fn copy(
     proxy: &Proxy,
     live: &LiveRequest,

@@ -1,6 +1,6 @@
-//! Protocol upgrades (RFC 9110 section 7.8): asked for by the client, allowed by the route, agreed to by
-//! the upstream's own 101, and raw bytes from there on. No token goes into them (invariant I2): the
-//! one of the request that asked is all.
+//! Protocol upgrades (RFC 9110 section 7.8): asked for by the client, allowed by the route, agreed
+//! to by the upstream's own 101, and raw bytes from there on. No token goes into them (invariant
+//! I2): the one of the request that asked is all.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use crate::proxy::shared::Proxy;
 pub struct Asked(pub Box<str>);
 
 impl Asked {
-    /// What the request asks for, if anything. Only an HTTP/1.1 GET without a body that asks for one
-    /// protocol can be upgraded.
+    /// What the request asks for, if anything. Only an HTTP/1.1 GET without a body that asks for
+    /// one protocol can be upgraded.
     pub fn of(parts: &Parts, has_body: bool) -> Result<Option<Self>, Reason> {
         let mut values = parts.headers.get_all(UPGRADE).iter();
         let Some(value) = values.next() else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! What a client sends: counted, never buffered, cut where it is over its limit or its request has ended.
+//! What a client sends: counted, never buffered, cut where it is over its limit or its request has
+//! ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,13 +17,11 @@ use crate::proxy::live::Watch;
 /// A body that ended before its end, in either direction.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// We ended it.
     #[error("a body that was cut")]
     Cut,
     /// It broke off, or had two readings.
     #[error(transparent)]
     Http1(#[from] http1::BodyError),
-    /// The HTTP/2 library.
     #[error("an HTTP/2 stream failed")]
     Http2(#[from] hyper::Error),
     /// An HTTP/2 stream was reset in the middle of it.
@@ -33,14 +32,10 @@ pub enum BodyError {
     Unsearchable(#[from] DecodeError),
 }
 
-/// What a client sends.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// Nothing.
     Empty,
-    /// Over HTTP/1.
     Http1(Arc<dyn Inbound>),
-    /// Over HTTP/2.
     Http2(Incoming),
 }
 
@@ -111,7 +106,8 @@ impl Sent {
     }
 }
 
-/// A request's body on its way upstream. Its trailers stay behind: they could be read as header fields.
+/// A request's body on its way upstream. Its trailers stay behind: they could be read as header
+/// fields.
 pub struct Upload {
     inner: RequestBody,
     sent: Arc<Sent>,

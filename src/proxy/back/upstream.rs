@@ -25,7 +25,6 @@ pub struct Ask<'a, A, I> {
     pub upgrade: Option<Asked>,
     /// Writes another decision before the request is sent again.
     pub again: A,
-    /// Takes 1xx answers.
     pub inform: I,
 }
 
@@ -48,9 +47,9 @@ enum Lost {
 }
 
 impl Pool {
-    /// Sends one request. What was not sent at all on a kept connection is sent on another. What was
-    /// sent is sent once more only if that changes nothing (a safe method, no body) and the kept
-    /// connection said nothing at all.
+    /// Sends one request. What was not sent at all on a kept connection is sent on another. What
+    /// was sent is sent once more only if that changes nothing (a safe method, no body) and the
+    /// kept connection said nothing at all.
     pub async fn send<A, I>(
         self: &Arc<Self>,
         mut ask: Ask<'_, A, I>,
@@ -205,8 +204,8 @@ async fn patiently<F: Future>(upload: &Sent, answer: F) -> Option<F::Output> {
     }
 }
 
-/// The request as it leaves, with an absolute URI: HTTP/2 makes `:scheme` and `:authority` of it, HTTP/1
-/// `Host` (RFC 9112 section 3.2).
+/// The request as it leaves, with an absolute URI: HTTP/2 makes `:scheme` and `:authority` of it,
+/// HTTP/1 `Host` (RFC 9112 section 3.2).
 fn request(cleared: Cleared) -> Result<Request<()>, Reason> {
     let (origin, method, path_and_query, headers) = cleared.into_filled().into_parts();
     let uri = Uri::builder()

@@ -1,5 +1,5 @@
-//! The HTTP proxy listener: every worker accepts from the same sockets, so whoever is idle takes the
-//! next connection, and it never moves afterwards.
+//! The HTTP proxy listener: every worker accepts from the same sockets, so whoever is idle takes
+//! the next connection, and it never moves afterwards.
 
 use std::io;
 use std::sync::Arc;
@@ -66,7 +66,8 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
             Ok(accepted) => accepted,
             Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
-                // Out of descriptors or memory: the connection waits in the kernel's queue, and so do we.
+                // Out of descriptors or memory: the connection waits in the kernel's queue, and so
+                // do we.
                 if !std::mem::replace(&mut short, true) {
                     tracing::warn!(%error, "cannot accept connections for now");
                 }

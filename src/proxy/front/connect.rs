@@ -39,7 +39,6 @@ const ACCESS_DENIED: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31];
 /// How a connection to a target began, which says how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
-    /// By CONNECT.
     Connect,
     /// By a ClientHello that was meant for the target itself.
     Tls,
@@ -185,7 +184,8 @@ pub(super) async fn refuse(
     stream.shutdown().await.ok();
 }
 
-/// Tunnels, intercepts or refuses the connection of a client that was let in. `via`: the proxies it came through.
+/// Tunnels, intercepts or refuses the connection of a client that was let in. `via`: the proxies it
+/// came through.
 pub(super) async fn admitted(
     worker: Arc<Worker>,
     world: Arc<World>,

@@ -1,9 +1,10 @@
-//! A counter in front of the HTTP/2 server: it sees every frame's head on its way in and out, and ends a
-//! connection whose control frames go nowhere (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM,
-//! CONTINUATION, empty DATA: CVE-2019-9512 to 9518, CVE-2023-44487, CVE-2025-8671).
+//! A counter in front of the HTTP/2 server: it sees every frame's head on its way in and out, and
+//! ends a connection whose control frames go nowhere (PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
+//! RST_STREAM, CONTINUATION, empty DATA: CVE-2019-9512 to 9518, CVE-2023-44487, CVE-2025-8671).
 //!
-//! Such a frame costs one credit; an answer that moves earns some back, and so does time. The library
-//! below has bounds of its own for some of these, none for PING, SETTINGS, PRIORITY and WINDOW_UPDATE.
+//! Such a frame costs one credit; an answer that moves earns some back, and so does time. The
+//! library below has bounds of its own for some of these, none for PING, SETTINGS, PRIORITY and
+//! WINDOW_UPDATE.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,8 +13,9 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Control frames that a client may send without an answer that moves: it may open every stream that we
-/// allow and give them all up. A reset counts with the request before it, so this is 512 frames of those.
+/// Control frames that a client may send without an answer that moves: it may open every stream
+/// that we allow and give them all up. A reset counts with the request before it, so this is 512
+/// frames of those.
 const CREDIT: u32 = 256;
 /// Earned in a second, so that a quiet connection may ping for ever.
 const PER_SECOND: f64 = 5.0;
@@ -21,8 +23,8 @@ const PER_SECOND: f64 = 5.0;
 const MAX_EARNED: f64 = 50.0;
 /// Earned by a frame of an answer: the client may move two windows and ping for it.
 const PER_ANSWER_FRAME: u32 = 3;
-/// Costs of a stream that we had to reset because the client broke a rule; more than a short answer to it
-/// has earned.
+/// Costs of a stream that we had to reset because the client broke a rule; more than a short answer
+/// to it has earned.
 const PER_FAULT: u32 = 8;
 
 const DATA: u8 = 0;
@@ -72,7 +74,6 @@ struct FrameHead {
     kind: u8,
     flags: u8,
     length: u32,
-    /// Of RST_STREAM.
     code: u32,
 }
 

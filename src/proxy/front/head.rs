@@ -11,7 +11,8 @@ use crate::http1::{MAX_FIELDS, MAX_HEAD, MAX_URI, head};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 
-/// `Via` of a CONNECT, in bytes: some thirty proxies. Parents get to see it, and take heads of 8 KiB or less.
+/// `Via` of a CONNECT, in bytes: some thirty proxies. Parents get to see it, and take heads of 8
+/// KiB or less.
 const MAX_VIA: usize = 2048;
 
 /// The first request of a connection.
@@ -25,7 +26,6 @@ pub enum Head {
     Other,
 }
 
-/// What a CONNECT says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Connect {
     pub target: Target,

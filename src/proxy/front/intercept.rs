@@ -1,4 +1,5 @@
-//! The TLS server side of a tunnel to a routed host: our leaf for exactly the host that CONNECT named.
+//! The TLS server side of a tunnel to a routed host: our leaf for exactly the host that CONNECT
+//! named.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -27,11 +28,12 @@ use crate::proxy::request::body::Body;
 use crate::proxy::request::serve::ClientConnection;
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, Proxy};
 
-/// More than the limit, which we hold ourselves: the library answers what is over its own with a bare 431, of which
-/// nobody hears.
+/// More than the limit, which we hold ourselves: the library answers what is over its own with a
+/// bare 431, of which nobody hears.
 const MAX_HEADER_LIST: u32 = 4 * MAX_HEAD as u32;
 
-/// A fatal `unrecognized_name` alert in a plaintext record (RFC 8446 section 6, RFC 6066 section 3).
+/// A fatal `unrecognized_name` alert in a plaintext record (RFC 8446 section 6, RFC 6066 section
+/// 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 /// From a session's end to the end of its streams; within it, requests get their 403.
 const LAST_WORDS: Duration = Duration::from_secs(4);
@@ -57,7 +59,8 @@ where
         Ok(Ok(Speaks::Nothing)) | Ok(Err(_)) => return Ok(()),
         Err(_) => return Err(Reason::ClientTimeout),
     }
-    // Each stage in a box of its own: a connection then holds what it is in, not the largest of all.
+    // Each stage in a box of its own: a connection then holds what it is in, not the largest of
+    // all.
     let stream = timeout(HANDSHAKE_TIMEOUT, Box::pin(handshake(connection, io)))
         .await
         .map_err(|_| Reason::ClientTimeout)??;
@@ -139,8 +142,8 @@ where
     until_ended(connection.admitted.session.as_deref(), &connection.live, Box::pin(serving)).await;
 }
 
-/// Serves to the end, or until the session's: then new requests are told so for a while, and whatever
-/// still streams after that is cut.
+/// Serves to the end, or until the session's: then new requests are told so for a while, and
+/// whatever still streams after that is cut.
 pub(super) async fn until_ended<F: Future>(
     session: Option<&Session>,
     live: &LiveConnection,
@@ -161,7 +164,8 @@ pub(super) async fn until_ended<F: Future>(
     }
 }
 
-/// Serves an HTTP/2 connection to its end; when the daemon stops, to the end of the requests it has begun.
+/// Serves an HTTP/2 connection to its end; when the daemon stops, to the end of the requests it has
+/// begun.
 async fn until_drained<C>(
     proxy: &Proxy,
     mut serving: Pin<Box<C>>,

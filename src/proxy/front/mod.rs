@@ -1,5 +1,5 @@
-//! Sockets that clients connect to, one file for each kind, and what becomes of a connection. After `connect` it
-//! makes no difference where it came from.
+//! Sockets that clients connect to, one file for each kind, and what becomes of a connection. After
+//! `connect` it makes no difference where it came from.
 
 pub mod accept;
 mod connect;

@@ -14,11 +14,9 @@ use crate::client::{Gate, Peer};
 /// What clients connect to, not yet on a runtime; non-blocking.
 #[derive(Debug)]
 pub enum Bound {
-    /// An address.
     Tcp(std::net::TcpListener),
     /// An address that connections to elsewhere are redirected to.
     Redirected(std::net::TcpListener),
-    /// A path.
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -40,15 +38,12 @@ pub(super) struct Accepted {
 /// How a connection came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// We were meant.
     Straight,
-    /// This address was.
     Redirected(SocketAddr),
     /// To a listener for redirected connections, by nobody's redirection.
     Astray,
 }
 
-/// Its bytes.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
@@ -77,7 +72,6 @@ impl Listener {
         })
     }
 
-    /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         let (listener, redirected) = match self {
             Self::Tcp(listener) => (listener, false),
@@ -122,15 +116,16 @@ fn original(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
     }
 }
 
-/// Without the IPv6 disguise of IPv4, and without flow and scope, which say nothing about who it is.
+/// Without the IPv6 disguise of IPv4, and without flow and scope, which say nothing about who it
+/// is.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Accepted {
     /// Who is at the other end, as far as the kernel tells: for a unix socket whoever connected it
-    /// (`SO_PEERCRED`, unix(7)), for a loopback address who owns the peer's socket, and for a redirected
-    /// connection who owns the socket that it began at.
+    /// (`SO_PEERCRED`, unix(7)), for a loopback address who owns the peer's socket, and for a
+    /// redirected connection who owns the socket that it began at.
     pub(super) fn end(&self, gate: &Gate) -> Peer {
         match (&self.stream, self.way, self.peer) {
             (Socket::Unix(stream), ..) => stream.peer_cred().map_or_else(

@@ -1,12 +1,14 @@
-//! Connections that the kernel redirected to us (netfilter's REDIRECT): their tools know of no proxy.
+//! Connections that the kernel redirected to us (netfilter's REDIRECT): their tools know of no
+//! proxy.
 //!
-//! What CONNECT says of other connections is put together here from three witnesses: the address that the
-//! client dialled, the name in its ClientHello, and what we resolve that name to (invariant I1). Where they
-//! agree the name is the target, and the connection goes on as if CONNECT had named it. Where they don't, a
-//! routed name is refused, and anything else is judged as the address that it was meant for.
+//! What CONNECT says of other connections is put together here from three witnesses: the address
+//! that the client dialled, the name in its ClientHello, and what we resolve that name to
+//! (invariant I1). Where they agree the name is the target, and the connection goes on as if
+//! CONNECT had named it. Where they don't, a routed name is refused, and anything else is judged as
+//! the address that it was meant for.
 //!
-//! Nobody can send proxy credentials here: the owner of the client's socket decides, and one that this
-//! machine doesn't know is refused.
+//! Nobody can send proxy credentials here: the owner of the client's socket decides, and one that
+//! this machine doesn't know is refused.
 
 use std::io;
 use std::net::SocketAddr;

@@ -32,7 +32,7 @@ use cut::Cut;
 /// What a client that takes nothing may hold a cut request back for; then its connection goes.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// All that is alive.
+/// All that is under way on all workers.
 #[derive(Default)]
 pub struct Live {
     connections: DashMap<u64, Arc<Connected>>,
@@ -46,15 +46,11 @@ pub struct Live {
 /// What a request was judged by.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Who asked.
     pub admitted: Admitted,
     /// Of the tunnel, or of the absolute-form URI.
     pub target: Target,
-    /// What it is.
     pub kind: LiveKind,
-    /// The route that matched.
     pub route: Option<RouteName>,
-    /// Whose token it carries.
     pub credential: Option<CredentialName>,
     /// What that token was asked for.
     pub wants: Option<Arc<Wants>>,
@@ -64,10 +60,10 @@ pub struct Facts {
     pub generation: u64,
 }
 
-/// What kind of request.
 #[derive(Clone, Debug)]
 pub enum LiveKind {
-    /// In an intercepted connection; with the protocol that it asks for instead, if any, in lower case.
+    /// In an intercepted connection; with the protocol that it asks for instead, if any, in lower
+    /// case.
     Intercepted(Method, PathAndQuery, Option<Box<str>>),
     /// Absolute-form, in the clear.
     Plain,
@@ -75,14 +71,11 @@ pub enum LiveKind {
     Tunnel,
 }
 
-/// Whose requests to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// Everybody's.
     All,
     /// Those that carry a token of this credential.
     Credential(CredentialName),
-    /// Those of this session.
     Session(SessionName),
     /// Those of this person, as in [`crate::model::client::Client::is_user`].
     User(String),
@@ -114,7 +107,6 @@ impl Live {
         self.connections.iter().map(|connected| connected.requests().len()).sum()
     }
 
-    /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -138,8 +130,8 @@ impl Live {
         })
     }
 
-    /// Sees to requests that a reload or the end of a session overtook while they were being judged,
-    /// and to connections whose client does not let a cut request go. Call it now and then.
+    /// Sees to requests that a reload or the end of a session overtook while they were being
+    /// judged, and to connections whose client does not let a cut request go. Call it now and then.
     pub fn sweep(&self, judge: &Judge<'_>) {
         if self.late.swap(false, Ordering::SeqCst) {
             self.judge_again(judge);
@@ -170,9 +162,7 @@ impl Live {
 
 /// What a request is judged by when it is judged again.
 pub struct Judge<'a> {
-    /// Knows the sessions.
     pub gate: &'a Gate,
-    /// The present.
     pub now: Moment,
     /// Who is admitted, and what is allowed.
     pub terms: &'a Terms,
@@ -195,8 +185,9 @@ impl Judge<'_> {
     }
 }
 
-/// A token's leave is bound to its credential: under another one, or none, the request that carries it would not
-/// be sent, nor with more than is asked for now. One that went without may go on if it would now get one.
+/// A token's leave is bound to its credential: under another one, or none, the request that carries
+/// it would not be sent, nor with more than is asked for now. One that went without may go on if it
+/// would now get one.
 fn permits(policy: &Policy, facts: &Facts) -> bool {
     match &facts.kind {
         LiveKind::Tunnel => policy.at_connect(&facts.target) == AtConnect::Tunnel,
@@ -229,7 +220,6 @@ fn permits(policy: &Policy, facts: &Facts) -> bool {
 #[derive(Default)]
 struct Connected {
     requests: Mutex<Vec<Arc<Request>>>,
-    /// The connection's own end.
     whole: Cut,
 }
 
@@ -327,7 +317,6 @@ enum Watched {
 /// Waits for an end from within one task at a time.
 pub struct Watch {
     watched: Watched,
-    /// Who is woken.
     known: Option<Waker>,
 }
 
@@ -336,7 +325,8 @@ impl Watch {
         Self { watched, known: None }
     }
 
-    /// Ready with the reason once it has to end. An atomic load where the task is the one that asked before.
+    /// Ready with the reason once it has to end. An atomic load where the task is the one that
+    /// asked before.
     pub fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         let cut = match &self.watched {
             Watched::Connection(connected) => &connected.whole,
@@ -361,7 +351,6 @@ impl Watch {
         cut.get().map_or(Poll::Pending, |(why, _)| Poll::Ready(why))
     }
 
-    /// As [`Watch::poll_cut`].
     pub async fn cut(&mut self) -> Reason {
         poll_fn(|cx| self.poll_cut(cx)).await
     }

@@ -19,7 +19,7 @@ use crate::proxy::back::upgrade::Upgraded;
 use crate::proxy::back::upload::{BodyError, Sent};
 use crate::proxy::live::{LiveRequest, Watch};
 
-/// What a client gets.
+/// The body of what a client is answered.
 pub enum Body {
     /// An answer of our own.
     Own(Option<Bytes>),
@@ -29,7 +29,8 @@ pub enum Body {
     Upgraded(Box<Upgraded>),
 }
 
-/// The upstream's body on its way to the client. Ends its request's record when it ends, or is dropped.
+/// The upstream's body on its way to the client. Ends its request's record when it ends, or is
+/// dropped.
 pub struct Streamed {
     inner: Reply,
     recorder: Option<Recorder>,

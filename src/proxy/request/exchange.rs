@@ -1,4 +1,5 @@
-//! The second half of a request, the same for intercepted and plain ones: record, clear, send, clean, stream.
+//! The second half of a request, the same for intercepted and plain ones: record, clear, send,
+//! clean, stream.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -257,7 +258,6 @@ pub fn refuse(recorder: Recorder, refused: Refused) -> Response<Body> {
     Body::refusal(&refused, request, close)
 }
 
-/// Failed after the decision.
 fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
     let request = recorder.request();
     let status = Some(passage::status(reason).as_u16());
@@ -265,7 +265,8 @@ fn fail(recorder: Recorder, reason: Reason) -> Response<Body> {
     Body::refusal(&reason.into(), request, closes(reason))
 }
 
-/// Refused before it could be parsed: nothing of it is written down but that, and the tunnel that it came in.
+/// Refused before it could be parsed: nothing of it is written down but that, and the tunnel that
+/// it came in.
 pub fn malformed(
     proxy: &Proxy,
     client: &Client,

@@ -1,6 +1,6 @@
-//! What an upstream's answer asks of us before its client sees it: another token after a 401 that is about the token
-//! (RFC 6750 section 3.1), or a proof with its nonce (RFC 9449 section 9). What it wants of a person is told in
-//! `step_up`.
+//! What an upstream's answer asks of us before its client sees it: another token after a 401 that
+//! is about the token (RFC 6750 section 3.1), or a proof with its nonce (RFC 9449 section 9). What
+//! it wants of a person is told in `step_up`.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
@@ -36,9 +36,9 @@ pub fn concerns_us(passed: &Passed, answered: &Answered) -> bool {
     token.proof_key().is_some() || is_rejected(answered.status, &answered.headers)
 }
 
-/// Keeps a nonce, and sends a request that may be sent twice (`spare`) once more: with the nonce that is wanted before
-/// anything else, then with another token, as the rejected one is dropped unless it is young. Where that comes to
-/// nothing the first answer stands.
+/// Keeps a nonce, and sends a request that may be sent twice (`spare`) once more: with the nonce
+/// that is wanted before anything else, then with another token, as the rejected one is dropped
+/// unless it is young. Where that comes to nothing the first answer stands.
 pub async fn heed(
     passed: &mut Passed,
     spare: Option<JudgedRequest>,
@@ -97,8 +97,8 @@ fn nonces(answered: &Answered) -> impl Iterator<Item = &[u8]> {
     answered.headers.get_all(dpop::NONCE).iter().map(HeaderValue::as_bytes)
 }
 
-/// Whether another token may help: not where a challenge (RFC 6750 section 3.1, RFC 9470 section 3, RFC 9449 section 8)
-/// says that this one is good but not enough, or lacks a nonce.
+/// Whether another token may help: not where a challenge (RFC 6750 section 3.1, RFC 9470 section 3,
+/// RFC 9449 section 8) says that this one is good but not enough, or lacks a nonce.
 fn is_rejected(status: StatusCode, headers: &HeaderMap) -> bool {
     let good =
         ["insufficient_scope", "insufficient_user_authentication", "use_dpop_nonce"].as_slice();

@@ -35,7 +35,6 @@ use crate::proxy::worker::Worker;
 pub struct ClientConnection {
     pub worker: Arc<Worker>,
     pub admitted: Admitted,
-    /// What CONNECT named.
     pub target: Target,
     pub live: LiveConnection,
     kept: Kept,
@@ -78,7 +77,8 @@ impl ClientConnection {
         let body = RequestBody::http2(body);
         match Caught(Box::pin(self.exchange(id, parts, body, None))).await {
             Some(mut response) => {
-                // Allowed (RFC 9110 section 8.6), and refused by some HTTP/2 clients as a body too short.
+                // Allowed (RFC 9110 section 8.6), and refused by some HTTP/2 clients as a body too
+                // short.
                 if response.status() == StatusCode::NOT_MODIFIED {
                     response.headers_mut().remove(CONTENT_LENGTH);
                 }

@@ -1,12 +1,14 @@
-//! What an upstream wants of a person beyond the token that it got: more scope (RFC 6750 section 3.1), or another or a
-//! fresher authentication (RFC 9470). No new token of the same login mends that, so none is minted: the person is
-//! told what to type, in the log, in `status` and in a field of the answer, which otherwise goes on as it is.
+//! What an upstream wants of a person beyond the token that it got: more scope (RFC 6750 section
+//! 3.1), or another or a fresher authentication (RFC 9470). No new token of the same login mends
+//! that, so none is minted: the person is told what to type, in the log, in `status` and in a field
+//! of the answer, which otherwise goes on as it is.
 
 use http::{HeaderMap, StatusCode};
 
 use crate::http1::challenge::challenges;
 
-/// What is wanted. Only what can stand in a command line as it is: an upstream does not get to write one.
+/// What is wanted. Only what can stand in a command line as it is: an upstream does not get to
+/// write one.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StepUp {
     scope: Vec<String>,
