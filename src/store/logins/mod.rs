@@ -120,7 +120,6 @@ impl Logins {
         UnderWay(self.under_way.clone())
     }
 
-    /// Resolves when nothing is under way.
     pub async fn settled(&self) {
         // The sender lives in self, so waiting cannot fail.
         let _ = self.under_way.subscribe().wait_for(|count| *count == 0).await;
@@ -137,7 +136,6 @@ impl Drop for UnderWay {
     }
 }
 
-/// The place of one login.
 #[derive(Clone, Debug)]
 pub struct Entry {
     dir: PathBuf,
