@@ -1,4 +1,4 @@
-//! The HTTP proxy listener: every worker accepts from the same sockets, so whoever is idle takes
+//! All listeners: every worker accepts from the same sockets, so whoever is idle takes
 //! the next connection, and it never moves afterwards.
 
 use std::io;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::head::{self, Head};
 use super::socket::Socket;
 use super::{intercept, plain};
-use crate::audit::{Decision, Event, Recorder, RequestFacts};
+use crate::audit::{Event, Recorder, RequestFacts};
 use crate::client::{Admitted, Peer};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
@@ -20,7 +20,7 @@ use crate::model::target::Target;
 use crate::net::guard::Reach;
 use crate::net::prefixed::Prefixed;
 use crate::net::shares::Share;
-use crate::passage::{Refused, raw, record};
+use crate::passage::{Refused, raw, record_tunnel};
 use crate::policy::AtConnect;
 use crate::proxy::back::tunnel;
 use crate::proxy::live::{Facts, LiveKind};
@@ -95,8 +95,15 @@ pub(super) async fn serve(
             Ok(admitted) if !share::pass(&share, &admitted) => return turn_away(&worker, &stream),
             Ok(admitted) => {
                 worker.proxy.attribution.ask(&peer, &admitted);
+                // Nothing reads that field but this: a tool that names us there means the target.
+                let agree = connect.host.is_none_or(|host| stream.is_at(&host));
                 let stream = Prefixed::new(buffer, stream);
                 let (opening, target, via) = (Opening::Connect, connect.target, connect.via);
+                if !agree {
+                    let (client, why) = (admitted.client, (&target, Reason::AuthorityMismatch));
+                    let refused = refuse(&worker, &world, stream, opening, client, why);
+                    return Box::pin(refused).await;
+                }
                 let admitted =
                     self::admitted(worker, world, stream, opening, admitted, target, via);
                 return Box::pin(admitted).await;
@@ -244,7 +251,7 @@ async fn open_tunnel(
     });
     let mut recorder = start(worker, world, Arc::clone(&admitted.client), target);
     // After it can be found: whatever is revoked from now on ends it.
-    if let Err(refused) = worker.proxy.passage.tunnels(&world.terms, &admitted) {
+    if let Err(refused) = worker.proxy.passage.may_tunnel(&world.terms, &admitted) {
         refused.pause().await;
         let answer = opening.refused(recorder, refused);
         stream.write_all(&answer).await.ok();
@@ -268,7 +275,7 @@ async fn open_tunnel(
             return;
         }
     };
-    if let Err(reason) = record(&mut recorder, Decision::Tunnel, None) {
+    if let Err(reason) = record_tunnel(&mut recorder) {
         let answer = opening.refused(recorder, reason);
         stream.write_all(&answer).await.ok();
         return;

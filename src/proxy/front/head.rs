@@ -29,6 +29,8 @@ pub enum Head {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Connect {
     pub target: Target,
+    /// What `Host` names, where that is not the target: some tools name the proxy there.
+    pub host: Option<Box<Target>>,
     /// The value of `Proxy-Authorization`.
     pub credentials: Option<Vec<u8>>,
     /// The proxies that it came through: the values of `Via`, put together.
@@ -92,7 +94,7 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
         .and_then(|path| Target::parse(path, None).ok())
         .ok_or(Reason::MalformedRequest)?;
     let mut credentials = None;
-    let mut hosts = 0;
+    let (mut hosts, mut host) = (0, None);
     let mut via = String::new();
     for field in request.headers.iter() {
         let is = |name: http::HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
@@ -102,9 +104,11 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
             }
         } else if is(HOST) {
             hosts += 1;
-            if hosts > 1 || !names(field.value, &target) {
+            let named = named(field.value, target.port).ok_or(Reason::MalformedRequest)?;
+            if hosts > 1 {
                 return Err(Reason::MalformedRequest);
             }
+            host = (named != target).then(|| Box::new(named));
         } else if is(VIA) {
             let value = std::str::from_utf8(field.value).map_err(|_| Reason::MalformedRequest)?;
             // A value that stands in several fields is one list (RFC 9110 section 5.3).
@@ -119,14 +123,12 @@ fn parse_connect(head: &[u8]) -> Result<Connect, Reason> {
         return Err(Reason::HeadersTooLarge);
     }
     let via = (!via.is_empty()).then(|| via.into());
-    Ok(Connect { target, credentials, via })
+    Ok(Connect { target, host, credentials, via })
 }
 
-/// Whether `Host` agrees with the target; without a port it names the host alone.
-fn names(host: &[u8], target: &Target) -> bool {
-    let host =
-        std::str::from_utf8(host).ok().and_then(|text| Target::parse(text, Some(target.port)).ok());
-    host.is_some_and(|host| host == *target)
+/// What `Host` names; without a port it names the host alone.
+fn named(host: &[u8], port: u16) -> Option<Target> {
+    std::str::from_utf8(host).ok().and_then(|text| Target::parse(text, Some(port)).ok())
 }
 
 #[cfg(test)]
@@ -155,7 +157,7 @@ mod tests {
             "CONNECT good.example HTTP/1.1\r\n\r\n",
             "CONNECT http://good.example:443 HTTP/1.1\r\n\r\n",
             "CONNECT u@good.example:443 HTTP/1.1\r\n\r\n",
-            "CONNECT good.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+            "CONNECT good.example:443 HTTP/1.1\r\nHost: evil.example:443:1\r\n\r\n",
             "CONNECT good.example:443 HTTP/1.1\r\nHost: good.example\r\nHost: good.example\r\n\r\n",
             "CONNECT good.example:443 HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
             "CONNECT good.example:443 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -168,6 +170,20 @@ mod tests {
         ] {
             assert_eq!(connect(head), Err(Reason::MalformedRequest), "{head}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_not_the_target_is_told() {
+        let host = |host: &str| {
+            let head = format!("CONNECT good.example:443 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            parse_connect(head.as_bytes()).unwrap().host.map(|host| host.to_string())
+        };
+        for same in ["good.example:443", "GOOD.example.", "good.example"] {
+            assert_eq!(host(same), None, "{same}");
+        }
+        assert_eq!(host("127.0.0.1:8383").as_deref(), Some("127.0.0.1:8383"));
+        assert_eq!(host("evil.example").as_deref(), Some("evil.example:443"));
+        assert_eq!(host("good.example:80").as_deref(), Some("good.example:80"));
     }
 
     #[test]

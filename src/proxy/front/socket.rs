@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::{Gate, Peer};
+use crate::model::host::Host;
+use crate::model::target::Target;
 
 /// What clients connect to, not yet on a runtime; non-blocking.
 #[derive(Debug)]
@@ -146,6 +148,17 @@ impl Accepted {
 }
 
 impl Socket {
+    /// Whether this names the address that the client connected to.
+    pub(super) fn is_at(&self, named: &Target) -> bool {
+        let Self::Tcp(stream) = self else { return false };
+        stream.local_addr().map(canonical).is_ok_and(|local| match &named.host {
+            Host::Ip(ip) => ip.to_canonical() == local.ip() && named.port == local.port(),
+            Host::Name(name) => {
+                &**name == "localhost" && local.ip().is_loopback() && named.port == local.port()
+            }
+        })
+    }
+
     /// Writes what takes no waiting.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {

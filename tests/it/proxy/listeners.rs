@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use crate::harness::client::{connect, exchange, finish, tls, tls_config};
+use crate::harness::client::{connect, connect_with, exchange, finish, tls, tls_config};
 use crate::harness::http1::Reader;
 use crate::harness::not_run;
 use crate::harness::soon;
-use crate::harness::stage::{EVIL, ORDERS, Stage};
+use crate::harness::stage::{EVIL, ORDERS, Stage, own_answer};
 use crate::harness::valetkey::Valetkey;
 
 const SECRET: &str = "session-secret-0123456789-abcdefghijkl";
@@ -140,4 +140,27 @@ async fn what_others_use_is_left_alone() {
     refused(link.clone()).await;
     assert!(link.is_symlink());
     stage.control().await.unwrap();
+}
+
+/// Some tools name the proxy in `Host` of a CONNECT: the target decides, and nothing else reads that field. Any other
+/// name is a disagreement, recorded with who it was and what for.
+#[tokio::test]
+async fn a_host_that_names_us_means_the_target() {
+    let stage = Stage::valetkey().await;
+    let (proxy, target) = (stage.proxy_addr(), format!("{ORDERS}:443"));
+    for host in [proxy.to_string(), format!("localhost:{}", proxy.port())] {
+        let (answer, _) = connect_with(proxy, &target, &format!("Host: {host}\r\n")).await;
+        assert_eq!(answer.status(), 200, "{host}: {}", answer.everything());
+    }
+    let others =
+        [EVIL.to_owned(), "127.0.0.1:1".into(), "127.0.0.1".into(), format!("{ORDERS}:80")];
+    for host in &others {
+        let (answer, _) = connect_with(proxy, &target, &format!("Host: {host}\r\n")).await;
+        own_answer(&answer, &[421], &["authority-mismatch"]).unwrap();
+    }
+    let home = &stage.running().unwrap().home;
+    let refused = |record: &serde_json::Value| record["code"] == "authority-mismatch";
+    let records: Vec<_> = home.audit().into_iter().filter(refused).collect();
+    assert_eq!(records.len(), others.len(), "{records:#?}");
+    assert!(records.iter().all(|r| r["target"]["host"] == ORDERS && r["client"]["uid"].is_u64()));
 }
