@@ -12,9 +12,11 @@
 //! front::intercept ── ca::Authority ────▶ a leaf for exactly this host; TLS ends; h1 (our own, http1) or h2 (hyper)
 //!   ▼
 //! request::serve ── passage.arrive ─────▶ Incoming: its record has begun ······┐ writes what is missing when dropped
-//!   ├─ judge ─────▶ Judged              one authority, policy, standing key, rates
+//!   ├─ judge ─────▶ Judged              still admitted, one authority, policy, standing key, rates
+//!   ├─ enter                            proxy::live can end it from here on
 //!   ├─ supply ────▶ Supplied            a pointer load, or one mint for all who wait ─▶ broker, mint, store, net
-//!   ├─ record ────▶ Written             in the kernel's hands                  :
+//!   ├─ pass ──────▶ Passed              from here on it is request::exchange
+//!   ├─ record ────▶ Written             in the kernel's hands, or waived by config
 //!   ├─ clear ─────▶ Cleared             emptied and filled: inject             :
 //!   ├─ back::upstream.send(Cleared)     its one origin, verified               :
 //!   ├─ request::retry                   a 401, a nonce                         :

@@ -231,6 +231,11 @@ impl Broker {
         }
     }
 
+    /// The slot that takes the place of this one, should it have been closed since.
+    pub fn again(&self, slot: &Slot) -> Result<Arc<Slot>, Failure> {
+        self.slot(slot.key(), slot.minter())
+    }
+
     /// A token from a slot that was asked for earlier; asks for it again first where a revocation has
     /// closed it, by the same minter. [`Slot::current`] is the quick way to a hit.
     pub async fn token(&self, slot: &mut Arc<Slot>) -> Result<Arc<Token>, Failure> {

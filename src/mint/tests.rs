@@ -1,4 +1,4 @@
-//! Both grants against a fake issuer on loopback that answers with the bytes it is given.
+//! `client-credentials` and `static-key` against a fake issuer on loopback that answers with the bytes it is given.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

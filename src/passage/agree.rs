@@ -1,4 +1,5 @@
 //! One authority (invariant I1): CONNECT, absolute-form, `Host` and `:authority` name one target.
+//! And whether a head is of a size and a spelling that can be judged.
 
 use http::request::Parts;
 use http::uri::PathAndQuery;

@@ -1,4 +1,4 @@
-//! What an answer is cleaned of as it comes, after its head: the body, the trailers, and what
+//! Cleans an answer as it comes, after its head: the body, the trailers, and what
 //! follows a switch of protocols. Tokens that its upstream is given meanwhile are masked, too.
 
 use std::io;
@@ -13,12 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::given::Given;
 use crate::inject;
 use crate::masking::{BodyRedactor, DecodeError, Redactor, Switched};
+use crate::model::token::Token;
 
-/// Of one answer. Only [`Passed::clean`](super::Passed::clean) makes one.
+/// Cleans the rest of one answer. Only [`Passed::clean`](super::Passed::clean) makes one.
 pub struct Clean {
     /// Whether cookies stay behind.
     bought: bool,
     follows: Option<Follows>,
+    /// It is masked as long as this lives.
+    _token: Option<Arc<Token>>,
     body: Option<Box<BodyRedactor>>,
     /// Nothing is said of the body's length: there is none, and the upstream speaks of another.
     unsaid: bool,
@@ -28,10 +31,11 @@ impl Clean {
     pub(super) fn new(
         bought: bool,
         follows: Option<Follows>,
+        token: Option<Arc<Token>>,
         body: Option<Box<BodyRedactor>>,
         unsaid: bool,
     ) -> Self {
-        Self { bought, follows, body, unsaid }
+        Self { bought, follows, _token: token, body, unsaid }
     }
 
     /// The next frame to pass on, from those that `inner` gives; trailers are cleaned as the head
@@ -50,7 +54,7 @@ impl Clean {
         };
         polled.map_ok(|frame| match frame.into_trailers() {
             Ok(mut trailers) => {
-                let redactor = follows.as_ref().and_then(Follows::redactor);
+                let redactor = follows.as_mut().and_then(Follows::redactor);
                 inject::clean_answer(*bought, redactor.as_deref(), &mut trailers);
                 Frame::trailers(trailers)
             }
@@ -77,27 +81,29 @@ impl Clean {
 /// Follows what an upstream is given.
 pub(super) struct Follows {
     given: Arc<Given>,
+    redactor: Option<Arc<Redactor>>,
     epoch: u64,
 }
 
 impl Follows {
     pub(super) fn new(given: Arc<Given>) -> Self {
-        let epoch = given.epoch();
-        Self { given, epoch }
+        let (redactor, epoch) = given.redactor();
+        Self { given, redactor, epoch }
     }
 
-    pub(super) fn redactor(&self) -> Option<Arc<Redactor>> {
-        self.given.redactor()
+    /// What masks all that is known now.
+    pub(super) fn redactor(&mut self) -> Option<Arc<Redactor>> {
+        self.moved();
+        self.redactor.clone()
     }
 
     /// The redactor, where there is another one than before.
     fn moved(&mut self) -> Option<Arc<Redactor>> {
-        let epoch = self.given.epoch();
-        if epoch == self.epoch {
+        if self.given.epoch() == self.epoch {
             return None;
         }
-        self.epoch = epoch;
-        self.given.redactor()
+        (self.redactor, self.epoch) = self.given.redactor();
+        self.redactor.clone()
     }
 }
 
@@ -110,7 +116,7 @@ pub struct Followed<T> {
 impl<T> Followed<T> {
     /// `protocol`: as it was agreed on.
     pub fn new(io: T, given: Arc<Given>, protocol: &str) -> Self {
-        let follows = Follows::new(given);
+        let mut follows = Follows::new(given);
         let redactor =
             follows.redactor().unwrap_or_else(|| Arc::new(inject::redactor_of([].into_iter())));
         Self { io: Switched::new(io, redactor, protocol), follows }

@@ -57,9 +57,8 @@ impl Passage {
         Self { gate, broker, audit, clock, buckets, given, config_flag }
     }
 
-    /// Why nothing of a client's is carried through a tunnel, if so: it was revoked, or has had
-    /// enough.
-    pub fn tunnels(&self, terms: &Terms, admitted: &Admitted) -> Result<(), Refused> {
+    /// Whether a client may open a tunnel now, counted into its rates; else why not.
+    pub fn may_tunnel(&self, terms: &Terms, admitted: &Admitted) -> Result<(), Refused> {
         let now = self.clock.now();
         if let Some(reason) = self.gate.objection(&terms.rules, admitted, now) {
             return Err(reason.into());
@@ -76,7 +75,7 @@ impl Passage {
         ended
     }
 
-    /// The same for whoever is revoked.
+    /// The same for whoever is revoked; call it after they are.
     pub fn revoke_clients(&self, revoked: impl Fn(&ClientKey) -> bool) -> usize {
         let ended = self.broker.revoke_clients(&revoked);
         self.given.forget(|client, _| revoked(client));

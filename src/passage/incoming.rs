@@ -54,6 +54,8 @@ pub struct Incoming<'a> {
     asking: Asking<'a>,
     /// Its placeholders are nobody's, or of several.
     refused: Option<Reason>,
+    /// It counts into its rates once, however often it is judged.
+    counted: bool,
     recorder: Recorder,
 }
 
@@ -86,7 +88,8 @@ impl Passage {
         let asking = asking.unwrap_or_else(|_| Asking::unbound(admitted));
         let facts = facts(terms, &asking, id, target, &parts);
         let recorder = Recorder::start(&self.audit, facts, terms.policy.hash().clone());
-        Incoming { passage: self, way, target, parts, asking, refused, recorder }
+        let counted = false;
+        Incoming { passage: self, way, target, parts, asking, refused, counted, recorder }
     }
 }
 
@@ -109,7 +112,8 @@ impl Incoming<'_> {
         self.recorder
     }
 
-    /// Nothing was written down or sent yet: other terms may permit it in their own way.
+    /// Begins its record anew, for other terms may permit it in their own way. Only before anything
+    /// was written down or sent.
     pub fn begin_anew(&mut self, terms: &Terms) {
         let id = self.recorder.request();
         let facts = facts(terms, &self.asking, id, self.target, &self.parts);
@@ -136,12 +140,19 @@ impl Incoming<'_> {
                 return Err(Reason::StaticKeyRefused.into());
             }
         }
+        self.count(terms, &permit)?;
+        Ok(Judged(permit))
+    }
+
+    fn count(&mut self, terms: &Terms, permit: &Permit) -> Result<(), Refused> {
+        if std::mem::replace(&mut self.counted, true) {
+            return Ok(());
+        }
         let route = permit.route().map(|route| (&route.name, route.rate));
         let (client, now) = (&self.asking.admitted.client, self.passage.clock.mono());
         let taken =
             self.passage.buckets.take(&terms.rates, client, route, permit.credential(), now);
-        taken.map_err(|wait| Refused::until(Reason::RateLimited, wait))?;
-        Ok(Judged(permit))
+        taken.map_err(|wait| Refused::until(Reason::RateLimited, wait))
     }
 
     fn decide(&mut self, terms: &Terms) -> Result<Permit, Reason> {
@@ -205,12 +216,10 @@ impl Incoming<'_> {
         known: &Known,
     ) -> Result<Supplied, Refused> {
         let Judged(permit) = judged;
-        let Some(route) = permit.route() else {
-            return Ok(Supplied { permit, source: None, token: None });
-        };
+        let Some(route) = permit.route() else { return self.without(terms, permit) };
         self.recorder.route(route.name.clone());
         let Action::Inject(credential, _) = &route.action else {
-            return Ok(Supplied { permit, source: None, token: None });
+            return self.without(terms, permit);
         };
         self.recorder.credential(credential.clone());
         let client = &self.asking.admitted.client;
@@ -229,6 +238,16 @@ impl Incoming<'_> {
                     format!("{credential}{}", self.passage.config_flag),
                 )),
             }),
+        }
+    }
+
+    /// Who was revoked since it was judged may not have been found by it: here a request can be.
+    /// One with a token is told by its slot.
+    fn without(&self, terms: &Terms, permit: Permit) -> Result<Supplied, Refused> {
+        let now = self.passage.clock.now();
+        match self.passage.gate.objection(&terms.rules, &self.asking.admitted, now) {
+            Some(reason) => Err(reason.into()),
+            None => Ok(Supplied { permit, source: None, token: None }),
         }
     }
 

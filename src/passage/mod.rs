@@ -9,11 +9,13 @@
 //! ```
 //!
 //! Each step takes what the one before it gave, and only these functions make those values: whoever
-//! serves requests cannot leave a step out, nor send another request than the one that was judged.
+//! serves requests cannot leave a step out, nor send another head than one that was judged.
 //! `proxy` and the adapters call it; sockets, connections and bodies are theirs.
 //!
-//! [`Given`] knows every token that an upstream was given by a client, until its end: all of them
-//! are masked in all that comes back, also in an answer that was under way before.
+//! [`Given`] notes the tokens that one client gave to one host, until each has ended or is revoked.
+//! All of them are masked in header fields and trailers of every answer; in bodies and in what
+//! follows a switch of protocols where the request carried a token, unless its route says
+//! `redact = false`; also in an answer that was under way before.
 
 pub mod agree;
 mod asking;
@@ -27,8 +29,8 @@ mod refused;
 
 pub use clean::{Clean, Followed};
 pub use desk::{Passage, Terms};
-pub use given::{AllGiven, Given};
+pub use given::Given;
 pub use incoming::{Arrival, Incoming, Judged, Supplied, Way};
 pub use known::Known;
-pub use passed::{Cleared, JudgedRequest, Passed, record};
+pub use passed::{Cleared, JudgedRequest, Passed, record_tunnel};
 pub use refused::{Refused, Word, closes, name_config, raw, response, status};

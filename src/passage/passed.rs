@@ -28,7 +28,7 @@ pub struct Passed {
     token: Option<Arc<Token>>,
 }
 
-/// The head that was judged, as it came; nothing else can be cleared.
+/// A head that was judged, and may lose or gain its length; nothing else can be cleared.
 #[derive(Clone, Debug)]
 pub struct JudgedRequest(Parts);
 
@@ -101,9 +101,9 @@ impl Passed {
         self.source.as_ref().map(|source| &source.slot)
     }
 
-    /// From now on it is sent with this one, of the same slot. Gives the one before.
-    pub fn replace_token(&mut self, token: Arc<Token>) -> Option<Arc<Token>> {
-        self.token.replace(token)
+    /// From now on it is sent with this one, of the same slot.
+    pub fn replace_token(&mut self, token: Arc<Token>) {
+        self.token = Some(token);
     }
 
     /// Writes the decision down; each further attempt has its own (invariant I9).
@@ -114,9 +114,7 @@ impl Passed {
 
     /// Strips and fills the request. From here on its upstream may say the token in any answer.
     pub fn clear(&self, written: Written, request: JudgedRequest) -> Result<Cleared, Reason> {
-        if let (Some(source), Some(token)) = (&self.source, &self.token) {
-            source.given.note(&source.slot.key().credential, token);
-        }
+        self.note();
         let filled = inject::fill(&self.permit, self.token.as_deref(), written, request.0);
         filled.map(Cleared).map_err(|_| Reason::MalformedRequest)
     }
@@ -131,8 +129,8 @@ impl Passed {
         bare: bool,
         done: bool,
     ) -> Result<Clean, Reason> {
-        let follows = self.given(passage).map(Follows::new);
-        let redactor = follows.as_ref().and_then(Follows::redactor);
+        let mut follows = self.given(passage).map(Follows::new);
+        let redactor = follows.as_mut().and_then(Follows::redactor);
         inject::clean_answer(self.bought(), redactor.as_deref(), headers);
         if status == StatusCode::NO_CONTENT {
             // RFC 9110 section 8.6; some clients would wait for so much.
@@ -152,23 +150,32 @@ impl Passed {
             }
             _ => None,
         };
-        Ok(Clean::new(self.bought(), follows, body, unsaid))
+        Ok(Clean::new(self.bought(), follows, self.token.clone(), body, unsaid))
     }
 
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives
     /// what the bytes behind it are searched for, if they are.
     pub fn clean_head(&self, passage: &Passage, headers: &mut HeaderMap) -> Option<Arc<Given>> {
         let given = self.given(passage);
-        let redactor = given.as_ref().and_then(|given| given.redactor());
+        let redactor = given.as_ref().and_then(|given| given.redactor().0);
         inject::clean_answer(self.bought(), redactor.as_deref(), headers);
         given.filter(|_| self.searches())
     }
 
-    /// A request without a token may still be answered with one.
+    /// A request without a token may still be answered with one: its header fields are masked, its
+    /// body is not searched.
     fn given(&self, passage: &Passage) -> Option<Arc<Given>> {
+        // Whatever was forgotten meanwhile: the answer is masked for what its own request was given.
+        self.note();
         match &self.source {
             Some(source) => Some(Arc::clone(&source.given)),
             None => passage.given.find(&self.client.key(), &self.permit.origin().target.host),
+        }
+    }
+
+    fn note(&self) {
+        if let (Some(source), Some(token)) = (&self.source, &self.token) {
+            source.given.note(&source.slot.key().credential, token);
         }
     }
 
@@ -183,8 +190,9 @@ impl Passed {
     }
 }
 
-/// The decision, in the kernel's hands before anything goes upstream (invariant I9).
-pub fn record(
+/// The decision, in the kernel's hands before anything goes upstream, unless the config says to go
+/// on without (invariant I9).
+fn record(
     recorder: &mut Recorder,
     decision: Decision,
     token: Option<&Token>,
@@ -193,4 +201,9 @@ pub fn record(
         tracing::error!(%error, "the audit record could not be written");
         Reason::AuditUnavailable
     })
+}
+
+/// The decision to carry a tunnel, into which no token goes.
+pub fn record_tunnel(recorder: &mut Recorder) -> Result<(), Reason> {
+    record(recorder, Decision::Tunnel, None).map(drop)
 }

@@ -80,7 +80,7 @@ impl Refused {
     }
 }
 
-/// Of each refusal beyond a rate.
+/// How late, at most, a refusal beyond a rate is told.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Refusals after which the connection ends: whoever disagrees about the authority or the framing
@@ -195,7 +195,43 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerUnreachable | R::ParentAuthFailed => {
             "proxy_configuration_error"
         }
-        _ => "http_request_denied",
+        R::AddressMismatch
+        | R::AmbiguousRoute
+        | R::AuthorityMismatch
+        | R::BodyTooLarge
+        | R::ClientRevoked
+        | R::ClientTlsFailed
+        | R::ClientGone
+        | R::ConnectInTunnel
+        | R::CredentialRevoked
+        | R::ClientTimeout
+        | R::ForeignPlaceholder
+        | R::HeadersTooLarge
+        | R::LoginRequired
+        | R::LoginScopeMissing
+        | R::MethodRefused
+        | R::NoLongerPermitted
+        | R::NoRoute
+        | R::OwnerUnknown
+        | R::PlaceholderMissing
+        | R::PlaceholderRefused
+        | R::PortNotRouted
+        | R::ProxyAuthEnded
+        | R::ProxyAuthFailed
+        | R::ProxyAuthRequired
+        | R::ProxyAuthThrottled
+        | R::RateLimited
+        | R::RouteDenied
+        | R::RouteNotForClient
+        | R::RouteNotInSession
+        | R::StaticKeyRefused
+        | R::SessionOfAnotherUser
+        | R::SessionEnded
+        | R::SniMismatch
+        | R::TemplateUnfilled
+        | R::TlsRequired
+        | R::UpgradeRefused
+        | R::UriTooLong => "http_request_denied",
     }
 }
 

@@ -102,6 +102,7 @@ impl Handler {
             }
             None => {
                 let admitted = self.admit(client, &parts).map_err(no)?;
+                parts.headers.remove(header::PROXY_AUTHORIZATION);
                 let target = agree::absolute(&parts).map_err(no)?;
                 (Tunnel { admitted, target, known: Arc::default() }, Way::Clear)
             }

@@ -112,7 +112,13 @@ impl Exchange<'_> {
         };
         if retry::concerns_us(&passed, &answered) {
             let mut again = Again { exchange: &self, recorder: &mut recorder, sent: &sent };
-            let heeded = Box::pin(retry::heed(&mut passed, spare, answered, &mut again));
+            let heeded = Box::pin(retry::heed(
+                &self.worker.proxy.passage.broker,
+                &mut passed,
+                spare,
+                answered,
+                &mut again,
+            ));
             answered = match live.watch().unless_cut(heeded).await {
                 Ok(answered) => answered,
                 Err(reason) => return fail(recorder, reason),

@@ -5,6 +5,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 
+use crate::broker::Broker;
 use crate::http1::challenge::errors;
 use crate::model::dpop;
 use crate::passage::{JudgedRequest, Passed};
@@ -40,6 +41,7 @@ pub fn concerns_us(passed: &Passed, answered: &Answered) -> bool {
 /// that is wanted before anything else, then with another token, as the rejected one is dropped
 /// unless it is young. Where that comes to nothing the first answer stands.
 pub async fn heed(
+    broker: &Broker,
     passed: &mut Passed,
     spare: Option<JudgedRequest>,
     answered: Answered,
@@ -49,9 +51,11 @@ pub async fn heed(
     if !is_rejected(answered.status, &answered.headers) {
         return answered;
     }
-    let (Some(slot), Some(old)) = (passed.slot().cloned(), passed.token().cloned()) else {
+    let (Some(slot), Some(old)) = (passed.slot(), passed.token().cloned()) else {
         return answered;
     };
+    // A login in the middle of the request has closed the one that its token came from.
+    let Ok(slot) = broker.again(slot) else { return answered };
     if !slot.invalidate(old.fingerprint()) {
         return answered;
     }

@@ -1,4 +1,5 @@
-//! One request, start to end: the file to read first.
+//! One request up to its token: the file to read first. The second half, from its record on, is
+//! `exchange`, the same for intercepted and plain ones.
 //!
 //! ```text
 //! arrive ─ judge ─ enter ─ supply ─ pass ─ record ─ clear ─ send ─ clean ─ stream back
