@@ -40,6 +40,13 @@ pub(crate) fn rest(record: &Record<'_>) -> Vec<u8> {
     if let Some(key) = &record.static_key {
         line.open(r#""static_key":{"#).static_key(key);
     }
+    if record.client_credential {
+        line.key(r#""client_credential":"#).extend_from_slice(b"true");
+    }
+    if !record.dropped.is_empty() {
+        let names = record.dropped.iter().map(|name| Value::from(&**name));
+        line.json(r#""dropped":"#, &names.collect());
+    }
     if let Some(outcome) = &record.outcome {
         line.open(r#""outcome":{"#).outcome(outcome);
     }
@@ -206,12 +213,15 @@ mod tests {
             decision in proptest::option::of(0..Decision::ALL.len()),
             texts in [maybe(), maybe(), maybe(), maybe(), maybe(), maybe()],
             policies in proptest::collection::vec(text(), 0..3),
+            client_credential: bool,
+            dropped in proptest::collection::vec(text(), 0..3),
             context in maybe(),
         ) -> Record<'static> {
             record.event = KINDS[kind];
             record.decision = decision.map(|at| Decision::ALL[at]);
             [record.request, record.route, record.credential, record.code, record.policy, record.approval] = texts;
-            record.policies = policies;
+            (record.policies, record.dropped) = (policies, dropped);
+            record.client_credential = client_credential;
             if let Some(text) = context {
                 record.context.insert(text.clone().into_owned(), json!({ "a": [text, 1, true] }));
             }

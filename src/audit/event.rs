@@ -69,6 +69,12 @@ pub struct Record<'a> {
     /// A standing key that the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub static_key: Option<StaticKeyFacts<'a>>,
+    /// The client's own credential passed where a token would have gone in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub client_credential: bool,
+    /// Fields of the request that stayed behind, because they could override what was judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeFacts>,
     /// The hash of the record before; see `chain`.
@@ -347,6 +353,8 @@ impl Record<'_> {
             context: Map::new(),
             token: None,
             static_key: None,
+            client_credential: false,
+            dropped: Vec::new(),
             outcome: None,
             prev: Cow::Borrowed(""),
             hash: Cow::Borrowed(""),

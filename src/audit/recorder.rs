@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderName;
+
 use super::event::{
     Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
     client_facts, process_facts,
@@ -96,6 +98,8 @@ pub struct Recorder {
     /// The code that the last decision carries: its outcome does not say it again.
     said: Option<Reason>,
     static_key: Option<(Fingerprint, &'static str)>,
+    dropped: Vec<HeaderName>,
+    client_credential: bool,
     /// The proof that a failed decision did not earn; `waive` may give it.
     unwritten: Option<Written>,
     /// The last decision, written or not.
@@ -105,6 +109,10 @@ pub struct Recorder {
     named: bool,
     state: State,
 }
+
+/// Fields that a record names at most, and in so many bytes of each name.
+const MAX_DROPPED: usize = 16;
+const MAX_DROPPED_NAME: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -129,6 +137,8 @@ impl Recorder {
             code: None,
             said: None,
             static_key: None,
+            dropped: Vec::new(),
+            client_credential: false,
             unwritten: None,
             decision: Decision::Deny,
             tunnel: None,
@@ -147,6 +157,7 @@ impl Recorder {
         if self.state == State::Undecided {
             (self.facts, self.policy) = (facts, policy);
             (self.route, self.credential, self.code, self.static_key) = (None, None, None, None);
+            (self.dropped, self.client_credential) = (Vec::new(), false);
         }
     }
 
@@ -183,6 +194,17 @@ impl Recorder {
     /// A standing key was found in the request; fingerprint by [`Audit::keyed_fingerprint`].
     pub fn static_key(&mut self, fingerprint: Fingerprint, kind: &'static str) {
         self.static_key = Some((fingerprint, kind));
+    }
+
+    /// What the client sends where a token would go is its own, and passes.
+    pub fn client_credential(&mut self) {
+        self.client_credential = true;
+    }
+
+    /// These fields of the request stay behind; the first few are named.
+    pub fn dropped(&mut self, mut names: Vec<HeaderName>) {
+        names.truncate(MAX_DROPPED);
+        self.dropped = names;
     }
 
     /// Writes a refusal and, with it, the end. Where even that cannot be recorded, it is still a
@@ -225,6 +247,10 @@ impl Recorder {
         record.policy = Some(self.policy.as_str().into());
         record.token = token.map(TokenFacts::from);
         record.static_key = self.static_key.as_ref().map(|(f, kind)| StaticKeyFacts::new(f, kind));
+        record.client_credential = self.client_credential;
+        let names = self.dropped.iter().map(HeaderName::as_str);
+        record.dropped =
+            names.map(|name| name.get(..MAX_DROPPED_NAME).unwrap_or(name).into()).collect();
         let result = self.audit.write(&record);
         let injected = token.filter(|_| decision == Decision::Inject);
         let written = Written { token: injected.map(|token| token.fingerprint().clone()) };

@@ -59,6 +59,7 @@ mod terminal;
 mod trust;
 mod trust_summary;
 mod trusted;
+mod unfit;
 mod unreached;
 
 use std::ffi::OsString;

@@ -14,7 +14,7 @@ use super::failure::{Exit, Failure};
 use super::join::Stay;
 use super::platform::Keeper;
 use super::session;
-use super::{child, context, decided, login, unreached};
+use super::{child, context, decided, login, unfit, unreached};
 use crate::admin::INSIDE_SESSION;
 use crate::admin::wire::SessionKind;
 
@@ -46,6 +46,7 @@ pub(super) fn run(
         if !args.quiet {
             decided::say(verbose, explicit, &config, &open);
             open.say_warnings();
+            unfit::say(&args.command);
         }
         let result = supervise(args, &open.environment, keeper).await;
         if !args.quiet && matches!(result, Ok(Exit::Child(code)) if code != 0) {

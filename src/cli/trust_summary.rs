@@ -139,6 +139,7 @@ impl TrustSummary {
             path: _,
             inject: _,
             upgrade: _,
+            keep,
             credential,
             // What is asked of the issuer, for the same hosts.
             ask: _,
@@ -150,12 +151,19 @@ impl TrustSummary {
             deny,
             redact,
             strips_cookies,
+            // Of what the upstream says, not to whom.
+            refuses_unvouched: _,
+            // The tool's own credential then, which it could send without us.
+            only_placeholders: _,
             on_static_key: OnStaticKey::Deny | OnStaticKey::Report,
             allow_token_endpoint,
         } = route;
         let host = format!("{host}:{port}");
         if let Some(credential) = credential.as_ref().filter(|_| !deny) {
             self.add_of(format!("sends tokens of `{credential}` to"), &host);
+        }
+        if !keep.is_empty() {
+            self.add_of("passes on fields that may speak for the request to", &host);
         }
         if !redact {
             self.add_of("looks for no token in answers of", &host);
@@ -174,6 +182,7 @@ impl TrustSummary {
             sockets,
             transparent,
             unmatched,
+            tunnel_ports,
             auth_session,
             auth_uid,
             allow_uids,
@@ -184,6 +193,9 @@ impl TrustSummary {
         sockets.iter().for_each(|path| self.add_of("listens on the socket", path.display()));
         if *unmatched == Unmatched::Tunnel {
             self.add("lets through what no route names");
+        }
+        for port in tunnel_ports {
+            self.add_of("lets through, to hosts that routes name, the port", port);
         }
         if !auth_session && !auth_uid {
             self.add("gives tokens to every process of this machine");

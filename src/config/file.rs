@@ -9,6 +9,7 @@ mod inject;
 mod limits;
 mod login;
 pub mod oauth;
+mod proxy;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,10 @@ use toml::Spanned;
 
 pub use exec::{ExecTable, HelperTable, OutputFormat};
 pub use http::{HttpRevokeTable, HttpTable};
-pub use inject::{Cookies, InjectBasicTable, InjectTable, OnStaticKey};
+pub use inject::{Cookies, InjectBasicTable, InjectTable, OnStaticKey, Truncation, When};
 pub use limits::LimitsTable;
 pub use login::{LoginProtection, LoginsTable};
+pub use proxy::{AdmittedBy, ProxyTable, Unmatched};
 pub use secret::{LITERAL_SECRET, SecretTable};
 
 /// A whole `valetkey.toml`.
@@ -88,49 +90,6 @@ impl OneOrMany {
             Self::Many(many) => many,
         }
     }
-}
-
-/// `[proxy]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProxyTable {
-    /// Where the HTTP proxy listens (CONNECT and absolute-form), one or a list: IP:PORT, or "unix:PATH" for a unix socket (a relative path
-    /// counts from the config's directory). Absent: 127.0.0.1 and the port of last time, else 8383, else any that is free. A socket's
-    /// file has mode 0600; 0666 where `allow_uids` or `[[sessions]]` admit other users.
-    #[schemars(with = "Option<OneOrMany>")]
-    pub listen: Option<Spanned<OneOrMany>>,
-    /// Where connections arrive that the kernel redirects (netfilter's REDIRECT), one or a list of IP:PORT: their tools need no proxy variable.
-    /// The owner of the client's socket decides who is admitted (`client_auth` has "uid"); exempt the daemon's own user from the rule.
-    #[schemars(with = "Option<OneOrMany>")]
-    pub transparent: Option<Spanned<OneOrMany>>,
-    /// Hosts that no route names: "tunnel" (opaque, not decrypted; the default) or "deny".
-    #[schemars(with = "Option<Unmatched>")]
-    pub unmatched: Option<Unmatched>,
-    /// Who is admitted: "session" (proxy credentials), "uid" (a loopback peer of our own uid). Default: both. [] = nobody is asked: loopback only.
-    #[schemars(with = "Option<Vec<AdmittedBy>>")]
-    pub client_auth: Option<Spanned<Vec<AdmittedBy>>>,
-    /// Further uids that are admitted as our own is.
-    pub allow_uids: Vec<u32>,
-}
-
-/// `proxy.unmatched`
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unmatched {
-    /// Refused.
-    Deny,
-    /// An opaque tunnel, not decrypted; on routed hosts: forwarded without a token.
-    Tunnel,
-}
-
-/// `proxy.client_auth`
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdmittedBy {
-    /// Proxy credentials of a session.
-    Session,
-    /// The owner of a loopback peer's socket.
-    Uid,
 }
 
 /// `[[sessions]]`
@@ -358,6 +317,10 @@ pub struct RouteTable {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub upgrade: Vec<Spanned<String>>,
+    /// Fields that are passed on though upstreams may take them for something of the request, as ["x-vault-namespace"]: of `forwarded`, `x-real-ip`, `x-envoy-*`, `x-forwarded-*` and `x-vault-*`. Absent: none.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub keep: Vec<Spanned<String>>,
     /// What each client may have of this route, as "10/s", "100/m" or "1000/h"; absent: no limit.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -373,6 +336,14 @@ pub struct RouteTable {
     /// credential; "pass" lets the tool have them.
     #[serde(default)]
     pub cookies: Cookies,
+    /// When the token goes in: "always", or "placeholder": only where one of our placeholders stands in its slot, while any other credential
+    /// passes as it is, such as one that the API itself gave to the tool.
+    #[serde(default)]
+    pub when: When,
+    /// What becomes of an answer without a length whose connection ends without TLS's close_notify: "refuse" (an error, for it may have been
+    /// cut) or "pass", for old servers that always end so.
+    #[serde(default)]
+    pub truncation: Truncation,
     /// What looks like a real key is audited, and taken out of the places that the route owns ("report", the default); or the request is
     /// refused ("deny").
     #[serde(default)]

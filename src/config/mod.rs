@@ -155,6 +155,8 @@ pub struct Proxy {
     pub transparent: Vec<SocketAddr>,
     /// What happens to hosts that no route names.
     pub unmatched: Unmatched,
+    /// Ports of routed hosts that are tunnelled where no route names them.
+    pub tunnel_ports: Vec<u16>,
     /// Whether the credentials of a session admit a client.
     pub auth_session: bool,
     /// Whether the uid of a loopback peer admits.

@@ -31,6 +31,8 @@ pub struct Route {
     pub clients: Option<Vec<ClientSelector>>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
+    /// Fields that are passed on though they could override something of the request.
+    pub keep: Vec<::http::HeaderName>,
     /// What each client may have of it.
     pub rate_limit: Option<Rate>,
     pub deny: bool,
@@ -38,6 +40,10 @@ pub struct Route {
     pub redact: bool,
     /// Whether cookies that were bought with a token stay behind.
     pub strips_cookies: bool,
+    /// Whether an answer without a length that ends without TLS's word for it is an error.
+    pub refuses_unvouched: bool,
+    /// Whether the token goes in only where one of our placeholders stands.
+    pub only_placeholders: bool,
     /// What to do where the tool sends what looks like a real key.
     pub on_static_key: OnStaticKey,
     /// Whether endpoints that give out tokens may be reached with this route's own.
@@ -71,6 +77,17 @@ pub enum Inject {
     Path(PathSlot),
     /// A query parameter, decoded name.
     Query(String),
+}
+
+impl Inject {
+    /// The field that it writes, if it is one.
+    pub fn header(&self) -> Option<&::http::HeaderName> {
+        match self {
+            Self::Basic { .. } => Some(&::http::header::AUTHORIZATION),
+            Self::Header { name, .. } => Some(name),
+            Self::Path(_) | Self::Query(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

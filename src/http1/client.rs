@@ -15,9 +15,11 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+use super::answer::{self, AnswerHead, AnswerHeadError};
 use super::buffered::{Buffered, SMALL};
 use super::decode::Decoder;
 use super::head::{self, Framing};
+use super::spelling::Spelling;
 use super::{BodyError, encode};
 
 /// Heads of 1xx before the one that counts.
@@ -57,6 +59,8 @@ impl<G> fmt::Debug for Connection<G> {
 /// Why an upstream gave no answer to a request.
 #[derive(Debug)]
 pub enum Failure {
+    /// Its head is none, or has two readings.
+    Head(AnswerHeadError),
     /// It is not valid HTTP/1.1.
     Invalid,
     /// The connection was closed before a byte of the answer.
@@ -97,6 +101,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its fields, as the upstream wrote them.
     pub headers: HeaderMap,
+    /// How they were spelt, and its reason phrase.
+    pub spelling: Spelling,
 }
 
 impl<B, G> Exchange<B, G>
@@ -104,12 +110,13 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Writes the head of `request` (its URI absolute) into the connection's buffer. `upgrade`: the
-    /// protocol that it asks for.
+    /// Writes the head of `request` (its URI absolute) into the connection's buffer, spelt as the
+    /// client did. `upgrade`: the protocol that it asks for.
     pub fn new(
         mut connection: Connection<G>,
         request: &Request<()>,
         upgrade: Option<&str>,
+        spelling: &Spelling,
         upload: B,
     ) -> Self {
         let size = upload.size_hint().exact();
@@ -122,11 +129,11 @@ where
         };
         connection.0.reserve(encode::length(request) + size.map_or(0, small));
         let out = connection.0.output();
-        encode::request_line(out, request.method(), request.uri());
-        encode::fields(out, request.headers(), framing);
+        encode::request_line(out, request.method(), request.uri(), spelling);
+        encode::fields(out, request.headers(), framing, spelling);
         if let Some(upgrade) = upgrade {
-            encode::field(out, b"connection", b"upgrade");
-            encode::field(out, b"upgrade", upgrade.as_bytes());
+            encode::own_field(out, "connection", b"upgrade", spelling);
+            encode::own_field(out, "upgrade", upgrade.as_bytes(), spelling);
         }
         out.extend_from_slice(encode::CRLF);
         Self {
@@ -165,26 +172,24 @@ where
                 return Poll::Ready(Err(Failure::Upload));
             }
             let io = &mut self.connection.0;
-            if let Some(end) = head::end(&io.input, self.seen) {
-                self.seen = 0;
-                let bytes = io.input.split_to(end).freeze();
-                match self.take(&bytes)? {
-                    Some(answer) => return Poll::Ready(Ok(answer)),
-                    None => {
-                        let Some(head) = head::answer(&bytes) else { continue };
-                        if head.status == StatusCode::CONTINUE {
-                            self.holding = None;
-                        }
-                        inform(head.status, head.headers);
-                        self.drive(cx);
-                        continue;
-                    }
+            if let Some(head) =
+                answer::take(&mut io.input, &mut self.seen).map_err(Failure::Head)?
+            {
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+                {
+                    return Poll::Ready(self.begin(head));
                 }
+                self.informational += 1;
+                if self.informational > MAX_INFORMATIONAL {
+                    return Poll::Ready(Err(Failure::Invalid));
+                }
+                if head.status == StatusCode::CONTINUE {
+                    self.holding = None;
+                }
+                inform(head.status, head.headers);
+                self.drive(cx);
+                continue;
             }
-            if io.input.len() > head::MAX_ANSWER_HEAD {
-                return Poll::Ready(Err(Failure::Invalid));
-            }
-            self.seen = io.input.len();
             match ready!(io.poll_fill(cx)) {
                 Ok(0) if io.input.is_empty() && self.informational == 0 => {
                     return Poll::Ready(Err(Failure::Silent));
@@ -200,23 +205,19 @@ where
         }
     }
 
-    /// Reads a whole head. `None`: a 1xx.
-    fn take(&mut self, bytes: &Bytes) -> Result<Option<Answer>, Failure> {
-        let head = head::answer(bytes).ok_or(Failure::Invalid)?;
-        let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if head.status.is_informational() && !switched {
-            self.informational += 1;
-            if self.informational > MAX_INFORMATIONAL {
-                return Err(Failure::Invalid);
-            }
-            return Ok(None);
+    /// The answer that counts begins, if it is one to this request.
+    fn begin(&mut self, head: AnswerHead) -> Result<Answer, Failure> {
+        let AnswerHead { status, headers, framing, close, spelling } = head;
+        let switched = status == StatusCode::SWITCHING_PROTOCOLS;
+        if switched && !self.uploaded {
+            // What is left of the body would be read as the other protocol.
+            return Err(Failure::Invalid);
         }
-        let bare = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let framing =
-            if self.no_body || bare || switched { Framing::Length(0) } else { head.framing };
-        self.close = head.close || framing == Framing::Close;
+        let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let framing = if self.no_body || bare || switched { Framing::Length(0) } else { framing };
+        self.close = close || framing == Framing::Close;
         self.body = Decoder::new(framing);
-        Ok(Some(Answer { status: head.status, headers: head.headers }))
+        Ok(Answer { status, headers, spelling })
     }
 
     /// Moves the upload on as far as it goes. Errors are found by whoever reads: an upstream may
@@ -374,7 +375,8 @@ mod tests {
         let io = Holds { held: 0, asked: false, left: Arc::clone(&left) };
         let request = Request::post("https://api.example/up").body(()).unwrap();
         let upload = Full::new(Bytes::from_static(&[7; LENGTH]));
-        let mut exchange = Exchange::new(Connection::new(io, ()), &request, None, upload);
+        let mut exchange =
+            Exchange::new(Connection::new(io, ()), &request, None, &Spelling::default(), upload);
         let mut cx = Context::from_waker(Waker::noop());
         exchange.drive(&mut cx);
         assert_eq!(left.load(Relaxed), 0);

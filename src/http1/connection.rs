@@ -13,10 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::buffered::Buffered;
 use super::decode::Decoder;
+use super::spelling::Spelling;
 use super::{BodyError, encode};
 
 /// Pipelined bytes taken while an answer is under way.
 const MAX_AHEAD: usize = 16 * 1024;
+
+/// The rest of a body that is read for the sake of the next request, in bytes.
+const MAX_OWED: u64 = 64 * 1024;
 
 /// How long a connection is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +85,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
         let Half { io, body, waits, .. } = &mut *self.lock();
         // Whoever reads the body wants it.
         if std::mem::take(waits) && io.input.is_empty() && io.has_room() {
-            encode::status_line(io.output(), StatusCode::CONTINUE);
+            encode::status_line(io.output(), StatusCode::CONTINUE, None);
             io.output().extend_from_slice(encode::CRLF);
         }
         // Here, because an upload to an HTTP/2 upstream runs in a task of its own. An error shows
@@ -106,10 +110,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
             *waits = false;
         }
         if *http11 && io.has_room() {
-            encode::status_line(io.output(), status);
-            encode::fields(io.output(), headers, encode::Body::Close);
+            encode::status_line(io.output(), status, None);
+            encode::fields(io.output(), headers, encode::Body::Close, &Spelling::default());
             io.output().extend_from_slice(encode::CRLF);
         }
+    }
+}
+
+impl<T> Half<T> {
+    /// Whether so much of the request's body may still come that the connection is closed rather
+    /// than read on: also where nobody asked for it, and what comes next may be another request.
+    pub(super) fn owes_much(&self) -> bool {
+        !self.body.done()
+            && (self.waits || self.body.size().exact().is_none_or(|left| left > MAX_OWED))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Taking a body out of a stream, as its head framed it.
 
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -110,7 +111,16 @@ impl Decoder {
                 }
                 BodyState::Chunked(_) | BodyState::Close | BodyState::Left(_) => {}
             }
-            if ready!(self.poll_fill(from, cx))? == 0 {
+            let read = match ready!(self.poll_fill(from, cx)) {
+                Err(error)
+                    if self.state == BodyState::Close
+                        && error.kind() == io::ErrorKind::UnexpectedEof =>
+                {
+                    return Poll::Ready(Some(Err(BodyError::Unvouched)));
+                }
+                read => read?,
+            };
+            if read == 0 {
                 if self.state == BodyState::Close {
                     self.state = BodyState::Done;
                     continue;
@@ -124,7 +134,7 @@ impl Decoder {
         &self,
         from: &mut Buffered<T>,
         cx: &mut Context<'_>,
-    ) -> Poll<std::io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         match self.state {
             _ if from.ended => Poll::Ready(Ok(0)),
             BodyState::Left(left) if left < LARGE => from.poll_fill(cx),

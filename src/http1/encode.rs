@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
+use super::spelling::Spelling;
+
 /// The line end that stands behind each line and chunk.
 pub const CRLF: &[u8] = b"\r\n";
 
@@ -23,14 +25,14 @@ pub enum Body {
 }
 
 /// `method target HTTP/1.1`, origin-form, with `Host`.
-pub fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri) {
+pub fn request_line(out: &mut Vec<u8>, method: &Method, uri: &Uri, spelling: &Spelling) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     if let Some(authority) = uri.authority() {
-        field(out, b"host", authority.as_str().as_bytes());
+        own_field(out, "host", authority.as_str().as_bytes(), spelling);
     }
 }
 
@@ -47,40 +49,49 @@ pub fn length(request: &Request<()>) -> usize {
 /// Method, version, names of our own fields.
 const FRAMING: usize = 160;
 
-/// Always of this version: we speak for ourselves (RFC 9110 section 2.5).
-pub fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+/// Always of this version: we speak for ourselves (RFC 9110 section 2.5). Without `words`, those
+/// that are usual.
+pub fn status_line(out: &mut Vec<u8>, status: StatusCode, words: Option<&[u8]>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    // Canonical, or none: the upstream's own words end here, as they would over HTTP/2.
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    let usual = || status.canonical_reason().unwrap_or_default().as_bytes();
+    out.extend_from_slice(words.unwrap_or_else(usual));
     out.extend_from_slice(CRLF);
 }
 
 /// The fields, but for those that frame the body or speak of the connection, which are ours.
-pub fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body) {
+pub fn fields(out: &mut Vec<u8>, headers: &HeaderMap, body: Body, spelling: &Spelling) {
     for (name, value) in headers {
         let ours = *name == CONNECTION
             || *name == TRANSFER_ENCODING
             || (*name == CONTENT_LENGTH && body != Body::AsNamed);
         if !ours {
-            field(out, name.as_str().as_bytes(), value.as_bytes());
+            spelling.write(out, name, value);
+            value_of(out, value.as_bytes());
         }
     }
     match body {
-        Body::Chunked => field(out, b"transfer-encoding", b"chunked"),
+        Body::Chunked => own_field(out, "transfer-encoding", b"chunked", spelling),
         Body::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            // Writing to memory cannot fail.
-            let _ = write!(out, "{length}\r\n");
+            own_field(
+                out,
+                "content-length",
+                itoa::Buffer::new().format(length).as_bytes(),
+                spelling,
+            );
         }
         Body::AsNamed | Body::Close => {}
     }
 }
 
-/// One line of a field; name and value are written as they are.
-pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
+/// One line of a field that is ours.
+pub fn own_field(out: &mut Vec<u8>, name: &str, value: &[u8], spelling: &Spelling) {
+    spelling.write_other(out, name);
+    value_of(out, value);
+}
+
+fn value_of(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(CRLF);
@@ -96,7 +107,8 @@ pub fn chunk(out: &mut Vec<u8>, content: &Bytes) {
 pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
-        field(out, name.as_str().as_bytes(), value.as_bytes());
+        out.extend_from_slice(name.as_str().as_bytes());
+        value_of(out, value.as_bytes());
     }
     out.extend_from_slice(CRLF);
 }

@@ -1,4 +1,4 @@
-//! Heads of requests and answers, each with one reading (RFC 9112). `httparse` reads the lines;
+//! Heads of requests, each with one reading (RFC 9112). `httparse` reads the lines;
 //! what it tolerates and other readers take otherwise is refused here.
 
 use std::mem::MaybeUninit;
@@ -6,11 +6,12 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, request,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 use memchr::memmem::Finder;
+use percent_encoding::{AsciiSet, percent_encode};
+
+use super::spelling::Spelling;
 
 /// A request's head, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -18,10 +19,6 @@ pub const MAX_HEAD: usize = 64 * 1024;
 pub const MAX_FIELDS: usize = 128;
 /// A request's URI, in bytes.
 pub const MAX_URI: usize = 8 * 1024;
-/// The head of an answer, in bytes.
-pub(super) const MAX_ANSWER_HEAD: usize = 128 * 1024;
-/// The most fields of an answer; more make it invalid.
-const MAX_ANSWER_FIELDS: usize = 256;
 
 /// Why a request's head is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,19 +57,8 @@ pub struct RequestHead {
     pub framing: Framing,
     /// The client wants the connection closed after the answer.
     pub close: bool,
-}
-
-/// The head of an answer that has one reading.
-#[derive(Debug)]
-pub struct AnswerHead {
-    /// The status, of three digits.
-    pub status: StatusCode,
-    /// The fields, whose values are parts of the head's bytes.
-    pub headers: HeaderMap,
-    /// Not looked at where the status or the request's method say that there is no body.
-    pub framing: Framing,
-    /// The upstream closes the connection after it.
-    pub close: bool,
+    /// How its fields were spelt.
+    pub spelling: Spelling,
 }
 
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
@@ -119,7 +105,7 @@ pub fn lines<'h, 'b>(
 }
 
 /// No bare CR or LF, which other readers take for line ends.
-fn lines_end_in_crlf(head: &[u8]) -> bool {
+pub(super) fn lines_end_in_crlf(head: &[u8]) -> bool {
     let alone = |at: usize, byte: u8| match byte {
         b'\n' => at == 0 || head[at - 1] != b'\r',
         _ => head.get(at + 1) != Some(&b'\n'),
@@ -146,25 +132,39 @@ pub fn request(head: &Bytes) -> Result<RequestHead, HeadError> {
     parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
     parts.headers = header_map(head, lines.headers).ok_or(malformed)?;
     let close = !http11 || connection_names(&parts.headers, "close");
-    Ok(RequestHead { parts, framing, close })
+    let spelling = Spelling::of_request(head);
+    Ok(RequestHead { parts, framing, close, spelling })
 }
 
 /// The forms of RFC 9112 section 3.2. A fragment would be cut off, other bytes be read differently
 /// by different servers. Authority-form belongs to CONNECT, which is refused later by name.
 fn uri(head: &Bytes, target: &[u8]) -> Option<Uri> {
-    let plain = target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#');
     let form = target.starts_with(b"/")
         || target == b"*"
         || memchr::memmem::find(target, b"://").is_some()
         || !target.contains(&b'/');
-    if !plain || !form {
+    if !form || target.iter().any(|byte| *byte <= b' ' || matches!(byte, b'#' | 0x7f)) {
         return None;
+    }
+    if target.iter().any(|byte| is_raw(*byte)) {
+        return Uri::from_maybe_shared(Bytes::from(encode_raw(target))).ok();
     }
     Uri::from_maybe_shared(head.slice_ref(target)).ok()
 }
 
+/// What no URI may hold as it is and clients send all the same (RFC 3986 section 2).
+fn is_raw(byte: u8) -> bool {
+    matches!(byte, b'<' | b'>' | b'`') || !byte.is_ascii()
+}
+
+/// Such bytes as the escapes that they stand for: what is judged then is what is sent.
+pub fn encode_raw(target: &[u8]) -> String {
+    const RAW: &AsciiSet = &AsciiSet::EMPTY.add(b'<').add(b'>').add(b'`');
+    percent_encode(target, RAW).to_string()
+}
+
 /// The fields as a map whose values are parts of `head`: nothing is copied.
-fn header_map(head: &Bytes, fields: &[Header<'_>]) -> Option<HeaderMap> {
+pub(super) fn header_map(head: &Bytes, fields: &[Header<'_>]) -> Option<HeaderMap> {
     let mut map = HeaderMap::with_capacity(fields.len() + 2);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
@@ -204,11 +204,6 @@ fn request_framing(fields: &[Header<'_>], http11: bool) -> Option<Framing> {
     if fields.iter().any(|field| twin(&field)) {
         return None;
     }
-    Some(framing(fields, http11)?.unwrap_or(Framing::Length(0)))
-}
-
-/// What the fields say of the body, if anything. The outer `None`: they disagree.
-fn framing(fields: &[Header<'_>], http11: bool) -> Option<Option<Framing>> {
     let mut framing = None;
     for field in fields {
         let found = if is(field.name, &CONTENT_LENGTH) {
@@ -224,10 +219,10 @@ fn framing(fields: &[Header<'_>], http11: bool) -> Option<Option<Framing>> {
             return None;
         }
     }
-    Some(framing)
+    Some(framing.unwrap_or(Framing::Length(0)))
 }
 
-fn is(name: &str, field: &HeaderName) -> bool {
+pub(super) fn is(name: &str, field: &HeaderName) -> bool {
     name.eq_ignore_ascii_case(field.as_str())
 }
 
@@ -246,24 +241,6 @@ fn parse_length(value: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// A whole head of an answer. `None`: it is not valid, or has two readings.
-pub fn answer(head: &Bytes) -> Option<AnswerHead> {
-    if !lines_end_in_crlf(head) {
-        return None;
-    }
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_ANSWER_FIELDS];
-    let mut lines = httparse::Response::new(&mut []);
-    let parsed =
-        ParserConfig::default().parse_response_with_uninit_headers(&mut lines, head, &mut fields);
-    let Ok(Status::Complete(_)) = parsed else { return None };
-    let http11 = lines.version == Some(1);
-    let status = StatusCode::from_u16(lines.code?).ok()?;
-    let framing = framing(lines.headers, http11)?.unwrap_or(Framing::Close);
-    let headers = header_map(head, lines.headers)?;
-    let close = !http11 || connection_names(&headers, "close");
-    Some(AnswerHead { status, headers, framing, close })
 }
 
 /// Trailer lines, each with its CRLF, and an empty one.
@@ -308,6 +285,18 @@ mod tests {
     }
 
     #[test]
+    fn raw_characters_of_a_target_are_encoded() {
+        for (target, encoded) in [
+            ("/caf\u{e9}?q=\u{e9}", "/caf%C3%A9?q=%C3%A9"),
+            ("/<a>`?q=<`>", "/%3Ca%3E%60?q=%3C%60%3E"),
+            ("/{a}|\"%3c", "/{a}|\"%3c"),
+        ] {
+            let head = read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+            assert_eq!(head.parts.uri, encoded);
+        }
+    }
+
+    #[test]
     fn two_readings() {
         for lines in [
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -334,7 +323,7 @@ mod tests {
         }
         let get =
             |target: &str| read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).map(drop);
-        for target in ["/a#b", "/a b", "/caf\u{e9}", " /a", "v1/a", "/<a>", "http://"] {
+        for target in ["/a#b", "/a b", "/a\u{7f}", " /a", "v1/a", "http://", "http://caf\u{e9}/"] {
             assert_eq!(get(target), Err(HeadError::Malformed), "{target}");
         }
         assert_eq!(get(&format!("/{}", "a".repeat(MAX_URI))), Err(HeadError::UriTooLong));
@@ -353,56 +342,15 @@ mod tests {
         assert_eq!(too_long(&fields), Some(HeadError::TooLarge));
     }
 
-    fn answered(text: &str) -> Option<(u16, Framing, bool)> {
-        let head = answer(&Bytes::copy_from_slice(text.as_bytes()))?;
-        Some((head.status.as_u16(), head.framing, head.close))
-    }
-
-    #[test]
-    fn answers() {
-        assert_eq!(answered("HTTP/1.1 200 OK\r\n\r\n"), Some((200, Framing::Close, false)));
-        assert_eq!(
-            answered("HTTP/1.1 200\r\ncontent-length: 3\r\n\r\n"),
-            Some((200, Framing::Length(3), false))
-        );
-        assert_eq!(
-            answered("HTTP/1.1 404 N\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"),
-            Some((404, Framing::Chunked, true))
-        );
-        for text in [
-            "SMTP ready\r\n\r\n",
-            "HTTP/1.1 2000 OK\r\n\r\n",
-            "HTTP/1.1 099 OK\r\n\r\n",
-            "HTTP/2 200 OK\r\n\r\n",
-            "HTTP/1.1 200 OK\n\n",
-            "HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nA\0: b\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
-            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-        ] {
-            assert_eq!(answered(text), None, "{text:?}");
-        }
-        let many: String = (0..=MAX_ANSWER_FIELDS).map(|n| format!("x-{n}: y\r\n")).collect();
-        assert_eq!(answered(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")), None);
-    }
-
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = request(&Bytes::from(bytes.clone()));
-            let _ = answer(&Bytes::from(bytes.clone()));
             let _ = trailers(Bytes::from(bytes.clone()));
-            for first in ["GET / HTTP/1.1\r\n", "HTTP/1.1 200 OK\r\n"] {
-                let mut head = first.as_bytes().to_vec();
-                head.extend(&bytes);
-                head.extend(b"\r\n\r\n");
-                let _ = request(&Bytes::from(head.clone()));
-                let _ = answer(&Bytes::from(head));
-            }
+            let mut head = b"GET / HTTP/1.1\r\n".to_vec();
+            head.extend(&bytes);
+            head.extend(b"\r\n\r\n");
+            let _ = request(&Bytes::from(head));
         }
     }
 }

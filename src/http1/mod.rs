@@ -5,14 +5,15 @@
 //! from the client's socket to the upstream's and the answer back. What has two readings is refused
 //! on the way in (400) and on the way back (502); `httparse` reads the lines.
 //!
-//! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` and
-//! `chunks` are pure; `buffered` is a stream with what was read ahead and what is still to be
-//! written; `decode` takes a body from it; `server` and `writer` are the side towards clients, with
-//! `connection` between them; `client` is the side towards upstreams. `challenge` reads the one field of answers that is a
-//! language of its own.
+//! It knows nobody: bodies are `http_body::Body`, and who answers is a [`Service`]. `head` (of
+//! requests), `answer`, `spelling` and `chunks` are pure; `buffered` is a stream with what was read
+//! ahead and what is still to be written; `decode` takes a body from it; `server` and `writer` are
+//! the side towards clients, with `connection` between them; `client` is the side towards
+//! upstreams. `challenge` reads the one field of answers that is a language of its own.
 
 #![warn(missing_docs)]
 
+pub mod answer;
 mod buffered;
 pub mod challenge;
 mod chunks;
@@ -22,6 +23,7 @@ mod decode;
 pub mod encode;
 pub mod head;
 mod server;
+mod spelling;
 mod watchdog;
 mod writer;
 
@@ -34,6 +36,7 @@ pub use head::{
     expects_continue,
 };
 pub use server::{Arrived, Service, serve};
+pub use spelling::Spelling;
 pub use writer::{AnswerBody, Unsent};
 
 /// A body that ended before its end, or had two readings.
@@ -45,6 +48,10 @@ pub enum BodyError {
     /// The peer closed in the middle of it.
     #[error("a body that breaks off")]
     Incomplete,
+    /// TLS ended without saying so (RFC 8446 section 6.1), and nothing else says where the body
+    /// ends: it may have been cut.
+    #[error("a body whose end nobody vouches for")]
+    Unvouched,
     /// The socket failed under it.
     #[error("the connection failed")]
     Io(#[from] std::io::Error),

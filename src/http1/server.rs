@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::{Method, Response, StatusCode, Version, request};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,13 +17,19 @@ use super::buffered::Buffered;
 use super::connection::{Half, Inbound, Patience, Shared};
 use super::decode::Decoder;
 use super::head::{Framing, RequestHead};
+use super::spelling::Spelling;
 use super::watchdog::Watchdog;
 use super::writer::{AnswerBody, Written, write};
 use super::{HeadError, encode, head};
 
-/// What is still read of an upload after its answer, so that the answer is not lost in a reset.
+/// What is still read after the end of our side, so that an answer is not lost in a reset.
 const MAX_LINGER: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
+/// What is still read of an upload after its answer, in bytes: as long as something comes every so
+/// often, and no longer than this in all.
+const MAX_DRAINED: usize = 1024 * 1024 * 1024;
+const DRAIN_IDLE: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Whoever answers the requests of connections.
 pub trait Service: Sync {
@@ -50,6 +56,8 @@ pub struct Arrived {
     pub body: Option<Arc<dyn Inbound>>,
     /// The connection that it came on, for 1xx answers.
     pub inbound: Arc<dyn Inbound>,
+    /// How its fields were spelt.
+    pub spelling: Spelling,
 }
 
 /// What came next on a connection.
@@ -90,13 +98,18 @@ where
         }
         stop = stop || poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
         match write(&shared, &mut watchdog, &S::PATIENCE, answer, &method, close || stop).await {
-            Written::Whole { close: false } => {}
             Written::Whole { close: true } => break,
+            Written::Whole { close: false } => {
+                let done = shared.lock().body.done();
+                if !done && !drain(&shared, &mut watchdog).await {
+                    break;
+                }
+            }
             // No end of the stream is said: the client must not take what it got for all.
             Written::Broken => return None,
         }
     }
-    linger(&shared).await;
+    linger(&shared, &mut watchdog).await;
     None
 }
 
@@ -184,7 +197,7 @@ where
         half.waits = half.http11 && head::expects_continue(&head.parts.headers);
         (!half.body.done()).then(|| Arc::clone(&inbound))
     };
-    let arrived = Arrived { parts: head.parts, body, inbound };
+    let arrived = Arrived { parts: head.parts, body, inbound, spelling: head.spelling };
     // In a box: a connection that waits for its next request does not hold room for it.
     let mut answering = Box::pin(service.answer(arrived));
     poll_fn(|cx| {
@@ -205,13 +218,16 @@ where
 async fn switch<T, B>(shared: Arc<Shared<T>>, answer: Response<B>) -> Option<(T, BytesMut, B)>
 where
     T: AsyncRead + AsyncWrite + Unpin,
+    B: AnswerBody,
 {
-    let (head, body) = answer.into_parts();
+    let (head, mut body) = answer.into_parts();
     {
         let Half { io, .. } = &mut *shared.lock();
-        encode::status_line(io.output(), head.status);
-        encode::fields(io.output(), &head.headers, encode::Body::Close);
-        encode::field(io.output(), CONNECTION.as_str().as_bytes(), UPGRADE.as_str().as_bytes());
+        let spelling = body.spelling();
+        encode::status_line(io.output(), head.status, spelling.reason.as_deref());
+        encode::fields(io.output(), &head.headers, encode::Body::Close, &spelling);
+        let upgrade = UPGRADE.as_str().as_bytes();
+        encode::own_field(io.output(), CONNECTION.as_str(), upgrade, &spelling);
         io.output().extend_from_slice(encode::CRLF);
     }
     poll_fn(|cx| shared.lock().io.poll_flush(cx)).await.ok()?;
@@ -221,8 +237,52 @@ where
     Some((io, input, body))
 }
 
+/// Reads what still comes of a request's body, so that its connection can carry another request,
+/// or so that the answer isn't lost: many clients send all of it before they read. `false`: its end
+/// did not come.
+async fn drain<T: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared<T>,
+    watchdog: &mut Watchdog,
+) -> bool {
+    let mut left = MAX_DRAINED;
+    watchdog.expect(DRAIN_IDLE);
+    let drained = poll_fn(|cx| {
+        loop {
+            let Half { io, body, .. } = &mut *shared.lock();
+            if io.has_output() && matches!(io.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(false);
+            }
+            match body.poll(io, cx) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                Poll::Ready(Some(Ok(frame))) => {
+                    left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                    if left == 0 {
+                        return Poll::Ready(false);
+                    }
+                    watchdog.expect(DRAIN_IDLE);
+                }
+                Poll::Pending => {
+                    ready!(watchdog.poll(cx));
+                    return Poll::Ready(false);
+                }
+            }
+        }
+    });
+    let drained = timeout(DRAIN, drained).await.unwrap_or(false);
+    watchdog.rest();
+    drained
+}
+
 /// Lets the client read the answer before unread bytes of its own reset the connection.
-async fn linger<T: AsyncRead + AsyncWrite + Unpin>(shared: &Shared<T>) {
+async fn linger<T: AsyncRead + AsyncWrite + Unpin>(shared: &Shared<T>, watchdog: &mut Watchdog) {
+    let (done, waits) = {
+        let half = shared.lock();
+        (half.body.done(), half.waits)
+    };
+    if !done && !waits {
+        drain(shared, watchdog).await;
+    }
     let mut left = MAX_LINGER;
     let drained = poll_fn(|cx| {
         let mut half = shared.lock();

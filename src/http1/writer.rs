@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::buffered::Buffered;
 use super::connection::{Half, Patience, Shared};
+use super::spelling::Spelling;
 use super::watchdog::Watchdog;
 use super::{encode, head};
 
@@ -18,6 +20,8 @@ use super::{encode, head};
 pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
     /// Moves the upload on while nobody takes the answer. `false`: the answer was ended meanwhile.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool;
+    /// How the fields of the answer were spelt, and its reason phrase.
+    fn spelling(&mut self) -> Spelling;
     /// It will not be asked for more, and why.
     fn cut(&mut self, why: Unsent);
 }
@@ -63,14 +67,20 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     let http11 = shared.lock().http11;
     let framing = framing(&answer, method, http11);
     let (head, mut body) = answer.into_parts();
-    let close =
-        close || framing == encode::Body::Close || head::connection_names(&head.headers, "close");
+    let close = close
+        || framing == encode::Body::Close
+        || head::connection_names(&head.headers, "close")
+        || shared.lock().owes_much();
     {
         let Half { io, .. } = &mut *shared.lock();
-        encode::status_line(io.output(), head.status);
-        encode::fields(io.output(), &head.headers, framing);
+        let spelling = body.spelling();
+        encode::status_line(io.output(), head.status, spelling.reason.as_deref());
+        encode::fields(io.output(), &head.headers, framing, &spelling);
         if close {
-            encode::field(io.output(), b"connection", b"close");
+            encode::own_field(io.output(), CONNECTION.as_str(), b"close", &spelling);
+        }
+        if head.headers.contains_key(UPGRADE) {
+            encode::own_field(io.output(), CONNECTION.as_str(), b"upgrade", &spelling);
         }
         io.output().extend_from_slice(encode::CRLF);
     }
@@ -79,7 +89,7 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
     let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, cx)).await;
     watchdog.rest();
     match whole {
-        Ok(()) => Written::Whole { close: close || !shared.lock().body.done() },
+        Ok(()) => Written::Whole { close },
         Err(why) => {
             if let Some(why) = why {
                 body.cut(why);

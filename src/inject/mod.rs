@@ -14,7 +14,7 @@ mod strip;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 pub use mask::{mask_text, mask_word};
 pub use shape::Standing;
@@ -23,11 +23,13 @@ pub use standing::{refused_key, standing_key};
 pub use redact::{clean_answer, redactor_of};
 
 use crate::audit::Written;
+use crate::config::Inject;
 use crate::masking;
+use crate::model::overriding::names_method;
 use crate::model::placeholder::{Mark, Placeholder};
 use crate::model::target::Origin;
 use crate::model::token::Token;
-use crate::policy::{Action, Permit};
+use crate::policy::Permit;
 
 /// A request that was emptied and filled. Only [`fill`] makes one.
 #[derive(Debug)]
@@ -64,6 +66,40 @@ impl Filled {
 /// Whether one of our placeholders stands in a header field or in the query.
 pub fn holds_placeholder(parts: &Parts) -> bool {
     strip::any_placeholder(&parts.headers, parts.uri.query())
+}
+
+/// The fields that would be removed, because an upstream could take them for something of the
+/// request that was not judged.
+pub fn overriding(permit: &Permit, parts: &Parts) -> Vec<HeaderName> {
+    strip::overriding(permit, &parts.headers).cloned().collect()
+}
+
+/// The methods that an upstream could take instead of the request's own. `None`: one of the fields
+/// names none.
+pub fn named_methods(parts: &Parts) -> Option<Vec<Method>> {
+    let fields = parts.headers.iter().filter(|(name, _)| names_method(name.as_str()));
+    fields.map(|(_, value)| Method::from_bytes(value.as_bytes()).ok()).collect()
+}
+
+/// Whether one of our placeholders stands where the permit's token would go.
+pub fn slot_holds_placeholder(permit: &Permit, parts: &Parts) -> bool {
+    let Some((_, inject)) = permit.inject() else { return false };
+    match inject {
+        Inject::Basic { .. } | Inject::Header { .. } => inject.header().is_some_and(|name| {
+            let values = parts.headers.get_all(name).iter();
+            values.into_iter().any(|value| strip::holds_placeholder(value.as_bytes()))
+        }),
+        Inject::Path(slot) => {
+            slot.value(parts.uri.path()).is_some_and(|v| strip::holds_placeholder(v.as_bytes()))
+        }
+        Inject::Query(name) => {
+            let pairs = parts.uri.query().unwrap_or_default().split('&');
+            let mut own = pairs.filter_map(|pair| pair.split_once('='));
+            own.any(|(n, value)| {
+                strip::spells(n.as_bytes(), name) && strip::holds_placeholder(value.as_bytes())
+            })
+        }
+    }
 }
 
 /// What the bound placeholders in a request are told by, each once.
@@ -132,12 +168,12 @@ pub fn fill(
 ) -> Result<Filled, InjectError> {
     let target = &rooted(parts.uri.path_and_query().ok_or(InjectError::Target)?)?;
     strip::hop_by_hop(&mut parts.headers);
-    strip::overrides(&mut parts.headers);
+    strip::remove_overriding(permit, &mut parts.headers);
     let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, target)?;
     strip::placeholders(&mut parts.headers, &mut path_and_query)?;
-    match (permit.route().map(|route| &route.action), token) {
+    match (permit.inject(), token) {
         // The record must name just this token, or config waives the record.
-        (Some(Action::Inject(_, inject)), Some(token)) if written.covers(token) => {
+        (Some((_, inject)), Some(token)) if written.covers(token) => {
             place::place(inject, token, &mut parts.headers, &mut path_and_query)?;
             if let Some(key) = token.proof_key() {
                 let what = (&parts.method, permit.origin(), path_and_query.path());
@@ -147,7 +183,7 @@ pub fn fill(
                 masking::ask(&mut parts.headers);
             }
         }
-        (Some(Action::Inject(..)), _) | (_, Some(_)) => return Err(InjectError::Mismatch),
+        (Some(_), _) | (_, Some(_)) => return Err(InjectError::Mismatch),
         (_, None) => {}
     }
     // Wherever else in the path one stands, nothing of ours was meant to go there.

@@ -3,7 +3,7 @@
 //! In the slots that a route owns randomness alone tells as well; what stands anywhere else is told
 //! by `elsewhere`.
 
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::HeaderName;
 use http::request::Parts;
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::shape::{OPAQUE, Standing, is_word, standing};
 use super::{elsewhere, strip};
 use crate::config::{Inject, Placement};
-use crate::policy::{Action, Permit};
+use crate::policy::Permit;
 
 /// The first real key in the slots that the permit empties or fills, else anywhere in the fields
 /// and parameters.
@@ -25,15 +25,8 @@ pub fn refused_key(parts: &Parts) -> Option<Standing> {
 }
 
 fn in_slots(permit: &Permit, parts: &Parts) -> Option<Standing> {
-    let inject = match permit.route().map(|route| &route.action) {
-        Some(Action::Inject(_, inject)) => Some(inject),
-        _ => None,
-    };
-    let slot = match inject {
-        Some(Inject::Basic { .. }) => Some(&AUTHORIZATION),
-        Some(Inject::Header { name, .. }) => Some(name),
-        _ => None,
-    };
+    let inject = permit.inject().map(|(_, inject)| inject);
+    let slot = inject.and_then(Inject::header);
     let owned = permit.strip().iter().filter_map(|placement| match placement {
         Placement::Header(name) => Some(name),
         Placement::Query(_) => None,

@@ -19,7 +19,9 @@ use super::InjectError;
 use crate::config::Placement;
 use crate::http1::connection_options;
 use crate::masking::Redactor;
+use crate::model::overriding::overrides;
 use crate::model::placeholder::{self, Placeholder};
+use crate::policy::Permit;
 
 /// Fields of one connection only (RFC 9110 section 7.6.1), and the client's words to the proxy.
 static HOP_BY_HOP: [HeaderName; 10] = [
@@ -37,19 +39,6 @@ static HOP_BY_HOP: [HeaderName; 10] = [
 
 /// Fields whose twins with `_` some servers take for them.
 static FRAMING: [HeaderName; 2] = [CONTENT_LENGTH, HOST];
-
-/// Fields by which some upstreams take another method, path, host or client than the request's own.
-const OVERRIDES: &[&str] = &[
-    "forwarded",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-host",
-    "x-original-url",
-    "x-real-ip",
-    "x-rewrite-url",
-];
-const OVERRIDE_PREFIXES: &[&str] = &["x-envoy-", "x-forwarded-", "x-vault-"];
 
 /// Removes hop-by-hop fields and everything that `Connection` names. `TE: trailers` survives: gRPC
 /// needs it and it asks for nothing but what HTTP/2 always allows.
@@ -89,14 +78,23 @@ pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes fields that override what was judged (HOSTILE: method and path overrides, forwarding).
-pub(super) fn overrides(headers: &mut HeaderMap) {
-    retain(headers, |name| {
+/// Fields that could override what was judged, and which the permit does not keep.
+pub(super) fn overriding<'h>(
+    permit: &Permit,
+    headers: &'h HeaderMap,
+) -> impl Iterator<Item = &'h HeaderName> {
+    headers.keys().filter(|name| {
         let plain = dashed(name.as_str());
-        let plain = plain.as_deref().unwrap_or(name.as_str());
-        !OVERRIDES.contains(&plain)
-            && !OVERRIDE_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
-    });
+        overrides(plain.as_deref().unwrap_or(name.as_str())) && !permit.keeps(name)
+    })
+}
+
+/// Removes them.
+pub(super) fn remove_overriding(permit: &Permit, headers: &mut HeaderMap) {
+    let gone: Vec<HeaderName> = overriding(permit, headers).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
 }
 
 /// Removes a field and its twins with `_` for `-`, which some servers read as the same.
@@ -354,24 +352,13 @@ mod tests {
     #[test]
     fn headers_and_twins() {
         let mut headers = HeaderMap::new();
-        for name in [
-            "x-api-key",
-            "x_api_key",
-            "x_api-key",
-            "x.api.key",
-            "x+api~key",
-            "x-other",
-            "x_forwarded_host",
-            "x.forwarded.for",
-            "forwarded",
-        ] {
+        for name in ["x-api-key", "x_api_key", "x_api-key", "x.api.key", "x+api~key", "x-other"] {
             headers.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
                 HeaderValue::from_static("v"),
             );
         }
         header(&HeaderName::from_static("x-api-key"), &mut headers);
-        overrides(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
     }
 

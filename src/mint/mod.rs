@@ -168,8 +168,9 @@ impl MintError {
             Self::Busy { .. } | Self::Deadline | Self::Helper(HelperError::TimedOut(_)) => {
                 Reason::IssuerUnreachable
             }
-            Self::Unreachable(error) if error.is_of_tls() => Reason::IssuerTlsInvalid,
-            Self::Unreachable(_) => Reason::IssuerUnreachable,
+            Self::Unreachable(error) => {
+                error.of_tls().map_or(Reason::IssuerUnreachable, Reason::IssuerTlsInvalid)
+            }
             Self::Client(_) => Reason::TemplateUnfilled,
             Self::Login(LoginError::Ended(_) | LoginError::Required) => Reason::LoginRequired,
             Self::Login(LoginError::ScopeMissing) => Reason::LoginScopeMissing,
@@ -229,7 +230,7 @@ impl MintError {
             Self::Refused { error: None, .. } => "issuer-refused",
             Self::Secret(error) => error.code(),
             Self::Token(_) => "secret-invalid",
-            Self::Unreachable(error) if error.is_of_tls() => "issuer-tls-invalid",
+            Self::Unreachable(error) if error.of_tls().is_some() => "issuer-tls-invalid",
             Self::Unreachable(_) => "issuer-unreachable",
         }
     }

@@ -15,6 +15,7 @@ pub mod id;
 pub mod lock;
 #[cfg(test)]
 pub(crate) mod not_run;
+pub mod overriding;
 pub mod placeholder;
 pub mod plain;
 pub mod reason;
@@ -22,4 +23,5 @@ pub mod secret;
 #[cfg(test)]
 pub(crate) mod seeds;
 pub mod target;
+pub mod tls_fault;
 pub mod token;

@@ -3,6 +3,8 @@
 //! One word per reason, the same in `Proxy-Status`, the problem document, the audit record, the
 //! metric label and `config/errors.md`. `passage/refused.rs` maps each to its HTTP answer.
 
+use super::tls_fault::TlsFault;
+
 /// Whose fault a refusal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -16,42 +18,84 @@ pub enum Fault {
     Valetkey,
 }
 
+/// What is odd about an address that may not be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressFault {
+    /// Its kind: loopback, private and their like.
+    #[default]
+    Other,
+    /// No server has it: a program on the way here stands for all names by addresses of its own.
+    Synthetic,
+}
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $fault:ident, $detail:literal, $hint:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $(($more:ident))? = $code:literal, $fault:ident, $detail:literal, $hint:literal;)*) => {
         /// Why a request or connection was refused. The codes are stable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason { $($(#[$doc])* $variant,)* }
+        pub enum Reason { $($(#[$doc])* $variant $(($more))?,)* }
 
         impl Reason {
             /// All of them, for the documentation's test.
-            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant $(($more::Other))?,)*];
 
             /// The stable kebab-case word.
             pub const fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
+                match self { $(Self::$variant { .. } => $code,)* }
             }
 
             /// Whose fault it is.
             pub fn fault(self) -> Fault {
-                match self { $(Self::$variant => Fault::$fault,)* }
+                match self { $(Self::$variant { .. } => Fault::$fault,)* }
             }
 
-            /// What happened, in one sentence without foreign text.
-            pub fn detail(self) -> &'static str {
-                match self { $(Self::$variant => $detail,)* }
+            /// Where it stands in [`Reason::ALL`].
+            pub fn ordinal(self) -> usize {
+                enum Ordinal { $($variant,)* }
+                match self { $(Self::$variant { .. } => Ordinal::$variant as usize,)* }
             }
 
-            /// What to do next.
-            pub fn hint(self) -> &'static str {
-                match self { $(Self::$variant => $hint,)* }
+            fn usual_detail(self) -> &'static str {
+                match self { $(Self::$variant { .. } => $detail,)* }
+            }
+
+            fn usual_hint(self) -> &'static str {
+                match self { $(Self::$variant { .. } => $hint,)* }
             }
         }
     };
 }
 
+impl Reason {
+    /// What happened, in one sentence without foreign text.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::AddressRefused(AddressFault::Synthetic) => {
+                "the name resolves to 198.18.0.0/15: an address that a VPN or proxy on this machine made up for it (fake-IP)"
+            }
+            Self::IssuerTlsInvalid(fault) => fault.of_issuer(),
+            Self::UpstreamTlsInvalid(fault) => fault.of_upstream(),
+            other => other.usual_detail(),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::AddressRefused(AddressFault::Synthetic) => {
+                "set upstream.parent to that program's own HTTP proxy, take this host out of its fake-IP, or pin the name in upstream.resolve"
+            }
+            Self::IssuerTlsInvalid(TlsFault::Other) | Self::UpstreamTlsInvalid(TlsFault::Other) => {
+                self.usual_hint()
+            }
+            Self::IssuerTlsInvalid(fault) | Self::UpstreamTlsInvalid(fault) => fault.hint(),
+            other => other.usual_hint(),
+        }
+    }
+}
+
 reasons! {
     /// The dialled address is loopback, link-local, metadata, private or our own.
-    AddressRefused = "address-refused", Client,
+    AddressRefused(AddressFault) = "address-refused", Client,
         "the name resolves to an address that the guard refuses",
         "if it is meant, name the network in upstream.allow_private or pin the name in upstream.resolve";
     /// A redirected connection whose address is not one that we know the name by.
@@ -127,9 +171,9 @@ reasons! {
         "the issuer refused to mint a token",
         "check client_id, client_secret and scope of this credential (`valetkey status` shows its last error)";
     /// The issuer's certificate or TLS is not acceptable.
-    IssuerTlsInvalid = "issuer-tls-invalid", Issuer,
+    IssuerTlsInvalid(TlsFault) = "issuer-tls-invalid", Issuer,
         "the issuer's certificate or TLS is not acceptable",
-        "if the issuer has a private CA, name that in upstream.extra_roots; else look at its certificate's name and end, and at this machine's clock";
+        "the answer tells why: name a private CA, or a certificate that vouches for itself, in upstream.extra_roots; else look at the certificate's names and end, and at this machine's clock";
     /// The issuer cannot be reached, or said to come back later.
     IssuerUnreachable = "issuer-unreachable", Issuer,
         "the issuer could not be reached",
@@ -197,7 +241,7 @@ reasons! {
     /// A routed host on a port without a route.
     PortNotRouted = "port-not-routed", Client,
         "this host is routed, but not on this port",
-        "use the routed port, or add a route for this one";
+        "use the routed port, add a route for this one, or let it through undecrypted and without a token, as SSH needs: tunnel_ports = [PORT] under [proxy]";
     /// Right credentials once: of a session that has ended.
     ProxyAuthEnded = "proxy-auth-ended", Client,
         "this session has ended; a background process kept its environment",
@@ -275,14 +319,18 @@ reasons! {
     TooManyConnections = "too-many-connections", Valetkey,
         "the proxy holds as many connections as it may",
         "repeat the request later";
-    /// An upgrade that the route does not allow.
+    /// A WebSocket where the route does not allow one, or that is none.
     UpgradeRefused = "upgrade-refused", Client,
         "the route does not allow this protocol upgrade",
-        "use plain HTTP for this host";
+        "use HTTP without a WebSocket, or add upgrade = [\"websocket\"] to the route in the config";
     /// The upstream's answer is not HTTP, or breaks its limits.
     UpstreamAnswerInvalid = "upstream-answer-invalid", Upstream,
         "the upstream's answer is not valid HTTP",
         "check the upstream without the proxy";
+    /// The end of an answer without a length that TLS does not vouch for.
+    UpstreamCutShort = "upstream-cut-short", Upstream,
+        "the connection ended without TLS's close_notify, and nothing else says where the answer ends",
+        "repeat the request; for an old server that always ends so, set truncation = \"pass\" on its route";
     /// The upstream's answer is in a coding that cannot be searched for the token, or is part of an
     /// encoded one.
     UpstreamEncodingRefused = "upstream-encoding-refused", Upstream,
@@ -297,9 +345,9 @@ reasons! {
         "the upstream did not answer in time",
         "repeat the request later, or check the upstream";
     /// The upstream's certificate or protocol is not acceptable.
-    UpstreamTlsInvalid = "upstream-tls-invalid", Upstream,
+    UpstreamTlsInvalid(TlsFault) = "upstream-tls-invalid", Upstream,
         "the upstream's certificate or TLS is not acceptable",
-        "if it has a private CA, name that in upstream.extra_roots";
+        "the answer tells why: name a private CA, or a certificate that vouches for itself, in upstream.extra_roots; else look at the certificate's names and end, and at this machine's clock";
     /// Connection refused, reset or unreachable.
     UpstreamUnreachable = "upstream-unreachable", Upstream,
         "the upstream could not be reached",

@@ -30,10 +30,11 @@ use super::dial_error::DialError;
 use super::guard::Reach;
 use super::roots::Roots;
 use super::stream::Stream;
-use super::tls_name::tls_name;
+use super::{tls_fault, tls_name};
 use crate::model::host::Host;
 use crate::model::secret::Secret;
 use crate::model::target::{Origin, Scheme, Target};
+use crate::model::tls_fault::TlsFault;
 
 /// The most of a body that is read, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -95,11 +96,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether TLS itself was refused, by us or by the endpoint: a certificate as a rule. No
+    /// Why TLS itself was refused, by us or by the endpoint, if it was: a certificate as a rule. No
     /// network mends that.
-    pub fn is_of_tls(&self) -> bool {
-        let Self::Tls(error) = self else { return false };
-        error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    pub fn of_tls(&self) -> Option<TlsFault> {
+        let Self::Tls(error) = self else { return None };
+        tls_fault(error)
     }
 }
 
@@ -436,11 +437,11 @@ mod tests {
     async fn the_certificate_must_be_trusted_and_of_this_name() {
         assert_eq!(ask_over_tls("idp.example", true).await.unwrap().status, StatusCode::OK);
         let unknown = ask_over_tls("idp.example", false).await;
-        assert!(matches!(&unknown, Err(error @ ClientError::Tls(_)) if error.is_of_tls()));
+        assert_eq!(unknown.unwrap_err().of_tls(), Some(TlsFault::UnknownIssuer));
         let other = ask_over_tls("other.example", true).await;
-        assert!(matches!(&other, Err(error @ ClientError::Tls(_)) if error.is_of_tls()));
+        assert_eq!(other.unwrap_err().of_tls(), Some(TlsFault::Name));
         let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        assert!(!ClientError::Tls(broken).is_of_tls(), "the network may have done that");
+        assert_eq!(ClientError::Tls(broken).of_tls(), None, "the network may have done that");
     }
 
     #[test]

@@ -357,7 +357,7 @@ mod tests {
         let dialer = dialer(&[("api.example:443", own)], Guard::new(vec![], vec![own]));
         let error = dialer.dial(&target("api.example:443"), Reach::Public, None).await.unwrap_err();
         assert!(matches!(error, DialError::Refused(Refused::OwnListener)));
-        assert_eq!(error.reason(), Reason::AddressRefused);
+        assert_eq!(error.reason().code(), "address-refused");
     }
 
     #[tokio::test]
@@ -367,7 +367,17 @@ mod tests {
             ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "a.localhost:1"]
         {
             let error = dialer.dial(&target(text), Reach::Private, None).await.unwrap_err();
-            assert_eq!(error.reason(), Reason::AddressRefused, "{text}");
+            assert_eq!(error.reason().code(), "address-refused", "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_made_up_is_named_as_that() {
+        let dialer = dialer(&[], Guard::default());
+        for (text, synthetic) in [("198.19.255.1:443", true), ("192.0.2.1:443", false)] {
+            let error = dialer.dial(&target(text), Reach::Private, None).await.unwrap_err();
+            assert_eq!(error.reason().code(), "address-refused");
+            assert_eq!(error.reason().detail().contains("fake-IP"), synthetic, "{text}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::guard::Refused;
-use crate::model::reason::Reason;
+use crate::model::reason::{AddressFault, Reason};
 
 /// Why no stream came to be.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,8 @@ impl DialError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Exhausted => Reason::TooManyConnections,
-            Self::Refused(_) => Reason::AddressRefused,
+            Self::Refused(Refused::Synthetic) => Reason::AddressRefused(AddressFault::Synthetic),
+            Self::Refused(_) => Reason::AddressRefused(AddressFault::Other),
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Unreachable(_) => Reason::UpstreamUnreachable,
             Self::Unresolved(_) | Self::UnresolvedInTime => Reason::UpstreamNameUnresolved,

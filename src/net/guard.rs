@@ -50,6 +50,9 @@ pub enum Refused {
     /// It is one of our own listeners.
     #[error("the address is one of our own listeners")]
     OwnListener,
+    /// It is of the range for benchmarks (RFC 2544), by which VPNs and proxies stand for names.
+    #[error("the address is of 198.18.0.0/15, which no server has")]
+    Synthetic,
 }
 
 /// The rules: what config excepts, and where we listen ourselves.
@@ -84,7 +87,11 @@ impl Guard {
             AddressKind::Private => reach == Reach::Private,
             _ => false,
         };
-        if free || self.excepts(address.ip(), kind) { Ok(()) } else { Err(Refused::Kind(kind)) }
+        match unwrapped(address.ip()) {
+            _ if free || self.excepts(address.ip(), kind) => Ok(()),
+            IpAddr::V4(ip) if matches!(ip.octets(), [198, 18 | 19, ..]) => Err(Refused::Synthetic),
+            _ => Err(Refused::Kind(kind)),
+        }
     }
 
     /// Refuses our own listeners, which no exception opens: a request would come back to us.

@@ -10,12 +10,15 @@ pub mod client;
 pub mod dial;
 pub mod dial_error;
 pub mod guard;
+mod itself;
 mod platform;
 pub mod prefixed;
 pub mod roots;
 pub mod shares;
 pub mod stream;
+mod tls_fault;
 mod tls_name;
 pub mod via;
 
+pub use tls_fault::tls_fault;
 pub use tls_name::tls_name;

@@ -9,11 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::itself::Verifier;
 use crate::local::place;
 
 /// The trusted roots, and a TLS client config built on them.
@@ -80,11 +81,11 @@ impl Roots {
         for error in &native.errors {
             tracing::warn!(%error, "a part of the platform's roots cannot be read");
         }
-        let store = store(native.certs, extra_roots, is_own)?;
+        let (store, named) = store(native.certs, extra_roots, is_own)?;
         if store.is_empty() {
             tracing::warn!("this machine trusts no roots: every upstream will be refused");
         }
-        Self::build(store)
+        Self::build(store, named)
     }
 
     /// Whether one file of `extra_roots` can be used.
@@ -92,14 +93,24 @@ impl Roots {
         store(Vec::new(), &[path.to_owned()], is_own).map(drop)
     }
 
-    fn build(store: RootCertStore) -> Result<Self, RootsError> {
+    fn build(
+        store: RootCertStore,
+        named: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, RootsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let template = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(RootsError::Tls)?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(Self { template })
+            .map_err(RootsError::Tls)?;
+        let Ok(roots) =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build()
+        else {
+            // It takes no empty store, and says so of nothing else.
+            let none = builder.with_root_certificates(RootCertStore::empty());
+            return Ok(Self { template: none.with_no_client_auth() });
+        };
+        let verifier = Arc::new(Verifier::new(roots, named));
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        Ok(Self { template: builder.with_no_client_auth() })
     }
 
     /// TLS 1.2 and 1.3 towards upstreams, offering `alpn` (`[b"h2", b"http/1.1"]`). Each call
@@ -125,8 +136,9 @@ fn store(
     platform: Vec<CertificateDer<'static>>,
     extra_roots: &[PathBuf],
     is_own: &dyn Fn(&[u8]) -> bool,
-) -> Result<RootCertStore, RootsError> {
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), RootsError> {
     let mut store = RootCertStore::empty();
+    let mut named = Vec::new();
     // Platforms ship the odd certificate that webpki does not take; the others still count.
     store.add_parsable_certificates(platform.into_iter().filter(|root| !is_own(root)));
     for path in extra_roots {
@@ -134,10 +146,11 @@ fn store(
             if is_own(&certificate) {
                 return Err(RootsError::OwnCa(path.clone()));
             }
-            store.add(certificate).map_err(|e| RootsError::NotARoot(path.clone(), e))?;
+            store.add(certificate.clone()).map_err(|e| RootsError::NotARoot(path.clone(), e))?;
+            named.push(certificate);
         }
     }
-    Ok(store)
+    Ok((store, named))
 }
 
 fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
@@ -180,7 +193,7 @@ mod tests {
         let extra = file(&b.pem());
         let is_own = |der: &[u8]| der == own_der;
         let platform = vec![a.der().clone(), own.der().clone()];
-        assert_eq!(store(platform, &[extra.path().to_owned()], &is_own).unwrap().len(), 2);
+        assert_eq!(store(platform, &[extra.path().to_owned()], &is_own).unwrap().0.len(), 2);
 
         let extra = file(&own.pem());
         let result = store(vec![], &[extra.path().to_owned()], &is_own);
@@ -209,7 +222,7 @@ mod tests {
 
     #[test]
     fn configs_do_not_share_sessions() {
-        let roots = Roots::build(RootCertStore::empty()).unwrap();
+        let roots = Roots::build(RootCertStore::empty(), vec![]).unwrap();
         let config = roots.client_config(&[b"h2", b"http/1.1"]);
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(!config.enable_early_data);

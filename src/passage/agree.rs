@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
+use crate::http1::head::encode_raw;
 use crate::http1::{MAX_FIELDS, MAX_HEAD, MAX_URI};
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
@@ -53,6 +54,16 @@ fn are_too_large(headers: &HeaderMap) -> bool {
     headers.len() > MAX_FIELDS || headers.iter().map(bytes).sum::<usize>() > MAX_HEAD
 }
 
+/// Whether the request asks for a WebSocket, in whatever spelling: its sender can't go on without,
+/// while any other offer to upgrade may be ignored (RFC 9110 section 7.8).
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(header::UPGRADE).iter();
+    let mut offers = offers.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    offers.any(|offer| {
+        offer.trim_ascii().get(..9).is_some_and(|o| o.eq_ignore_ascii_case(b"websocket"))
+    })
+}
+
 /// Whether HTTP/1.1 can say these fields: the library takes a quote for a letter of a name, which
 /// it is not (RFC 9110 section 5.6.2), and over HTTP/2 nothing has looked at them before.
 fn is_sayable(headers: &HeaderMap) -> bool {
@@ -88,6 +99,19 @@ pub fn absolute(parts: &Parts) -> Result<Target, Reason> {
     match host(&parts.headers)?.map(parse).transpose()? {
         Some(host) if host != target => Err(Reason::MalformedRequest),
         _ => Ok(target),
+    }
+}
+
+/// Percent-encodes what HTTP/2 let through to us raw; over HTTP/1 it was done with the head.
+pub fn encode_target(uri: &mut Uri) {
+    let raw = |target: &&PathAndQuery| !target.as_str().is_ascii();
+    let Some(raw) = uri.path_and_query().filter(raw) else { return };
+    let encoded = PathAndQuery::try_from(encode_raw(raw.as_str().as_bytes()));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = encoded.ok();
+    // What can't be put together stays as it is, and is refused by `fits`.
+    if let Ok(encoded) = Uri::from_parts(parts) {
+        *uri = encoded;
     }
 }
 
@@ -149,6 +173,24 @@ mod tests {
         );
         assert_eq!(check("/", &[], h1), Err(Reason::MalformedRequest));
         assert_eq!(check("/", &[], Version::HTTP_10), Ok(()));
+    }
+
+    #[test]
+    fn what_http2_lets_through_is_encoded() {
+        for (raw, encoded) in [
+            ("https://good.example/caf\u{e9}?q=\u{e9}<", None),
+            (
+                "https://good.example/caf\u{e9}?q=\u{e9}",
+                Some("https://good.example/caf%C3%A9?q=%C3%A9"),
+            ),
+            ("/a%c3%a9", Some("/a%c3%a9")),
+        ] {
+            let uri = raw.parse::<Uri>().ok().map(|mut uri| {
+                encode_target(&mut uri);
+                uri.to_string()
+            });
+            assert_eq!(uri.as_deref(), encoded);
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Clean {
     body: Option<Box<BodyRedactor>>,
     /// Nothing is said of the body's length: there is none, and the upstream speaks of another.
     unsaid: bool,
+    /// An end that TLS does not vouch for is as good as any.
+    unvouched: bool,
 }
 
 impl Clean {
@@ -34,8 +36,14 @@ impl Clean {
         token: Option<Arc<Token>>,
         body: Option<Box<BodyRedactor>>,
         unsaid: bool,
+        unvouched: bool,
     ) -> Self {
-        Self { bought, follows, _token: token, body, unsaid }
+        Self { bought, follows, _token: token, body, unsaid, unvouched }
+    }
+
+    /// Whether a body may end with the connection and without TLS's word for it.
+    pub fn takes_unvouched_end(&self) -> bool {
+        self.unvouched
     }
 
     /// The next frame to pass on, from those that `inner` gives; trailers are cleaned as the head

@@ -23,7 +23,7 @@ use crate::model::id::{RequestId, RouteName};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::model::token::Token;
-use crate::policy::{self, Action, Permit};
+use crate::policy::{self, Permit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -78,7 +78,8 @@ pub struct Supplied {
 impl Passage {
     /// Begins the record of a request.
     pub fn arrive<'a>(&'a self, terms: &Terms, arrival: Arrival<'a>) -> Incoming<'a> {
-        let Arrival { id, way, admitted, target, parts } = arrival;
+        let Arrival { id, way, admitted, target, mut parts } = arrival;
+        agree::encode_target(&mut parts.uri);
         let asking = match way {
             Way::Intercepted => Asking::of(self, terms, admitted, &parts),
             // None may stand in it, whosever it is.
@@ -131,7 +132,13 @@ impl Incoming<'_> {
             }
             self.asking.refused(reason)
         })?;
-        if let Some(found) = inject::standing_key(&permit, &self.parts) {
+        let dropped = inject::overriding(&permit, &self.parts);
+        if !dropped.is_empty() {
+            self.recorder.dropped(dropped);
+        }
+        // Where the client's own credential goes, it is no mistake.
+        let found = (!permit.leaves_own()).then(|| inject::standing_key(&permit, &self.parts));
+        if let Some(found) = found.flatten() {
             self.note_key(&found);
             if permit.refuses_keys() {
                 if let Some(route) = permit.route() {
@@ -193,12 +200,21 @@ impl Incoming<'_> {
             path: self.parts.uri.path(),
             bound: self.asking.bound.as_deref(),
         };
-        terms.policy.decide(facts).map_err(|refusal| {
+        let permit = terms.policy.decide(facts.clone()).map_err(|refusal| {
             if let Some(route) = refusal.route {
                 self.recorder.route(route);
             }
             refusal.reason
-        })
+        })?;
+        let permit = match inject::named_methods(&self.parts) {
+            Some(methods) if !methods.is_empty() => terms.policy.also_for(permit, facts, &methods),
+            _ => permit,
+        };
+        if permit.only_placeholders() && !inject::slot_holds_placeholder(&permit, &self.parts) {
+            self.recorder.client_credential();
+            return Ok(permit.leaving_own());
+        }
+        Ok(permit)
     }
 
     /// A real key where a placeholder should be, or anywhere else in the head: recorded by kind and
@@ -218,9 +234,7 @@ impl Incoming<'_> {
         let Judged(permit) = judged;
         let Some(route) = permit.route() else { return self.without(terms, permit) };
         self.recorder.route(route.name.clone());
-        let Action::Inject(credential, _) = &route.action else {
-            return self.without(terms, permit);
-        };
+        let Some(credential) = permit.credential() else { return self.without(terms, permit) };
         self.recorder.credential(credential.clone());
         let client = &self.asking.admitted.client;
         let (key, ask) = (client.key(), route.ask.of(client));

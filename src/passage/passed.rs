@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -126,12 +127,14 @@ impl Passed {
         passage: &Passage,
         status: StatusCode,
         headers: &mut HeaderMap,
+        reason: &mut Option<Bytes>,
         bare: bool,
         done: bool,
     ) -> Result<Clean, Reason> {
         let mut follows = self.given(passage).map(Follows::new);
         let redactor = follows.as_mut().and_then(Follows::redactor);
         inject::clean_answer(self.bought(), redactor.as_deref(), headers);
+        reason.take_if(|words| redactor.as_ref().is_some_and(|redactor| redactor.is_in(words)));
         if status == StatusCode::NO_CONTENT {
             // RFC 9110 section 8.6; some clients would wait for so much.
             headers.remove(CONTENT_LENGTH);
@@ -150,7 +153,8 @@ impl Passed {
             }
             _ => None,
         };
-        Ok(Clean::new(self.bought(), follows, self.token.clone(), body, unsaid))
+        let (token, unvouched) = (self.token.clone(), self.permit.takes_unvouched_end());
+        Ok(Clean::new(self.bought(), follows, token, body, unsaid, unvouched))
     }
 
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER, UPGRADE,
 };
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
@@ -112,7 +112,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::HttpsOverPlainProxy
         | R::MalformedRequest
         | R::NotAProxyRequest => StatusCode::BAD_REQUEST,
-        R::AddressRefused
+        R::AddressRefused(_)
         | R::AmbiguousRoute
         | R::ClientRevoked
         | R::CredentialRevoked
@@ -133,8 +133,9 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::RouteNotInSession
         | R::SessionEnded
         | R::TemplateUnfilled
-        | R::TlsRequired
-        | R::UpgradeRefused => StatusCode::FORBIDDEN,
+        | R::TlsRequired => StatusCode::FORBIDDEN,
+        // What clients of WebSockets take as the word to go on without.
+        R::UpgradeRefused => StatusCode::UPGRADE_REQUIRED,
         R::ProxyAuthEnded | R::ProxyAuthFailed | R::ProxyAuthRequired | R::SessionOfAnotherUser => {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED
         }
@@ -149,15 +150,16 @@ pub fn status(reason: Reason) -> StatusCode {
         R::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         R::IssuerAnswerInvalid
         | R::IssuerRefused
-        | R::IssuerTlsInvalid
+        | R::IssuerTlsInvalid(_)
         | R::ParentAnswerInvalid
         | R::ParentAuthFailed
         | R::ParentRefused
         | R::ParentUnreachable
         | R::UpstreamAnswerInvalid
+        | R::UpstreamCutShort
         | R::UpstreamEncodingRefused
         | R::UpstreamNameUnresolved
-        | R::UpstreamTlsInvalid
+        | R::UpstreamTlsInvalid(_)
         | R::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
         R::AuditUnavailable
         | R::IssuerUnreachable
@@ -173,15 +175,16 @@ pub fn status(reason: Reason) -> StatusCode {
 fn proxy_error(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
-        R::AddressRefused => "destination_ip_prohibited",
+        R::AddressRefused(_) => "destination_ip_prohibited",
         R::ProxyLoop => "proxy_loop_detected",
         R::UpstreamNameUnresolved => "dns_error",
-        R::IssuerTlsInvalid | R::UpstreamTlsInvalid => "tls_certificate_error",
+        R::IssuerTlsInvalid(_) | R::UpstreamTlsInvalid(_) => "tls_certificate_error",
         R::ParentRefused | R::ParentUnreachable | R::UpstreamUnreachable => {
             "destination_unavailable"
         }
         R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
         R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
+        R::UpstreamCutShort => "http_response_incomplete",
         R::UpstreamEncodingRefused => "http_response_content_coding",
         R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
             "http_request_error"
@@ -281,6 +284,10 @@ fn fields(refused: &Refused) -> Vec<(HeaderName, String)> {
     let status = refused.status();
     if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         fields.push((PROXY_AUTHENTICATE, "Basic realm=\"valetkey\", charset=\"UTF-8\"".to_owned()));
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 9110 section 15.5.22: what may be spoken instead.
+        fields.push((UPGRADE, "HTTP/1.1".to_owned()));
     }
     let least = match status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {

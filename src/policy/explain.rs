@@ -40,6 +40,10 @@ pub struct Explanation {
     /// What would be emptied first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strip: Vec<String>,
+    /// Fields that its route passes on though they could override something of the request. All
+    /// others of their kind stay behind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
     /// The routes of the host, and why each does or doesn't match.
     pub considered: Vec<String>,
     /// Where none matched: the one that nearly did, and what would have to be otherwise.
@@ -79,6 +83,7 @@ impl Policy {
             credential: None,
             placement: None,
             strip: Vec::new(),
+            keep: Vec::new(),
             considered: self.considered(client, method, &target, url.path()),
             nearest: None,
             policy: self.hash().to_string(),
@@ -210,6 +215,7 @@ impl Explanation {
         let Some(route) = permit.route() else { return };
         self.route = Some(route.name.to_string());
         self.strip = permit.strip().iter().map(placement).collect();
+        self.keep = permit.kept().iter().map(ToString::to_string).collect();
         if let Action::Inject(credential, inject) = &route.action {
             self.credential = Some(credential.to_string());
             self.placement = Some(match inject {
@@ -250,6 +256,9 @@ impl fmt::Display for Explanation {
         }
         if !self.strip.is_empty() {
             write!(f, "\n{:<12}{}", "strip", self.strip.join(", "))?;
+        }
+        if !self.keep.is_empty() {
+            write!(f, "\n{:<12}{}", "keep", self.keep.join(", "))?;
         }
         for (i, line) in self.considered.iter().enumerate() {
             write!(f, "\n{:<12}{line}", if i == 0 { "considered" } else { "" })?;

@@ -17,7 +17,7 @@ pub(super) fn of(config: &Config) -> PolicyHash {
         config.sessions.iter().map(|s| (&s.name, &s.secret, &s.routes)).collect();
     let proxy = &config.proxy;
     let admission = (proxy.auth_session, proxy.auth_uid, &proxy.allow_uids, sessions);
-    let (unmatched, limits) = (proxy.unmatched, &config.limits);
+    let (unmatched, limits) = ((proxy.unmatched, &proxy.tunnel_ports), &config.limits);
     let text = format!("{routes:?} {unmatched:?} {minting:?} {admission:?} {limits:?}");
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     PolicyHash::new(format!("sha256:{}", hex(&digest.as_ref()[..8])))

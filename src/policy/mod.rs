@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use http::Method;
+use http::{HeaderName, Method};
 
 pub use explain::Explanation;
 pub use facts::{AtConnect, PolicyFacts};
@@ -46,6 +46,8 @@ pub struct Policy {
     /// What routes ask, by credential.
     asks: HashMap<CredentialName, Vec<Arc<Ask>>>,
     unmatched: Unmatched,
+    /// Ports of routed hosts that are tunnelled where no route names them.
+    tunnel_ports: Vec<u16>,
 }
 
 impl Policy {
@@ -76,6 +78,7 @@ impl Policy {
             one_label: HashMap::default(),
             asks: HashMap::default(),
             unmatched: config.proxy.unmatched,
+            tunnel_ports: config.proxy.tunnel_ports.clone(),
         };
         for route in routes {
             if let Action::Inject(credential, _) = &route.action {
@@ -149,6 +152,7 @@ impl Policy {
             routed = true;
         }
         match (routed, self.unmatched) {
+            (true, _) if self.tunnel_ports.contains(&target.port) => AtConnect::Tunnel,
             (true, _) => AtConnect::Refuse(Reason::PortNotRouted),
             (false, Unmatched::Deny) => AtConnect::Refuse(Reason::NoRoute),
             (false, Unmatched::Tunnel) => AtConnect::Tunnel,
@@ -163,15 +167,7 @@ impl Policy {
             AtConnect::Refuse(reason) => refuse(reason),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
-                Ok(Permit {
-                    origin,
-                    route: None,
-                    strip: Vec::new(),
-                    upgrades: Vec::new(),
-                    refuses_keys: false,
-                    redacts: false,
-                    strips_cookies: false,
-                })
+                Ok(Permit::without_route(origin))
             }
         }
     }
@@ -198,6 +194,21 @@ impl Policy {
             }
         }
         Ok(permit)
+    }
+
+    /// The permit of a request that also names these methods, which an upstream may take instead:
+    /// the fields that name them stay where each has the same verdict.
+    pub fn also_for(
+        &self,
+        mut permit: Permit,
+        facts: PolicyFacts<'_>,
+        methods: &[Method],
+    ) -> Permit {
+        permit.keeps_method = methods.iter().all(|method| {
+            let other = self.decide(PolicyFacts { method, ..facts });
+            other.is_ok_and(|other| other.does_as(&permit))
+        });
+        permit
     }
 
     /// The routes that match, of those that deny or of the others: a host may have a thousand, and
@@ -239,8 +250,9 @@ impl Policy {
         let mut matched: Option<&Arc<Route>> = None;
         let mut strip: Vec<Placement> = Vec::new();
         let mut upgrades: Vec<Box<str>> = Vec::new();
+        let mut keeps: Vec<HeaderName> = Vec::new();
         let (mut withheld, mut refuses_keys) = (None, false);
-        let (mut redacts, mut strips_cookies) = (false, false);
+        let (mut redacts, mut strips_cookies, mut refuses_unvouched) = (false, false, false);
         for route in fitting() {
             if !serves(route) {
                 // What the client can mend itself is said first.
@@ -264,12 +276,14 @@ impl Policy {
             refuses_keys |= route.refuses_keys;
             redacts |= route.redacts;
             strips_cookies |= route.strips_cookies;
+            refuses_unvouched |= route.refuses_unvouched;
             for placement in route.strip.iter() {
                 if !strip.contains(placement) {
                     strip.push(placement.clone());
                 }
             }
             upgrades.extend(route.upgrade.iter().cloned());
+            keeps.extend(route.keep.iter().cloned());
             // Among routes that agree, the one whose name stands in the audit is the first by name.
             matched = matched.into_iter().chain([route]).min_by(|a, b| a.name.cmp(&b.name));
         }
@@ -287,9 +301,13 @@ impl Policy {
             route: Some(Arc::clone(route)),
             strip,
             upgrades,
+            keeps,
+            keeps_method: false,
             refuses_keys,
             redacts,
             strips_cookies,
+            refuses_unvouched,
+            leaves_own: false,
         })
     }
 
@@ -313,15 +331,7 @@ impl Policy {
         }
         match self.unmatched {
             Unmatched::Deny => Err(Refusal { reason: Reason::NoRoute, route: None }),
-            Unmatched::Tunnel => Ok(Permit {
-                origin: Origin::https(facts.target.clone()),
-                route: None,
-                strip: Vec::new(),
-                upgrades: Vec::new(),
-                refuses_keys: false,
-                redacts: false,
-                strips_cookies: false,
-            }),
+            Unmatched::Tunnel => Ok(Permit::without_route(Origin::https(facts.target.clone()))),
         }
     }
 

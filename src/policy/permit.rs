@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::route::{Action, Route};
-use crate::config::Placement;
+use crate::config::{Inject, Placement};
 use crate::model::ask::{Ask, Wants};
 use crate::model::id::{CredentialName, RouteName};
+use crate::model::overriding::names_method;
 use crate::model::reason::Reason;
-use crate::model::target::Origin;
+use crate::model::target::{Origin, Scheme};
 
 /// The proof that policy said yes to one request. Only [`Policy::decide`](super::Policy::decide)
 /// makes one.
@@ -17,15 +20,52 @@ pub struct Permit {
     pub(super) route: Option<Arc<Route>>,
     pub(super) strip: Vec<Placement>,
     pub(super) upgrades: Vec<Box<str>>,
+    pub(super) keeps: Vec<HeaderName>,
+    /// The method that a field names has the same verdict.
+    pub(super) keeps_method: bool,
     pub(super) refuses_keys: bool,
     pub(super) redacts: bool,
     pub(super) strips_cookies: bool,
+    pub(super) refuses_unvouched: bool,
+    /// The client's own credential goes, and no token.
+    pub(super) leaves_own: bool,
 }
 
 impl Permit {
+    /// For what no route speaks of: nothing of ours goes in.
+    pub(super) fn without_route(origin: Origin) -> Self {
+        Self {
+            origin,
+            route: None,
+            strip: Vec::new(),
+            upgrades: Vec::new(),
+            keeps: Vec::new(),
+            keeps_method: false,
+            refuses_keys: false,
+            redacts: false,
+            strips_cookies: false,
+            refuses_unvouched: true,
+            leaves_own: false,
+        }
+    }
+
     /// Whether one of the matched routes allows an upgrade to this protocol, in lower case.
     pub fn allows_upgrade(&self, protocol: &str) -> bool {
         self.upgrades.iter().any(|allowed| **allowed == *protocol)
+    }
+
+    /// Whether a field of this name is passed on, though it could override something of the
+    /// request.
+    pub fn keeps(&self, name: &HeaderName) -> bool {
+        // In the clear nothing is judged but the host, and nothing of ours goes there.
+        self.origin.scheme == Scheme::Http
+            || self.keeps.contains(name)
+            || self.keeps_method && names_method(name.as_str())
+    }
+
+    /// The fields that the matched routes name to be passed on.
+    pub fn kept(&self) -> &[HeaderName] {
+        &self.keeps
     }
 
     /// Whether a request with a standing key in it is refused.
@@ -44,6 +84,12 @@ impl Permit {
         self.strips_cookies
     }
 
+    /// Whether an answer without a length may end without TLS's word for it: if every matched
+    /// route says so.
+    pub fn takes_unvouched_end(&self) -> bool {
+        !self.refuses_unvouched
+    }
+
     /// Where the request may go, and nowhere else.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -59,12 +105,42 @@ impl Permit {
         &self.strip
     }
 
+    /// Whose token belongs into the request, and where.
+    pub fn inject(&self) -> Option<(&CredentialName, &Inject)> {
+        match &self.route.as_ref()?.action {
+            Action::Inject(credential, inject) if !self.leaves_own => Some((credential, inject)),
+            Action::Deny | Action::Inject(..) | Action::Pass => None,
+        }
+    }
+
     /// Whose token belongs into the request.
     pub fn credential(&self) -> Option<&CredentialName> {
-        match &self.route.as_ref()?.action {
-            Action::Inject(credential, _) => Some(credential),
-            Action::Deny | Action::Pass => None,
-        }
+        self.inject().map(|(credential, _)| credential)
+    }
+
+    /// Whether a token goes in only where one of our placeholders stands.
+    pub fn only_placeholders(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.only_placeholders)
+    }
+
+    /// The same request without a token: what the client sends in its place goes.
+    pub fn leaving_own(mut self) -> Self {
+        self.strip.retain(|placement| match (placement, self.route.as_ref().map(|r| &r.action)) {
+            (Placement::Header(owned), Some(Action::Inject(_, inject))) => {
+                inject.header() != Some(owned)
+            }
+            (Placement::Query(owned), Some(Action::Inject(_, Inject::Query(name)))) => {
+                owned != name
+            }
+            _ => true,
+        });
+        self.leaves_own = true;
+        self
+    }
+
+    /// Whether a client's own credential goes.
+    pub fn leaves_own(&self) -> bool {
+        self.leaves_own
     }
 
     /// What the token is asked for that belongs into the request.
@@ -75,22 +151,34 @@ impl Permit {
     /// Whether both come to the same, whichever routes they are of.
     pub(super) fn does_as(&self, other: &Self) -> bool {
         // By name, so that what is added to a permit is thought of here.
-        let Self { origin, route: _, strip, upgrades, refuses_keys, redacts, strips_cookies } =
-            self;
-        let allows_no_more = |a: &[Box<str>], b: &[Box<str>]| a.iter().all(|one| b.contains(one));
+        let Self {
+            origin,
+            route: _,
+            strip,
+            upgrades,
+            keeps,
+            keeps_method: _,
+            refuses_keys,
+            redacts,
+            strips_cookies,
+            refuses_unvouched,
+            leaves_own: _,
+        } = self;
         action(self) == action(other)
             && *origin == other.origin
             && *strip == other.strip
-            && allows_no_more(upgrades, &other.upgrades)
-            && allows_no_more(&other.upgrades, upgrades)
+            && alike(upgrades, &other.upgrades)
+            && alike(keeps, &other.keeps)
             && *refuses_keys == other.refuses_keys
             && *redacts == other.redacts
             && *strips_cookies == other.strips_cookies
+            && *refuses_unvouched == other.refuses_unvouched
+            && self.only_placeholders() == other.only_placeholders()
     }
 
     /// Whether a token belongs into the request.
     pub fn injects(&self) -> bool {
-        matches!(self.route.as_ref().map(|route| &route.action), Some(Action::Inject(..)))
+        self.inject().is_some()
     }
 }
 
@@ -100,6 +188,11 @@ pub struct Refusal {
     pub reason: Reason,
     /// The route that says so, where one does.
     pub route: Option<RouteName>,
+}
+
+/// Whether both hold the same, in any order.
+fn alike<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    a.iter().all(|one| b.contains(one)) && b.iter().all(|one| a.contains(one))
 }
 
 /// What a request becomes: two readings of one path must agree on it.

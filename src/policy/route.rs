@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::pattern::{HostPattern, PathPattern};
 use crate::config::wording::named;
@@ -31,10 +31,16 @@ pub struct Route {
     pub strip: Vec<Placement>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
+    /// Fields that are passed on though they could override something of the request.
+    pub keep: Vec<HeaderName>,
     /// Whether answers are searched for the token, bodies included.
     pub redacts: bool,
     /// Whether cookies that answers to requests with its token set stay behind.
     pub strips_cookies: bool,
+    /// Whether an answer without a length that ends without TLS's word for it is an error.
+    pub refuses_unvouched: bool,
+    /// Whether its token goes in only where one of our placeholders stands.
+    pub only_placeholders: bool,
     /// What each client may have of it.
     pub rate: Option<Rate>,
     /// Whether a standing key from the client is a refusal.
@@ -118,8 +124,11 @@ impl Route {
             wants: Arc::new(wants.unwrap_or_default()),
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
+            keep: route.keep.clone(),
             redacts: route.redact,
             strips_cookies: route.strips_cookies,
+            refuses_unvouched: route.refuses_unvouched,
+            only_placeholders: route.only_placeholders,
             rate: route.rate_limit,
             refuses_keys: route.on_static_key == OnStaticKey::Deny,
             slot,
@@ -217,7 +226,9 @@ impl Route {
     /// Whether both lead to the same request upstream. A route that denies never conflicts: it
     /// wins.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
-        let same = self.action == other.action && self.ask == other.ask;
+        let same = self.action == other.action
+            && self.ask == other.ask
+            && self.only_placeholders == other.only_placeholders;
         same || self.action == Action::Deny || other.action == Action::Deny
     }
 

@@ -57,6 +57,22 @@ fn decide_as(
     Ok(permit.injects().then(|| permit.route().unwrap().name.to_string()))
 }
 
+/// SSH beside the API of the same host: never decrypted, and a route's own port never tunnelled.
+#[test]
+fn ports_that_the_config_names_are_tunnelled() {
+    let ports = "[proxy]\ntunnel_ports = [22, 443]\n";
+    let policy = compile(&(ports.to_owned() + &route("a", "api.example.com", ""))).unwrap();
+    assert_eq!(policy.at_connect(&target("api.example.com:22")), AtConnect::Tunnel);
+    assert_eq!(policy.at_connect(&target("api.example.com:443")), AtConnect::Intercept);
+    let refused = AtConnect::Refuse(Reason::PortNotRouted);
+    assert_eq!(policy.at_connect(&target("api.example.com:80")), refused);
+    let deny = ports.to_owned() + "unmatched = \"deny\"\n" + &route("a", "api.example.com", "");
+    let policy = compile(&deny).unwrap();
+    assert_eq!(policy.at_connect(&target("api.example.com:22")), AtConnect::Tunnel);
+    let refused = AtConnect::Refuse(Reason::NoRoute);
+    assert_eq!(policy.at_connect(&target("other.example.com:22")), refused);
+}
+
 #[test]
 fn connections() {
     let policy =

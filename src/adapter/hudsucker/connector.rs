@@ -20,8 +20,10 @@ use tower_service::Service;
 use super::Parts;
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
+use crate::model::tls_fault::TlsFault;
 use crate::net::guard::Reach;
 use crate::net::stream::Stream as Dialed;
+use crate::net::tls_fault;
 
 /// For a whole TLS handshake.
 const UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -78,13 +80,13 @@ impl Connector {
             return Ok(Stream::Plain(TokioIo::new(stream)));
         }
         let name = target.host.name().and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        let name = name.ok_or(Reason::UpstreamTlsInvalid)?;
+        let name = name.ok_or(Reason::UpstreamTlsInvalid(TlsFault::Name))?;
         let handshake = TlsConnector::from(self.tls).connect(name, stream);
         match tokio::time::timeout(UPSTREAM_HANDSHAKE, handshake).await {
             Err(_) => Err(Reason::UpstreamTimeout.into()),
             Ok(Err(error)) => {
                 tracing::debug!(%target, %error, "the upstream's TLS is not acceptable");
-                Err(Reason::UpstreamTlsInvalid.into())
+                Err(Reason::UpstreamTlsInvalid(tls_fault(&error).unwrap_or_default()).into())
             }
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(TokioIo::new(stream)))),
         }

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::hudsucker::{Body, HttpContext, HttpHandler, RequestOrResponse};
+use bytes::Bytes;
 use http::request::Parts as Head;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version, header};
 use http_body::Body as _;
+use hyper::ext::ReasonPhrase;
 use hyper_util::client::legacy;
 
 use super::recorded::{self, Answering};
@@ -158,7 +160,7 @@ impl Handler {
         if way == Way::Intercepted && parts.uri.scheme_str() == Some("http") {
             return Err(Reason::TlsRequired.into());
         }
-        let upgrades = parts.headers.contains_key(header::UPGRADE);
+        let upgrades = agree::asks_for_websocket(&parts.headers);
         let judged: Judged = incoming.judge(terms)?;
         if upgrades {
             return Err(Reason::UpgradeRefused.into());
@@ -210,7 +212,13 @@ impl HttpHandler for Handler {
         recorder.answered();
         let (passage, status) = (&self.parts.passage, response.status());
         let done = response.body().is_end_stream();
-        match passed.clean(passage, status, response.headers_mut(), bare, done) {
+        let words = response.extensions_mut().remove::<ReasonPhrase>();
+        let mut words = words.map(Bytes::from);
+        let cleaned = passed.clean(passage, status, response.headers_mut(), &mut words, bare, done);
+        if let Some(words) = words.and_then(|words| ReasonPhrase::try_from(words).ok()) {
+            response.extensions_mut().insert(words);
+        }
+        match cleaned {
             Ok(clean) => Answering::pass(response, clean, recorder),
             Err(reason) => {
                 let id = recorder.request();

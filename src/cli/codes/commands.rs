@@ -41,6 +41,10 @@ codes! { COMMANDS: "the command line's, or this machine's";
         "give a method and a URL, as in `valetkey explain GET https://api.example.com/v1/orders`, or a code";
     "java-trust-store-replaced": "JAVA_TOOL_OPTIONS names a trust store, and ours takes its place" =>
         "export its certificates as PEM and name the file in SSL_CERT_FILE";
+    "containers-not-reached": "the command starts containers: they cannot reach a proxy on loopback, and may be handed this session's secret" =>
+        "give them a proxy of their own (config/container/README.md), and keep this one out of them";
+    "host-by-address": "a kubeconfig names its server by an address, and routes take names" =>
+        "set `server` to a name of the API server's certificate, and pin it in upstream.resolve";
     "key-in-environment": "a variable holds what looks like a real key; the tool gets a placeholder instead" =>
         "take the key out of the environment, and revoke it if it was at large";
     "log-unreadable": "the daemon's log cannot be read" =>

@@ -109,7 +109,7 @@ fn status(reason: Reason) -> Cow<'static, str> {
         R::ClientGone | R::ClientTlsFailed | R::ClientTimeout => format!("{number} or none").into(),
         R::SniMismatch => format!("{number} or TLS alert").into(),
         R::NoLongerPermitted => format!("{number}, or cut").into(),
-        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerTlsInvalid => {
+        R::IssuerAnswerInvalid | R::IssuerRefused | R::IssuerTlsInvalid(_) => {
             format!("{number}, in back-off 503").into()
         }
         _ => number.to_string().into(),
@@ -121,7 +121,7 @@ fn more(reason: Reason) -> &'static str {
     use Reason as R;
     match reason {
         R::AddressMismatch => "somebody may be luring the tool",
-        R::AddressRefused => {
+        R::AddressRefused(_) => {
             "loopback, metadata and private networks are refused, but for `upstream.allow_private` and `upstream.resolve`"
         }
         R::AuditUnavailable => {

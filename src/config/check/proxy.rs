@@ -30,6 +30,7 @@ impl Check<'_> {
             sockets,
             transparent,
             unmatched: table.unmatched.unwrap_or(Unmatched::Tunnel),
+            tunnel_ports: table.tunnel_ports,
             auth_session: auth.contains(&file::AdmittedBy::Session),
             auth_uid: auth.contains(&file::AdmittedBy::Uid),
             allow_uids: table.allow_uids,

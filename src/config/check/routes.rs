@@ -10,6 +10,7 @@ use crate::config::problem::{Located, Problems};
 use crate::config::wording::{meant, named};
 use crate::config::{ClientSelector, Inject, PathSlot, Placement, Route, env, file};
 use crate::model::id::{CredentialName, RouteName, SessionName};
+use crate::model::overriding::may_be_kept;
 use crate::model::placeholder::Kind;
 
 /// Fields that frame or route the message: neither strippable nor a place for a token.
@@ -135,6 +136,7 @@ impl Check<'_> {
             clients(list.into_inner(), line, problems)
         });
         let upgrade = self.upgrades(&route.upgrade, problems);
+        let keep = self.kept(&route.keep, problems);
         let mut env = BTreeMap::new();
         for (name, value) in route.env {
             if let Some(kind) = self.variable(&name, &value, problems) {
@@ -154,6 +156,7 @@ impl Check<'_> {
             env,
             clients,
             upgrade,
+            keep,
             rate_limit: route.rate_limit.and_then(|value| self.rate(&value, problems)),
             deny: route.deny,
             redact: route.redact.unwrap_or(true),
@@ -161,6 +164,11 @@ impl Check<'_> {
                 file::Cookies::Pass => false,
                 file::Cookies::Strip => true,
             },
+            refuses_unvouched: match route.truncation {
+                file::Truncation::Pass => false,
+                file::Truncation::Refuse => true,
+            },
+            only_placeholders: route.when == file::When::Placeholder,
             on_static_key: route.on_static_key,
             allow_token_endpoint: route.allow_token_endpoint,
         }
@@ -180,6 +188,23 @@ impl Check<'_> {
             }
         }
         protocols
+    }
+
+    fn kept(&self, list: &[Spanned<String>], problems: &mut Problems) -> Vec<HeaderName> {
+        let mut names = Vec::with_capacity(list.len());
+        for text in list {
+            let name = HeaderName::from_bytes(text.get_ref().as_bytes()).ok();
+            match name.filter(|name| may_be_kept(name.as_str())) {
+                Some(name) => names.push(name),
+                None => problems.error(
+                    self.line(text),
+                    "bad-keep",
+                    format!("this field is not one that can be kept{}", named(text.get_ref())),
+                    "one of forwarded, x-real-ip, x-envoy-*, x-forwarded-* and x-vault-*; what names a method, a host or a path is judged instead, and all other fields pass as they are",
+                ),
+            }
+        }
+        names
     }
 
     fn methods(&self, list: Vec<String>, line: usize, problems: &mut Problems) -> Vec<String> {

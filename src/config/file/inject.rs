@@ -43,6 +43,28 @@ pub enum Cookies {
     Strip,
 }
 
+/// `when`
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Whatever the tool sends there.
+    #[default]
+    Always,
+    /// Only where one of our placeholders stands; any other credential of the tool's passes.
+    Placeholder,
+}
+
+/// `truncation`
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Truncation {
+    /// As good as any other end.
+    Pass,
+    /// An error: what came may have been cut.
+    #[default]
+    Refuse,
+}
+
 /// `on_static_key`
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]

@@ -22,9 +22,10 @@ use crate::model::id::CredentialName;
 use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme};
+use crate::model::tls_fault::TlsFault;
 use crate::net::guard::Reach;
 use crate::net::stream::Stream;
-use crate::net::tls_name;
+use crate::net::{tls_fault, tls_name};
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::telemetry::metrics::{Held, Metrics};
 
@@ -238,7 +239,7 @@ impl Pool {
         if speaks_http1 {
             match self.open(world, key, tls).await {
                 // It speaks HTTP/2 alone, and is offered that from now on.
-                Err(Reason::UpstreamTlsInvalid) if !self.speaks_http1(key) => {
+                Err(Reason::UpstreamTlsInvalid(_)) if !self.speaks_http1(key) => {
                     tls = self.shelf(world, key).0;
                 }
                 opened => return opened,
@@ -276,15 +277,14 @@ impl Pool {
         }
         let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
         let stream = match handshake(tls, &key.origin, stream).await {
-            Err(HandshakeError::NoProtocol) if !offers_http2 => {
+            Err(reason @ Reason::UpstreamTlsInvalid(TlsFault::NoProtocol)) if !offers_http2 => {
                 if let Some(shelf) = self.shelves().get_mut(key) {
                     shelf.tls = world.roots.client_config(Spoken::Http2.offered());
                     shelf.speaks_http1 = false;
                 }
-                return Err(Reason::UpstreamTlsInvalid);
+                return Err(reason);
             }
-            Err(error) => return Err(error.reason()),
-            Ok(stream) => stream,
+            opened => opened?,
         };
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             if offers_http2 && let Some(shelf) = self.shelves().get_mut(key) {
@@ -320,46 +320,19 @@ impl Pool {
     }
 }
 
-/// Why there is no TLS with an upstream.
-enum HandshakeError {
-    /// It speaks nothing that it was offered (RFC 7301 section 3.2).
-    NoProtocol,
-    Tls,
-    Io,
-    Timeout,
-}
-
-impl HandshakeError {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::NoProtocol | Self::Tls => Reason::UpstreamTlsInvalid,
-            Self::Io => Reason::UpstreamUnreachable,
-            Self::Timeout => Reason::UpstreamTimeout,
-        }
-    }
-}
-
 async fn handshake(
     tls: Arc<ClientConfig>,
     origin: &Origin,
     stream: Stream,
-) -> Result<TlsStream<Stream>, HandshakeError> {
-    use rustls::{AlertDescription, Error as E};
-    let name = tls_name(&origin.target.host).map_err(|_| HandshakeError::Tls)?;
-    match timeout(HANDSHAKE_TIMEOUT, TlsConnector::from(tls).connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%origin, %error, "TLS with the upstream failed");
-            Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<E>()) {
-                Some(E::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-                    HandshakeError::NoProtocol
-                }
-                Some(_) => HandshakeError::Tls,
-                None => HandshakeError::Io,
-            })
-        }
-        Err(_) => Err(HandshakeError::Timeout),
-    }
+) -> Result<TlsStream<Stream>, Reason> {
+    let name = tls_name(&origin.target.host);
+    let name = name.map_err(|_| Reason::UpstreamTlsInvalid(TlsFault::Name))?;
+    let shaking = TlsConnector::from(tls).connect(name, stream);
+    let shaken = timeout(HANDSHAKE_TIMEOUT, shaking).await.map_err(|_| Reason::UpstreamTimeout)?;
+    shaken.map_err(|error| {
+        tracing::debug!(%origin, %error, "TLS with the upstream failed");
+        tls_fault(&error).map_or(Reason::UpstreamUnreachable, Reason::UpstreamTlsInvalid)
+    })
 }
 
 async fn http2(

@@ -16,6 +16,7 @@ use crate::audit::{Outcome, Recorder};
 use crate::http1::connection_names;
 use crate::model::reason::Reason;
 use crate::net::prefixed::Prefixed;
+use crate::passage::agree::asks_for_websocket;
 use crate::passage::{Followed, Given};
 use crate::proxy::live::LiveRequest;
 use crate::proxy::shared::Proxy;
@@ -25,26 +26,34 @@ use crate::proxy::shared::Proxy;
 pub struct Asked(pub Box<str>);
 
 impl Asked {
-    /// What the request asks for, if anything. Only an HTTP/1.1 GET without a body that asks for
-    /// one protocol can be upgraded.
-    pub fn of(parts: &Parts, has_body: bool) -> Result<Option<Self>, Reason> {
+    /// The one protocol that the request asks for and can be upgraded to, if `allowed`: by GET
+    /// without a body, or by POST. Any other offer is as good as none (RFC 9110 section 7.8), but
+    /// who asks for a WebSocket can't go on without.
+    pub fn of(
+        parts: &Parts,
+        has_body: bool,
+        allowed: impl FnOnce(&str) -> bool,
+    ) -> Result<Option<Self>, Reason> {
         let mut values = parts.headers.get_all(UPGRADE).iter();
         let Some(value) = values.next() else { return Ok(None) };
-        let token = value.to_str().map_err(|_| Reason::MalformedRequest)?.trim();
+        let token = value.as_bytes().trim_ascii();
         let plain = !token.is_empty()
-            && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/".contains(&b));
-        let fits = parts.method == Method::GET
+            && token.iter().all(|b| b.is_ascii_alphanumeric() || b"-._/".contains(b));
+        let method = parts.method == Method::GET && !has_body || parts.method == Method::POST;
+        let fits = method
             && parts.version == Version::HTTP_11
-            && !has_body
             && connection_names(&parts.headers, "upgrade");
-        if values.next().is_some() || !plain || !fits {
-            return Err(Reason::UpgradeRefused);
+        let websocket = asks_for_websocket(&parts.headers);
+        let asked = String::from_utf8_lossy(token).to_ascii_lowercase();
+        if values.next().is_none()
+            && plain
+            && fits
+            && (!websocket || is_websocket(parts))
+            && allowed(&asked)
+        {
+            return Ok(Some(Self(asked.into())));
         }
-        let asked = Self(token.to_ascii_lowercase().into());
-        if &*asked.0 == "websocket" && !is_websocket(&parts.headers) {
-            return Err(Reason::UpgradeRefused);
-        }
-        Ok(Some(asked))
+        if websocket { Err(Reason::UpgradeRefused) } else { Ok(None) }
     }
 
     /// Whether the upstream's 101 is an answer to this.
@@ -64,10 +73,10 @@ impl Asked {
     }
 }
 
-/// RFC 6455 section 4.1: exactly one key, one version.
-fn is_websocket(headers: &HeaderMap) -> bool {
-    let one = |name: HeaderName| headers.get_all(name).iter().count() == 1;
-    one(SEC_WEBSOCKET_KEY) && one(SEC_WEBSOCKET_VERSION)
+/// RFC 6455 section 4.1: a GET with exactly one key, one version.
+fn is_websocket(parts: &Parts) -> bool {
+    let one = |name: HeaderName| parts.headers.get_all(name).iter().count() == 1;
+    parts.method == Method::GET && one(SEC_WEBSOCKET_KEY) && one(SEC_WEBSOCKET_VERSION)
 }
 
 /// An upgrade that the upstream agreed to.
@@ -116,36 +125,46 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn asked(fields: &[(&str, &str)]) -> Result<Option<String>, Reason> {
-        let mut request = Request::builder().uri("/");
+    fn asked(method: Method, fields: &[(&str, &str)]) -> Result<Option<String>, Reason> {
+        let mut request = Request::builder().method(method).uri("/");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        Asked::of(&parts, false).map(|asked| asked.map(|asked| asked.0.into()))
+        let allowed = |protocol: &str| ["websocket", "spdy/3.1"].contains(&protocol);
+        Asked::of(&parts, false, allowed).map(|asked| asked.map(|asked| asked.0.into()))
     }
 
     #[test]
     fn what_is_asked_for() {
         let socket = [("sec-websocket-key", "x"), ("sec-websocket-version", "13")];
-        assert_eq!(asked(&[]), Ok(None));
-        assert_eq!(asked(&[("connection", "upgrade")]), Ok(None));
+        let get = |fields: &[(&str, &str)]| asked(Method::GET, fields);
+        assert_eq!(get(&[]), Ok(None));
+        assert_eq!(get(&[("connection", "upgrade")]), Ok(None));
         let full =
             [&[("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")], &socket[..]];
-        assert_eq!(asked(&full.concat()), Ok(Some("websocket".into())));
+        assert_eq!(get(&full.concat()), Ok(Some("websocket".into())));
         let refused = Err(Reason::UpgradeRefused);
-        assert_eq!(asked(&[("upgrade", "websocket"), ("connection", "upgrade")]), refused);
-        assert_eq!(asked(&[&[("upgrade", "websocket")], &socket[..]].concat()), refused);
-        assert_eq!(asked(&[("upgrade", "a, b"), ("connection", "upgrade")]), refused);
-        assert_eq!(
-            asked(&[("upgrade", "a"), ("upgrade", "b"), ("connection", "upgrade")]),
-            refused
-        );
-        assert_eq!(asked(&[("upgrade", ""), ("connection", "upgrade")]), refused);
-        assert_eq!(
-            asked(&[("upgrade", "tls/1.0"), ("connection", "upgrade")]),
-            Ok(Some("tls/1.0".into()))
-        );
+        assert_eq!(asked(Method::POST, &full.concat()), refused);
+        assert_eq!(get(&[("upgrade", "websocket"), ("connection", "upgrade")]), refused);
+        assert_eq!(get(&[&[("upgrade", "websocket")], &socket[..]].concat()), refused);
+        let list = [&[("upgrade", "h2c, WebSocket"), ("connection", "upgrade")], &socket[..]];
+        assert_eq!(get(&list.concat()), refused);
+    }
+
+    #[test]
+    fn an_offer_that_is_not_taken_is_none() {
+        let connection = ("connection", "upgrade");
+        for offer in ["TLS/1.2", "h2c", "a, b", "", "\u{e9}", "spdy/3.1, x"] {
+            for method in [Method::GET, Method::POST, Method::PUT] {
+                assert_eq!(asked(method, &[("upgrade", offer), connection]), Ok(None), "{offer}");
+            }
+        }
+        let spdy = ("upgrade", "SPDY/3.1");
+        assert_eq!(asked(Method::POST, &[spdy, connection]), Ok(Some("spdy/3.1".into())));
+        assert_eq!(asked(Method::POST, &[spdy, spdy, connection]), Ok(None));
+        assert_eq!(asked(Method::POST, &[spdy]), Ok(None));
+        assert_eq!(asked(Method::PUT, &[spdy, connection]), Ok(None));
     }
 
     #[test]

@@ -32,6 +32,13 @@ pub enum BodyError {
     Unsearchable(#[from] DecodeError),
 }
 
+impl BodyError {
+    /// Whether all there was came, and nobody vouches for its end.
+    pub fn is_unvouched(&self) -> bool {
+        matches!(self, Self::Http1(http1::BodyError::Unvouched))
+    }
+}
+
 #[derive(Debug)]
 pub enum RequestBody {
     Empty,
@@ -57,11 +64,17 @@ impl http_body::Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+        let body = self.get_mut();
+        let polled = match body {
+            Self::Empty => return Poll::Ready(None),
             Self::Http1(inbound) => inbound.poll_frame(cx).map_err(BodyError::from),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Self::Http2(body) => return Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+        };
+        if matches!(polled, Poll::Ready(None)) {
+            // Read to its end, it lets go of the connection, which may be switched now.
+            *body = Self::Empty;
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

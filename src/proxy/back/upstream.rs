@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::upgrade::Asked;
 use super::upload::{Sent, Upload};
 use crate::audit::Written;
-use crate::http1::{self, Failure};
+use crate::http1::{self, Failure, Spelling};
 use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::passage::Cleared;
@@ -23,6 +23,8 @@ pub struct Ask<'a, A, I> {
     pub key: Key,
     pub pinned: &'a Pinned,
     pub upgrade: Option<Asked>,
+    /// How the client spelt its fields.
+    pub spelling: &'a Spelling,
     /// Writes another decision before the request is sent again.
     pub again: A,
     pub inform: I,
@@ -32,6 +34,8 @@ pub struct Ask<'a, A, I> {
 pub struct Answered {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// How they were spelt, and the reason phrase; over HTTP/2 there is neither.
+    pub spelling: Spelling,
     pub reply: Reply,
     pub home: Home,
 }
@@ -86,7 +90,9 @@ impl Pool {
         let connected = Box::pin(self.connect(ask.world, &ask.key, needs_http1(&request))).await;
         let sender = match connected {
             // An upstream without HTTP/1: the body is sent without its word.
-            Err(Reason::UpstreamTlsInvalid) if !is_upgrade(&request) && needs_http1(&request) => {
+            Err(Reason::UpstreamTlsInvalid(_))
+                if !is_upgrade(&request) && needs_http1(&request) =>
+            {
                 Box::pin(self.connect(ask.world, &ask.key, false)).await?
             }
             connected => connected?,
@@ -137,15 +143,21 @@ impl Pool {
         match sender {
             Sender::Http1(connection) => {
                 let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
-                let mut exchange =
-                    Box::new(UpstreamExchange::new(connection, request, upgrade, upload));
+                let exchange =
+                    UpstreamExchange::new(connection, request, upgrade, ask.spelling, upload);
+                let mut exchange = Box::new(exchange);
                 match patiently(&sent, exchange.head(&mut ask.inform)).await {
                     Some(Ok(answer)) => {
-                        let http1::Answer { status, headers } = answer;
-                        Ok(Answered { status, headers, reply: Reply::Http1(Some(exchange)), home })
+                        let http1::Answer { status, headers, spelling } = answer;
+                        let reply = Reply::Http1(Some(exchange));
+                        Ok(Answered { status, headers, spelling, reply, home })
                     }
                     Some(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
                     Some(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
+                    Some(Err(Failure::Head(error))) => {
+                        tracing::warn!(origin = %ask.key.origin, %error, "the head of an answer is not taken");
+                        Err(Lost::Failed(Reason::UpstreamAnswerInvalid))
+                    }
                     Some(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
                     Some(Err(Failure::Io(error))) => {
                         tracing::debug!(%error, "an exchange with the upstream failed");
@@ -160,7 +172,8 @@ impl Pool {
                     Some(Ok(answer)) => {
                         let (head, body) = answer.into_parts();
                         let reply = Reply::Http2(body);
-                        Ok(Answered { status: head.status, headers: head.headers, reply, home })
+                        let (status, headers) = (head.status, head.headers);
+                        Ok(Answered { status, headers, spelling: Spelling::default(), reply, home })
                     }
                     Some(Err(mut error)) => {
                         if let Some(unsent) = error.take_message() {

@@ -85,7 +85,7 @@ impl Plain {
         let worker = &self.worker;
         let proxy = &worker.proxy;
         let world = proxy.world.load_full();
-        let Arrived { mut parts, body, inbound } = arrived;
+        let Arrived { mut parts, body, inbound, spelling } = arrived;
         let target = match agree::absolute(&parts) {
             Ok(target) => target,
             Err(reason) => return exchange::malformed(proxy, &self.nobody(), id, reason, None),
@@ -139,7 +139,7 @@ impl Plain {
         let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
         let (passed, request, recorder) = incoming.pass(supplied);
         let (world, kept, inbound) = (&*world, &self.kept, Some(inbound));
-        let exchange = Exchange { worker, world, reach, kept, inbound };
+        let exchange = Exchange { worker, world, reach, kept, inbound, spelling };
         exchange.forward(passed, request, recorder, live, RequestBody::http1(body)).await
     }
 

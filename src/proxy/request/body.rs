@@ -9,7 +9,7 @@ use http::Response;
 use http_body::{Frame, SizeHint};
 
 use crate::audit::{Outcome, Recorder};
-use crate::http1::{AnswerBody, Unsent};
+use crate::http1::{AnswerBody, Spelling, Unsent};
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::passage::{self, Clean, Refused};
@@ -37,6 +37,7 @@ pub struct Streamed {
     /// Found by whoever ends it.
     _live: LiveRequest,
     watch: Watch,
+    spelling: Spelling,
     clean: Clean,
     home: Home,
     sent: Arc<Sent>,
@@ -52,7 +53,7 @@ impl Body {
     /// `sent` counts the request's body; the connection goes `home` at the end.
     pub fn streamed(
         inner: Reply,
-        status: http::StatusCode,
+        (status, spelling): (http::StatusCode, Spelling),
         recorder: Recorder,
         live: LiveRequest,
         clean: Clean,
@@ -62,7 +63,7 @@ impl Body {
         let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
         let (recorder, watch) = (Some(recorder), live.watch());
         let mut streamed =
-            Streamed { inner, recorder, _live: live, watch, clean, home, sent, outcome };
+            Streamed { inner, recorder, _live: live, watch, spelling, clean, home, sent, outcome };
         // The server never asks an empty body for its end.
         if streamed.done() {
             streamed.end(None);
@@ -82,6 +83,13 @@ impl AnswerBody for Body {
             exchange.drive(cx);
         }
         true
+    }
+
+    fn spelling(&mut self) -> Spelling {
+        match self {
+            Self::Streamed(streamed) => std::mem::take(&mut streamed.spelling),
+            Self::Own(_) | Self::Upgraded(_) => Spelling::default(),
+        }
     }
 
     fn cut(&mut self, why: Unsent) {
@@ -118,14 +126,22 @@ impl Streamed {
             return Poll::Ready(Some(Err(BodyError::Cut)));
         }
         let Self { inner, clean, .. } = self;
-        let frame = match ready!(clean.poll(cx, |cx| inner.poll_frame(cx))) {
+        let unvouched = clean.takes_unvouched_end();
+        let mut next = |cx: &mut Context<'_>| match inner.poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) if unvouched && error.is_unvouched() => Poll::Ready(None),
+            polled => polled,
+        };
+        let frame = match ready!(clean.poll(cx, &mut next)) {
             None => {
                 self.end(None);
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
                 // The client must see an error too, never a clean end.
-                self.end(Some(Reason::UpstreamAnswerInvalid));
+                self.end(Some(match error.is_unvouched() {
+                    true => Reason::UpstreamCutShort,
+                    false => Reason::UpstreamAnswerInvalid,
+                }));
                 return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => frame,

@@ -11,8 +11,8 @@ use super::body::Body;
 use super::retry::{self, Resend};
 use super::step_up::StepUp;
 use crate::audit::{Event, Outcome, Recorder};
-use crate::http1::Inbound;
 use crate::http1::challenge::challenges;
+use crate::http1::{Inbound, Spelling};
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
@@ -45,6 +45,8 @@ pub struct Exchange<'a> {
     pub kept: &'a Kept,
     /// The way back for 1xx; HTTP/2 has none.
     pub inbound: Option<Arc<dyn Inbound>>,
+    /// How the client spelt its fields; over HTTP/2 it does not.
+    pub spelling: Spelling,
 }
 
 /// A request that is sent once more, its record going on.
@@ -126,7 +128,7 @@ impl Exchange<'_> {
         }
         recorder.answered();
         live.carries(passed.token().cloned());
-        let Answered { status, mut headers, reply, mut home } = answered;
+        let Answered { status, mut headers, mut spelling, reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(&passed, upgrade, headers, reply, recorder, live);
         }
@@ -136,13 +138,15 @@ impl Exchange<'_> {
             home.pin(&self.kept.pinned);
         }
         let passage = &self.worker.proxy.passage;
-        let clean = match passed.clean(passage, status, &mut headers, bare, reply.done()) {
+        let (reason, done) = (&mut spelling.reason, reply.done());
+        let clean = match passed.clean(passage, status, &mut headers, reason, bare, done) {
             Ok(clean) => clean,
             Err(reason) => return fail(recorder, reason),
         };
         self.step_up(&passed, status, &mut headers);
+        let head = (status, spelling);
         let mut response =
-            Response::new(Body::streamed(reply, status, recorder, live, clean, home, sent));
+            Response::new(Body::streamed(reply, head, recorder, live, clean, home, sent));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
@@ -162,6 +166,7 @@ impl Exchange<'_> {
             key: self.key(passed),
             pinned: &self.kept.pinned,
             upgrade,
+            spelling: &self.spelling,
             again: || passed.record(recorder),
             inform: |status, headers| self.inform(passed, status, headers),
         };
@@ -188,15 +193,10 @@ impl Exchange<'_> {
         request: &JudgedRequest,
         body: &RequestBody,
     ) -> Result<Option<Asked>, Reason> {
-        let asked = Asked::of(request.parts(), !body.is_end_stream())?;
-        let Some(asked) = asked else { return Ok(None) };
-        let allowed = passed.permit().allows_upgrade(&asked.0);
         // Without a way back for the 101 there is no upgrade.
-        if allowed && self.inbound.is_some() {
-            Ok(Some(asked))
-        } else {
-            Err(Reason::UpgradeRefused)
-        }
+        let allowed =
+            |protocol: &str| self.inbound.is_some() && passed.permit().allows_upgrade(protocol);
+        Asked::of(request.parts(), !body.is_end_stream(), allowed)
     }
 
     fn inform(&self, passed: &Passed, status: StatusCode, mut headers: HeaderMap) {

@@ -21,7 +21,7 @@ use super::body::Body;
 use super::exchange::{Exchange, Kept, malformed, refuse};
 use super::panic::Caught;
 use crate::client::Admitted;
-use crate::http1::{Arrived, HeadError, Inbound, Patience, Service};
+use crate::http1::{Arrived, HeadError, Inbound, Patience, Service, Spelling};
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
@@ -47,8 +47,9 @@ impl Service for ClientConnection {
     const PATIENCE: Patience = PATIENCE;
 
     async fn answer(&self, arrived: Arrived) -> Response<Body> {
-        let Arrived { parts, body, inbound } = arrived;
-        self.exchange(RequestId::new(), parts, RequestBody::http1(body), Some(inbound)).await
+        let Arrived { parts, body, inbound, spelling } = arrived;
+        let back = (Some(inbound), spelling);
+        self.exchange(RequestId::new(), parts, RequestBody::http1(body), back).await
     }
 
     fn refuse(&self, error: HeadError) -> Response<Body> {
@@ -76,7 +77,7 @@ impl ClientConnection {
         let id = RequestId::new();
         let (parts, body) = request.into_parts();
         let body = RequestBody::http2(body);
-        match Caught(Box::pin(self.exchange(id, parts, body, None))).await {
+        match Caught(Box::pin(self.exchange(id, parts, body, Default::default()))).await {
             Some(mut response) => {
                 // Allowed (RFC 9110 section 8.6), and refused by some HTTP/2 clients as a body too
                 // short.
@@ -94,7 +95,7 @@ impl ClientConnection {
         id: RequestId,
         parts: Parts,
         body: RequestBody,
-        inbound: Option<Arc<dyn Inbound>>,
+        (inbound, spelling): (Option<Arc<dyn Inbound>>, Spelling),
     ) -> Response<Body> {
         let proxy = &self.worker.proxy;
         let mut world = proxy.world.load_full();
@@ -125,7 +126,7 @@ impl ClientConnection {
         };
         let (passed, request, recorder) = incoming.pass(supplied);
         let (worker, world, kept) = (&self.worker, &*world, &self.kept);
-        let exchange = Exchange { worker, world, reach: Reach::Public, kept, inbound };
+        let exchange = Exchange { worker, world, reach: Reach::Public, kept, inbound, spelling };
         exchange.forward(passed, request, recorder, live, body).await
     }
 
@@ -133,9 +134,10 @@ impl ClientConnection {
         let (parts, permit) = (incoming.parts(), judged.permit());
         let path = parts.uri.path_and_query().cloned();
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        // One that could not be an upgrade is refused a little later.
+        // One that is not allowed is ignored, or refused a little later.
         let upgrade = parts.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
-        let upgrade = upgrade.map(|protocol| protocol.trim().to_ascii_lowercase().into());
+        let upgrade = upgrade.map(|protocol| protocol.trim().to_ascii_lowercase());
+        let upgrade = upgrade.filter(|protocol| permit.allows_upgrade(protocol)).map(Into::into);
         self.live.enter(Facts {
             admitted: Admitted::clone(incoming.admitted()),
             target: self.target.clone(),

@@ -139,7 +139,7 @@ impl Requests {
     fn count(&self, decision: Decision, code: Option<Reason>) {
         let counts = self.0[decision as usize]
             .get_or_init(|| Box::new([const { AtomicU64::new(0) }; CODES]));
-        counts[code.map_or(0, |code| code as usize + 1)].fetch_add(1, Relaxed);
+        counts[code.map_or(0, |code| code.ordinal() + 1)].fetch_add(1, Relaxed);
     }
 
     fn each(&self) -> impl Iterator<Item = (Decision, &'static str, u64)> {

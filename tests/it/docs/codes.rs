@@ -127,7 +127,7 @@ const NO_CODES: &[&str] = &[
 ];
 
 /// Floors below that have no code of their own: what they say becomes a [`Reason`] above.
-const WITHOUT: [&str; 3] = ["src/http1", "src/masking", "src/inject"];
+const WITHOUT: [&str; 4] = ["src/http1", "src/masking", "src/inject", "src/model/overriding.rs"];
 /// Where codes are explained and not said.
 const TABLES: [&str; 2] = ["src/cli/codes", "src/model/reason.rs"];
 

@@ -174,6 +174,8 @@ pub struct Parts {
     pub method: String,
     pub target: String,
     pub headers: Vec<(String, String)>,
+    /// The names as they came, over HTTP/1.
+    pub spelt: Vec<String>,
 }
 
 impl Parts {
@@ -182,6 +184,7 @@ impl Parts {
             method: parts.method.to_string(),
             target: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             headers: texts(&parts.headers),
+            spelt: vec![],
         }
     }
 
@@ -194,6 +197,7 @@ impl Parts {
             method: first.next().unwrap_or_default(),
             target: first.next().unwrap_or_default(),
             headers: message.headers.iter().map(text).collect(),
+            spelt: message.headers.iter().map(|(name, _)| name.clone()).collect(),
         }
     }
 

@@ -31,5 +31,6 @@ mod revoke_reload;
 mod routes;
 mod sidecar;
 mod tls;
+mod tls_faults;
 mod transparent;
 mod upstream;

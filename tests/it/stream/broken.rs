@@ -52,6 +52,31 @@ async fn an_answer_that_breaks_off_has_no_clean_end() {
     }
 }
 
+/// An answer without a length that ends with the connection, and TLS does not say that it ends.
+#[tokio::test]
+async fn an_end_that_tls_does_not_vouch_for_is_one_where_the_route_says_so() {
+    for client in [Protocol::Http1, Protocol::Http2] {
+        for passes in [false, true] {
+            let what = format!("{client:?} {passes}");
+            let keys = if passes { "truncation = \"pass\"" } else { "" };
+            let mut pair = Pair::between_with(client, Protocol::Http1, |v| v, keys).await;
+            let mut call = pair.caller().await.get("/x").await;
+            let mut up = pair.upstream.next().await;
+            up.raw(b"HTTP/1.1 200 OK\r\n\r\nall there is").await;
+            assert_eq!(call.head().await.status, 200, "{what}");
+            assert_eq!(call.exactly(12).await, b"all there is", "{what}");
+            drop(up);
+            let end = call.receive().await;
+            assert_eq!(end.is_broken(), !passes, "{what}: {end:?}");
+            pair.stage.control().await.unwrap();
+            let audit = pair.stage.running().unwrap().audit();
+            let codes = audit.iter().filter(|record| record["event"] == "outcome");
+            let cut = codes.filter(|record| record["code"] == "upstream-cut-short").count();
+            assert_eq!(cut, usize::from(!passes), "{what}: {audit:#?}");
+        }
+    }
+}
+
 /// A length that is not kept, where the connection is closed politely.
 #[tokio::test]
 async fn a_truncated_answer_has_no_clean_end() {

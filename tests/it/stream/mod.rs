@@ -2,16 +2,20 @@
 //! hand: nothing is held back, nothing is lost, and what breaks is seen to break.
 
 mod broken;
+mod early_http1;
 mod engine;
 mod flow;
 mod given;
 mod interim;
 mod kept;
 mod narrowed;
+mod overriding;
+mod own_credential;
 mod peers;
 mod redact;
 mod refused;
 mod revoked;
+mod spelt;
 mod strict;
 mod trailers;
 pub mod upgrade;

@@ -8,21 +8,46 @@ use crate::torture::raw_h2::{
     END_HEADERS, Frame, GOAWAY, HEADERS, RST_STREAM, Raw, SETTINGS, field, get,
 };
 
+const OFFER: &str = "upgrade";
+
 #[tokio::test]
-async fn an_upgrade_is_a_403_where_the_route_allows_none() {
-    for upgrade in ["websocket", "h2c", "TLS/1.0"] {
+async fn a_websocket_is_a_426_where_the_route_allows_none() {
+    for upgrade in ["websocket", "WebSocket", "h2c, websocket"] {
         let mut pair = Pair::between(Protocol::Http1, Protocol::Http1).await;
         let asks = [
             ("connection", "Upgrade"),
-            ("upgrade", upgrade),
+            (OFFER, upgrade),
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
         let mut call = pair.caller().await.call("GET", "/x", &asks, Sending::Nothing).await;
         let head = call.head().await;
-        assert_eq!((head.status, &*head.code()), (403, "upgrade-refused"), "{upgrade}: {head:?}");
+        assert_eq!((head.status, &*head.code()), (426, "upgrade-refused"), "{upgrade}: {head:?}");
+        assert_eq!(head.all(OFFER), ["HTTP/1.1"], "{head:?}");
         assert!(pair.upstream.waiting().is_none(), "{upgrade} went upstream");
         pair.stage.control().await.unwrap();
+    }
+}
+
+/// RFC 9110 section 7.8: a server may ignore the offer, and the request goes on without.
+#[tokio::test]
+async fn any_other_offer_is_taken_out() {
+    for upgrade in ["h2c", "TLS/1.2", "h2c, TLS/1.0", "foo"] {
+        for method in ["GET", "POST"] {
+            let mut pair = Pair::between(Protocol::Http1, Protocol::Http1).await;
+            let asks = [
+                ("connection", "Upgrade, HTTP2-Settings"),
+                (OFFER, upgrade),
+                ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
+            ];
+            let mut call = pair.caller().await.call(method, "/x", &asks, Sending::Nothing).await;
+            let up = pair.upstream.next().await;
+            for gone in [OFFER, "connection", "http2-settings"] {
+                assert!(up.parts.all(gone).is_empty(), "{upgrade}: {:?}", up.parts);
+            }
+            up.answer(200, "plain").await;
+            assert_eq!(call.head().await.status, 200, "{upgrade}");
+        }
     }
 }
 

@@ -118,15 +118,54 @@ async fn nothing_is_smuggled_behind_an_upgrade() {
 }
 
 #[tokio::test]
-async fn other_protocols_are_refused_even_where_websocket_is_allowed() {
-    for upgrade in ["h2c", "TLS/1.0", "websocket, h2c", "foo"] {
+async fn other_protocols_are_taken_out_even_where_websocket_is_allowed() {
+    for upgrade in ["h2c", "TLS/1.0", "foo"] {
         let mut pair = allowed().await;
         let asks = [("connection", "Upgrade"), ("upgrade", upgrade)];
         let mut call = pair.caller().await.call("GET", "/x", &asks, Sending::Nothing).await;
-        let head = call.head().await;
-        assert_eq!((head.status, &*head.code()), (403, "upgrade-refused"), "{upgrade}: {head:?}");
-        assert!(pair.upstream.waiting().is_none(), "{upgrade} went upstream");
+        let up = pair.upstream.next().await;
+        assert!(up.parts.all("upgrade").is_empty(), "{upgrade}: {:?}", up.parts);
+        up.answer(200, "plain").await;
+        assert_eq!(call.head().await.status, 200, "{upgrade}");
     }
+}
+
+/// As `kubectl exec` and `docker exec` ask: by POST, the one without a body, the other with one.
+#[tokio::test]
+async fn a_post_turns_raw_once_its_body_is_over() {
+    for (protocol, body) in [("SPDY/3.1", &b""[..]), ("tcp", b"{\"Tty\":false}")] {
+        let keys = "upgrade = [\"spdy/3.1\", \"tcp\"]";
+        let mut pair = Pair::between_with(Protocol::Http1, Protocol::Http1, |v| v, keys).await;
+        let asks = [("connection", "Upgrade"), ("upgrade", protocol)];
+        let sending = Sending::Sized(body.len());
+        let mut call = pair.caller().await.call("POST", "/exec", &asks, sending).await;
+        call.send(body).await;
+        let mut up = pair.upstream.next().await;
+        assert_eq!(up.body().await.0, body, "{protocol}");
+        assert_eq!(up.parts.all("upgrade"), [protocol.to_ascii_lowercase()], "{:?}", up.parts);
+        let agrees = format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n");
+        up.raw(format!("HTTP/1.1 101 UPGRADED\r\n{agrees}\r\nraw").as_bytes()).await;
+        assert_eq!(call.head().await.status, 101, "{protocol}");
+        let client = call.raw();
+        assert_eq!(soon("raw bytes", client.exactly(3)).await.unwrap(), b"raw");
+        client.stream.write_all(b"keys").await.unwrap();
+        client.stream.flush().await.unwrap();
+        let mut server = up.into_raw();
+        assert_eq!(soon("raw bytes", server.exactly(4)).await.unwrap(), b"keys");
+    }
+}
+
+/// What is left of the body would be read as the other protocol.
+#[tokio::test]
+async fn a_101_in_the_middle_of_a_body_is_a_502() {
+    let keys = "upgrade = [\"tcp\"]";
+    let mut pair = Pair::between_with(Protocol::Http1, Protocol::Http1, |v| v, keys).await;
+    let asks = [("connection", "Upgrade"), ("upgrade", "tcp")];
+    let mut call = pair.caller().await.call("POST", "/exec", &asks, Sending::Sized(100)).await;
+    let mut up = pair.upstream.next().await;
+    up.raw(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n").await;
+    let head = call.head().await;
+    assert_eq!((head.status, &*head.code()), (502, "upstream-answer-invalid"), "{head:?}");
 }
 
 /// The upstream may not switch to what was not asked for.

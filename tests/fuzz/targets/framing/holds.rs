@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::io::AsyncReadExt as _;
+use valetkey::http1::answer::{self, AnswerHead};
 use valetkey::http1::{
     Buffered, Decoder, Framing, HeadError, MAX_FIELDS, MAX_HEAD, challenge, encode, head,
 };
@@ -25,8 +26,8 @@ pub fn request(input: &[u8]) {
     }
     let mut ours = Vec::new();
     let length = encode::Body::Length(content.len() as u64);
-    encode::request_line(&mut ours, &parts.method, &parts.uri);
-    encode::fields(&mut ours, &parts.headers, length);
+    encode::request_line(&mut ours, &parts.method, &parts.uri, &head.spelling);
+    encode::fields(&mut ours, &parts.headers, length, &head.spelling);
     ours.extend_from_slice(encode::CRLF);
     let head_length = ours.len();
     ours.extend_from_slice(&content);
@@ -43,14 +44,46 @@ pub fn request(input: &[u8]) {
     assert_eq!(self::body(framing, &ours[head_length..], 0).map(|b| b.0), Some(content));
 }
 
-/// An answer, by the same measure.
+/// An answer: what is taken of it is the same in any pieces, and written anew it is framed once, and the same.
 pub fn answer(input: &[u8]) {
     let (cut, bytes) = halves(input);
-    let Some(end) = head::end(bytes, 0) else { return };
-    let Some(answer) = head::answer(&Bytes::copy_from_slice(&bytes[..end])) else { return };
-    framed_once(&bytes[..end], answer.framing, false);
-    let body = body(answer.framing, &bytes[end..], 0);
-    assert_eq!(body, self::body(answer.framing, &bytes[end..], cut), "pieces make a difference");
+    let whole = answer_head(bytes, bytes.len());
+    let Some((answer, rest)) = whole else { return };
+    let pieces = answer_head(bytes, cut.min(bytes.len()));
+    let Some((other, other_rest)) = pieces else { unreachable!("a whole head has no one piece") };
+    assert_eq!((&other.headers, &other_rest), (&answer.headers, &rest), "pieces make a difference");
+    let mut ours = Vec::new();
+    let framing = match answer.framing {
+        Framing::Chunked => encode::Body::Chunked,
+        Framing::Close => encode::Body::Close,
+        Framing::Length(length) => encode::Body::Length(length),
+    };
+    encode::status_line(&mut ours, answer.status, answer.spelling.reason.as_deref());
+    encode::fields(&mut ours, &answer.headers, framing, &answer.spelling);
+    ours.extend_from_slice(encode::CRLF);
+    framed_once(&ours, answer.framing, false);
+    if let Some((again, _)) = answer_head(&ours, ours.len()) {
+        assert_eq!((again.status, again.framing), (answer.status, answer.framing));
+        assert_eq!(kept(&again.headers), kept(&answer.headers));
+    } else {
+        // A head that was as long as it may be is longer with usual words.
+        assert!(ours.len() > bytes.len(), "what we write we read");
+    }
+    let body = body(answer.framing, &rest, 0);
+    assert_eq!(body, self::body(answer.framing, &rest, cut), "pieces make a difference");
+}
+
+/// A head that comes in two pieces, and what is behind it.
+fn answer_head(bytes: &[u8], cut: usize) -> Option<(AnswerHead, Vec<u8>)> {
+    let (front, back) = bytes.split_at(cut);
+    let (mut input, mut seen) = (BytesMut::from(front), 0);
+    let first = answer::take(&mut input, &mut seen).ok()?;
+    input.extend_from_slice(back);
+    let head = match first {
+        Some(head) => head,
+        None => answer::take(&mut input, &mut seen).ok()??,
+    };
+    Some((head, input.to_vec()))
 }
 
 /// What a server asks for: whatever stands in a quoted string is text, and hides nothing of what stands behind it.

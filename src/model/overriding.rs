@@ -1,0 +1,64 @@
+//! Fields by which some upstreams take another method, path, host or client than the request's own.
+
+const NAMES: &[&str] =
+    &["forwarded", "x-original-host", "x-original-url", "x-real-ip", "x-rewrite-url"];
+const PREFIXES: &[&str] = &["x-envoy-", "x-forwarded-", "x-vault-"];
+
+/// The method that the upstream should take instead of the request's own.
+const METHODS: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
+
+/// What policy judged by: fields with one of these in their names say it anew.
+const JUDGED: &[&str] = &["host", "method", "path", "prefix", "uri", "url"];
+
+/// Whether a field of this name, in lower case, could override something of a request.
+pub fn overrides(name: &str) -> bool {
+    // Nearly every name is told by its first letters.
+    match name.as_bytes().first() {
+        Some(b'f') => name == "forwarded",
+        Some(b'x') => {
+            NAMES.contains(&name)
+                || names_method(name)
+                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        }
+        _ => false,
+    }
+}
+
+/// Whether its value is a method.
+pub fn names_method(name: &str) -> bool {
+    METHODS.contains(&name)
+}
+
+/// Whether a route may keep such a field: policy has judged by nothing that it says.
+pub fn may_be_kept(name: &str) -> bool {
+    overrides(name) && !JUDGED.iter().any(|judged| name.contains(judged))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_judged_is_never_kept() {
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-vault-namespace"] {
+            assert!(may_be_kept(name), "{name}");
+        }
+        for name in [
+            "x-http-method",
+            "x-http-method-override",
+            "x-method-override",
+            "x-original-host",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-host",
+            "x-forwarded-prefix",
+            "x-forwarded-uri",
+            "x-envoy-original-path",
+        ] {
+            assert!(overrides(name) && !may_be_kept(name), "{name}");
+        }
+        for name in ["x-api-key", "from", "authorization", "x-forwarded", ""] {
+            assert!(!overrides(name), "{name}");
+        }
+    }
+}
