@@ -157,6 +157,8 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::UpstreamAnswerInvalid
         | R::UpstreamEncodingRefused
         | R::UpstreamNameUnresolved
+        | R::UpstreamRefused
+        | R::UpstreamRefusedUpload
         | R::UpstreamTlsInvalid
         | R::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
         R::AuditUnavailable
@@ -177,9 +179,11 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::ProxyLoop => "proxy_loop_detected",
         R::UpstreamNameUnresolved => "dns_error",
         R::IssuerTlsInvalid | R::UpstreamTlsInvalid => "tls_certificate_error",
-        R::ParentRefused | R::ParentUnreachable | R::UpstreamUnreachable => {
-            "destination_unavailable"
-        }
+        R::ParentRefused
+        | R::ParentUnreachable
+        | R::UpstreamRefused
+        | R::UpstreamRefusedUpload
+        | R::UpstreamUnreachable => "destination_unavailable",
         R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
         R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
         R::UpstreamEncodingRefused => "http_response_content_coding",

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::lent::Lent;
 use super::upload::Upload;
 use crate::http1::{self, MAX_HEAD};
 use crate::model::ask::Ask;
@@ -114,7 +115,7 @@ struct Shelf {
 /// An HTTP/2 connection; `streams` has one more owner for each stream of ours on it.
 #[derive(Clone)]
 pub struct Shared2 {
-    pub sender: http2::SendRequest<Upload>,
+    pub sender: http2::SendRequest<Lent>,
     pub streams: Arc<()>,
 }
 
@@ -225,9 +226,15 @@ impl Pool {
         self.shelves().get(key).is_some_and(|shelf| shelf.speaks_http1)
     }
 
-    /// A new connection, or one that another request made meanwhile. `http1`: for a request that
-    /// HTTP/2 cannot carry.
-    pub async fn connect(&self, world: &World, key: &Key, http1: bool) -> Result<Sender, Reason> {
+    /// A new connection, or one that another request made meanwhile, unless `own` says that it must
+    /// be the first to send on it. `http1`: for a request that HTTP/2 cannot carry.
+    pub async fn connect(
+        &self,
+        world: &World,
+        key: &Key,
+        http1: bool,
+        own: bool,
+    ) -> Result<Sender, Reason> {
         let (mut tls, making, speaks_http1) = self.shelf(world, key);
         if http1 && key.origin.scheme == Scheme::Https {
             if !speaks_http1 {
@@ -243,6 +250,9 @@ impl Pool {
                 }
                 opened => return opened,
             }
+        }
+        if own {
+            return self.open(world, key, tls).await;
         }
         // Others may be waiting for just this connection.
         let making = making.lock().await;
@@ -365,7 +375,7 @@ async fn handshake(
 async fn http2(
     io: TokioIo<TlsStream<Stream>>,
     open: Held,
-) -> Result<http2::SendRequest<Upload>, Reason> {
+) -> Result<http2::SendRequest<Lent>, Reason> {
     io.inner().get_ref().0.give_up_after(UNANSWERED);
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -14,6 +14,7 @@ mod refused;
 mod revoked;
 mod strict;
 mod trailers;
+mod unbegun;
 pub mod upgrade;
 
 /// Whether `VALETKEY_TEST_LARGE` asks for the full size of what is shortened otherwise.
