@@ -8,6 +8,7 @@ mod given;
 mod interim;
 mod kept;
 mod narrowed;
+mod nginx;
 mod peers;
 mod redact;
 mod refused;
