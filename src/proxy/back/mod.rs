@@ -1,5 +1,6 @@
 //! Towards upstreams: what is sent, on which connection, and what comes back.
 
+pub(super) mod drained;
 pub(super) mod lent;
 pub(super) mod pool;
 pub(super) mod reply;

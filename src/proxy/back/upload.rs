@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::drained::Drained;
 use crate::http1::{self, Inbound};
 use crate::masking::DecodeError;
 use crate::proxy::live::Watch;
@@ -36,7 +37,7 @@ pub enum BodyError {
 pub enum RequestBody {
     Empty,
     Http1(Arc<dyn Inbound>),
-    Http2(Incoming),
+    Http2(Drained),
 }
 
 impl RequestBody {
@@ -45,7 +46,11 @@ impl RequestBody {
     }
 
     pub fn http2(body: Incoming) -> Self {
-        if http_body::Body::is_end_stream(&body) { Self::Empty } else { Self::Http2(body) }
+        if http_body::Body::is_end_stream(&body) {
+            Self::Empty
+        } else {
+            Self::Http2(Drained::new(body))
+        }
     }
 }
 

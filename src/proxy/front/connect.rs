@@ -266,7 +266,7 @@ async fn open_tunnel(
         tracing::debug!(%target, %error, "dialling failed");
         error.reason()
     });
-    let upstream = match dialled {
+    let mut upstream = match dialled {
         Ok(upstream) => upstream,
         Err(reason) => {
             let answer = opening.refused(recorder, reason);
@@ -283,7 +283,13 @@ async fn open_tunnel(
     if stream.write_all(opening.established()).await.is_err() {
         return;
     }
-    let outcome = tunnel::copy(&worker.proxy, &live, stream, upstream).await;
+    let outcome = tunnel::copy(&worker.proxy, &live, &mut stream, &mut upstream).await;
+    match outcome.code {
+        // A clean end would say that all has come.
+        Some(Reason::UpstreamUnreachable) => stream.into_parts().1.reset_on_close(),
+        Some(Reason::ClientGone) => upstream.reset_on_close(),
+        _ => {}
+    }
     recorder.finish(outcome);
 }
 

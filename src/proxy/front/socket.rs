@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -157,6 +158,13 @@ impl Socket {
                 &**name == "localhost" && local.ip().is_loopback() && named.port == local.port()
             }
         })
+    }
+
+    /// Its end will be a reset (RFC 9293 section 3.5.2). A unix socket has none.
+    pub(super) fn reset_on_close(self) {
+        if let Self::Tcp(stream) = self {
+            let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+        }
     }
 
     /// Writes what takes no waiting.
