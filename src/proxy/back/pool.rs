@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::http2;
 use super::lent::Lent;
 use super::upload::Upload;
-use crate::http1::{self, MAX_HEAD};
+use crate::http1;
 use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::id::CredentialName;
@@ -29,9 +29,6 @@ use crate::net::tls_name;
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::telemetry::metrics::{Held, Metrics};
 
-/// Bytes on an HTTP/2 connection without an acknowledgement. No PING asks for it: gRPC servers end
-/// connections on which they come too often.
-const UNANSWERED: Duration = Duration::from_secs(15);
 /// Idle connections of one key: as many as clients use side by side. With fewer, a fleet of kept
 /// connections has upstream handshakes for good. When descriptors run short, all idle ones are let
 /// go.
@@ -115,7 +112,7 @@ struct Shelf {
 /// An HTTP/2 connection; `streams` has one more owner for each stream of ours on it.
 #[derive(Clone)]
 pub struct Shared2 {
-    pub sender: http2::SendRequest<Lent>,
+    pub sender: SendRequest<Lent>,
     pub streams: Arc<()>,
 }
 
@@ -285,6 +282,7 @@ impl Pool {
             return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
         let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
+        let begun = Instant::now();
         let stream = match handshake(tls, &key.origin, stream).await {
             Err(HandshakeError::NoProtocol) if !offers_http2 => {
                 if let Some(shelf) = self.shelves().get_mut(key) {
@@ -302,8 +300,8 @@ impl Pool {
             }
             return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
-        let shared =
-            Shared2 { sender: http2(TokioIo::new(stream), open).await?, streams: Arc::new(()) };
+        let sender = http2::begin(stream, open, begun.elapsed()).await?;
+        let shared = Shared2 { sender, streams: Arc::new(()) };
         if let Some(shelf) = self.shelves().get_mut(key) {
             shelf.http2.push(shared.clone());
         }
@@ -370,24 +368,4 @@ async fn handshake(
         }
         Err(_) => Err(HandshakeError::Timeout),
     }
-}
-
-async fn http2(
-    io: TokioIo<TlsStream<Stream>>,
-    open: Held,
-) -> Result<http2::SendRequest<Lent>, Reason> {
-    io.inner().get_ref().0.give_up_after(UNANSWERED);
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEAD as u32)
-        .handshake(io)
-        .await
-        .map_err(|_| Reason::UpstreamUnreachable)?;
-    tokio::spawn(async move {
-        let _open = open;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(sender)
 }

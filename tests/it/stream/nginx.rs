@@ -20,22 +20,22 @@ const MANY: &str = "many.nginx.example";
 const ONE: &str = "one.nginx.example";
 
 /// The server; it ends with this value.
-struct Nginx {
-    many: SocketAddr,
+pub struct Nginx {
+    pub many: SocketAddr,
     one: SocketAddr,
     files: tempfile::TempDir,
     _child: Child,
 }
 
 impl Nginx {
-    async fn start(identity: &Identity) -> Self {
+    pub async fn start(identity: &Identity) -> Self {
         let files = in_files(identity);
         let [many, one] = [free(), free()];
         let dir = files.path().display().to_string();
         let server = |addr: SocketAddr, requests: usize| {
             format!(
                 "server {{ listen {addr} ssl http2 backlog=4096; keepalive_requests {requests};\n\
-                 location / {{ return 200 ok; }} }}\n"
+                 location / {{ return 200 ok; }} location = /large {{ root {dir}; }} }}\n"
             )
         };
         let config = format!(
@@ -62,6 +62,12 @@ impl Nginx {
         })
         .await;
         Self { many, one, files, _child: child }
+    }
+
+    /// Serves a file of `size` zeros as `/name`.
+    pub fn holds(&self, name: &str, size: u64) {
+        let file = std::fs::File::create(self.files.path().join(name)).unwrap();
+        file.set_len(size).unwrap();
     }
 
     /// How often it served each request.
