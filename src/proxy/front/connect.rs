@@ -86,7 +86,9 @@ pub(super) async fn serve(
                 let stream = Prefixed::new(buffer, stream);
                 return Box::pin(plain::serve(worker, stream, peer, share)).await;
             }
-            Err(reason) => return malformed(&worker, stream, peer.uid, reason).await,
+            Err(reason) => {
+                return Box::pin(malformed(&worker, stream, peer.uid, reason)).await;
+            }
         };
         let world = worker.proxy.world.load_full();
         let now = worker.proxy.passage.clock.now();
@@ -220,7 +222,8 @@ pub(super) async fn admitted(
             }
             // A connection outlives many worlds.
             drop(world);
-            let connection = ClientConnection::new(Arc::clone(&worker), admitted, target);
+            let taken = Arc::clone(stream.get_ref().taken());
+            let connection = ClientConnection::new(Arc::clone(&worker), admitted, target, taken);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
                 // It ended without an HTTP answer.

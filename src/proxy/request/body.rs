@@ -38,7 +38,7 @@ pub struct Streamed {
     inner: Reply,
     recorder: Option<Recorder>,
     /// Found by whoever ends it.
-    _live: LiveRequest,
+    live: LiveRequest,
     watch: Watch,
     clean: Clean,
     home: Home,
@@ -71,7 +71,7 @@ impl Body {
         let (recorder, watch) = (Some(recorder), live.watch());
         let ahead = None;
         let mut streamed =
-            Streamed { inner, recorder, _live: live, watch, clean, home, sent, outcome, ahead };
+            Streamed { inner, recorder, live, watch, clean, home, sent, outcome, ahead };
         // The server never asks an empty body for its end.
         if streamed.done() {
             streamed.end(None);
@@ -172,7 +172,7 @@ impl Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         if self.recorder.is_some() {
-            self.end(Some(Reason::ClientGone));
+            self.end(Some(self.live.is_cut().unwrap_or(Reason::ClientGone)));
         }
     }
 }
