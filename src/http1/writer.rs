@@ -254,6 +254,10 @@ mod tests {
     /// An event every fifty seconds.
     struct Events(Interval, Arc<Mutex<Option<Unsent>>>);
 
+    fn events(why: Arc<Mutex<Option<Unsent>>>) -> Response<Events> {
+        Response::new(Events(interval(Duration::from_secs(50)), why))
+    }
+
     impl http_body::Body for Events {
         type Data = Bytes;
         type Error = io::Error;
@@ -295,15 +299,15 @@ mod tests {
         };
 
         async fn answer(&self, _: Arrived) -> Response<Events> {
-            unimplemented!("nothing is asked")
+            events(Arc::default())
         }
 
         fn refuse(&self, _: HeadError) -> Response<Events> {
-            unimplemented!("nothing is asked")
+            events(Arc::default())
         }
 
         fn failed(&self) -> Response<Events> {
-            unimplemented!("nothing is asked")
+            events(Arc::default())
         }
 
         fn taken(&self) -> u64 {
@@ -320,7 +324,7 @@ mod tests {
         let body = Decoder::new(Framing::Length(0));
         let shared = Shared::new(Half { io, body, http11: true, waits: false });
         let why = Arc::default();
-        let answer = Response::new(Events(interval(Duration::from_secs(50)), Arc::clone(&why)));
+        let answer = events(Arc::clone(&why));
         let since = Instant::now();
         let reader = Reader { since, every, until, asked: AtomicU64::new(0) };
         let outgoing = Outgoing { answer, method: &Method::GET, close: false };

@@ -16,8 +16,11 @@ use crate::telemetry::metrics::Held;
 /// connections on which they come too often.
 const UNANSWERED: Duration = Duration::from_secs(15);
 const MIB: u32 = 1 << 20;
-/// 1 Gbit/s, and a third more: an update of a window is sent when half of it is used up.
-const BYTES_PER_MS: u128 = 168_000;
+/// A handshake that is no longer says nothing of the distance: it may be a busy machine.
+const NEAR: Duration = Duration::from_millis(20);
+/// What is beyond counts so much more that 100 ms are worth 1 Gbit/s and a third: an update of a
+/// window is sent when half of it is used up.
+const BYTES_PER_MS: u128 = 210_000;
 
 /// Speaks HTTP/2 on a connection; `open` counts it to its end.
 pub async fn begin(
@@ -56,7 +59,8 @@ struct Windows {
 impl Windows {
     /// `round_trip`: what a TLS handshake took. Those of TLS 1.3 take one round trip.
     fn across(round_trip: Duration) -> Self {
-        let under_way = round_trip.as_millis().saturating_mul(BYTES_PER_MS);
+        let beyond = round_trip.saturating_sub(NEAR);
+        let under_way = beyond.as_millis().saturating_mul(BYTES_PER_MS);
         let stream = u32::try_from(under_way).unwrap_or(u32::MAX).clamp(2 * MIB, 16 * MIB);
         Self { stream, connection: (stream + stream.div_ceil(2)).max(5 * MIB) }
     }
@@ -69,7 +73,7 @@ mod tests {
     #[test]
     fn windows_grow_with_the_distance_and_are_bounded() {
         for (ms, stream, connection) in
-            [(0, 2, 5), (10, 2, 5), (50, 8, 12), (100, 16, 24), (10_000, 16, 24)]
+            [(0, 2, 5), (25, 2, 5), (60, 8, 12), (100, 16, 24), (10_000, 16, 24)]
         {
             let windows = Windows::across(Duration::from_millis(ms));
             let mib = |bytes: u32| (f64::from(bytes) / f64::from(MIB)).round() as u32;

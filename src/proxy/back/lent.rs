@@ -38,7 +38,7 @@ impl Loan {
     pub fn take_back(self) -> Option<Upload> {
         match self.lent.0 {
             None => Some(Upload::empty(self.sent)),
-            Some(shared) => lock(&shared).take()?.from_its_start(),
+            Some(shared) => lock(&shared).take()?.rewound(),
         }
     }
 

@@ -162,7 +162,7 @@ impl Upload {
     }
 
     /// The whole upload, as it was before anything of it was given out. `None`: not all was kept.
-    pub fn from_its_start(mut self) -> Option<Self> {
+    pub fn rewound(mut self) -> Option<Self> {
         let kept = self.kept.as_ref()?;
         let given = kept.len() - self.front.len();
         self.sent.bytes.fetch_sub(given as u64, Relaxed);
