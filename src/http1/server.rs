@@ -19,7 +19,7 @@ use super::decode::Decoder;
 use super::head::{Framing, RequestHead};
 use super::spelling::Spelling;
 use super::watchdog::Watchdog;
-use super::writer::{AnswerBody, Written, write};
+use super::writer::{AnswerBody, Outgoing, Written, write};
 use super::{HeadError, encode, head};
 
 /// What is still read after the end of our side, so that an answer is not lost in a reset.
@@ -44,6 +44,8 @@ pub trait Service: Sync {
     fn refuse(&self, error: HeadError) -> Response<Self::Body>;
     /// What to say after a panic.
     fn failed(&self) -> Response<Self::Body>;
+    /// Bytes that the kernel has taken of what was written to this client.
+    fn taken(&self) -> u64;
     /// Resolves when no further request is wanted.
     fn stopping(&self) -> impl Future<Output = ()> + Send;
 }
@@ -97,7 +99,8 @@ where
             return switch(shared, answer).await;
         }
         stop = stop || poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
-        match write(&shared, &mut watchdog, &S::PATIENCE, answer, &method, close || stop).await {
+        let answered = Outgoing { answer, method: &method, close: close || stop };
+        match write(&shared, &mut watchdog, service, answered).await {
             Written::Whole { close: true } => break,
             Written::Whole { close: false } => {
                 let done = shared.lock().body.done();

@@ -22,10 +22,9 @@ impl Watchdog {
         self.end = Some(Instant::now() + patience);
     }
 
-    /// The wait under way ends after `patience`, if not before.
-    pub(super) fn expect_at_most(&mut self, patience: Duration) {
-        let end = Instant::now() + patience;
-        self.end = Some(self.end.map_or(end, |set| set.min(end)));
+    /// The wait under way ends at `end`.
+    pub(super) fn expect_by(&mut self, end: Instant) {
+        self.end = Some(end);
     }
 
     pub(super) fn rest(&mut self) {

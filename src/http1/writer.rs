@@ -9,9 +9,11 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::buffered::Buffered;
 use super::connection::{Half, Patience, Shared};
+use super::server::Service;
 use super::spelling::Spelling;
 use super::watchdog::Watchdog;
 use super::{encode, head};
@@ -55,15 +57,27 @@ fn framing(answer: &Response<impl AnswerBody>, method: &Method, http11: bool) ->
     }
 }
 
+/// What is to be written.
+pub(super) struct Outgoing<'a, B> {
+    pub(super) answer: Response<B>,
+    pub(super) method: &'a Method,
+    /// The connection ends after it.
+    pub(super) close: bool,
+}
+
 /// Writes an answer as it comes.
-pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn write<T, S>(
     shared: &Shared<T>,
     watchdog: &mut Watchdog,
-    patience: &Patience,
-    answer: Response<impl AnswerBody>,
-    method: &Method,
-    close: bool,
-) -> Written {
+    service: &S,
+    answered: Outgoing<'_, S::Body>,
+) -> Written
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: Service,
+{
+    let Outgoing { answer, method, close } = answered;
+    let patience = &S::PATIENCE;
     let http11 = shared.lock().http11;
     let framing = framing(&answer, method, http11);
     let (head, mut body) = answer.into_parts();
@@ -84,9 +98,11 @@ pub(super) async fn write<T: AsyncRead + AsyncWrite + Unpin>(
         }
         io.output().extend_from_slice(encode::CRLF);
     }
-    let mut writer = AnswerWriter { framing, ended: framing == encode::Body::AsNamed, patience };
+    let ended = framing == encode::Body::AsNamed;
+    let mut writer = AnswerWriter { framing, ended, patience, stuck: None };
     watchdog.expect(patience.stream);
-    let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, cx)).await;
+    let taken = || service.taken();
+    let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, &taken, cx)).await;
     watchdog.rest();
     match whole {
         Ok(()) => Written::Whole { close },
@@ -104,6 +120,9 @@ struct AnswerWriter<'a> {
     /// The body's end is in the output.
     ended: bool,
     patience: &'a Patience,
+    /// Bytes that the kernel had taken when what is written began to wait, and when it was. What a
+    /// buffer of ours took since, that of TLS included, is no progress.
+    stuck: Option<(u64, Instant)>,
 }
 
 impl AnswerWriter<'_> {
@@ -113,6 +132,7 @@ impl AnswerWriter<'_> {
         shared: &Shared<T>,
         watchdog: &mut Watchdog,
         body: &mut impl AnswerBody,
+        taken: &impl Fn() -> u64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Option<Unsent>>> {
         loop {
@@ -155,9 +175,15 @@ impl AnswerWriter<'_> {
                 if !body.drive(cx) {
                     return Poll::Ready(Err(None));
                 }
-                watchdog.expect_at_most(self.patience.stall);
+                let taken = taken();
+                let stuck = self.stuck.filter(|(before, _)| *before == taken);
+                let (_, since) = *self.stuck.insert(stuck.unwrap_or((taken, Instant::now())));
+                watchdog.expect_by(since + self.patience.stall);
                 Unsent::Stalled
             } else {
+                if self.stuck.take().is_some() {
+                    watchdog.expect(self.patience.stream);
+                }
                 Unsent::Silent
             };
             ready!(watchdog.poll(cx));
@@ -185,5 +211,151 @@ impl AnswerWriter<'_> {
             encode::last_chunk(io.output(), trailers);
         }
         self.ended = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use tokio::io::ReadBuf;
+    use tokio::time::{Interval, interval};
+
+    use super::super::connection::Half;
+    use super::super::decode::Decoder;
+    use super::super::head::{Framing, HeadError};
+    use super::super::server::Arrived;
+    use super::*;
+
+    /// Takes all, as TLS does for a while, and passes nothing on.
+    struct Full;
+
+    impl AsyncRead for Full {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Full {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// An event every fifty seconds.
+    struct Events(Interval, Arc<Mutex<Option<Unsent>>>);
+
+    fn events(why: Arc<Mutex<Option<Unsent>>>) -> Response<Events> {
+        Response::new(Events(interval(Duration::from_secs(50)), why))
+    }
+
+    impl http_body::Body for Events {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            ready!(self.0.poll_tick(cx));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"data: x")))))
+        }
+    }
+
+    impl AnswerBody for Events {
+        fn drive(&mut self, _: &mut Context<'_>) -> bool {
+            true
+        }
+
+        fn spelling(&mut self) -> Spelling {
+            Spelling::default()
+        }
+
+        fn cut(&mut self, why: Unsent) {
+            *self.1.lock().unwrap() = Some(why);
+        }
+    }
+
+    /// A client of which the kernel takes something every so many seconds, for so long.
+    struct Reader {
+        since: Instant,
+        every: u64,
+        until: u64,
+        asked: AtomicU64,
+    }
+
+    impl Service for Reader {
+        type Body = Events;
+        const PATIENCE: Patience = Patience {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(10),
+            stall: Duration::from_secs(120),
+            stream: Duration::from_secs(3600),
+        };
+
+        async fn answer(&self, _: Arrived) -> Response<Events> {
+            events(Arc::default())
+        }
+
+        fn refuse(&self, _: HeadError) -> Response<Events> {
+            events(Arc::default())
+        }
+
+        fn failed(&self) -> Response<Events> {
+            events(Arc::default())
+        }
+
+        fn taken(&self) -> u64 {
+            self.asked.fetch_add(1, Relaxed);
+            self.since.elapsed().as_secs().min(self.until) / self.every
+        }
+
+        async fn stopping(&self) {}
+    }
+
+    /// When a reader of this kind is given up.
+    async fn given_up(every: u64, until: u64) -> u64 {
+        let io = Buffered::new(Full, Default::default());
+        let body = Decoder::new(Framing::Length(0));
+        let shared = Shared::new(Half { io, body, http11: true, waits: false });
+        let why = Arc::default();
+        let answer = events(Arc::clone(&why));
+        let since = Instant::now();
+        let reader = Reader { since, every, until, asked: AtomicU64::new(0) };
+        let outgoing = Outgoing { answer, method: &Method::GET, close: false };
+        let written = write(&shared, &mut Watchdog::default(), &reader, outgoing).await;
+        assert!(matches!(written, Written::Broken));
+        assert_eq!(*why.lock().unwrap(), Some(Unsent::Stalled));
+        since.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_buffer_takes_is_no_progress() {
+        assert_eq!(given_up(1000, 1000).await, 120);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_waited_for() {
+        // The last it takes at 400 s is noticed at once: an event comes then.
+        assert_eq!(given_up(100, 400).await, 520);
     }
 }

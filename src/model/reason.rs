@@ -340,6 +340,14 @@ reasons! {
     UpstreamNameUnresolved = "upstream-name-unresolved", Upstream,
         "the upstream's name could not be resolved",
         "check the name and the resolver of this machine";
+    /// It has begun nothing, on the first connection and on another of its own.
+    UpstreamRefused = "upstream-refused", Upstream,
+        "the upstream refused the request twice before it began anything of it",
+        "repeat the request later: nothing was done, and the upstream is overloaded or restarting";
+    /// It has begun nothing, and we no longer have all that was sent.
+    UpstreamRefusedUpload = "upstream-refused-upload", Upstream,
+        "the upstream refused the request before it began anything of it, and too much of the body was sent to send it again",
+        "repeat the request: nothing was done; of a body, 64 KiB are kept for a second try";
     /// Nothing from the upstream in time.
     UpstreamTimeout = "upstream-timeout", Upstream,
         "the upstream did not answer in time",

@@ -21,6 +21,11 @@ pub(super) fn give_up_after(socket: &impl AsFd, time: Duration) {
     let _ = sockopt::set_tcp_user_timeout(socket, time);
 }
 
+/// Closes it by a reset: nobody must take what came for all (RFC 9293 section 3.5.2).
+pub(super) fn reset_on_close(socket: impl AsFd) {
+    let _ = sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+}
+
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;

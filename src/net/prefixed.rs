@@ -20,6 +20,11 @@ impl<T: AsyncRead + Unpin> Prefixed<T> {
         Self { buffer, io }
     }
 
+    /// The stream itself.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
     /// What was read already, and the stream.
     pub fn into_parts(self) -> (BytesMut, T) {
         (self.buffer, self.io)

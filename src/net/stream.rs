@@ -55,6 +55,13 @@ impl Stream {
         platform::give_up_after(tcp, time);
     }
 
+    /// Its end will be a reset, where it leads to the target itself.
+    pub fn reset_on_close(self) {
+        if let Carrier::Tcp(io) = self.io {
+            platform::reset_on_close(io);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match &self.io {

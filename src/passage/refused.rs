@@ -159,6 +159,8 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::UpstreamCutShort
         | R::UpstreamEncodingRefused
         | R::UpstreamNameUnresolved
+        | R::UpstreamRefused
+        | R::UpstreamRefusedUpload
         | R::UpstreamTlsInvalid(_)
         | R::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
         R::AuditUnavailable
@@ -179,9 +181,11 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::ProxyLoop => "proxy_loop_detected",
         R::UpstreamNameUnresolved => "dns_error",
         R::IssuerTlsInvalid(_) | R::UpstreamTlsInvalid(_) => "tls_certificate_error",
-        R::ParentRefused | R::ParentUnreachable | R::UpstreamUnreachable => {
-            "destination_unavailable"
-        }
+        R::ParentRefused
+        | R::ParentUnreachable
+        | R::UpstreamRefused
+        | R::UpstreamRefusedUpload
+        | R::UpstreamUnreachable => "destination_unavailable",
         R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
         R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
         R::UpstreamCutShort => "http_response_incomplete",

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::http2;
+use super::lent::Lent;
 use super::upload::Upload;
-use crate::http1::{self, MAX_HEAD};
+use crate::http1;
 use crate::model::ask::Ask;
 use crate::model::client::ClientKey;
 use crate::model::id::CredentialName;
@@ -29,9 +30,6 @@ use crate::net::{tls_fault, tls_name};
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::telemetry::metrics::{Held, Metrics};
 
-/// Bytes on an HTTP/2 connection without an acknowledgement. No PING asks for it: gRPC servers end
-/// connections on which they come too often.
-const UNANSWERED: Duration = Duration::from_secs(15);
 /// Idle connections of one key: as many as clients use side by side. With fewer, a fleet of kept
 /// connections has upstream handshakes for good. When descriptors run short, all idle ones are let
 /// go.
@@ -115,7 +113,7 @@ struct Shelf {
 /// An HTTP/2 connection; `streams` has one more owner for each stream of ours on it.
 #[derive(Clone)]
 pub struct Shared2 {
-    pub sender: http2::SendRequest<Upload>,
+    pub sender: SendRequest<Lent>,
     pub streams: Arc<()>,
 }
 
@@ -226,9 +224,15 @@ impl Pool {
         self.shelves().get(key).is_some_and(|shelf| shelf.speaks_http1)
     }
 
-    /// A new connection, or one that another request made meanwhile. `http1`: for a request that
-    /// HTTP/2 cannot carry.
-    pub async fn connect(&self, world: &World, key: &Key, http1: bool) -> Result<Sender, Reason> {
+    /// A new connection, or one that another request made meanwhile, unless `own` says that it must
+    /// be the first to send on it. `http1`: for a request that HTTP/2 cannot carry.
+    pub async fn connect(
+        &self,
+        world: &World,
+        key: &Key,
+        http1: bool,
+        own: bool,
+    ) -> Result<Sender, Reason> {
         let (mut tls, making, speaks_http1) = self.shelf(world, key);
         if http1 && key.origin.scheme == Scheme::Https {
             if !speaks_http1 {
@@ -244,6 +248,9 @@ impl Pool {
                 }
                 opened => return opened,
             }
+        }
+        if own {
+            return self.open(world, key, tls).await;
         }
         // Others may be waiting for just this connection.
         let making = making.lock().await;
@@ -276,6 +283,7 @@ impl Pool {
             return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
         let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
+        let begun = Instant::now();
         let stream = match handshake(tls, &key.origin, stream).await {
             Err(reason @ Reason::UpstreamTlsInvalid(TlsFault::NoProtocol)) if !offers_http2 => {
                 if let Some(shelf) = self.shelves().get_mut(key) {
@@ -292,8 +300,8 @@ impl Pool {
             }
             return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
-        let shared =
-            Shared2 { sender: http2(TokioIo::new(stream), open).await?, streams: Arc::new(()) };
+        let sender = http2::begin(stream, open, begun.elapsed()).await?;
+        let shared = Shared2 { sender, streams: Arc::new(()) };
         if let Some(shelf) = self.shelves().get_mut(key) {
             shelf.http2.push(shared.clone());
         }
@@ -333,24 +341,4 @@ async fn handshake(
         tracing::debug!(%origin, %error, "TLS with the upstream failed");
         tls_fault(&error).map_or(Reason::UpstreamUnreachable, Reason::UpstreamTlsInvalid)
     })
-}
-
-async fn http2(
-    io: TokioIo<TlsStream<Stream>>,
-    open: Held,
-) -> Result<http2::SendRequest<Upload>, Reason> {
-    io.inner().get_ref().0.give_up_after(UNANSWERED);
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEAD as u32)
-        .handshake(io)
-        .await
-        .map_err(|_| Reason::UpstreamUnreachable)?;
-    tokio::spawn(async move {
-        let _open = open;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(sender)
 }

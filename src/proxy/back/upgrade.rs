@@ -106,13 +106,13 @@ impl Upgraded {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let (upstream, ahead, _open) = self.exchange.into_stream();
-        let client = Prefixed::new(client.1, client.0);
-        let upstream = Prefixed::new(ahead, upstream);
+        let mut client = Prefixed::new(client.1, client.0);
+        let mut upstream = Prefixed::new(ahead, upstream);
         let outcome = match self.searched {
-            None => tunnel::copy(proxy, &self.live, client, upstream).await,
+            None => tunnel::copy(proxy, &self.live, &mut client, &mut upstream).await,
             Some(given) => {
-                let upstream = Followed::new(upstream, given, &self.protocol);
-                tunnel::copy(proxy, &self.live, client, upstream).await
+                let mut upstream = Followed::new(upstream, given, &self.protocol);
+                tunnel::copy(proxy, &self.live, &mut client, &mut upstream).await
             }
         };
         let status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::drained::Drained;
 use crate::http1::{self, Inbound};
 use crate::masking::DecodeError;
 use crate::proxy::live::Watch;
@@ -43,7 +44,7 @@ impl BodyError {
 pub enum RequestBody {
     Empty,
     Http1(Arc<dyn Inbound>),
-    Http2(Incoming),
+    Http2(Drained),
 }
 
 impl RequestBody {
@@ -52,7 +53,11 @@ impl RequestBody {
     }
 
     pub fn http2(body: Incoming) -> Self {
-        if http_body::Body::is_end_stream(&body) { Self::Empty } else { Self::Http2(body) }
+        if http_body::Body::is_end_stream(&body) {
+            Self::Empty
+        } else {
+            Self::Http2(Drained::new(body))
+        }
     }
 }
 
@@ -119,6 +124,10 @@ impl Sent {
     }
 }
 
+/// Bytes of an upload that are kept until its upstream has begun to answer: what most calls of an
+/// API send. A window of HTTP/2 is as large by default, so hardly more is under way by then.
+pub const MAX_KEPT: usize = 64 * 1024;
+
 /// A request's body on its way upstream. Its trailers stay behind: they could be read as header
 /// fields.
 pub struct Upload {
@@ -127,17 +136,51 @@ pub struct Upload {
     watch: Option<Watch>,
     /// In bytes, of all of it.
     most: u64,
+    /// To be sent once more, before the rest.
+    front: Bytes,
+    /// All that was given out, `front` included. A copy: what came may hold much larger buffers.
+    kept: Option<Vec<u8>>,
 }
 
 impl Upload {
     /// `most`: after so many bytes it is cut off.
     pub fn new(inner: RequestBody, watch: Watch, most: u64) -> Self {
-        Self { inner, sent: Arc::default(), watch: Some(watch), most }
+        Self { watch: Some(watch), most, ..Self::of(inner, Arc::default()) }
     }
 
     /// Nothing, for a request that is sent again; counted with the first.
     pub fn empty(sent: Arc<Sent>) -> Self {
-        Self { inner: RequestBody::Empty, sent, watch: None, most: 0 }
+        Self::of(RequestBody::Empty, sent)
+    }
+
+    fn of(inner: RequestBody, sent: Arc<Sent>) -> Self {
+        Self { inner, sent, watch: None, most: 0, front: Bytes::new(), kept: None }
+    }
+
+    #[cfg(test)]
+    pub fn for_test(inner: RequestBody, most: u64) -> Self {
+        Self { most, ..Self::of(inner, Arc::default()) }
+    }
+
+    /// From now on what is given out is kept, as far as [`MAX_KEPT`] goes.
+    pub fn keep(&mut self) {
+        if self.kept.is_none() {
+            self.kept = Some(Vec::new());
+        }
+    }
+
+    /// Keeps nothing more.
+    pub fn keep_no_more(&mut self) {
+        self.kept = None;
+    }
+
+    /// The whole upload, as it was before anything of it was given out. `None`: not all was kept.
+    pub fn rewound(mut self) -> Option<Self> {
+        let kept = self.kept.as_ref()?;
+        let given = kept.len() - self.front.len();
+        self.sent.bytes.fetch_sub(given as u64, Relaxed);
+        self.front = Bytes::copy_from_slice(kept);
+        Some(self)
     }
 
     /// What became of it so far.
@@ -158,6 +201,11 @@ impl http_body::Body for Upload {
             if self.watch.as_mut().is_some_and(|watch| watch.poll_cut(cx).is_ready()) {
                 return Poll::Ready(Some(Err(BodyError::Cut)));
             }
+            if !self.front.is_empty() {
+                let front = std::mem::take(&mut self.front);
+                self.sent.bytes.fetch_add(front.len() as u64, Relaxed);
+                return Poll::Ready(Some(Ok(Frame::data(front))));
+            }
             let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(Ok(frame)) => frame,
@@ -173,16 +221,25 @@ impl http_body::Body for Upload {
                     self.sent.exceeded.store(true, Relaxed);
                     return Poll::Ready(Some(Err(BodyError::Cut)));
                 }
+                self.kept = self.kept.take().filter(|kept| kept.len() + data.len() <= MAX_KEPT);
+                if let Some(kept) = &mut self.kept {
+                    kept.extend_from_slice(data);
+                }
                 return Poll::Ready(Some(Ok(frame)));
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.front.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (mut size, front) = (self.inner.size_hint(), self.front.len() as u64);
+        if let Some(upper) = size.upper() {
+            size.set_upper(upper.saturating_add(front));
+        }
+        size.set_lower(size.lower().saturating_add(front));
+        size
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
 
+use super::lent::{Lent, lend};
 use super::pool::{Home, Key, Pinned, Pool, Sender, UpstreamExchange};
 use super::reply::Reply;
 use super::upgrade::Asked;
@@ -48,12 +49,26 @@ enum Lost {
     Failed(Reason),
     /// Nothing of the request was sent.
     Unsent(Box<Upload>),
+    /// It was sent, and the upstream says that it has begun nothing of it: the upload, where all
+    /// that was sent of it is kept.
+    Refused(Option<Box<Upload>>),
+}
+
+/// On which connections a request is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Kept,
+    /// One that others may have been quicker to use.
+    New,
+    /// One on which it is the first. Some servers serve few requests on a connection, or one: among
+    /// others it might be refused as often as there are others.
+    Own,
 }
 
 impl Pool {
-    /// Sends one request. What was not sent at all on a kept connection is sent on another. What
-    /// was sent is sent once more only if that changes nothing (a safe method, no body) and the
-    /// kept connection said nothing at all.
+    /// Sends one request, and once more where that changes nothing: what was not sent at all, or
+    /// what the upstream says it has not begun (RFC 9113 section 8.7); and a safe method without a
+    /// body on a kept connection that said nothing at all.
     pub async fn send<A, I>(
         self: &Arc<Self>,
         mut ask: Ask<'_, A, I>,
@@ -74,33 +89,57 @@ impl Pool {
         }
         let sent = Arc::clone(upload.sent());
         let repeatable = request.method().is_safe() && http_body::Body::is_end_stream(&upload);
-        while let Some((sender, pinned)) = self.take(&ask, &request, repeatable).await {
+        let mut on = On::Kept;
+        loop {
+            let kept = match on {
+                On::Kept => self.take(&ask, &request, repeatable).await,
+                On::New | On::Own => None,
+            };
+            let is_kept = kept.is_some();
+            let (sender, pinned) = match kept {
+                Some(kept) => kept,
+                // In a box: a request on a kept connection does not carry room for a handshake.
+                None => (Box::pin(self.reach(&ask, &request, on)).await?, false),
+            };
             match self.exchange(&mut ask, sender, pinned, &request, upload).await {
                 Ok(answered) => return Ok(answered),
-                Err(Lost::Unsent(unsent)) => upload = *unsent,
-                Err(Lost::Silent(_)) if repeatable => {
+                Err(Lost::Unsent(_)) if on == On::Own => return Err(Reason::UpstreamUnreachable),
+                Err(Lost::Unsent(unsent)) => {
+                    upload = *unsent;
+                    on = if is_kept { On::Kept } else { On::Own };
+                }
+                Err(Lost::Silent(_)) if repeatable && is_kept => {
                     let _another: Written = (ask.again)()?;
-                    upload = Upload::empty(sent);
-                    break;
+                    upload = Upload::empty(Arc::clone(&sent));
+                    on = On::New;
+                }
+                Err(Lost::Refused(_)) if on == On::Own => return Err(Reason::UpstreamRefused),
+                Err(Lost::Refused(None)) => return Err(Reason::UpstreamRefusedUpload),
+                Err(Lost::Refused(Some(whole))) => {
+                    let _another: Written = (ask.again)()?;
+                    upload = *whole;
+                    on = On::Own;
                 }
                 Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
             }
         }
-        // In a box: a request on a kept connection does not carry room for a handshake around.
-        let connected = Box::pin(self.connect(ask.world, &ask.key, needs_http1(&request))).await;
-        let sender = match connected {
+    }
+
+    /// A connection that is new, if only to us.
+    async fn reach<A, I>(
+        &self,
+        ask: &Ask<'_, A, I>,
+        request: &Request<()>,
+        on: On,
+    ) -> Result<Sender, Reason> {
+        let own = on == On::Own;
+        match self.connect(ask.world, &ask.key, needs_http1(request), own).await {
             // An upstream without HTTP/1: the body is sent without its word.
-            Err(Reason::UpstreamTlsInvalid(_))
-                if !is_upgrade(&request) && needs_http1(&request) =>
-            {
-                Box::pin(self.connect(ask.world, &ask.key, false)).await?
+            Err(Reason::UpstreamTlsInvalid(_)) if !is_upgrade(request) && needs_http1(request) => {
+                self.connect(ask.world, &ask.key, false, own).await
             }
-            connected => connected?,
-        };
-        self.exchange(&mut ask, sender, false, &request, upload).await.map_err(|lost| match lost {
-            Lost::Silent(reason) | Lost::Failed(reason) => reason,
-            Lost::Unsent(_) => Reason::UpstreamUnreachable,
-        })
+            connected => connected,
+        }
     }
 
     /// A kept connection, and whether it is the client connection's own.
@@ -167,17 +206,24 @@ impl Pool {
                 }
             }
             Sender::Http2(mut shared) => {
-                let request = as_http2(request, upload);
+                let (lent, loan) = lend(upload);
+                let request = as_http2(request, lent);
                 match patiently(&sent, shared.sender.try_send_request(request)).await {
                     Some(Ok(answer)) => {
+                        loan.settle();
                         let (head, body) = answer.into_parts();
                         let reply = Reply::Http2(body);
                         let (status, headers) = (head.status, head.headers);
                         Ok(Answered { status, headers, spelling: Spelling::default(), reply, home })
                     }
                     Some(Err(mut error)) => {
-                        if let Some(unsent) = error.take_message() {
-                            return Err(Lost::Unsent(Box::new(unsent.into_body())));
+                        let whole = || loan.take_back().map(Box::new);
+                        if error.take_message().is_some() {
+                            let whole = whole().ok_or(Lost::Failed(Reason::InternalError))?;
+                            return Err(Lost::Unsent(whole));
+                        }
+                        if is_unbegun(error.error()) {
+                            return Err(Lost::Refused(whole()));
                         }
                         let reason = reason(error.error());
                         match reason {
@@ -235,8 +281,8 @@ fn request(cleared: Cleared) -> Result<Request<()>, Reason> {
     Ok(request)
 }
 
-fn as_http2(request: &Request<()>, upload: Upload) -> Request<Upload> {
-    let mut http2 = Request::new(upload);
+fn as_http2(request: &Request<()>, lent: Lent) -> Request<Lent> {
+    let mut http2 = Request::new(lent);
     *http2.method_mut() = request.method().clone();
     *http2.uri_mut() = request.uri().clone();
     *http2.headers_mut() = request.headers().clone();
@@ -256,6 +302,17 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the upstream says that it has begun nothing of the request (RFC 9113 section 8.7): it
+/// refused the stream, or went away and named an earlier one as its last. The library ends no other
+/// streams with a GOAWAY that it received.
+fn is_unbegun(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (error.is_go_away() || refused)
+    })
+}
+
 fn reason(error: &hyper::Error) -> Reason {
     tracing::debug!(%error, "an exchange with the upstream failed");
     let io = std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>());
@@ -263,7 +320,12 @@ fn reason(error: &hyper::Error) -> Reason {
         Reason::UpstreamAnswerInvalid
     } else if error.is_timeout() {
         Reason::UpstreamTimeout
-    } else if io || error.is_closed() || error.is_canceled() || error.is_incomplete_message() {
+    } else if io
+        || error.is_user()
+        || error.is_closed()
+        || error.is_canceled()
+        || error.is_incomplete_message()
+    {
         Reason::UpstreamUnreachable
     } else {
         Reason::UpstreamAnswerInvalid

@@ -86,7 +86,9 @@ pub(super) async fn serve(
                 let stream = Prefixed::new(buffer, stream);
                 return Box::pin(plain::serve(worker, stream, peer, share)).await;
             }
-            Err(reason) => return malformed(&worker, stream, peer.uid, reason).await,
+            Err(reason) => {
+                return Box::pin(malformed(&worker, stream, peer.uid, reason)).await;
+            }
         };
         let world = worker.proxy.world.load_full();
         let now = worker.proxy.passage.clock.now();
@@ -220,7 +222,8 @@ pub(super) async fn admitted(
             }
             // A connection outlives many worlds.
             drop(world);
-            let connection = ClientConnection::new(Arc::clone(&worker), admitted, target);
+            let taken = Arc::clone(stream.get_ref().taken());
+            let connection = ClientConnection::new(Arc::clone(&worker), admitted, target, taken);
             if let Err(reason) = intercept::intercept(&connection, stream).await {
                 let world = worker.proxy.world.load_full();
                 // It ended without an HTTP answer.
@@ -266,7 +269,7 @@ async fn open_tunnel(
         tracing::debug!(%target, %error, "dialling failed");
         error.reason()
     });
-    let upstream = match dialled {
+    let mut upstream = match dialled {
         Ok(upstream) => upstream,
         Err(reason) => {
             let answer = opening.refused(recorder, reason);
@@ -283,7 +286,13 @@ async fn open_tunnel(
     if stream.write_all(opening.established()).await.is_err() {
         return;
     }
-    let outcome = tunnel::copy(&worker.proxy, &live, stream, upstream).await;
+    let outcome = tunnel::copy(&worker.proxy, &live, &mut stream, &mut upstream).await;
+    match outcome.code {
+        // A clean end would say that all has come.
+        Some(Reason::UpstreamUnreachable) => stream.into_parts().1.reset_on_close(),
+        Some(Reason::ClientGone) => upstream.reset_on_close(),
+        _ => {}
+    }
     recorder.finish(outcome);
 }
 

@@ -8,10 +8,13 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::pulse::{Pulse, Stuck};
 
 /// Control frames that a client may send without an answer that moves: it may open every stream
 /// that we allow and give them all up. A reset counts with the request before it, so this is 512
@@ -50,12 +53,72 @@ pub(super) struct FloodGuard<S> {
     read: Heads,
     written: Heads,
     account: Account,
+    answers: Answers,
+    stuck: Stuck,
 }
 
 impl<S> FloodGuard<S> {
-    pub(super) fn new(io: S) -> Self {
+    pub(super) fn new(io: S, pulse: Arc<Pulse>) -> Self {
         let read = Heads { skip: PREFACE, ..Heads::default() };
-        Self { io, read, written: Heads::default(), account: Account::new(Instant::now()) }
+        let (written, account) = (Heads::default(), Account::new(Instant::now()));
+        let stuck = Stuck::new(Arc::clone(&pulse));
+        let answers = Answers { open: Vec::new(), last: 0, pulse };
+        Self { io, read, written, account, answers, stuck }
+    }
+
+    /// What is written waits, and for how long it may.
+    fn waits<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_pending() && self.stuck.poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
+    }
+}
+
+/// The streams whose answer is still to end.
+struct Answers {
+    open: Vec<u32>,
+    last: u32,
+    pulse: Arc<Pulse>,
+}
+
+impl Answers {
+    fn received(&mut self, head: FrameHead) {
+        match head.kind {
+            // A later one has trailers.
+            HEADERS if head.stream > self.last => {
+                self.last = head.stream;
+                self.open.push(head.stream);
+                self.pulse.has_open(self.open.len());
+            }
+            RST_STREAM => self.end(head.stream),
+            _ => {}
+        }
+        self.pulse.moves();
+    }
+
+    fn sent(&mut self, head: FrameHead) {
+        match head.kind {
+            DATA | HEADERS => {
+                self.pulse.moves();
+                if head.flags & END_STREAM != 0 {
+                    self.end(head.stream);
+                }
+            }
+            RST_STREAM => self.end(head.stream),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, stream: u32) {
+        if let Some(at) = self.open.iter().position(|open| *open == stream) {
+            self.open.swap_remove(at);
+            self.pulse.has_open(self.open.len());
+        }
     }
 }
 
@@ -73,6 +136,7 @@ struct Heads {
 struct FrameHead {
     kind: u8,
     flags: u8,
+    stream: u32,
     length: u32,
     code: u32,
 }
@@ -91,13 +155,14 @@ impl Heads {
             bytes = &bytes[taken..];
             // The kind, once known, may want more.
             if self.have >= HEAD && self.have == self.wanted() {
-                let [a, b, c, kind, flags, _, _, _, _, w, x, y, z] = self.head;
+                let [a, b, c, kind, flags, i, j, k, l, w, x, y, z] = self.head;
+                let stream = u32::from_be_bytes([i & 0x7f, j, k, l]);
                 let length = u32::from_be_bytes([0, a, b, c]);
                 let code = u32::from_be_bytes([w, x, y, z]);
                 // What of the payload is not part of this.
                 self.skip = length.saturating_sub((self.have - HEAD) as u32);
                 self.have = 0;
-                each(FrameHead { kind, flags, length, code });
+                each(FrameHead { kind, flags, stream, length, code });
             }
         }
     }
@@ -177,7 +242,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.read.pass(&buf.filled()[before..], |head| this.account.received(head));
+        this.read.pass(&buf.filled()[before..], |head| {
+            this.account.received(head);
+            this.answers.received(head);
+        });
         Poll::Ready(Ok(()))
     }
 }
@@ -189,8 +257,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = ready!(Pin::new(&mut this.io).poll_write(cx, buf))?;
-        this.written.pass(buf.get(..written).unwrap_or(buf), |head| this.account.sent(head));
+        let polled = Pin::new(&mut this.io).poll_write(cx, buf);
+        let written = ready!(this.waits(polled, cx))?;
+        this.written.pass(buf.get(..written).unwrap_or(buf), |head| {
+            this.account.sent(head);
+            this.answers.sent(head);
+        });
         Poll::Ready(Ok(written))
     }
 
@@ -200,11 +272,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, bufs))?;
+        let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        let written = ready!(this.waits(polled, cx))?;
         let mut left = written;
         for buf in bufs {
             let part = buf.len().min(left);
-            this.written.pass(&buf[..part], |head| this.account.sent(head));
+            this.written.pass(&buf[..part], |head| {
+                this.account.sent(head);
+                this.answers.sent(head);
+            });
             left -= part;
         }
         Poll::Ready(Ok(written))
@@ -215,7 +291,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.io).poll_flush(cx);
+        if polled.is_ready() {
+            this.stuck.is_over();
+        }
+        this.waits(polled, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -235,6 +316,30 @@ mod tests {
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let [_, a, b, c] = u32::try_from(payload.len()).unwrap().to_be_bytes();
         [&[a, b, c, kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    fn pulse() -> Arc<Pulse> {
+        Pulse::new(Duration::from_secs(120), Arc::default(), || {})
+    }
+
+    #[test]
+    fn answers_are_open_until_their_last_frame() {
+        let mut answers = Answers { open: Vec::new(), last: 0, pulse: pulse() };
+        let head = |kind, flags, stream| FrameHead { kind, flags, stream, length: 9, code: 0 };
+        for stream in [1, 3, 5, 7] {
+            answers.received(head(HEADERS, 4, stream));
+        }
+        // Trailers of a request, and of an answer.
+        answers.received(head(HEADERS, END_STREAM, 3));
+        answers.sent(head(HEADERS, 4, 1));
+        assert_eq!(answers.open, [1, 3, 5, 7]);
+        answers.sent(head(DATA, END_STREAM, 1));
+        answers.sent(head(RST_STREAM, 0, 1));
+        answers.sent(head(HEADERS, END_STREAM, 3));
+        answers.received(head(RST_STREAM, 0, 5));
+        assert_eq!(answers.open, [7]);
+        answers.sent(head(RST_STREAM, 0, 7));
+        assert!(answers.open.is_empty());
     }
 
     fn heads(bytes: &[u8], size: usize) -> Vec<(u8, u8, u32)> {
@@ -263,8 +368,8 @@ mod tests {
     #[test]
     fn control_frames_use_up_the_credit_and_answers_restore_it() {
         let now = Instant::now();
-        let ping = FrameHead { kind: 6, flags: 0, length: 8, code: 0 };
-        let answer = FrameHead { kind: DATA, flags: 0, length: 1, code: 0 };
+        let ping = FrameHead { kind: 6, flags: 0, stream: 1, length: 8, code: 0 };
+        let answer = FrameHead { kind: DATA, flags: 0, stream: 1, length: 1, code: 0 };
         let mut account = Account::new(now);
         for _ in 0..10 * CREDIT {
             account.received(ping);
@@ -284,10 +389,10 @@ mod tests {
         let now = Instant::now();
         let mut account = Account::new(now);
         for head in [
-            FrameHead { kind: DATA, flags: 0, length: 1, code: 0 },
-            FrameHead { kind: DATA, flags: END_STREAM, length: 0, code: 0 },
-            FrameHead { kind: DATA, flags: PADDED, length: 300, code: 0 },
-            FrameHead { kind: HEADERS, flags: 5, length: 40, code: 0 },
+            FrameHead { kind: DATA, flags: 0, stream: 1, length: 1, code: 0 },
+            FrameHead { kind: DATA, flags: END_STREAM, stream: 1, length: 0, code: 0 },
+            FrameHead { kind: DATA, flags: PADDED, stream: 1, length: 300, code: 0 },
+            FrameHead { kind: HEADERS, flags: 5, stream: 1, length: 40, code: 0 },
         ] {
             for _ in 0..2 * CREDIT {
                 account.received(head);
@@ -295,18 +400,18 @@ mod tests {
             assert_eq!(account.credit, CREDIT);
         }
         for flags in [0, PADDED] {
-            account.received(FrameHead { kind: DATA, flags, length: 0, code: 0 });
+            account.received(FrameHead { kind: DATA, flags, stream: 1, length: 0, code: 0 });
         }
-        account.sent(FrameHead { kind: RST_STREAM, flags: 0, length: 4, code: 8 });
+        account.sent(FrameHead { kind: RST_STREAM, flags: 0, stream: 1, length: 4, code: 8 });
         assert_eq!(account.credit, CREDIT - 3);
-        account.sent(FrameHead { kind: RST_STREAM, flags: 0, length: 4, code: 1 });
+        account.sent(FrameHead { kind: RST_STREAM, flags: 0, stream: 1, length: 4, code: 1 });
         assert_eq!(account.credit, CREDIT - 3 - PER_FAULT);
     }
 
     #[tokio::test]
     async fn a_flood_ends_the_connection() {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let mut frames = FloodGuard::new(server);
+        let mut frames = FloodGuard::new(server, pulse());
         client.write_all(&[b'P'; PREFACE as usize]).await.unwrap();
         for _ in 0..CREDIT {
             client.write_all(&frame(6, 0, &[0; 8])).await.unwrap();

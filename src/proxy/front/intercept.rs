@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::flood_guard::FloodGuard;
 use super::peek::{Speaks, speaks};
+use super::pulse::{Patient, Pulse};
 use crate::ca::Alpn;
 use crate::client::session::Session;
 use crate::http1::{self, Buffered, MAX_HEAD};
@@ -26,7 +27,7 @@ use crate::net::prefixed::Prefixed;
 use crate::proxy::live::LiveConnection;
 use crate::proxy::request::body::Body;
 use crate::proxy::request::serve::ClientConnection;
-use crate::proxy::shared::{HANDSHAKE_TIMEOUT, Proxy};
+use crate::proxy::shared::{HANDSHAKE_TIMEOUT, PATIENCE, Proxy};
 
 /// More than the limit, which we hold ourselves: the library answers what is over its own with a
 /// bare 431, of which nobody hears.
@@ -128,14 +129,17 @@ where
         let connection = Arc::clone(connection);
         async move { Ok::<_, Infallible>(connection.serve(request).await) }
     });
+    let stalling = Arc::clone(connection);
+    let give_up = move || stalling.live.give_up(Reason::ClientTimeout);
+    let pulse = Pulse::new(PATIENCE.stall, Arc::clone(&connection.taken), give_up);
     let serving = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
+        .timer(Patient(Arc::clone(&pulse)))
         .max_concurrent_streams(CLIENT_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20))
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(FloodGuard::new(stream)), service);
+        .serve_connection(TokioIo::new(FloodGuard::new(stream, pulse)), service);
     // Boxed, as each move into another future would otherwise keep the room of the last one.
     let serving =
         until_drained(&connection.worker.proxy, Box::pin(serving), |s| s.graceful_shutdown());

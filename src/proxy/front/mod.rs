@@ -8,6 +8,7 @@ pub(super) mod head;
 mod intercept;
 mod peek;
 mod plain;
+mod pulse;
 mod socket;
 mod transparent;
 

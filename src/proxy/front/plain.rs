@@ -2,13 +2,13 @@
 //! names, never with a token, and each admitted on its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::request::Parts;
 use http::{Response, header};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::intercept::until_ended;
+use super::socket::Socket;
 use crate::audit::{Recorder, RequestFacts};
 use crate::client::{Admitted, Peer};
 use crate::http1::{self, Arrived, Buffered, HeadError, Patience, Service};
@@ -29,17 +29,15 @@ use crate::proxy::shared::{PATIENCE, World};
 use crate::proxy::worker::Worker;
 
 /// Serves requests until the client is done.
-pub(super) async fn serve<T>(
+pub(super) async fn serve(
     worker: Arc<Worker>,
-    stream: Prefixed<T>,
+    stream: Prefixed<Socket>,
     peer: Box<Peer>,
     share: Share<Holder>,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+) {
     let (ahead, io) = stream.into_parts();
-    let live = worker.proxy.live.connection();
-    let plain = Plain { worker, peer, share, live, kept: Kept::default() };
+    let (live, taken) = (worker.proxy.live.connection(), Arc::clone(io.taken()));
+    let plain = Plain { worker, peer, share, live, taken, kept: Kept::default() };
     // Upgrades are refused, so nothing comes back.
     until_ended(None, &plain.live, http1::serve(Buffered::new(io, ahead), &plain)).await;
 }
@@ -50,6 +48,7 @@ struct Plain {
     peer: Box<Peer>,
     share: Share<Holder>,
     live: LiveConnection,
+    taken: Arc<AtomicU64>,
     kept: Kept,
 }
 
@@ -68,6 +67,10 @@ impl Service for Plain {
 
     fn failed(&self) -> Response<Body> {
         Body::refusal(&Reason::InternalError.into(), RequestId::new(), true)
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
     }
 
     async fn stopping(&self) {

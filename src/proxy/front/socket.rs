@@ -3,7 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -47,7 +50,14 @@ pub(super) enum Way {
 }
 
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(super) struct Socket {
+    io: SocketIo,
+    /// Bytes that the kernel took.
+    taken: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum SocketIo {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -79,7 +89,7 @@ impl Listener {
             Self::Tcp(listener) => (listener, false),
             Self::Redirected(listener) => (listener, true),
             Self::Unix(listener) => {
-                let stream = Socket::Unix(listener.accept().await?.0);
+                let stream = Socket::new(SocketIo::Unix(listener.accept().await?.0));
                 return Ok(Accepted { stream, peer: None, way: Way::Straight });
             }
         };
@@ -99,7 +109,7 @@ impl Listener {
         } else {
             Way::Straight
         };
-        Ok(Accepted { stream: Socket::Tcp(stream), peer: Some(peer), way })
+        Ok(Accepted { stream: Socket::new(SocketIo::Tcp(stream)), peer: Some(peer), way })
     }
 }
 
@@ -129,28 +139,44 @@ impl Accepted {
     /// (`SO_PEERCRED`, unix(7)), for a loopback address who owns the peer's socket, and for a
     /// redirected connection who owns the socket that it began at.
     pub(super) fn end(&self, gate: &Gate) -> Peer {
-        match (&self.stream, self.way, self.peer) {
-            (Socket::Unix(stream), ..) => stream.peer_cred().map_or_else(
+        match (&self.stream.io, self.way, self.peer) {
+            (SocketIo::Unix(stream), ..) => stream.peer_cred().map_or_else(
                 |_| Peer::default(),
                 |peer| {
                     Peer::of_unix(peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()))
                 },
             ),
-            (Socket::Tcp(stream), Way::Straight, Some(peer)) => stream
+            (SocketIo::Tcp(stream), Way::Straight, Some(peer)) => stream
                 .local_addr()
                 .map_or_else(|_| Peer::default(), |local| gate.peer_of(peer, local)),
-            (Socket::Tcp(_), Way::Redirected(original), Some(peer)) => {
+            (SocketIo::Tcp(_), Way::Redirected(original), Some(peer)) => {
                 gate.peer_of_redirected(peer, original)
             }
-            (Socket::Tcp(_), ..) => Peer::default(),
+            (SocketIo::Tcp(_), ..) => Peer::default(),
         }
     }
 }
 
 impl Socket {
+    fn new(io: SocketIo) -> Self {
+        Self { io, taken: Arc::default() }
+    }
+
+    /// Counts what the kernel takes of what is written: whatever holds it back above does not.
+    pub(super) fn taken(&self) -> &Arc<AtomicU64> {
+        &self.taken
+    }
+
+    fn count(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = polled {
+            self.taken.fetch_add(written as u64, Relaxed);
+        }
+        polled
+    }
+
     /// Whether this names the address that the client connected to.
     pub(super) fn is_at(&self, named: &Target) -> bool {
-        let Self::Tcp(stream) = self else { return false };
+        let SocketIo::Tcp(stream) = &self.io else { return false };
         stream.local_addr().map(canonical).is_ok_and(|local| match &named.host {
             Host::Ip(ip) => ip.to_canonical() == local.ip() && named.port == local.port(),
             Host::Name(name) => {
@@ -159,11 +185,18 @@ impl Socket {
         })
     }
 
+    /// Its end will be a reset (RFC 9293 section 3.5.2). A unix socket has none.
+    pub(super) fn reset_on_close(self) {
+        if let SocketIo::Tcp(stream) = self.io {
+            let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+        }
+    }
+
     /// Writes what takes no waiting.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
+        match &self.io {
+            SocketIo::Tcp(stream) => stream.try_write(bytes),
+            SocketIo::Unix(stream) => stream.try_write(bytes),
         }
     }
 }
@@ -174,9 +207,9 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, out),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, out),
+        match &mut self.get_mut().io {
+            SocketIo::Tcp(stream) => Pin::new(stream).poll_read(cx, out),
+            SocketIo::Unix(stream) => Pin::new(stream).poll_read(cx, out),
         }
     }
 }
@@ -187,10 +220,12 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        let this = self.get_mut();
+        let polled = match &mut this.io {
+            SocketIo::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            SocketIo::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        this.count(polled)
     }
 
     fn poll_write_vectored(
@@ -198,10 +233,12 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-        }
+        let this = self.get_mut();
+        let polled = match &mut this.io {
+            SocketIo::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            SocketIo::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+        };
+        this.count(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -215,9 +252,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            SocketIo::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            SocketIo::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

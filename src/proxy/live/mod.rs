@@ -263,6 +263,13 @@ impl LiveConnection {
         LiveRequest { connected: Arc::clone(&self.connected), request, token: None }
     }
 
+    /// Ends all that is under way on it.
+    pub fn give_up(&self, why: Reason) {
+        self.connected.requests().iter().for_each(|request| {
+            request.cut(why);
+        });
+    }
+
     /// Resolves when the whole connection has to go.
     pub async fn ended(&self) {
         let mut watch = Watch::of(Watched::Connection(Arc::clone(&self.connected)));

@@ -1,12 +1,15 @@
 //! What a client gets: counted, never buffered, and tied to the record of its request.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Frame, SizeHint};
+use tokio::time::timeout;
 
 use crate::audit::{Outcome, Recorder};
 use crate::http1::{AnswerBody, Spelling, Unsent};
@@ -35,14 +38,19 @@ pub struct Streamed {
     inner: Reply,
     recorder: Option<Recorder>,
     /// Found by whoever ends it.
-    _live: LiveRequest,
+    live: LiveRequest,
     watch: Watch,
     spelling: Spelling,
     clean: Clean,
     home: Home,
     sent: Arc<Sent>,
     outcome: Outcome,
+    /// What came of it while its head was held back.
+    ahead: Option<Result<Frame<Bytes>, BodyError>>,
 }
+
+/// How long the head of an early answer waits for what follows it.
+const HEAD_ALONE: Duration = Duration::from_millis(100);
 
 impl Body {
     /// An answer of our own to a request that goes no further.
@@ -62,13 +70,25 @@ impl Body {
     ) -> Self {
         let outcome = Outcome { status: Some(status.as_u16()), ..Outcome::default() };
         let (recorder, watch) = (Some(recorder), live.watch());
+        let ahead = None;
         let mut streamed =
-            Streamed { inner, recorder, _live: live, watch, spelling, clean, home, sent, outcome };
+            Streamed { inner, recorder, live, watch, spelling, clean, home, sent, outcome, ahead };
         // The server never asks an empty body for its end.
         if streamed.done() {
             streamed.end(None);
         }
         Self::Streamed(Box::new(streamed))
+    }
+
+    /// Waits for the first of it, so that head and body leave together, where the body is quick. A
+    /// client that sees the head of an error alone may end its upload short of the length that it
+    /// said (curl 7.88 does); the HTTP/2 library then resets the stream, and the rest is lost.
+    pub async fn lead(&mut self) {
+        let Self::Streamed(streamed) = self else { return };
+        if !streamed.done() {
+            let first = timeout(HEAD_ALONE, poll_fn(|cx| streamed.poll(cx))).await;
+            streamed.ahead = first.ok().flatten();
+        }
     }
 }
 
@@ -154,18 +174,21 @@ impl Streamed {
     }
 
     fn done(&self) -> bool {
-        self.clean.is_over(self.inner.done())
+        self.ahead.is_none() && self.clean.is_over(self.inner.done())
     }
 
     fn size(&self) -> SizeHint {
-        self.clean.size(self.inner.size())
+        let size = self.clean.size(self.inner.size());
+        let Some(Ok(ahead)) = &self.ahead else { return size };
+        let ahead = ahead.data_ref().map_or(0, |data| data.len() as u64);
+        size.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + ahead))
     }
 }
 
 impl Drop for Streamed {
     fn drop(&mut self) {
         if self.recorder.is_some() {
-            self.end(Some(Reason::ClientGone));
+            self.end(Some(self.live.is_cut().unwrap_or(Reason::ClientGone)));
         }
     }
 }
@@ -180,7 +203,10 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(streamed) => streamed.poll(cx),
+            Self::Streamed(streamed) => match streamed.ahead.take() {
+                Some(first) => Poll::Ready(Some(first)),
+                None => streamed.poll(cx),
+            },
             Self::Upgraded(_) => Poll::Ready(None),
         }
     }

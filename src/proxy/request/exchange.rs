@@ -92,6 +92,7 @@ impl Exchange<'_> {
             && request.parts().headers.get(header::AUTHORIZATION).is_some_and(is_of_connections);
         request.set_length(body.size_hint().exact());
         let bare = request.parts().method == Method::HEAD;
+        let uploads = !body.is_end_stream();
         let spare = if injects { retry::spare(&request, &body) } else { None };
         let cleared = match passed.clear(written, request) {
             Ok(cleared) => cleared,
@@ -149,6 +150,9 @@ impl Exchange<'_> {
             Response::new(Body::streamed(reply, head, recorder, live, clean, home, sent));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if uploads && self.inbound.is_none() && status.as_u16() >= 300 {
+            Box::pin(response.body_mut().lead()).await;
+        }
         response
     }
 

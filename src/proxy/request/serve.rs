@@ -9,7 +9,7 @@
 //! [`Recorder`](crate::audit::Recorder) writes what is missing when it is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -38,6 +38,8 @@ pub struct ClientConnection {
     pub admitted: Admitted,
     pub target: Target,
     pub live: LiveConnection,
+    /// Bytes that the kernel took of what was written to it.
+    pub taken: Arc<AtomicU64>,
     kept: Kept,
 }
 
@@ -61,15 +63,25 @@ impl Service for ClientConnection {
         Body::refusal(&Reason::InternalError.into(), RequestId::new(), true)
     }
 
+    fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
     async fn stopping(&self) {
         self.worker.proxy.draining().await;
     }
 }
 
 impl ClientConnection {
-    pub fn new(worker: Arc<Worker>, admitted: Admitted, target: Target) -> Arc<Self> {
+    /// `taken`: bytes that the kernel took of what was written to it.
+    pub fn new(
+        worker: Arc<Worker>,
+        admitted: Admitted,
+        target: Target,
+        taken: Arc<AtomicU64>,
+    ) -> Arc<Self> {
         let live = worker.proxy.live.connection();
-        Arc::new(Self { worker, admitted, target, live, kept: Kept::default() })
+        Arc::new(Self { worker, admitted, target, live, taken, kept: Kept::default() })
     }
 
     /// Serves one HTTP/2 request of an intercepted connection. A panic costs this request only.

@@ -318,6 +318,10 @@ struct Http2 {
 }
 
 impl Exchange {
+    pub fn is_http1(&self) -> bool {
+        matches!(self.inner, Inner::Http1(_))
+    }
+
     /// The next piece of the request's body.
     pub async fn receive(&mut self) -> Piece {
         soon("a piece of the request", async {

@@ -2,6 +2,8 @@
 //! hand: nothing is held back, nothing is lost, and what breaks is seen to break.
 
 mod broken;
+mod distance;
+mod early;
 mod early_http1;
 mod engine;
 mod flow;
@@ -9,6 +11,7 @@ mod given;
 mod interim;
 mod kept;
 mod narrowed;
+mod nginx;
 mod overriding;
 mod own_credential;
 mod peers;
@@ -18,6 +21,7 @@ mod revoked;
 mod spelt;
 mod strict;
 mod trailers;
+mod unbegun;
 pub mod upgrade;
 
 /// Whether `VALETKEY_TEST_LARGE` asks for the full size of what is shortened otherwise.
