@@ -27,7 +27,7 @@ mod known;
 mod passed;
 mod refused;
 
-pub use clean::{Clean, Followed};
+pub use clean::{Clean, Followed, why_undecoded};
 pub use desk::{Passage, Terms};
 pub use given::Given;
 pub use incoming::{Arrival, Incoming, Judged, Supplied, Way};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
@@ -13,7 +13,7 @@ use super::known::Source;
 use crate::audit::{Decision, Recorder, Written};
 use crate::broker::{Slot, SlotKey};
 use crate::inject;
-use crate::masking::BodyRedactor;
+use crate::masking::{BodyRedactor, Part};
 use crate::model::client::Client;
 use crate::model::reason::Reason;
 use crate::model::target::Origin;
@@ -45,6 +45,17 @@ impl JudgedRequest {
     /// Its method, target and fields.
     pub fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    /// The same for the whole of what it asks a part of, as it is stored; `None` where it asks for
+    /// no part.
+    pub fn of_whole(&self) -> Option<Self> {
+        let mut parts = self.0.headers.contains_key(RANGE).then(|| self.0.clone())?;
+        for name in [RANGE, IF_RANGE] {
+            parts.headers.remove(name);
+        }
+        parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Some(Self(parts))
     }
 
     /// Says one length of its body, this one, where it says any: HTTP/2 lets several, or odd
@@ -120,7 +131,8 @@ impl Passed {
     }
 
     /// Cleans the head of an answer of all that its upstream was given; what comes after it is
-    /// cleaned as it comes. `bare`: it has no body, whatever it says. `done`: no body comes.
+    /// cleaned as it comes. `bare`: it has no body, whatever it says. `done`: no body comes. `part`:
+    /// so much of what comes is its body.
     pub fn clean(
         &self,
         passage: &Passage,
@@ -128,6 +140,7 @@ impl Passed {
         headers: &mut HeaderMap,
         bare: bool,
         done: bool,
+        part: Option<Part>,
     ) -> Result<Clean, Reason> {
         let mut follows = self.given(passage).map(Follows::new);
         let redactor = follows.as_mut().and_then(Follows::redactor);
@@ -137,20 +150,22 @@ impl Passed {
             headers.remove(CONTENT_LENGTH);
         }
         let bare = bare || status == StatusCode::NOT_MODIFIED;
-        let mut unsaid = false;
         let body = match redactor {
-            Some(redactor) if self.searches() => {
-                if bare || done {
-                    unsaid = !BodyRedactor::of_none(headers) && bare;
-                    None
-                } else {
-                    let body = BodyRedactor::begin(redactor, status, headers);
-                    Some(Box::new(body.map_err(|_| Reason::UpstreamEncodingRefused)?))
-                }
+            Some(redactor) if self.searches() && !bare && !done => {
+                let body = match part {
+                    Some(part) => BodyRedactor::begin_part(redactor, headers, part),
+                    None => BodyRedactor::begin(redactor, status, headers),
+                };
+                Some(Box::new(body.map_err(|_| Reason::UpstreamEncodingRefused)?))
             }
             _ => None,
         };
-        Ok(Clean::new(self.bought(), follows, self.token.clone(), body, unsaid))
+        Ok(Clean::new(self.bought(), follows, self.token.clone(), body, bare))
+    }
+
+    /// The part that an answer is, where it cannot be searched without what stands before it.
+    pub fn unsearchable_part(&self, status: StatusCode, headers: &HeaderMap) -> Option<Part> {
+        if self.searches() { Part::of(status, headers) } else { None }
     }
 
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives

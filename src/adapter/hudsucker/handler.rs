@@ -2,7 +2,9 @@
 //! serves it.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Context;
 
 use ::hudsucker::{Body, HttpContext, HttpHandler, RequestOrResponse};
 use http::request::Parts as Head;
@@ -210,7 +212,18 @@ impl HttpHandler for Handler {
         recorder.answered();
         let (passage, status) = (&self.parts.passage, response.status());
         let done = response.body().is_end_stream();
-        match passed.clean(passage, status, response.headers_mut(), bare, done) {
+        let headers = response.headers_mut();
+        let cleaned = match passed.clean(passage, status, headers, bare, done, None) {
+            Ok(mut clean) => {
+                let (mut head, mut body) = response.into_parts();
+                let next = |cx: &mut Context<'_>| Pin::new(&mut body).poll_frame(cx);
+                let looked = clean.look(&mut head.headers, next).await;
+                response = Response::from_parts(head, body);
+                looked.map(|()| clean).map_err(|error| recorded::why(&error))
+            }
+            Err(reason) => Err(reason),
+        };
+        match cleaned {
             Ok(clean) => Answering::pass(response, clean, recorder),
             Err(reason) => {
                 let id = recorder.request();

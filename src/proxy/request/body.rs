@@ -125,7 +125,7 @@ impl Streamed {
             }
             Some(Err(error)) => {
                 // The client must see an error too, never a clean end.
-                self.end(Some(Reason::UpstreamAnswerInvalid));
+                self.end(Some(error.reason()));
                 return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => frame,
