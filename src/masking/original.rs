@@ -94,7 +94,9 @@ impl Original {
             return Ok(Looked::Told);
         }
         self.mark();
-        if self.length > MAX_WAITING + self.codings.retains() {
+        // One piece is as long as the upstream and its connection make it.
+        let more = self.waiting.len() > 1 && !self.may_release();
+        if more && self.length > MAX_WAITING + self.codings.retains() {
             return Err(DecodeError::TooMuch);
         }
         Ok(Looked::All)

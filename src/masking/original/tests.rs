@@ -73,6 +73,21 @@ fn what_holds_none_passes_as_it_came() {
     }
 }
 
+/// More than may wait passes where it may, however late the decoder tells of it and however long a
+/// piece is.
+#[test]
+fn long_windows_and_long_pieces_pass() {
+    let redactor = redactor(TOKEN);
+    let text = noise(2_500_000);
+    for (name, body) in [("zstd", zstd(&text)), ("gzip", gzip(&text))] {
+        assert!(body.len() > 1_500_000);
+        for lengths in [[usize::MAX], [16_384]] {
+            let out = through(&redactor, &mut encoded(&[name]), pieces(&body, &lengths));
+            assert!(out.as_deref() == Ok(&body[..]), "{name} in {lengths:?}");
+        }
+    }
+}
+
 /// Content that is whole is whole, whatever follows and whether a check sum does.
 #[test]
 fn what_is_whole_ends_well() {
