@@ -1,40 +1,27 @@
-//! The body of an answer on its way back: its content codings taken off, its forms masked, and what
-//! the header said of the bytes as they were put right.
+//! The body of an answer on its way back. One without a coding passes with its words masked. One in
+//! codings passes as it came (`original`) unless a word is found in it: where that is near enough to
+//! its beginning, it comes decoded and masked, and what the header said of the bytes as they were is
+//! put right; further on it breaks off.
 
+mod as_it_came;
+
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, RANGE,
-    SEC_WEBSOCKET_EXTENSIONS,
-};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::Redactor;
-use super::coding::{Codings, DecodeError, Pulled, is_asked_for};
+use super::coding::{Codings, DecodeError, Pulled};
+use super::fields::{has_coded_messages, has_events, put_right, remove_digests};
+use super::original::Original;
+use super::part::Part;
 use super::stream::{HOLD_PATIENCE, HeldBack};
-
-/// Digests of a body as it was (RFC 9530, RFC 3230, RFC 1864).
-static DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("repr-digest"),
-];
-/// How messages of gRPC and of Connect are compressed, each for itself.
-static MESSAGES_ENCODING: [HeaderName; 2] =
-    [HeaderName::from_static("grpc-encoding"), HeaderName::from_static("connect-content-encoding")];
-static MESSAGES_ACCEPT_ENCODING: [HeaderName; 2] = [
-    HeaderName::from_static("grpc-accept-encoding"),
-    HeaderName::from_static("connect-accept-encoding"),
-];
-/// RFC 3229: the difference to another answer.
-static A_IM: HeaderName = HeaderName::from_static("a-im");
-const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Why an answer cannot be searched: nobody here reads its coding, or it is part of something
 /// encoded.
@@ -42,41 +29,24 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 #[error("an answer in an encoding that cannot be searched")]
 pub struct Unsearchable;
 
-/// Asks the upstream for an answer that can be searched: in codings that are taken off here, or in
-/// none where a part is asked for; WebSocket without compression, gRPC without.
-pub fn ask(headers: &mut HeaderMap) {
-    if headers.contains_key(RANGE) {
-        headers.insert(ACCEPT_ENCODING, IDENTITY);
-    } else if headers.contains_key(ACCEPT_ENCODING) {
-        let known = |part: &&str| is_asked_for(part.split(';').next().unwrap_or_default().trim());
-        let kept: Vec<&str> = headers
-            .get_all(ACCEPT_ENCODING)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(',').map(str::trim).filter(known))
-            .collect();
-        // Parts of a legal value are legal.
-        let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|value| !value.is_empty());
-        headers.insert(ACCEPT_ENCODING, kept.unwrap_or(IDENTITY));
-    }
-    for name in &MESSAGES_ACCEPT_ENCODING {
-        if headers.contains_key(name) {
-            headers.insert(name.clone(), IDENTITY);
-        }
-    }
-    headers.remove(&A_IM);
-    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
-}
-
 /// Masks the words in a body, piece by piece, also where a word is cut by two pieces.
 pub struct BodyRedactor {
     redactor: Arc<Redactor>,
+    /// It passes as it came.
+    original: Option<Box<Original>>,
+    /// This part of it, and no more.
+    part: Option<Part>,
+    /// Those that are taken off.
     codings: Option<Codings>,
+    /// What came and was only looked at.
+    before: VecDeque<Bytes>,
     held: HeldBack,
     /// To be passed on next.
     ready: Bytes,
     /// The last frame may give more.
     draining: bool,
+    /// No more comes from the upstream.
+    all_came: bool,
     ended: bool,
     trailers: Option<HeaderMap>,
     /// Until what waits is let go.
@@ -91,41 +61,33 @@ impl BodyRedactor {
         headers: &mut HeaderMap,
     ) -> Result<Self, Unsearchable> {
         let codings = Codings::of(headers).map_err(|_| Unsearchable)?;
-        let coded = |name| headers.get(name).is_some_and(|value| *value != IDENTITY);
-        let messages = MESSAGES_ENCODING.iter().any(coded);
         let part = codings.is_some() && status == StatusCode::PARTIAL_CONTENT;
-        if messages || part || status == StatusCode::IM_USED {
+        if has_coded_messages(headers) || part || status == StatusCode::IM_USED {
             return Err(Unsearchable);
         }
-        if codings.is_some() {
-            for name in [CONTENT_ENCODING, CONTENT_LENGTH, ACCEPT_RANGES] {
-                headers.remove(name);
+        let mut body = Self::as_it_is(redactor);
+        if let Some(codings) = codings {
+            if has_events(headers) || !codings.are_prompt() {
+                put_right(headers);
+                body.codings = Some(codings);
+            } else {
+                body.original = Some(Box::new(Original::new(codings)));
             }
-            if headers.get(ETAG).is_some_and(|tag| !tag.as_bytes().starts_with(b"W/")) {
-                headers.remove(ETAG);
-            }
-            remove_digests(headers);
         }
-        Ok(Self { codings, ..Self::as_it_is(redactor) })
-    }
-
-    /// An answer without a body: its length is not the one that a body would have after decoding.
-    /// Whether it stays.
-    pub fn of_none(headers: &mut HeaderMap) -> bool {
-        let plain = matches!(Codings::of(headers), Ok(None));
-        if !plain {
-            headers.remove(CONTENT_LENGTH);
-        }
-        plain
+        Ok(body)
     }
 
     fn as_it_is(redactor: Arc<Redactor>) -> Self {
         Self {
             redactor,
+            original: None,
+            part: None,
             codings: None,
+            before: VecDeque::new(),
             held: HeldBack::default(),
             ready: Bytes::new(),
             draining: false,
+            all_came: false,
             ended: false,
             trailers: None,
             patience: None,
@@ -135,16 +97,28 @@ impl BodyRedactor {
     /// What there is to say of the length of what is still to come, where `inner` says it of the
     /// upstream's.
     pub fn size(&self, inner: &SizeHint) -> SizeHint {
-        let held = (self.held.length() + self.ready.len()) as u64;
+        if let Some(part) = &self.part {
+            return SizeHint::with_exact(part.left());
+        }
+        let original = self.original.as_ref().map_or(0, |original| original.length());
+        let held = original + (self.held.length() + self.ready.len()) as u64;
         match inner.exact() {
-            Some(left) if self.codings.is_none() => SizeHint::with_exact(left + held),
+            Some(left) if self.codings.is_none() && self.trailers.is_none() => {
+                SizeHint::with_exact(left + held)
+            }
             _ => SizeHint::new(),
         }
     }
 
     /// Whether the body has ended and all of it was given.
     pub fn is_ended(&self) -> bool {
-        self.ended && self.trailers.is_none()
+        let waits = self.original.as_ref().is_some_and(|original| original.length() > 0);
+        self.ended && self.trailers.is_none() && !waits
+    }
+
+    /// Whether all that was asked for was given, whatever still comes of the upstream.
+    pub fn is_given(&self) -> bool {
+        self.part.is_some_and(|part| part.left() == 0)
     }
 
     /// The next frame to pass on, from those that `inner` gives.
@@ -164,6 +138,9 @@ impl BodyRedactor {
         mut inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
         mut newer: impl FnMut() -> Option<Arc<Redactor>>,
     ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        if self.original.is_some() {
+            return self.poll_original(cx, &mut inner, &mut newer);
+        }
         loop {
             let piece = if !self.ready.is_empty() {
                 std::mem::take(&mut self.ready)
@@ -174,20 +151,15 @@ impl BodyRedactor {
                     self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
                 );
             } else {
-                let polled = inner(cx);
-                if let Some(newer) = newer() {
-                    self.redactor = newer;
-                    self.held.look_again();
-                }
-                match polled {
+                match self.poll_next(cx, &mut inner, &mut newer) {
                     Poll::Pending => match self.held.settle(&self.redactor.search) {
                         settled if settled.is_empty() => ready!(self.poll_patience(cx)),
                         settled => settled,
                     },
-                    Poll::Ready(None) => self.end()?,
-                    Poll::Ready(Some(frame)) => match frame?.into_data() {
-                        Ok(data) => self.take(data)?,
-                        Err(frame) => {
+                    Poll::Ready(frame) => match frame?.map(Frame::into_data) {
+                        None => self.end()?,
+                        Some(Ok(data)) => self.take(data)?,
+                        Some(Err(frame)) => {
                             self.trailers = frame.into_trailers().ok();
                             self.end()?
                         }
@@ -198,6 +170,30 @@ impl BodyRedactor {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
         }
+    }
+
+    /// The next frame: of what was looked at before, or of the upstream's.
+    fn poll_next<E>(
+        &mut self,
+        cx: &mut Context<'_>,
+        inner: &mut impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
+        newer: &mut impl FnMut() -> Option<Arc<Redactor>>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, E>> {
+        if let Some(piece) = self.before.pop_front() {
+            return Poll::Ready(Ok(Some(Frame::data(piece))));
+        }
+        if self.all_came {
+            return Poll::Ready(Ok(None));
+        }
+        let polled = inner(cx);
+        if let Some(newer) = newer() {
+            self.redactor = newer;
+            self.held.look_again();
+            if let Some(original) = &mut self.original {
+                original.look_again();
+            }
+        }
+        polled.map(Option::transpose)
     }
 
     fn take(&mut self, data: Bytes) -> Result<Bytes, DecodeError> {
@@ -263,18 +259,17 @@ impl BodyRedactor {
         if !self.held.is_brief(&self.redactor.search) {
             return Poll::Pending;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(HOLD_PATIENCE)));
-        ready!(patience.as_mut().poll(cx));
-        self.patience = None;
+        ready!(self.poll_sleep(cx, HOLD_PATIENCE));
         Poll::Ready(self.held.release())
     }
-}
 
-fn remove_digests(headers: &mut HeaderMap) {
-    for name in &DIGESTS {
-        headers.remove(name);
+    fn poll_sleep(&mut self, cx: &mut Context<'_>, time: Duration) -> Poll<()> {
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(time)));
+        ready!(patience.as_mut().poll(cx));
+        self.patience = None;
+        Poll::Ready(())
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

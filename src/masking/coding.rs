@@ -1,7 +1,10 @@
 //! Taking content codings off a body (RFC 9110 section 8.4) as it comes: gzip, deflate, br and
-//! zstd, also one over the other, in bounded memory and up to a bounded ratio.
+//! zstd, also one over the other, in bounded memory and up to a bounded ratio. What stands behind
+//! the end of one is left out; `named` says which names are codings at all.
 
+mod checksum;
 mod inflate;
+mod named;
 mod unbrotli;
 mod unzstd;
 
@@ -9,7 +12,10 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 
+pub(super) use named::is_asked_for;
+
 use inflate::Inflate;
+use named::{Coding, CodingName};
 use unbrotli::Unbrotli;
 use unzstd::Unzstd;
 
@@ -17,7 +23,7 @@ use unzstd::Unzstd;
 const DECODED_PIECE: usize = 64 * 1024;
 /// Pieces that are decoded in a row without a byte to pass on, before others have their turn.
 const MOST_IN_A_ROW: u32 = 16;
-const MAX_STAGES: usize = 4;
+pub(super) const MAX_STAGES: usize = 4;
 /// From this many decoded bytes on their ratio counts.
 const SUSPICIOUS: u64 = 16 * 1024 * 1024;
 /// More than this many times the encoded bytes is a bomb.
@@ -37,37 +43,12 @@ pub enum DecodeError {
     /// It grows beyond the caps.
     #[error("a body that decodes to too much")]
     TooMuch,
+    /// A word stands in it, and what it stands in has been begun as it came.
+    #[error("an encoded body that holds what must not come back")]
+    Told,
     /// The coded bytes end in the middle.
     #[error("an encoded body that breaks off")]
     Truncated,
-}
-
-/// A content coding that we take off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
-    Brotli,
-    Deflate,
-    Gzip,
-    Zstd,
-}
-
-impl Coding {
-    fn of(name: &str) -> Option<Self> {
-        match name.to_ascii_lowercase().as_str() {
-            "br" => Some(Self::Brotli),
-            "deflate" => Some(Self::Deflate),
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            "zstd" => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-}
-
-/// What the request may be told that we take: what the client takes of it. Not zstd, which we take
-/// off but not as it streams.
-pub(super) fn is_asked_for(name: &str) -> bool {
-    let known = matches!(Coding::of(name), Some(Coding::Brotli | Coding::Deflate | Coding::Gzip));
-    known || name.eq_ignore_ascii_case("identity")
 }
 
 /// One coding being taken off.
@@ -75,8 +56,20 @@ trait Decode: Send + Sync {
     /// Takes some of `input` and gives what it decodes to, about a [`DECODED_PIECE`] at most. Where
     /// it gives nothing, it has taken all.
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError>;
-    /// Whether the input may end here.
+    /// Whether the input may end here: the content is whole, and its check sum is right or missing.
     fn is_whole(&self) -> bool;
+    /// So many bytes may have been decoded and not given yet, at most.
+    fn retains(&self) -> u64 {
+        0
+    }
+    /// Whether it gives all that there is as soon as there is.
+    fn is_prompt(&self) -> bool {
+        true
+    }
+    /// Whether another reader may make something else of the same bytes.
+    fn is_doubtful(&self) -> bool {
+        false
+    }
     /// What it did besides what it gave, as decoded bytes that cost as much.
     fn work(&self) -> u64 {
         0
@@ -116,15 +109,13 @@ impl Codings {
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Unknown> {
         let mut stages: Vec<Stage> = Vec::new();
         for name in headers.get_all(CONTENT_ENCODING).iter().flat_map(names) {
-            let name = name.ok_or(Unknown)?;
-            if name.is_empty() || name.eq_ignore_ascii_case("identity") {
-                continue;
-            }
-            let decoder: Box<dyn Decode> = match Coding::of(name).ok_or(Unknown)? {
-                Coding::Brotli => Box::new(Unbrotli::new()),
-                Coding::Deflate => Box::new(Inflate::deflate()),
-                Coding::Gzip => Box::new(Inflate::gzip()),
-                Coding::Zstd => Box::new(Unzstd::new()),
+            let decoder: Box<dyn Decode> = match CodingName::of(name.ok_or(Unknown)?) {
+                CodingName::Nothing => continue,
+                CodingName::Unread => return Err(Unknown),
+                CodingName::Coding(Coding::Brotli) => Box::new(Unbrotli::new()),
+                CodingName::Coding(Coding::Deflate) => Box::new(Inflate::deflate()),
+                CodingName::Coding(Coding::Gzip) => Box::new(Inflate::gzip()),
+                CodingName::Coding(Coding::Zstd) => Box::new(Unzstd::new()),
             };
             stages.push(Stage { decoder, input: Bytes::new(), output: 0 });
         }
@@ -142,8 +133,38 @@ impl Codings {
     }
 
     pub(super) fn pull(&mut self) -> Result<Pulled, DecodeError> {
+        self.pull_seen(&mut |_, _| {})
+    }
+
+    /// The same where all that is between is seen, too: the encoded bytes, and what each coding but
+    /// the last to come off makes of them. `see` is told how many have come off.
+    pub(super) fn pull_seen(
+        &mut self,
+        see: &mut dyn FnMut(usize, &Bytes),
+    ) -> Result<Pulled, DecodeError> {
         let Self { stages, encoded, taken } = self;
-        pull(stages, encoded, *taken, &mut MOST_IN_A_ROW.clone())
+        pull(stages, encoded, *taken, &mut MOST_IN_A_ROW.clone(), see)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// Whether it can be told at any time how much of the text may have been decoded.
+    pub(super) fn are_prompt(&self) -> bool {
+        let before = self.stages.split_last().map_or(&[][..], |(_, before)| before);
+        before.iter().all(|stage| stage.decoder.is_prompt())
+    }
+
+    /// So many bytes of the text may have been decoded and not given yet, at most.
+    pub(super) fn retains(&self) -> u64 {
+        self.stages.last().map_or(0, |stage| stage.decoder.retains())
+    }
+
+    /// Whether another reader may make something else of the same bytes.
+    pub(super) fn are_doubtful(&self) -> bool {
+        self.stages.iter().any(|stage| stage.decoder.is_doubtful())
     }
 
     /// Whether the body may end here. One without a byte is as good as none.
@@ -158,6 +179,7 @@ fn pull(
     encoded: &mut Bytes,
     taken: u64,
     left: &mut u32,
+    see: &mut dyn FnMut(usize, &Bytes),
 ) -> Result<Pulled, DecodeError> {
     let Some((stage, before)) = stages.split_last_mut() else {
         let bytes = std::mem::take(encoded);
@@ -176,8 +198,11 @@ fn pull(
         if !piece.is_empty() {
             return Ok(Pulled::Piece(piece.into()));
         }
-        match pull(before, encoded, taken, left)? {
-            Pulled::Piece(input) => stage.input = input,
+        match pull(before, encoded, taken, left, see)? {
+            Pulled::Piece(input) => {
+                see(before.len(), &input);
+                stage.input = input;
+            }
             other => return Ok(other),
         }
     }

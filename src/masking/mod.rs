@@ -2,8 +2,9 @@
 //! masked at equal length.
 //!
 //! It takes words as bytes and knows nobody: neither what a token is nor whose. A field is masked
-//! here; `body` has bodies and takes their codings off (`coding`), `switched` has streams after a
-//! switch of protocols and `websocket` the frames in them. Below: `needle` is one form of a word,
+//! here; `body` has bodies, which pass as they came in their codings (`original`) or with those taken
+//! off (`coding`), `part` a part of one, `fields` what their header says of them; `switched` has streams after a switch of
+//! protocols and `websocket` the frames in them. Below: `needle` is one form of a word,
 //! `spelling` and `breaks` how its bytes may be written, `search` finds all forms at once, `stream`
 //! holds back what may be the beginning of one.
 
@@ -12,8 +13,11 @@
 mod body;
 mod breaks;
 mod coding;
+mod fields;
 mod filter;
 mod needle;
+mod original;
+mod part;
 mod search;
 mod spelling;
 mod stream;
@@ -26,8 +30,10 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
-pub use body::{BodyRedactor, Unsearchable, ask};
+pub use body::{BodyRedactor, Unsearchable};
 pub use coding::DecodeError;
+pub use fields::ask;
+pub use part::Part;
 pub use switched::Switched;
 pub use websocket::SwitchedRedactor;
 

@@ -311,6 +311,10 @@ reasons! {
     TemplateUnfilled = "template-unfilled", Client,
         "the token for this request names its session, user or uid, and this client has none",
         "`{session}` needs a session: start the tool by `valetkey run`, or in a shell with the variables of `valetkey env`; every client has `{client}`";
+    /// The token stands in a coded answer that was begun as it came.
+    TokenEchoed = "token-echoed", Upstream,
+        "the upstream's answer holds the token, in a coding in which it cannot be masked",
+        "ask without compression (`Accept-Encoding: identity`): the token is masked then; and keep the upstream from saying it";
     /// A tunnel to a routed host that does not speak TLS.
     TlsRequired = "tls-required", Client,
         "a tunnel to a routed host must speak TLS",

@@ -1,18 +1,21 @@
 //! Cleans an answer as it comes, after its head: the body, the trailers, and what
 //! follows a switch of protocols. Tokens that its upstream is given meanwhile are masked, too.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::given::Given;
 use crate::inject;
 use crate::masking::{BodyRedactor, DecodeError, Redactor, Switched};
+use crate::model::reason::Reason;
 use crate::model::token::Token;
 
 /// Cleans the rest of one answer. Only [`Passed::clean`](super::Passed::clean) makes one.
@@ -23,8 +26,8 @@ pub struct Clean {
     /// It is masked as long as this lives.
     _token: Option<Arc<Token>>,
     body: Option<Box<BodyRedactor>>,
-    /// Nothing is said of the body's length: there is none, and the upstream speaks of another.
-    unsaid: bool,
+    /// There is no body, and nothing is read that says there is.
+    bare: bool,
     /// An end that TLS does not vouch for is as good as any.
     unvouched: bool,
 }
@@ -35,15 +38,33 @@ impl Clean {
         follows: Option<Follows>,
         token: Option<Arc<Token>>,
         body: Option<Box<BodyRedactor>>,
-        unsaid: bool,
+        bare: bool,
         unvouched: bool,
     ) -> Self {
-        Self { bought, follows, _token: token, body, unsaid, unvouched }
+        Self { bought, follows, _token: token, body, bare, unvouched }
     }
 
     /// Whether a body may end with the connection and without TLS's word for it.
     pub fn takes_unvouched_end(&self) -> bool {
         self.unvouched
+    }
+
+    /// Whether [`Self::look`] has something to look at.
+    pub fn wants_to_look(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.wants_to_look())
+    }
+
+    /// Looks at the beginning of a coded body, as [`Self::poll`] gets it, for as long as a client
+    /// does not mind, and puts the head right where the body will not pass as it came.
+    pub async fn look<E: From<DecodeError>>(
+        &mut self,
+        headers: &mut HeaderMap,
+        mut inner: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
+    ) -> Result<(), E> {
+        let Self { follows, body, .. } = self;
+        let Some(body) = body else { return Ok(()) };
+        let mut newer = || follows.as_mut().and_then(Follows::moved);
+        poll_fn(|cx| body.poll_look(cx, headers, &mut inner, &mut newer)).await
     }
 
     /// The next frame to pass on, from those that `inner` gives; trailers are cleaned as the head
@@ -72,17 +93,29 @@ impl Clean {
 
     /// Whether nothing more comes. `inner`: whether nothing more comes of the upstream's.
     pub fn is_over(&self, inner: bool) -> bool {
-        self.unsaid || inner && self.body.as_ref().is_none_or(|body| body.is_ended())
+        if self.bare {
+            return true;
+        }
+        let body = self.body.as_ref();
+        body.is_some_and(|body| body.is_given()) || inner && body.is_none_or(|body| body.is_ended())
     }
 
     /// What there is to say of the length of what is still to come, where `inner` says it of the
     /// upstream's.
     pub fn size(&self, inner: SizeHint) -> SizeHint {
         match &self.body {
-            _ if self.unsaid => SizeHint::new(),
             Some(body) => body.size(&inner),
             None => inner,
         }
+    }
+}
+
+/// What an answer came to whose body cannot be decoded, or not be passed on.
+pub fn why_undecoded(error: DecodeError) -> Reason {
+    match error {
+        DecodeError::Invalid | DecodeError::Truncated => Reason::UpstreamAnswerInvalid,
+        DecodeError::Told => Reason::TokenEchoed,
+        DecodeError::TooMuch => Reason::UpstreamEncodingRefused,
     }
 }
 

@@ -27,10 +27,10 @@ mod known;
 mod passed;
 mod refused;
 
-pub use clean::{Clean, Followed};
+pub use clean::{Clean, Followed, why_undecoded};
 pub use desk::{Passage, Terms};
 pub use given::Given;
 pub use incoming::{Arrival, Incoming, Judged, Supplied, Way};
 pub use known::Known;
-pub use passed::{Cleared, JudgedRequest, Passed, record_tunnel};
+pub use passed::{Cleared, JudgedRequest, Passed, Unclean, record_tunnel};
 pub use refused::{Refused, Word, closes, name_config, raw, response, status};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue, IF_RANGE, RANGE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
@@ -14,7 +14,7 @@ use super::known::Source;
 use crate::audit::{Decision, Recorder, Written};
 use crate::broker::{Slot, SlotKey};
 use crate::inject;
-use crate::masking::BodyRedactor;
+use crate::masking::{BodyRedactor, Part};
 use crate::model::client::Client;
 use crate::model::reason::Reason;
 use crate::model::target::Origin;
@@ -48,6 +48,17 @@ impl JudgedRequest {
         &self.0
     }
 
+    /// The same for the whole of what it asks a part of, as it is stored; `None` where it asks for
+    /// no part.
+    pub fn of_whole(&self) -> Option<Self> {
+        let mut parts = self.0.headers.contains_key(RANGE).then(|| self.0.clone())?;
+        for name in [RANGE, IF_RANGE] {
+            parts.headers.remove(name);
+        }
+        parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Some(Self(parts))
+    }
+
     /// Says one length of its body, this one, where it says any: HTTP/2 lets several, or odd
     /// spellings, through to us.
     pub fn set_length(&mut self, exact: Option<u64>) {
@@ -68,6 +79,20 @@ impl Cleared {
     pub fn into_filled(self) -> inject::Filled {
         self.0
     }
+}
+
+/// The head of an answer as it came, and what is known of its body.
+pub struct Unclean<'a> {
+    pub status: StatusCode,
+    pub headers: &'a mut HeaderMap,
+    /// The words of its status line; gone where they hold what is masked.
+    pub reason: &'a mut Option<Bytes>,
+    /// It has no body, whatever it says.
+    pub bare: bool,
+    /// No body comes.
+    pub done: bool,
+    /// So much of what comes is its body.
+    pub part: Option<Part>,
 }
 
 impl Passed {
@@ -121,16 +146,9 @@ impl Passed {
     }
 
     /// Cleans the head of an answer of all that its upstream was given; what comes after it is
-    /// cleaned as it comes. `bare`: it has no body, whatever it says. `done`: no body comes.
-    pub fn clean(
-        &self,
-        passage: &Passage,
-        status: StatusCode,
-        headers: &mut HeaderMap,
-        reason: &mut Option<Bytes>,
-        bare: bool,
-        done: bool,
-    ) -> Result<Clean, Reason> {
+    /// cleaned as it comes.
+    pub fn clean(&self, passage: &Passage, unclean: Unclean<'_>) -> Result<Clean, Reason> {
+        let Unclean { status, headers, reason, bare, done, part } = unclean;
         let mut follows = self.given(passage).map(Follows::new);
         let redactor = follows.as_mut().and_then(Follows::redactor);
         inject::clean_answer(self.bought(), redactor.as_deref(), headers);
@@ -140,21 +158,23 @@ impl Passed {
             headers.remove(CONTENT_LENGTH);
         }
         let bare = bare || status == StatusCode::NOT_MODIFIED;
-        let mut unsaid = false;
         let body = match redactor {
-            Some(redactor) if self.searches() => {
-                if bare || done {
-                    unsaid = !BodyRedactor::of_none(headers) && bare;
-                    None
-                } else {
-                    let body = BodyRedactor::begin(redactor, status, headers);
-                    Some(Box::new(body.map_err(|_| Reason::UpstreamEncodingRefused)?))
-                }
+            Some(redactor) if self.searches() && !bare && !done => {
+                let body = match part {
+                    Some(part) => BodyRedactor::begin_part(redactor, headers, part),
+                    None => BodyRedactor::begin(redactor, status, headers),
+                };
+                Some(Box::new(body.map_err(|_| Reason::UpstreamEncodingRefused)?))
             }
             _ => None,
         };
         let (token, unvouched) = (self.token.clone(), self.permit.takes_unvouched_end());
-        Ok(Clean::new(self.bought(), follows, token, body, unsaid, unvouched))
+        Ok(Clean::new(self.bought(), follows, token, body, bare, unvouched))
+    }
+
+    /// The part that an answer is, where it cannot be searched without what stands before it.
+    pub fn unsearchable_part(&self, status: StatusCode, headers: &HeaderMap) -> Option<Part> {
+        if self.searches() { Part::of(status, headers) } else { None }
     }
 
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives

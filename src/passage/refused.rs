@@ -155,6 +155,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::ParentAuthFailed
         | R::ParentRefused
         | R::ParentUnreachable
+        | R::TokenEchoed
         | R::UpstreamAnswerInvalid
         | R::UpstreamCutShort
         | R::UpstreamEncodingRefused
@@ -189,7 +190,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
         R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
         R::UpstreamCutShort => "http_response_incomplete",
-        R::UpstreamEncodingRefused => "http_response_content_coding",
+        R::TokenEchoed | R::UpstreamEncodingRefused => "http_response_content_coding",
         R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
             "http_request_error"
         }

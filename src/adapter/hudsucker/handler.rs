@@ -2,7 +2,9 @@
 //! serves it.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Context;
 
 use ::hudsucker::{Body, HttpContext, HttpHandler, RequestOrResponse};
 use bytes::Bytes;
@@ -20,7 +22,9 @@ use crate::client::Admitted;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
-use crate::passage::{Arrival, Incoming, Judged, Known, Passed, Refused, Supplied, Way, agree};
+use crate::passage::{
+    Arrival, Incoming, Judged, Known, Passed, Refused, Supplied, Unclean, Way, agree,
+};
 use crate::policy::AtConnect;
 
 /// Judges and fills requests. hudsucker clones it for each connection, and again for each request.
@@ -214,10 +218,22 @@ impl HttpHandler for Handler {
         let done = response.body().is_end_stream();
         let words = response.extensions_mut().remove::<ReasonPhrase>();
         let mut words = words.map(Bytes::from);
-        let cleaned = passed.clean(passage, status, response.headers_mut(), &mut words, bare, done);
+        let headers = response.headers_mut();
+        let unclean = Unclean { status, headers, reason: &mut words, bare, done, part: None };
+        let cleaned = passed.clean(passage, unclean);
         if let Some(words) = words.and_then(|words| ReasonPhrase::try_from(words).ok()) {
             response.extensions_mut().insert(words);
         }
+        let cleaned = match cleaned {
+            Ok(mut clean) => {
+                let (mut head, mut body) = response.into_parts();
+                let next = |cx: &mut Context<'_>| Pin::new(&mut body).poll_frame(cx);
+                let looked = clean.look(&mut head.headers, next).await;
+                response = Response::from_parts(head, body);
+                looked.map(|()| clean).map_err(|error| recorded::why(&error))
+            }
+            Err(reason) => Err(reason),
+        };
         match cleaned {
             Ok(clean) => Answering::pass(response, clean, recorder),
             Err(reason) => {

@@ -1,5 +1,6 @@
 //! The upstream's body on its way to the client: counted, and the end of its request's record.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -15,9 +16,18 @@ use crate::model::reason::Reason;
 use crate::passage::{self, Clean};
 
 impl From<DecodeError> for Error {
-    fn from(_: DecodeError) -> Self {
-        Self::Decode
+    fn from(error: DecodeError) -> Self {
+        Self::Io(io::Error::other(error))
     }
+}
+
+/// What an answer that ended so is said to have come to.
+pub(super) fn why(error: &Error) -> Reason {
+    let decoding = match error {
+        Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<DecodeError>()),
+        _ => None,
+    };
+    decoding.map_or(Reason::UpstreamAnswerInvalid, |error| passage::why_undecoded(*error))
 }
 
 /// Failed after the decision.
@@ -89,7 +99,7 @@ impl http_body::Body for Answering {
                     this.end(None);
                 }
             }
-            Some(Err(_)) => this.end(Some(Reason::UpstreamAnswerInvalid)),
+            Some(Err(error)) => this.end(Some(why(error))),
             None => this.end(None),
         }
         Poll::Ready(frame)

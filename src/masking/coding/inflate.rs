@@ -1,20 +1,26 @@
 //! gzip (RFC 1952) and deflate (RFC 1950; raw RFC 1951 as some servers send it).
 
 use bytes::{Buf as _, Bytes};
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status};
 
+use super::checksum::Checksum;
 use super::{DECODED_PIECE, Decode, DecodeError, MEMBER};
 
 /// A gzip member's head with its name and comment.
 const MAX_GZIP_HEAD: usize = 4 * 1024;
+const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 const HEAD: usize = 10;
-/// CRC and length behind a member.
-const TAIL: usize = 8;
-/// Flags of a member's head.
+/// Of deflate: enough to tell with a head from without.
+const DEFLATE_HEAD: usize = 2;
+/// Of a block of deflate that is stored: its type, its length twice (RFC 1951 section 3.2.4).
+const STORED_HEAD: usize = 5;
+/// Flags of a gzip member's head.
 const FHCRC: u8 = 2;
 const FEXTRA: u8 = 4;
 const FNAME: u8 = 8;
 const FCOMMENT: u8 = 16;
+/// Of a deflate head: it needs a dictionary that nobody has.
+const FDICT: u8 = 0x20;
 
 pub(super) struct Inflate {
     gzip: bool,
@@ -23,66 +29,124 @@ pub(super) struct Inflate {
     inflate: Box<Decompress>,
     /// Of a head or tail that is not whole yet.
     pending: Vec<u8>,
-    crc: Crc,
+    checksum: Checksum,
     members: u64,
+    /// The first bytes behind a head of deflate, as far as they may also be those of a stored block.
+    first: Option<Vec<u8>>,
 }
 
 enum InflateState {
     Head,
     Data,
-    /// Behind the data of a gzip member.
+    /// Behind the data, where the check sum is.
     Tail,
-    /// Behind all of it.
+    /// Behind all of it; whatever comes is none of it.
     End,
 }
 
 impl Inflate {
     pub(super) fn gzip() -> Self {
-        let inflate = Box::new(Decompress::new(false));
-        let (pending, crc) = (Vec::new(), Crc::new());
-        Self { gzip: true, state: InflateState::Head, inflate, pending, crc, members: 0 }
+        Self {
+            gzip: true,
+            state: InflateState::Head,
+            inflate: Box::new(Decompress::new(false)),
+            pending: Vec::new(),
+            checksum: Checksum::Nothing,
+            members: 0,
+            first: None,
+        }
     }
 
     pub(super) fn deflate() -> Self {
         Self { gzip: false, ..Self::gzip() }
     }
 
-    /// Reads a head. `true`: it is whole.
+    /// Reads a head. `true`: it is whole, or none.
     fn head(&mut self, input: &mut Bytes) -> Result<bool, DecodeError> {
+        let another = self.members > 0;
+        if another && self.pending.is_empty() {
+            // Tapes and blocks are filled up with zeros, and more may follow behind them.
+            let zeros = input.iter().take_while(|byte| **byte == 0).count();
+            input.advance(zeros);
+        }
         self.pending.extend_from_slice(&std::mem::take(input));
-        let (length, wrapped) = if self.gzip {
+        let (length, checksum) = if self.gzip {
+            let known = self.pending.len().min(GZIP_MAGIC.len());
+            if self.pending[..known] != GZIP_MAGIC[..known] {
+                self.pending.clear();
+                self.state = InflateState::End;
+                return if another { Ok(true) } else { Err(DecodeError::Invalid) };
+            }
             let Some(length) = gzip_head(&self.pending)? else { return Ok(false) };
-            (length, false)
+            (length, Checksum::crc())
         } else {
             let [cmf, flg, ..] = self.pending[..] else { return Ok(false) };
             // RFC 1950 section 2.2, or no head at all.
             let check = u16::from_be_bytes([cmf, flg]);
-            (0, cmf & 0x0f == 8 && cmf >> 4 <= 7 && check.is_multiple_of(31))
+            if cmf & 0x0f == 8 && cmf >> 4 <= 7 && check.is_multiple_of(31) {
+                if flg & FDICT != 0 {
+                    return Err(DecodeError::Invalid);
+                }
+                self.first = Some(self.pending[..DEFLATE_HEAD].to_vec());
+                (DEFLATE_HEAD, Checksum::adler())
+            } else {
+                (0, Checksum::Nothing)
+            }
         };
         let mut rest = Bytes::from(std::mem::take(&mut self.pending));
         rest.advance(length);
         *input = rest;
-        self.crc = Crc::new();
-        self.inflate.reset(wrapped);
+        self.checksum = checksum;
+        self.inflate.reset(false);
         self.state = InflateState::Data;
         self.members += 1;
         Ok(true)
     }
 
+    fn data(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
+        if let Some(first) = &mut self.first {
+            let more = STORED_HEAD.saturating_sub(first.len()).min(input.len());
+            first.extend_from_slice(&input[..more]);
+        }
+        loop {
+            let mut piece = Vec::with_capacity(DECODED_PIECE);
+            let before = self.inflate.total_in();
+            let status = self
+                .inflate
+                .decompress_vec(input, &mut piece, FlushDecompress::None)
+                .map_err(|_| DecodeError::Invalid)?;
+            // No more than there was.
+            let taken = (self.inflate.total_in() - before) as usize;
+            input.advance(taken.min(input.len()));
+            self.checksum.update(&piece);
+            if status == Status::StreamEnd {
+                self.state = InflateState::Tail;
+                return Ok(piece);
+            }
+            if !piece.is_empty() || input.is_empty() {
+                return Ok(piece);
+            }
+            if taken == 0 {
+                // Nothing comes of what is left without more.
+                return Err(DecodeError::Invalid);
+            }
+        }
+    }
+
+    /// Reads a tail. `true`: it is whole.
     fn tail(&mut self, input: &mut Bytes) -> Result<bool, DecodeError> {
-        let take = input.len().min(TAIL - self.pending.len());
+        let expected = self.checksum.bytes();
+        let take = input.len().min(expected.len() - self.pending.len());
         self.pending.extend_from_slice(&input.split_to(take));
-        let Ok([a, b, c, d, w, x, y, z]) = <[u8; TAIL]>::try_from(&self.pending[..]) else {
+        if self.pending.len() < expected.len() {
             return Ok(false);
-        };
-        let sound = self.crc.sum() == u32::from_le_bytes([a, b, c, d])
-            && self.crc.amount() == u32::from_le_bytes([w, x, y, z]);
-        if !sound {
+        }
+        if self.pending != expected {
             return Err(DecodeError::Invalid);
         }
         self.pending.clear();
         // Another member may follow.
-        self.state = InflateState::Head;
+        self.state = if self.gzip { InflateState::Head } else { InflateState::End };
         Ok(true)
     }
 }
@@ -90,54 +154,37 @@ impl Inflate {
 impl Decode for Inflate {
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
         loop {
-            match self.state {
-                InflateState::Head => {
-                    if !self.head(input)? {
-                        return Ok(Vec::new());
-                    }
-                }
+            let more = match self.state {
+                InflateState::Head => self.head(input)?,
                 InflateState::Data => {
-                    let (inflate, mut piece) =
-                        (&mut self.inflate, Vec::with_capacity(DECODED_PIECE));
-                    let before = inflate.total_in();
-                    let status = inflate
-                        .decompress_vec(input, &mut piece, FlushDecompress::None)
-                        .map_err(|_| DecodeError::Invalid)?;
-                    // No more than there was.
-                    let taken = (inflate.total_in() - before) as usize;
-                    input.advance(taken.min(input.len()));
-                    self.crc.update(&piece);
-                    if status == Status::StreamEnd {
-                        self.state = if self.gzip { InflateState::Tail } else { InflateState::End };
-                    }
+                    let piece = self.data(input)?;
                     if !piece.is_empty() {
                         return Ok(piece);
                     }
-                    if status != Status::StreamEnd && (input.is_empty() || taken == 0) {
-                        // Nothing comes of what is left without more.
-                        return if input.is_empty() {
-                            Ok(piece)
-                        } else {
-                            Err(DecodeError::Invalid)
-                        };
-                    }
+                    matches!(self.state, InflateState::Tail)
                 }
-                InflateState::Tail => {
-                    if !self.tail(input)? {
-                        return Ok(Vec::new());
-                    }
+                InflateState::Tail => self.tail(input)?,
+                InflateState::End => {
+                    input.clear();
+                    false
                 }
-                InflateState::End if input.is_empty() => return Ok(Vec::new()),
-                InflateState::End => return Err(DecodeError::Invalid),
+            };
+            if !more {
+                return Ok(Vec::new());
             }
         }
     }
 
     fn is_whole(&self) -> bool {
         match self.state {
-            // Behind a member, not before the first: that one has been read.
-            InflateState::Head => self.gzip && self.pending.is_empty(),
-            InflateState::Data | InflateState::Tail => false,
+            // Without a byte it was never asked. Three of them tell a member from what is none.
+            InflateState::Head => {
+                let telling = if self.members > 0 { GZIP_MAGIC.len() } else { 1 };
+                self.gzip && self.pending.len() < telling
+            }
+            InflateState::Data => false,
+            // Some servers send none; a part of one is one that breaks off.
+            InflateState::Tail => self.pending.is_empty(),
             InflateState::End => true,
         }
     }
@@ -145,15 +192,16 @@ impl Decode for Inflate {
     fn work(&self) -> u64 {
         self.members * MEMBER
     }
+
+    /// What has a head of deflate is for who knows of none a stored block, if anything.
+    fn is_doubtful(&self) -> bool {
+        let Some([_, low, high, not_low, not_high]) = self.first.as_deref() else { return false };
+        low ^ not_low == 0xff && high ^ not_high == 0xff
+    }
 }
 
 /// The length of a member's head, once it is whole.
 fn gzip_head(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
-    let expected = [0x1f, 0x8b, 8];
-    let known = bytes.len().min(expected.len());
-    if bytes[..known] != expected[..known] {
-        return Err(DecodeError::Invalid);
-    }
     let length = head_length(bytes);
     if length.unwrap_or(bytes.len()) > MAX_GZIP_HEAD {
         Err(DecodeError::Invalid)

@@ -21,7 +21,9 @@ impl Unbrotli {
 impl Decode for Unbrotli {
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, DecodeError> {
         if self.whole {
-            return if input.is_empty() { Ok(Vec::new()) } else { Err(DecodeError::Invalid) };
+            // Whatever comes is none of it.
+            input.clear();
+            return Ok(Vec::new());
         }
         let mut piece = vec![0; DECODED_PIECE];
         let (mut left, mut taken) = (input.len(), 0);
@@ -43,7 +45,7 @@ impl Decode for Unbrotli {
             BrotliResult::ResultFailure => Err(DecodeError::Invalid),
             BrotliResult::ResultSuccess => {
                 self.whole = true;
-                if input.is_empty() { Ok(piece) } else { Err(DecodeError::Invalid) }
+                Ok(piece)
             }
         }
     }

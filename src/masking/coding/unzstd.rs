@@ -6,6 +6,7 @@ use std::io::Read as _;
 use bytes::{Buf as _, Bytes};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::checksum::Checksum;
 use super::{DECODED_PIECE, Decode, DecodeError, MEMBER};
 
 /// The largest window of a content coding (RFC 9659).
@@ -14,6 +15,8 @@ const MAX_BLOCK: usize = 128 * 1024;
 const MAGIC: u32 = 0xfd2f_b528;
 /// Frames to be skipped have sixteen magic numbers from here on.
 const SKIPPED: u32 = 0x184d_2a50;
+/// Other versions of the format have magic numbers with these last bytes, and some clients read them.
+const VERSIONS: [u8; 3] = [0xb5, 0x2f, 0xfd];
 const CHECKSUM: usize = 4;
 /// A block or a frame that is skipped costs less than a frame with its tables.
 const BLOCK: u64 = MEMBER / 16;
@@ -22,22 +25,38 @@ pub(super) struct Unzstd {
     decoder: FrameDecoder,
     state: ZstdState,
     pending: Vec<u8>,
+    checksum: Checksum,
+    /// Of the frame that is being read.
+    window: u64,
+    /// A frame was read.
+    begun: bool,
     work: u64,
 }
 
 enum ZstdState {
     Head,
-    /// In a frame; whether a checksum ends it.
-    Blocks(bool),
+    Blocks,
     /// Behind the last block: what the decoder still has.
     Rest,
+    /// Behind a frame's content, where its check sum is.
+    Tail,
+    /// Behind all of it; whatever comes is none of it.
+    End,
     /// In a frame that is skipped, with so much left.
     Skip(u32),
 }
 
 impl Unzstd {
     pub(super) fn new() -> Self {
-        Self { decoder: FrameDecoder::new(), state: ZstdState::Head, pending: Vec::new(), work: 0 }
+        Self {
+            decoder: FrameDecoder::new(),
+            state: ZstdState::Head,
+            pending: Vec::new(),
+            checksum: Checksum::Nothing,
+            window: 0,
+            begun: false,
+            work: 0,
+        }
     }
 
     /// Takes until `length` bytes are pending. `false`: there are not so many yet.
@@ -47,7 +66,16 @@ impl Unzstd {
         self.pending.len() >= length
     }
 
+    /// Reads a head. `true`: it is whole, or none.
     fn head(&mut self, input: &mut Bytes) -> Result<bool, DecodeError> {
+        if !self.gather(4, input) {
+            return Ok(false);
+        }
+        if self.begun && !self.begins_frame()? {
+            self.pending.clear();
+            self.state = ZstdState::End;
+            return Ok(true);
+        }
         if !self.gather(5, input) {
             return Ok(false);
         }
@@ -79,7 +107,9 @@ impl Unzstd {
         }
         let window = if single {
             let bytes = self.pending[before..].iter().rev();
-            bytes.fold(0, |size, byte| size << 8 | u64::from(*byte))
+            let written = bytes.fold(0, |size, byte| size << 8 | u64::from(*byte));
+            // Two bytes begin to count where one ends.
+            if size == 2 { written + 256 } else { written }
         } else {
             let (exponent, mantissa) = (self.pending[5] >> 3, u64::from(self.pending[5] & 7));
             let base = 1u64 << (10 + exponent);
@@ -90,12 +120,25 @@ impl Unzstd {
         }
         self.decoder.reset(&self.pending[..]).map_err(|_| DecodeError::Invalid)?;
         self.pending.clear();
-        self.state = ZstdState::Blocks(descriptor & 4 != 0);
+        self.state = ZstdState::Blocks;
+        self.checksum = if descriptor & 4 != 0 { Checksum::xxh64() } else { Checksum::Nothing };
+        self.window = window;
+        self.begun = true;
         self.work += MEMBER;
         Ok(true)
     }
 
-    fn block(&mut self, checksum: bool, input: &mut Bytes) -> Result<bool, DecodeError> {
+    /// Whether what is pending behind a frame is the beginning of another.
+    fn begins_frame(&self) -> Result<bool, DecodeError> {
+        let [a, b, c, d] = self.pending[..4] else { return Ok(false) };
+        let magic = u32::from_le_bytes([a, b, c, d]);
+        if magic == MAGIC || magic & !0xf == SKIPPED {
+            return Ok(true);
+        }
+        if [b, c, d] == VERSIONS { Err(DecodeError::Invalid) } else { Ok(false) }
+    }
+
+    fn block(&mut self, input: &mut Bytes) -> Result<bool, DecodeError> {
         if !self.gather(3, input) {
             return Ok(false);
         }
@@ -107,10 +150,11 @@ impl Unzstd {
         if size > MAX_BLOCK {
             return Err(DecodeError::Invalid);
         }
-        let tail = if last && checksum { CHECKSUM } else { 0 };
-        if !self.gather(3 + length + tail, input) {
+        if !self.gather(3 + length, input) {
             return Ok(false);
         }
+        // The library wants the check sum with the last block, and does not look at it.
+        self.pending.extend_from_slice(&[0; CHECKSUM]);
         self.decoder
             .decode_blocks(&self.pending[..], BlockDecodingStrategy::UptoBlocks(1))
             .map_err(|_| DecodeError::Invalid)?;
@@ -127,7 +171,23 @@ impl Unzstd {
         let mut piece = vec![0; DECODED_PIECE.min(self.decoder.can_collect())];
         let length = self.decoder.read(&mut piece).map_err(|_| DecodeError::Invalid)?;
         piece.truncate(length);
+        self.checksum.update(&piece);
         Ok(piece)
+    }
+
+    /// Reads a tail. `true`: it is whole.
+    fn tail(&mut self, input: &mut Bytes) -> Result<bool, DecodeError> {
+        let expected = self.checksum.bytes();
+        if !self.gather(expected.len(), input) {
+            return Ok(false);
+        }
+        if self.pending != expected {
+            return Err(DecodeError::Invalid);
+        }
+        self.pending.clear();
+        // Another frame may follow.
+        self.state = ZstdState::Head;
+        Ok(true)
     }
 }
 
@@ -136,20 +196,25 @@ impl Decode for Unzstd {
         loop {
             let more = match self.state {
                 ZstdState::Head => self.head(input)?,
-                ZstdState::Blocks(checksum) => {
+                ZstdState::Blocks => {
                     let piece = self.read()?;
                     if !piece.is_empty() {
                         return Ok(piece);
                     }
-                    self.block(checksum, input)?
+                    self.block(input)?
                 }
                 ZstdState::Rest => {
                     let piece = self.read()?;
                     if !piece.is_empty() {
                         return Ok(piece);
                     }
-                    self.state = ZstdState::Head;
+                    self.state = ZstdState::Tail;
                     true
+                }
+                ZstdState::Tail => self.tail(input)?,
+                ZstdState::End => {
+                    input.clear();
+                    false
                 }
                 ZstdState::Skip(left) => {
                     let skip = input.len().min(left as usize);
@@ -167,7 +232,27 @@ impl Decode for Unzstd {
     }
 
     fn is_whole(&self) -> bool {
-        matches!(self.state, ZstdState::Head) && self.pending.is_empty()
+        match self.state {
+            // Four bytes tell a frame from what is none.
+            ZstdState::Head => self.pending.is_empty() || self.begun && self.pending.len() < 4,
+            ZstdState::Blocks | ZstdState::Rest | ZstdState::Skip(_) => false,
+            // Some servers send none; a part of one is one that breaks off.
+            ZstdState::Tail => self.pending.is_empty(),
+            ZstdState::End => true,
+        }
+    }
+
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
+    fn retains(&self) -> u64 {
+        match self.state {
+            // Some of a block that is not compressed may be read before all of it is there.
+            ZstdState::Blocks => self.window + self.pending.len() as u64,
+            ZstdState::Rest => self.window,
+            ZstdState::Head | ZstdState::Tail | ZstdState::End | ZstdState::Skip(_) => 0,
+        }
     }
 
     fn work(&self) -> u64 {

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 
 use super::pool::UpstreamExchange;
 use super::upload::BodyError;
+use crate::http1;
 
 pub enum Reply {
     /// Over HTTP/1, with the connection it comes on; gone once that is home.
@@ -17,12 +18,19 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// `unvouched`: an end with the connection and without TLS's word for it is as good as any.
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
+        unvouched: bool,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Http1(Some(exchange)) => exchange.poll_body(cx).map_err(BodyError::from),
+            Self::Http1(Some(exchange)) => match exchange.poll_body(cx) {
+                Poll::Ready(Some(Err(http1::BodyError::Unvouched))) if unvouched => {
+                    Poll::Ready(None)
+                }
+                polled => polled.map_err(BodyError::from),
+            },
             Self::Http1(None) => Poll::Ready(None),
             Self::Http2(body) => {
                 match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {

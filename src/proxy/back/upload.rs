@@ -13,6 +13,8 @@ use hyper::body::Incoming;
 use super::drained::Drained;
 use crate::http1::{self, Inbound};
 use crate::masking::DecodeError;
+use crate::model::reason::Reason;
+use crate::passage;
 use crate::proxy::live::Watch;
 
 /// A body that ended before its end, in either direction.
@@ -28,15 +30,21 @@ pub enum BodyError {
     /// An HTTP/2 stream was reset in the middle of it.
     #[error("a body that breaks off")]
     Incomplete,
-    /// It cannot be searched for tokens.
-    #[error("an answer that cannot be searched")]
+    /// It cannot be searched for tokens, or holds one that cannot be masked.
+    #[error(transparent)]
     Unsearchable(#[from] DecodeError),
 }
 
 impl BodyError {
-    /// Whether all there was came, and nobody vouches for its end.
-    pub fn is_unvouched(&self) -> bool {
-        matches!(self, Self::Http1(http1::BodyError::Unvouched))
+    /// What an answer that ended so is said to have come to.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Unsearchable(error) => passage::why_undecoded(*error),
+            Self::Http1(http1::BodyError::Unvouched) => Reason::UpstreamCutShort,
+            Self::Cut | Self::Http1(_) | Self::Http2(_) | Self::Incomplete => {
+                Reason::UpstreamAnswerInvalid
+            }
+        }
     }
 }
 

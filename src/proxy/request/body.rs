@@ -147,21 +147,14 @@ impl Streamed {
         }
         let Self { inner, clean, .. } = self;
         let unvouched = clean.takes_unvouched_end();
-        let mut next = |cx: &mut Context<'_>| match inner.poll_frame(cx) {
-            Poll::Ready(Some(Err(error))) if unvouched && error.is_unvouched() => Poll::Ready(None),
-            polled => polled,
-        };
-        let frame = match ready!(clean.poll(cx, &mut next)) {
+        let frame = match ready!(clean.poll(cx, |cx| inner.poll_frame(cx, unvouched))) {
             None => {
                 self.end(None);
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
                 // The client must see an error too, never a clean end.
-                self.end(Some(match error.is_unvouched() {
-                    true => Reason::UpstreamCutShort,
-                    false => Reason::UpstreamAnswerInvalid,
-                }));
+                self.end(Some(error.reason()));
                 return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => frame,

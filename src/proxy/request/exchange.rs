@@ -10,15 +10,17 @@ use http_body::Body as _;
 use super::body::Body;
 use super::retry::{self, Resend};
 use super::step_up::StepUp;
+use super::whole;
 use crate::audit::{Event, Outcome, Recorder};
 use crate::http1::challenge::challenges;
 use crate::http1::{Inbound, Spelling};
+use crate::masking::Part;
 use crate::model::client::Client;
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::net::guard::Reach;
-use crate::passage::{self, Cleared, JudgedRequest, Known, Passed, Refused, closes};
+use crate::passage::{self, Cleared, JudgedRequest, Known, Passed, Refused, Unclean, closes};
 use crate::proxy::back::pool::{Key, Pinned, Spoken};
 use crate::proxy::back::reply::Reply;
 use crate::proxy::back::upgrade::{Asked, Upgraded};
@@ -94,6 +96,7 @@ impl Exchange<'_> {
         let bare = request.parts().method == Method::HEAD;
         let uploads = !body.is_end_stream();
         let spare = if injects { retry::spare(&request, &body) } else { None };
+        let of_whole = spare.as_ref().filter(|_| !bare).and_then(JudgedRequest::of_whole);
         let cleared = match passed.clear(written, request) {
             Ok(cleared) => cleared,
             Err(reason) => return fail(recorder, reason),
@@ -106,30 +109,27 @@ impl Exchange<'_> {
             let sending = pin!(self.send(&passed, upgrade.clone(), &mut recorder, cleared, upload));
             live.watch().unless_cut(sending).await
         };
-        let mut answered = match answered {
+        let answered = match answered {
             Ok(Ok(answered)) => answered,
             Ok(Err(_)) if sent.exceeded() => return fail(recorder, Reason::BodyTooLarge),
             // The upstream saw a body break off because the client's did.
             Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
             Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
         };
-        if retry::concerns_us(&passed, &answered) {
+        let settled = if retry::concerns_us(&passed, &answered) || of_whole.is_some() {
             let mut again = Again { exchange: &self, recorder: &mut recorder, sent: &sent };
-            let heeded = Box::pin(retry::heed(
-                &self.worker.proxy.passage.broker,
-                &mut passed,
-                spare,
-                answered,
-                &mut again,
-            ));
-            answered = match live.watch().unless_cut(heeded).await {
-                Ok(answered) => answered,
-                Err(reason) => return fail(recorder, reason),
-            };
-        }
+            let settling = Box::pin(settle(&mut passed, &mut again, spare, of_whole, answered));
+            live.watch().unless_cut(settling).await
+        } else {
+            Ok((answered, None))
+        };
+        let (answered, part) = match settled {
+            Ok(settled) => settled,
+            Err(reason) => return fail(recorder, reason),
+        };
         recorder.answered();
         live.carries(passed.token().cloned());
-        let Answered { status, mut headers, mut spelling, reply, mut home } = answered;
+        let Answered { status, mut headers, mut spelling, mut reply, mut home } = answered;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(&passed, upgrade, headers, reply, recorder, live);
         }
@@ -140,10 +140,20 @@ impl Exchange<'_> {
         }
         let passage = &self.worker.proxy.passage;
         let (reason, done) = (&mut spelling.reason, reply.done());
-        let clean = match passed.clean(passage, status, &mut headers, reason, bare, done) {
+        let unclean = Unclean { status, headers: &mut headers, reason, bare, done, part };
+        let mut clean = match passed.clean(passage, unclean) {
             Ok(clean) => clean,
             Err(reason) => return fail(recorder, reason),
         };
+        if clean.wants_to_look() {
+            let unvouched = clean.takes_unvouched_end();
+            let looking = clean.look(&mut headers, |cx| reply.poll_frame(cx, unvouched));
+            let looking = Box::pin(looking);
+            let looked = live.watch().unless_cut(looking).await;
+            if let Err(reason) = looked.and_then(|looked| looked.map_err(|error| error.reason())) {
+                return fail(recorder, reason);
+            }
+        }
         self.step_up(&passed, status, &mut headers);
         let head = (status, spelling);
         let mut response =
@@ -248,6 +258,25 @@ impl Exchange<'_> {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
         response
+    }
+}
+
+/// The answer that counts: another than the first where that is for us (`retry`), or is a part that
+/// cannot be searched (`whole`).
+async fn settle(
+    passed: &mut Passed,
+    again: &mut Again<'_>,
+    spare: Option<JudgedRequest>,
+    of_whole: Option<JudgedRequest>,
+    mut answered: Answered,
+) -> (Answered, Option<Part>) {
+    if retry::concerns_us(passed, &answered) {
+        let broker = &again.exchange.worker.proxy.passage.broker;
+        answered = retry::heed(broker, passed, spare, answered, again).await;
+    }
+    match of_whole {
+        Some(of_whole) => whole::instead_of_part(passed, of_whole, answered, again).await,
+        None => (answered, None),
     }
 }
 

@@ -6,3 +6,4 @@ mod panic;
 mod retry;
 pub(super) mod serve;
 mod step_up;
+mod whole;

@@ -2,6 +2,7 @@
 //! hand: nothing is held back, nothing is lost, and what breaks is seen to break.
 
 mod broken;
+mod coded;
 mod distance;
 mod early;
 mod early_http1;

@@ -116,8 +116,8 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A body in a coding comes decoded, without what its header said of the coded bytes; a part of one, or one
-/// in a coding that nobody reads, does not come at all.
+/// A body in a coding, with the token in it, comes decoded and without what its header said of the coded bytes; a
+/// part of one whose whole cannot be had, or one in a coding that nobody reads, does not come at all.
 #[tokio::test]
 async fn coded_bodies_come_decoded_or_not_at_all() {
     for (client, upstream) in ALL {
@@ -172,7 +172,7 @@ async fn coded_bodies_come_decoded_or_not_at_all() {
     }
 }
 
-/// What has no body says nothing of the length of a decoded one; an uncoded part passes, masked.
+/// What has no body says of one what the upstream says; an uncoded part passes, masked.
 #[tokio::test]
 async fn heads_alone_and_parts_stay_as_they_are() {
     for (client, upstream) in ALL {
@@ -188,7 +188,10 @@ async fn heads_alone_and_parts_stay_as_they_are() {
             up.end().await;
             let head = call.head().await;
             assert_eq!(head.status, status, "{what}: {head:?}");
-            assert!(head.all("content-length").is_empty(), "{what}: {head:?}");
+            // Over HTTP/2 some clients take it for a body that is too short.
+            let kept: &[&str] =
+                if status == 304 && client == Protocol::Http2 { &[] } else { &["99"] };
+            assert_eq!(head.all("content-length"), kept, "{what}: {head:?}");
             assert_eq!(head.all("content-encoding"), ["gzip"], "{what}: {head:?}");
             assert_eq!(head.all("etag"), ["\"strong\""], "{what}: {head:?}");
         }
