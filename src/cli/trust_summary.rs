@@ -148,12 +148,12 @@ impl TrustSummary {
             env: _,
             clients: _,
             rate_limit: _,
+            timeouts: _,
             deny,
             redact,
             strips_cookies,
-            // Of what the upstream says, not to whom.
+            // What the upstream says, and what the tool could send without us.
             refuses_unvouched: _,
-            // The tool's own credential then, which it could send without us.
             only_placeholders: _,
             on_static_key: OnStaticKey::Deny | OnStaticKey::Report,
             allow_token_endpoint,

@@ -22,7 +22,7 @@ use toml::Spanned;
 pub use exec::{ExecTable, HelperTable, OutputFormat};
 pub use http::{HttpRevokeTable, HttpTable};
 pub use inject::{Cookies, InjectBasicTable, InjectTable, OnStaticKey, Truncation, When};
-pub use limits::LimitsTable;
+pub use limits::{LimitsTable, TimeoutsTable};
 pub use login::{LoginProtection, LoginsTable};
 pub use proxy::{AdmittedBy, ProxyTable, Unmatched};
 pub use secret::{LITERAL_SECRET, SecretTable};
@@ -317,6 +317,9 @@ pub struct RouteTable {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub upgrade: Vec<Spanned<String>>,
+    /// How long its requests may take where nothing moves; absent: as `[limits]` has it.
+    #[serde(default)]
+    pub timeouts: TimeoutsTable,
     /// Fields that are passed on though upstreams may take them for something of the request, as ["x-vault-namespace"]: of `forwarded`, `x-real-ip`, `x-envoy-*`, `x-forwarded-*` and `x-vault-*`. Absent: none.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

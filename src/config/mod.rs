@@ -308,4 +308,25 @@ pub struct Limits {
     pub credentials: BTreeMap<CredentialName, Rate>,
     /// Of a request's body, in bytes; `None`: no limit.
     pub body: Option<u64>,
+    /// Where no route says otherwise.
+    pub timeouts: Timeouts,
+}
+
+/// How long a request may take where nothing moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From its last byte to the head of its answer.
+    pub head: Duration,
+    /// Between two pieces of the answer.
+    pub idle: Duration,
+    /// While the client takes or sends nothing.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    /// What libraries of APIs wait for themselves is ten minutes, and models that think take longer.
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Self { head: minutes(15), idle: minutes(60), stall: minutes(10) }
+    }
 }

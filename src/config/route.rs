@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::slot::PathSlot;
-use super::{OnStaticKey, Rate};
+use super::{OnStaticKey, Rate, Timeouts};
 use crate::model::ask::Ask;
 use crate::model::id::{CredentialName, RouteName, SessionName};
 use crate::model::placeholder::Kind;
@@ -33,6 +33,8 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Fields that are passed on though they could override something of the request.
     pub keep: Vec<::http::HeaderName>,
+    /// How long its requests may take where nothing moves.
+    pub timeouts: Timeouts,
     /// What each client may have of it.
     pub rate_limit: Option<Rate>,
     pub deny: bool,

@@ -29,9 +29,14 @@ pub struct Patience {
     pub head: Duration,
     /// While a connection has no request.
     pub idle: Duration,
-    /// While the client takes nothing of an answer.
+}
+
+/// How long an answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerPatience {
+    /// While the client takes nothing of it.
     pub stall: Duration,
-    /// While nothing more comes of an answer.
+    /// While nothing more comes of it.
     pub stream: Duration,
 }
 

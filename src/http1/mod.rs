@@ -29,7 +29,7 @@ mod writer;
 
 pub use buffered::Buffered;
 pub use client::{Answer, Connection, Exchange, Failure, Io};
-pub use connection::{Inbound, Patience};
+pub use connection::{AnswerPatience, Inbound, Patience};
 pub use decode::Decoder;
 pub use head::{
     Framing, HeadError, MAX_FIELDS, MAX_HEAD, MAX_URI, connection_names, connection_options,

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::buffered::Buffered;
-use super::connection::{Half, Patience, Shared};
+use super::connection::{AnswerPatience, Half, Shared};
 use super::server::Service;
 use super::spelling::Spelling;
 use super::watchdog::Watchdog;
@@ -22,6 +22,8 @@ use super::{encode, head};
 pub trait AnswerBody: http_body::Body<Data = Bytes> + Unpin {
     /// Moves the upload on while nobody takes the answer. `false`: the answer was ended meanwhile.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool;
+    /// How long it is waited for.
+    fn patience(&self) -> AnswerPatience;
     /// How the fields of the answer were spelt, and its reason phrase.
     fn spelling(&mut self) -> Spelling;
     /// It will not be asked for more, and why.
@@ -77,10 +79,10 @@ where
     S: Service,
 {
     let Outgoing { answer, method, close } = answered;
-    let patience = &S::PATIENCE;
     let http11 = shared.lock().http11;
     let framing = framing(&answer, method, http11);
     let (head, mut body) = answer.into_parts();
+    let patience = body.patience();
     let close = close
         || framing == encode::Body::Close
         || head::connection_names(&head.headers, "close")
@@ -115,17 +117,17 @@ where
     }
 }
 
-struct AnswerWriter<'a> {
+struct AnswerWriter {
     framing: encode::Body,
     /// The body's end is in the output.
     ended: bool,
-    patience: &'a Patience,
+    patience: AnswerPatience,
     /// Bytes that the kernel had taken when what is written began to wait, and when it was. What a
     /// buffer of ours took since, that of TLS included, is no progress.
     stuck: Option<(u64, Instant)>,
 }
 
-impl AnswerWriter<'_> {
+impl AnswerWriter {
     /// `Err(None)`: the body itself knows why.
     fn poll<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
@@ -224,7 +226,7 @@ mod tests {
     use tokio::io::ReadBuf;
     use tokio::time::{Interval, interval};
 
-    use super::super::connection::Half;
+    use super::super::connection::{Half, Patience};
     use super::super::decode::Decoder;
     use super::super::head::{Framing, HeadError};
     use super::super::server::Arrived;
@@ -286,6 +288,11 @@ mod tests {
             true
         }
 
+        fn patience(&self) -> AnswerPatience {
+            let seconds = Duration::from_secs;
+            AnswerPatience { stall: seconds(120), stream: seconds(3600) }
+        }
+
         fn spelling(&mut self) -> Spelling {
             Spelling::default()
         }
@@ -305,12 +312,8 @@ mod tests {
 
     impl Service for Reader {
         type Body = Events;
-        const PATIENCE: Patience = Patience {
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(10),
-            stall: Duration::from_secs(120),
-            stream: Duration::from_secs(3600),
-        };
+        const PATIENCE: Patience =
+            Patience { head: Duration::from_secs(10), idle: Duration::from_secs(10) };
 
         async fn answer(&self, _: Arrived) -> Response<Events> {
             events(Arc::default())

@@ -13,10 +13,12 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::given::Given;
+use crate::config::Timeouts;
 use crate::inject;
 use crate::masking::{BodyRedactor, DecodeError, Redactor, Switched};
 use crate::model::reason::Reason;
 use crate::model::token::Token;
+use crate::policy::Permit;
 
 /// Cleans the rest of one answer. Only [`Passed::clean`](super::Passed::clean) makes one.
 pub struct Clean {
@@ -30,6 +32,7 @@ pub struct Clean {
     bare: bool,
     /// An end that TLS does not vouch for is as good as any.
     unvouched: bool,
+    timeouts: Timeouts,
 }
 
 impl Clean {
@@ -39,9 +42,15 @@ impl Clean {
         token: Option<Arc<Token>>,
         body: Option<Box<BodyRedactor>>,
         bare: bool,
-        unvouched: bool,
+        permit: &Permit,
     ) -> Self {
-        Self { bought, follows, _token: token, body, bare, unvouched }
+        let (unvouched, timeouts) = (permit.takes_unvouched_end(), permit.timeouts());
+        Self { bought, follows, _token: token, body, bare, unvouched, timeouts }
+    }
+
+    /// How long the answer is waited for where nothing moves.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// Whether a body may end with the connection and without TLS's word for it.

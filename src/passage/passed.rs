@@ -168,8 +168,7 @@ impl Passed {
             }
             _ => None,
         };
-        let (token, unvouched) = (self.token.clone(), self.permit.takes_unvouched_end());
-        Ok(Clean::new(self.bought(), follows, token, body, bare, unvouched))
+        Ok(Clean::new(self.bought(), follows, self.token.clone(), body, bare, &self.permit))
     }
 
     /// The part that an answer is, where it cannot be searched without what stands before it.

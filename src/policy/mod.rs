@@ -28,7 +28,7 @@ pub use permit::{Permit, Refusal};
 pub use route::{Action, Route};
 
 use crate::config::problem::{Problem, Problems, Severity};
-use crate::config::{Config, Placement, Unmatched};
+use crate::config::{Config, Placement, Timeouts, Unmatched};
 use crate::model::ask::Ask;
 use crate::model::host::Host;
 use crate::model::id::{CredentialName, PolicyHash, RouteName};
@@ -48,6 +48,8 @@ pub struct Policy {
     unmatched: Unmatched,
     /// Ports of routed hosts that are tunnelled where no route names them.
     tunnel_ports: Vec<u16>,
+    /// Where no route says otherwise.
+    timeouts: Timeouts,
 }
 
 impl Policy {
@@ -79,6 +81,7 @@ impl Policy {
             asks: HashMap::default(),
             unmatched: config.proxy.unmatched,
             tunnel_ports: config.proxy.tunnel_ports.clone(),
+            timeouts: config.limits.timeouts,
         };
         for route in routes {
             if let Action::Inject(credential, _) = &route.action {
@@ -106,6 +109,11 @@ impl Policy {
     /// their order.
     pub fn hash(&self) -> &PolicyHash {
         &self.hash
+    }
+
+    /// How long requests may take where nothing moves and no route says otherwise.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// All routes, in no particular order.
@@ -167,7 +175,7 @@ impl Policy {
             AtConnect::Refuse(reason) => refuse(reason),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
-                Ok(Permit::without_route(origin))
+                Ok(Permit::without_route(origin, self.timeouts))
             }
         }
     }
@@ -308,6 +316,7 @@ impl Policy {
             strips_cookies,
             refuses_unvouched,
             leaves_own: false,
+            timeouts: route.timeouts,
         })
     }
 
@@ -331,7 +340,9 @@ impl Policy {
         }
         match self.unmatched {
             Unmatched::Deny => Err(Refusal { reason: Reason::NoRoute, route: None }),
-            Unmatched::Tunnel => Ok(Permit::without_route(Origin::https(facts.target.clone()))),
+            Unmatched::Tunnel => {
+                Ok(Permit::without_route(Origin::https(facts.target.clone()), self.timeouts))
+            }
         }
     }
 

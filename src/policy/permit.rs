@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::route::{Action, Route};
-use crate::config::{Inject, Placement};
+use crate::config::{Inject, Placement, Timeouts};
 use crate::model::ask::{Ask, Wants};
 use crate::model::id::{CredentialName, RouteName};
 use crate::model::overriding::names_method;
@@ -29,11 +29,12 @@ pub struct Permit {
     pub(super) refuses_unvouched: bool,
     /// The client's own credential goes, and no token.
     pub(super) leaves_own: bool,
+    pub(super) timeouts: Timeouts,
 }
 
 impl Permit {
     /// For what no route speaks of: nothing of ours goes in.
-    pub(super) fn without_route(origin: Origin) -> Self {
+    pub(super) fn without_route(origin: Origin, timeouts: Timeouts) -> Self {
         Self {
             origin,
             route: None,
@@ -46,6 +47,7 @@ impl Permit {
             strips_cookies: false,
             refuses_unvouched: true,
             leaves_own: false,
+            timeouts,
         }
     }
 
@@ -88,6 +90,11 @@ impl Permit {
     /// route says so.
     pub fn takes_unvouched_end(&self) -> bool {
         !self.refuses_unvouched
+    }
+
+    /// How long the request may take where nothing moves.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// Where the request may go, and nowhere else.
@@ -163,6 +170,8 @@ impl Permit {
             strips_cookies,
             refuses_unvouched,
             leaves_own: _,
+            // Of routes that agree, the one that is named decides.
+            timeouts: _,
         } = self;
         action(self) == action(other)
             && *origin == other.origin

@@ -9,7 +9,7 @@ use http::{HeaderName, Method};
 use super::pattern::{HostPattern, PathPattern};
 use crate::config::wording::named;
 use crate::config::{
-    self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement, Rate,
+    self, ClientSelector, Credential, Inject, OnStaticKey, PathSlot, Placement, Rate, Timeouts,
 };
 use crate::model::ask::{Ask, Template, Variable, Wants};
 use crate::model::client::Client;
@@ -33,6 +33,8 @@ pub struct Route {
     pub upgrade: Vec<Box<str>>,
     /// Fields that are passed on though they could override something of the request.
     pub keep: Vec<HeaderName>,
+    /// How long its requests may take where nothing moves.
+    pub timeouts: Timeouts,
     /// Whether answers are searched for the token, bodies included.
     pub redacts: bool,
     /// Whether cookies that answers to requests with its token set stay behind.
@@ -125,6 +127,7 @@ impl Route {
             strip: route.strip.clone(),
             upgrade: route.upgrade.clone(),
             keep: route.keep.clone(),
+            timeouts: route.timeouts,
             redacts: route.redact,
             strips_cookies: route.strips_cookies,
             refuses_unvouched: route.refuses_unvouched,

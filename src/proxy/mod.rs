@@ -20,8 +20,7 @@ mod worker;
 pub use back::pool::Pool;
 pub use share::Holder;
 pub use shared::{
-    ANSWER_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, Proxy, STALL_TIMEOUT,
-    STREAM_TIMEOUT, Stop, TUNNEL_IDLE_TIMEOUT, World,
+    HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, Proxy, Stop, TUNNEL_IDLE_TIMEOUT, World,
 };
 pub use step_ups::StepUps;
 pub use worker::Worker;

@@ -27,19 +27,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A tunnel through which nothing went in either direction.
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// From the end of a request to the head of its answer.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// A body or an answer of which nothing moves because the client takes or sends nothing.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// An answer of which the upstream sends nothing more: event streams may be silent for long.
-pub const STREAM_TIMEOUT: Duration = TUNNEL_IDLE_TIMEOUT;
-/// How long the two sides of a request over HTTP/1 may take.
-pub(super) const PATIENCE: Patience = Patience {
-    head: HEAD_TIMEOUT,
-    idle: IDLE_TIMEOUT,
-    stall: STALL_TIMEOUT,
-    stream: STREAM_TIMEOUT,
-};
+/// How long a client's connection over HTTP/1 may take. How long its requests may is the config's.
+pub(super) const PATIENCE: Patience = Patience { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT };
 
 /// Everything that a config decides, as one immutable snapshot.
 pub struct World {

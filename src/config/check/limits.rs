@@ -6,13 +6,14 @@ use toml::Spanned;
 
 use super::{Check, Names};
 use crate::config::problem::Problems;
-use crate::config::{Limits, PresharedSession, Rate, file, wording};
+use crate::config::{Limits, PresharedSession, Rate, Timeouts, file, wording};
 use crate::model::id::{CredentialName, SessionName};
 
 impl Check<'_> {
     pub(super) fn check_limits(
         &self,
         table: file::LimitsTable,
+        timeouts: Timeouts,
         sessions: &[PresharedSession],
         credentials: &Names,
         problems: &mut Problems,
@@ -24,7 +25,22 @@ impl Check<'_> {
         let credentials =
             self.rates(table.credentials, "credential", &known, CredentialName::new, problems);
         let body = table.body.and_then(|value| self.size(&value, problems));
-        Limits { per_client, sessions, credentials, body }
+        Limits { per_client, sessions, credentials, body, timeouts }
+    }
+
+    /// What is not said is as in `usual`.
+    pub(super) fn timeouts(
+        &self,
+        table: file::TimeoutsTable,
+        usual: Timeouts,
+        problems: &mut Problems,
+    ) -> Timeouts {
+        let file::TimeoutsTable { head, idle, stall } = table;
+        Timeouts {
+            head: self.duration(head, usual.head, 1, problems),
+            idle: self.duration(idle, usual.idle, 1, problems),
+            stall: self.duration(stall, usual.stall, 1, problems),
+        }
     }
 
     fn size(&self, value: &Spanned<String>, problems: &mut Problems) -> Option<u64> {

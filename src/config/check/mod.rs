@@ -11,6 +11,7 @@ mod limits;
 mod login;
 mod oauth;
 mod parent;
+mod passing;
 mod proxy;
 mod routes;
 mod static_key;
@@ -35,7 +36,7 @@ use super::problem::{Problem, Problems};
 pub use static_key::left;
 pub use together::parent_is_us;
 
-use super::{Config, file, wording};
+use super::{Config, Timeouts, file, wording};
 use crate::model::hex::hex;
 use crate::model::id::CredentialName;
 
@@ -149,7 +150,7 @@ impl<'a> Check<'a> {
         let audit = self.table("audit", problems);
         let admin = self.table("admin", problems);
         let logins = self.table("logins", problems);
-        let limits = self.table("limits", problems);
+        let mut limits: file::LimitsTable = self.table("limits", problems);
         let sessions: Vec<(file::SessionTable, usize)> = self.list("sessions", problems);
         let routes: Vec<(file::RouteTable, usize)> = self.list("routes", problems);
         let (credentials, known) = self.credentials(problems);
@@ -159,7 +160,9 @@ impl<'a> Check<'a> {
             problems.error(line, said.code, said.message, said.hint);
         }
 
-        let mut routes = self.check_routes(routes, &known, problems);
+        let asked = std::mem::take(&mut limits.timeouts);
+        let timeouts = self.timeouts(asked, Timeouts::default(), problems);
+        let mut routes = self.check_routes(routes, &known, timeouts, problems);
         asks::narrow(&mut routes, &credentials, problems);
         let sessions = self.check_sessions(sessions, &routes, problems);
         let config = Config {
@@ -171,7 +174,7 @@ impl<'a> Check<'a> {
             state: None,
             unexposed: false,
             proxy: self.check_proxy(proxy, problems),
-            limits: self.check_limits(limits, &sessions, &known, problems),
+            limits: self.check_limits(limits, timeouts, &sessions, &known, problems),
             sessions,
             ca: self.check_ca(ca, problems),
             upstream: self.check_upstream(upstream, problems),

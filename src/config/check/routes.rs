@@ -8,9 +8,8 @@ use toml::Spanned;
 use super::Check;
 use crate::config::problem::{Located, Problems};
 use crate::config::wording::{meant, named};
-use crate::config::{ClientSelector, Inject, PathSlot, Placement, Route, env, file};
+use crate::config::{ClientSelector, Inject, PathSlot, Placement, Route, Timeouts, env, file};
 use crate::model::id::{CredentialName, RouteName, SessionName};
-use crate::model::overriding::may_be_kept;
 use crate::model::placeholder::Kind;
 
 /// Fields that frame or route the message: neither strippable nor a place for a token.
@@ -33,6 +32,7 @@ impl Check<'_> {
         &self,
         list: Vec<(file::RouteTable, usize)>,
         credentials: &BTreeMap<CredentialName, usize>,
+        timeouts: Timeouts,
         problems: &mut Problems,
     ) -> Vec<Located<Route>> {
         let mut names = BTreeSet::new();
@@ -44,7 +44,7 @@ impl Check<'_> {
                 let message = format!("two routes are named `{}`", route.name.get_ref());
                 problems.error(self.line(&route.name), "duplicate-name", message, "rename one");
             }
-            let route = self.check_route(route, line, problems);
+            let route = self.check_route(route, line, timeouts, problems);
             if let Some(name) = &route.credential {
                 used.insert(name.clone());
                 if !credentials.contains_key(name) {
@@ -79,6 +79,7 @@ impl Check<'_> {
         &self,
         mut route: file::RouteTable,
         line: usize,
+        timeouts: Timeouts,
         problems: &mut Problems,
     ) -> Route {
         let ask = self.check_ask(&mut route, problems);
@@ -157,6 +158,7 @@ impl Check<'_> {
             clients,
             upgrade,
             keep,
+            timeouts: self.timeouts(route.timeouts, timeouts, problems),
             rate_limit: route.rate_limit.and_then(|value| self.rate(&value, problems)),
             deny: route.deny,
             redact: route.redact.unwrap_or(true),
@@ -172,39 +174,6 @@ impl Check<'_> {
             on_static_key: route.on_static_key,
             allow_token_endpoint: route.allow_token_endpoint,
         }
-    }
-
-    fn upgrades(&self, list: &[Spanned<String>], problems: &mut Problems) -> Vec<Box<str>> {
-        let mut protocols = Vec::with_capacity(list.len());
-        for text in list {
-            match upgrade(text.get_ref()) {
-                Some(protocol) => protocols.push(protocol),
-                None => problems.error(
-                    self.line(text),
-                    "bad-upgrade",
-                    format!("this protocol cannot be upgraded to{}", named(text.get_ref())),
-                    "one protocol name, as \"websocket\"; HTTP itself and TLS stay what they are",
-                ),
-            }
-        }
-        protocols
-    }
-
-    fn kept(&self, list: &[Spanned<String>], problems: &mut Problems) -> Vec<HeaderName> {
-        let mut names = Vec::with_capacity(list.len());
-        for text in list {
-            let name = HeaderName::from_bytes(text.get_ref().as_bytes()).ok();
-            match name.filter(|name| may_be_kept(name.as_str())) {
-                Some(name) => names.push(name),
-                None => problems.error(
-                    self.line(text),
-                    "bad-keep",
-                    format!("this field is not one that can be kept{}", named(text.get_ref())),
-                    "one of forwarded, x-real-ip, x-envoy-*, x-forwarded-* and x-vault-*; what names a method, a host or a path is judged instead, and all other fields pass as they are",
-                ),
-            }
-        }
-        names
     }
 
     fn methods(&self, list: Vec<String>, line: usize, problems: &mut Problems) -> Vec<String> {
@@ -296,14 +265,6 @@ fn consistent(route: &file::RouteTable, credential: bool, line: usize, problems:
             "take one of both out",
         );
     }
-}
-
-/// HTTP and TLS under an upgrade would be read by nobody here.
-fn upgrade(text: &str) -> Option<Box<str>> {
-    let protocol = text.to_ascii_lowercase();
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
-    let inner = ["h2", "http", "tls"].iter().any(|name| protocol.starts_with(name));
-    (!protocol.is_empty() && protocol.bytes().all(legal) && !inner).then(|| protocol.into())
 }
 
 fn default_inject() -> Inject {

@@ -93,7 +93,7 @@ impl Check<'_> {
     }
 
     /// A duration of at least `least` seconds and at most ten years.
-    fn duration(
+    pub(super) fn duration(
         &self,
         value: Option<Spanned<String>>,
         default: Duration,

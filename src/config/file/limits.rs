@@ -22,4 +22,21 @@ pub struct LimitsTable {
     /// How long the body of a request may be, as "64MiB"; beyond it 413. Absent: no limit, for nothing of a body is kept.
     #[schemars(with = "Option<String>")]
     pub body: Option<Spanned<String>>,
+    /// How long requests may take where nothing moves; a route may say otherwise.
+    pub timeouts: TimeoutsTable,
+}
+
+/// `timeouts`: how long requests may take where nothing moves, each as "15m".
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsTable {
+    /// From the last byte of a request, or from the last 1xx, to the head of its answer; default 15m.
+    #[schemars(with = "Option<String>")]
+    pub head: Option<Spanned<String>>,
+    /// Between two pieces of an answer, which an event stream may leave far apart; default 1h.
+    #[schemars(with = "Option<String>")]
+    pub idle: Option<Spanned<String>>,
+    /// While a client takes nothing of its answer, or sends nothing of its body; default 10m. Over HTTP/2 a connection has that of `[limits]`.
+    #[schemars(with = "Option<String>")]
+    pub stall: Option<Spanned<String>>,
 }

@@ -113,12 +113,38 @@ pub struct Sent {
     bytes: AtomicU64,
     broke: AtomicBool,
     exceeded: AtomicBool,
+    /// All of it was given out.
+    whole: AtomicBool,
+    /// The client was asked for more, and has sent nothing yet.
+    waits: AtomicBool,
+    /// 1xx answers.
+    informed: AtomicU64,
 }
 
 impl Sent {
     /// Bytes so far: while they grow, nobody waits for an answer yet.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Changes as long as the request moves: by bytes of its body, or by a 1xx.
+    pub fn moves(&self) -> (u64, u64) {
+        (self.bytes.load(Relaxed), self.informed.load(Relaxed))
+    }
+
+    /// A 1xx answer came.
+    pub fn informed(&self) {
+        self.informed.fetch_add(1, Relaxed);
+    }
+
+    /// Whether all of it was given out.
+    pub fn whole(&self) -> bool {
+        self.whole.load(Relaxed)
+    }
+
+    /// Whether it is the client that is waited for.
+    pub fn waits_for_client(&self) -> bool {
+        !self.whole() && self.waits.load(Relaxed)
     }
 
     /// Whether the client sent more than it may: what came before is gone.
@@ -162,6 +188,7 @@ impl Upload {
     }
 
     fn of(inner: RequestBody, sent: Arc<Sent>) -> Self {
+        sent.whole.store(http_body::Body::is_end_stream(&inner), Relaxed);
         Self { inner, sent, watch: None, most: 0, front: Bytes::new(), kept: None }
     }
 
@@ -214,8 +241,13 @@ impl http_body::Body for Upload {
                 self.sent.bytes.fetch_add(front.len() as u64, Relaxed);
                 return Poll::Ready(Some(Ok(Frame::data(front))));
             }
-            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                None => return Poll::Ready(None),
+            let polled = Pin::new(&mut self.inner).poll_frame(cx);
+            self.sent.waits.store(polled.is_pending(), Relaxed);
+            let frame = match ready!(polled) {
+                None => {
+                    self.sent.whole.store(true, Relaxed);
+                    return Poll::Ready(None);
+                }
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
                     self.sent.broke.store(true, Relaxed);
@@ -233,6 +265,7 @@ impl http_body::Body for Upload {
                 if let Some(kept) = &mut self.kept {
                     kept.extend_from_slice(data);
                 }
+                self.sent.whole.store(self.inner.is_end_stream(), Relaxed);
                 return Poll::Ready(Some(Ok(frame)));
             }
         }

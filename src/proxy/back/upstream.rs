@@ -12,11 +12,12 @@ use super::reply::Reply;
 use super::upgrade::Asked;
 use super::upload::{Sent, Upload};
 use crate::audit::Written;
+use crate::config::Timeouts;
 use crate::http1::{self, Failure, Spelling};
 use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::passage::Cleared;
-use crate::proxy::shared::{ANSWER_TIMEOUT, World};
+use crate::proxy::shared::World;
 
 /// What is to be sent, beside the request itself.
 pub struct Ask<'a, A, I> {
@@ -26,6 +27,7 @@ pub struct Ask<'a, A, I> {
     pub upgrade: Option<Asked>,
     /// How the client spelt its fields.
     pub spelling: &'a Spelling,
+    pub timeouts: Timeouts,
     /// Writes another decision before the request is sent again.
     pub again: A,
     pub inform: I,
@@ -185,38 +187,39 @@ impl Pool {
                 let exchange =
                     UpstreamExchange::new(connection, request, upgrade, ask.spelling, upload);
                 let mut exchange = Box::new(exchange);
-                match patiently(&sent, exchange.head(&mut ask.inform)).await {
-                    Some(Ok(answer)) => {
+                match patiently(&sent, ask.timeouts, exchange.head(&mut ask.inform)).await {
+                    Ok(Ok(answer)) => {
                         let http1::Answer { status, headers, spelling } = answer;
                         let reply = Reply::Http1(Some(exchange));
                         Ok(Answered { status, headers, spelling, reply, home })
                     }
-                    Some(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
-                    Some(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
-                    Some(Err(Failure::Head(error))) => {
+                    Ok(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
+                    Ok(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
+                    Ok(Err(Failure::Head(error))) => {
                         tracing::warn!(origin = %ask.key.origin, %error, "the head of an answer is not taken");
                         Err(Lost::Failed(Reason::UpstreamAnswerInvalid))
                     }
-                    Some(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
-                    Some(Err(Failure::Io(error))) => {
+                    Ok(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
+                    Ok(Err(Failure::Io(error))) => {
                         tracing::debug!(%error, "an exchange with the upstream failed");
                         Err(Lost::Failed(Reason::UpstreamUnreachable))
                     }
-                    None => Err(Lost::Failed(Reason::UpstreamTimeout)),
+                    Err(reason) => Err(Lost::Failed(reason)),
                 }
             }
             Sender::Http2(mut shared) => {
                 let (lent, loan) = lend(upload);
                 let request = as_http2(request, lent);
-                match patiently(&sent, shared.sender.try_send_request(request)).await {
-                    Some(Ok(answer)) => {
+                match patiently(&sent, ask.timeouts, shared.sender.try_send_request(request)).await
+                {
+                    Ok(Ok(answer)) => {
                         loan.settle();
                         let (head, body) = answer.into_parts();
                         let reply = Reply::Http2(body);
                         let (status, headers) = (head.status, head.headers);
                         Ok(Answered { status, headers, spelling: Spelling::default(), reply, home })
                     }
-                    Some(Err(mut error)) => {
+                    Ok(Err(mut error)) => {
                         let whole = || loan.take_back().map(Box::new);
                         if error.take_message().is_some() {
                             let whole = whole().ok_or(Lost::Failed(Reason::InternalError))?;
@@ -231,7 +234,7 @@ impl Pool {
                             _ => Err(Lost::Failed(reason)),
                         }
                     }
-                    None => Err(Lost::Failed(Reason::UpstreamTimeout)),
+                    Err(reason) => Err(Lost::Failed(reason)),
                 }
             }
         }
@@ -247,19 +250,30 @@ fn is_upgrade(request: &Request<()>) -> bool {
     request.extensions().get::<Asked>().is_some()
 }
 
-/// Waits for an answer; the time for it begins anew as long as the upload moves.
-async fn patiently<F: Future>(upload: &Sent, answer: F) -> Option<F::Output> {
+/// Looks at what moves happen so often while an answer is waited for.
+const LOOKS: u32 = 16;
+
+/// Waits for an answer. The time for it begins with the last byte of the upload, and anew with each
+/// 1xx; before, as long as the upload moves it is not counted.
+async fn patiently<F: Future>(
+    upload: &Sent,
+    timeouts: Timeouts,
+    answer: F,
+) -> Result<F::Output, Reason> {
     let mut answer = std::pin::pin!(answer);
-    let mut before = upload.bytes();
+    let (mut before, mut still) = ((upload.moves(), upload.whole()), 0);
     loop {
-        if let Ok(answer) = timeout(ANSWER_TIMEOUT, answer.as_mut()).await {
-            return Some(answer);
+        let limit = if upload.whole() { timeouts.head } else { timeouts.stall };
+        if let Ok(answer) = timeout(limit / LOOKS, answer.as_mut()).await {
+            return Ok(answer);
         }
-        let now = upload.bytes();
-        if now == before {
-            return None;
-        }
+        let now = (upload.moves(), upload.whole());
+        still = if now == before { still + 1 } else { 0 };
         before = now;
+        if still == LOOKS {
+            let client = upload.waits_for_client();
+            return Err(if client { Reason::ClientTimeout } else { Reason::UpstreamTimeout });
+        }
     }
 }
 
@@ -329,5 +343,57 @@ fn reason(error: &hyper::Error) -> Reason {
         Reason::UpstreamUnreachable
     } else {
         Reason::UpstreamAnswerInvalid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::proxy::back::upload::RequestBody;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        head: Duration::from_secs(160),
+        idle: Duration::from_secs(1),
+        stall: Duration::from_secs(16),
+    };
+
+    /// Whole, and of which nothing more is heard.
+    fn sent() -> Arc<Sent> {
+        Arc::clone(Upload::for_test(RequestBody::Empty, 0).sent())
+    }
+
+    async fn seconds(waiting: impl Future<Output = Result<(), Reason>>) -> (u64, Option<Reason>) {
+        let begun = Instant::now();
+        let reason = waiting.await.err();
+        (begun.elapsed().as_secs(), reason)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_waited_for_as_long_as_the_config_says() {
+        let (sent, never) = (sent(), std::future::pending());
+        let late = Some(Reason::UpstreamTimeout);
+        assert_eq!(seconds(patiently(&sent, TIMEOUTS, never)).await, (160, late));
+        let answer = sleep(Duration::from_secs(159));
+        assert_eq!(seconds(patiently(&sent, TIMEOUTS, answer)).await, (159, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_1xx_begins_the_time_anew() {
+        let sent = sent();
+        let informs = async {
+            for _ in 0..5 {
+                sleep(Duration::from_secs(150)).await;
+                sent.informed();
+            }
+            std::future::pending().await
+        };
+        let (waited, reason) = seconds(patiently(&sent, TIMEOUTS, informs)).await;
+        assert_eq!(reason, Some(Reason::UpstreamTimeout));
+        // To within a sixteenth.
+        assert!((910..=920).contains(&waited), "{waited}");
     }
 }

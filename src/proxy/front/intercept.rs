@@ -27,7 +27,7 @@ use crate::net::prefixed::Prefixed;
 use crate::proxy::live::LiveConnection;
 use crate::proxy::request::body::Body;
 use crate::proxy::request::serve::ClientConnection;
-use crate::proxy::shared::{HANDSHAKE_TIMEOUT, PATIENCE, Proxy};
+use crate::proxy::shared::{HANDSHAKE_TIMEOUT, Proxy};
 
 /// More than the limit, which we hold ourselves: the library answers what is over its own with a
 /// bare 431, of which nobody hears.
@@ -131,7 +131,8 @@ where
     });
     let stalling = Arc::clone(connection);
     let give_up = move || stalling.live.give_up(Reason::ClientTimeout);
-    let pulse = Pulse::new(PATIENCE.stall, Arc::clone(&connection.taken), give_up);
+    let stall = connection.worker.proxy.world.load().terms.policy.timeouts().stall;
+    let pulse = Pulse::new(stall, Arc::clone(&connection.taken), give_up);
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(Patient(Arc::clone(&pulse)))
         .max_concurrent_streams(CLIENT_STREAMS)

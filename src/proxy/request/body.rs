@@ -12,7 +12,8 @@ use http_body::{Frame, SizeHint};
 use tokio::time::timeout;
 
 use crate::audit::{Outcome, Recorder};
-use crate::http1::{AnswerBody, Spelling, Unsent};
+use crate::config::Timeouts;
+use crate::http1::{AnswerBody, AnswerPatience, Spelling, Unsent};
 use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::passage::{self, Clean, Refused};
@@ -103,6 +104,14 @@ impl AnswerBody for Body {
             exchange.drive(cx);
         }
         true
+    }
+
+    fn patience(&self) -> AnswerPatience {
+        let timeouts = match self {
+            Self::Streamed(streamed) => streamed.clean.timeouts(),
+            Self::Own(_) | Self::Upgraded(_) => Timeouts::default(),
+        };
+        AnswerPatience { stall: timeouts.stall, stream: timeouts.idle }
     }
 
     fn spelling(&mut self) -> Spelling {

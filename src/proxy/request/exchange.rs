@@ -175,14 +175,19 @@ impl Exchange<'_> {
         cleared: Cleared,
         upload: Upload,
     ) -> Result<Answered, Reason> {
+        let sent = Arc::clone(upload.sent());
         let ask = Ask {
             world: self.world,
             key: self.key(passed),
             pinned: &self.kept.pinned,
             upgrade,
             spelling: &self.spelling,
+            timeouts: passed.permit().timeouts(),
             again: || passed.record(recorder),
-            inform: |status, headers| self.inform(passed, status, headers),
+            inform: |status, headers| {
+                sent.informed();
+                self.inform(passed, status, headers);
+            },
         };
         self.worker.pool.send(ask, cleared, upload).await
     }

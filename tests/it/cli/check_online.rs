@@ -100,7 +100,7 @@ async fn an_upstream_is_met_as_the_daemon_would() {
     let done = online(&home(true).route(&route("other.example")).written()).await;
     let found = codes(&done, "upstream");
     assert_eq!(found, (Some(1), vec!["ok".into(), "tls-invalid".into(), "skipped".into()]));
-    assert!(done.stdout.contains("for another name"), "{done:?}");
+    assert!(done.stdout.contains("a name that the certificate has"), "{done:?}");
 }
 
 #[tokio::test]

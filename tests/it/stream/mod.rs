@@ -21,6 +21,7 @@ mod refused;
 mod revoked;
 mod spelt;
 mod strict;
+mod timeouts;
 mod trailers;
 mod unbegun;
 pub mod upgrade;
