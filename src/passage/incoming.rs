@@ -200,7 +200,7 @@ impl Incoming<'_> {
             path: self.parts.uri.path(),
             bound: self.asking.bound.as_deref(),
         };
-        let permit = terms.policy.decide(facts.clone()).map_err(|refusal| {
+        let permit = terms.policy.decide(facts).map_err(|refusal| {
             if let Some(route) = refusal.route {
                 self.recorder.route(route);
             }

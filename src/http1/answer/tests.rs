@@ -35,7 +35,9 @@ fn taken(text: &str) -> Result<Option<(AnswerHead, Vec<u8>)>, AnswerHeadError> {
 }
 
 /// Status, framing, whether it closes; then its fields.
-fn read(text: &str) -> Option<(u16, Framing, bool, Vec<(String, String)>)> {
+type Said = (u16, Framing, bool, Vec<(String, String)>);
+
+fn read(text: &str) -> Option<Said> {
     let (head, _) = taken(text).ok()??;
     let fields = head.headers.iter().map(|(name, value)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())

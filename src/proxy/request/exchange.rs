@@ -20,7 +20,9 @@ use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::net::guard::Reach;
-use crate::passage::{self, Cleared, JudgedRequest, Known, Passed, Refused, Unclean, closes};
+use crate::passage::{
+    self, Clean, Cleared, JudgedRequest, Known, Passed, Refused, Unclean, closes,
+};
 use crate::proxy::back::pool::{Key, Pinned, Spoken};
 use crate::proxy::back::reply::Reply;
 use crate::proxy::back::upgrade::{Asked, Upgraded};
@@ -111,10 +113,8 @@ impl Exchange<'_> {
         };
         let answered = match answered {
             Ok(Ok(answered)) => answered,
-            Ok(Err(_)) if sent.exceeded() => return fail(recorder, Reason::BodyTooLarge),
-            // The upstream saw a body break off because the client's did.
-            Ok(Err(_)) if sent.broke() => return fail(recorder, Reason::MalformedRequest),
-            Ok(Err(reason)) | Err(reason) => return fail(recorder, reason),
+            Ok(Err(reason)) => return fail(recorder, blame(&sent, reason)),
+            Err(reason) => return fail(recorder, reason),
         };
         let settled = if retry::concerns_us(&passed, &answered) || of_whole.is_some() {
             let mut again = Again { exchange: &self, recorder: &mut recorder, sent: &sent };
@@ -133,9 +133,7 @@ impl Exchange<'_> {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(&passed, upgrade, headers, reply, recorder, live);
         }
-        if pins
-            || challenges(&headers).any(|challenge| OF_CONNECTIONS.iter().any(|s| challenge.is(s)))
-        {
+        if pins || asks_of_connections(&headers) {
             home.pin(&self.kept.pinned);
         }
         let passage = &self.worker.proxy.passage;
@@ -145,14 +143,10 @@ impl Exchange<'_> {
             Ok(clean) => clean,
             Err(reason) => return fail(recorder, reason),
         };
-        if clean.wants_to_look() {
-            let unvouched = clean.takes_unvouched_end();
-            let looking = clean.look(&mut headers, |cx| reply.poll_frame(cx, unvouched));
-            let looking = Box::pin(looking);
-            let looked = live.watch().unless_cut(looking).await;
-            if let Err(reason) = looked.and_then(|looked| looked.map_err(|error| error.reason())) {
-                return fail(recorder, reason);
-            }
+        if clean.wants_to_look()
+            && let Err(reason) = Box::pin(look(&mut clean, &mut headers, &mut reply, &live)).await
+        {
+            return fail(recorder, reason);
         }
         self.step_up(&passed, status, &mut headers);
         let head = (status, spelling);
@@ -285,8 +279,36 @@ async fn settle(
     }
 }
 
+/// Looks at the beginning of a coded body before its head goes.
+async fn look(
+    clean: &mut Clean,
+    headers: &mut HeaderMap,
+    reply: &mut Reply,
+    live: &LiveRequest,
+) -> Result<(), Reason> {
+    let unvouched = clean.takes_unvouched_end();
+    let looking = clean.look(headers, |cx| reply.poll_frame(cx, unvouched));
+    let looked = live.watch().unless_cut(pin!(looking)).await?;
+    looked.map_err(|error| error.reason())
+}
+
+/// Why a request came to nothing: the upstream saw a body break off because the client's did, or
+/// was too long.
+fn blame(sent: &Sent, reason: Reason) -> Reason {
+    match sent {
+        sent if sent.exceeded() => Reason::BodyTooLarge,
+        sent if sent.broke() => Reason::MalformedRequest,
+        _ => reason,
+    }
+}
+
 /// NTLM and Negotiate (RFC 4559) authenticate the connection, not the request.
 const OF_CONNECTIONS: [&str; 2] = ["ntlm", "negotiate"];
+
+/// Whether an answer asks for such a scheme.
+fn asks_of_connections(headers: &HeaderMap) -> bool {
+    challenges(headers).any(|challenge| OF_CONNECTIONS.iter().any(|s| challenge.is(s)))
+}
 
 /// Whether these credentials are of such a scheme.
 fn is_of_connections(credentials: &HeaderValue) -> bool {
