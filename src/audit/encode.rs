@@ -43,6 +43,7 @@ pub(crate) fn rest(record: &Record<'_>) -> Vec<u8> {
     if record.client_credential {
         line.key(r#""client_credential":"#).extend_from_slice(b"true");
     }
+    line.maybe(r#""method_override":"#, record.method_override.as_deref());
     if !record.dropped.is_empty() {
         let names = record.dropped.iter().map(|name| Value::from(&**name));
         line.json(r#""dropped":"#, &names.collect());
@@ -214,6 +215,7 @@ mod tests {
             texts in [maybe(), maybe(), maybe(), maybe(), maybe(), maybe()],
             policies in proptest::collection::vec(text(), 0..3),
             client_credential: bool,
+            method_override in maybe(),
             dropped in proptest::collection::vec(text(), 0..3),
             context in maybe(),
         ) -> Record<'static> {
@@ -222,6 +224,7 @@ mod tests {
             [record.request, record.route, record.credential, record.code, record.policy, record.approval] = texts;
             (record.policies, record.dropped) = (policies, dropped);
             record.client_credential = client_credential;
+            record.method_override = method_override;
             if let Some(text) = context {
                 record.context.insert(text.clone().into_owned(), json!({ "a": [text, 1, true] }));
             }

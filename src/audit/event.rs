@@ -72,6 +72,9 @@ pub struct Record<'a> {
     /// The client's own credential passed where a token would have gone in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub client_credential: bool,
+    /// The method that a field of the request names, judged as its own was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method_override: Option<Cow<'a, str>>,
     /// Fields of the request that stayed behind, because they could override what was judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Cow<'a, str>>,
@@ -354,6 +357,7 @@ impl Record<'_> {
             token: None,
             static_key: None,
             client_credential: false,
+            method_override: None,
             dropped: Vec::new(),
             outcome: None,
             prev: Cow::Borrowed(""),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use super::event::{
     Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
@@ -42,7 +42,7 @@ impl Written {
 pub struct RequestFacts {
     request: RequestId,
     client: Arc<Client>,
-    method: http::Method,
+    method: Method,
     host: Host,
     port: u16,
     path: Option<Box<str>>,
@@ -53,7 +53,7 @@ impl RequestFacts {
     pub fn new(
         request: RequestId,
         client: Arc<Client>,
-        method: http::Method,
+        method: Method,
         host: Host,
         port: u16,
         path: Option<&str>,
@@ -100,6 +100,7 @@ pub struct Recorder {
     static_key: Option<(Fingerprint, &'static str)>,
     dropped: Vec<HeaderName>,
     client_credential: bool,
+    method_override: Option<Method>,
     /// The proof that a failed decision did not earn; `waive` may give it.
     unwritten: Option<Written>,
     /// The last decision, written or not.
@@ -139,6 +140,7 @@ impl Recorder {
             static_key: None,
             dropped: Vec::new(),
             client_credential: false,
+            method_override: None,
             unwritten: None,
             decision: Decision::Deny,
             tunnel: None,
@@ -158,6 +160,7 @@ impl Recorder {
             (self.facts, self.policy) = (facts, policy);
             (self.route, self.credential, self.code, self.static_key) = (None, None, None, None);
             (self.dropped, self.client_credential) = (Vec::new(), false);
+            self.method_override = None;
         }
     }
 
@@ -194,6 +197,11 @@ impl Recorder {
     /// A standing key was found in the request; fingerprint by [`Audit::keyed_fingerprint`].
     pub fn static_key(&mut self, fingerprint: Fingerprint, kind: &'static str) {
         self.static_key = Some((fingerprint, kind));
+    }
+
+    /// The method that a field names beside the request's own, and that the upstream may take.
+    pub fn method_override(&mut self, method: Method) {
+        self.method_override = Some(method);
     }
 
     /// What the client sends where a token would go is its own, and passes.
@@ -248,6 +256,7 @@ impl Recorder {
         record.token = token.map(TokenFacts::from);
         record.static_key = self.static_key.as_ref().map(|(f, kind)| StaticKeyFacts::new(f, kind));
         record.client_credential = self.client_credential;
+        record.method_override = self.method_override.as_ref().map(|m| m.as_str().into());
         let names = self.dropped.iter().map(HeaderName::as_str);
         record.dropped =
             names.map(|name| name.get(..MAX_DROPPED_NAME).unwrap_or(name).into()).collect();

@@ -141,10 +141,9 @@ impl TrustSummary {
             upgrade: _,
             keep,
             credential,
-            // What is asked of the issuer, for the same hosts.
+            // What is asked of the issuer for the same hosts, and placeholders.
             ask: _,
             strip: _,
-            // Placeholders.
             env: _,
             clients: _,
             rate_limit: _,

@@ -26,7 +26,7 @@ pub(super) fn say(command: &[OsString]) {
             &format!(
                 "containers that {name} starts cannot reach a proxy on loopback, and may be handed this session's secret with HTTPS_PROXY"
             ),
-            "give them a proxy of their own (config/container/README.md), and keep this one out: podman run --http-proxy=false, docker run -e HTTPS_PROXY=",
+            "give them a proxy of their own (config/container/README.md), and keep this one out: podman run --http-proxy=false, docker run -e HTTPS_PROXY= -e https_proxy=",
         );
     }
     if is_one_of(KUBERNETES)
@@ -57,13 +57,16 @@ fn server_by_address() -> Option<(PathBuf, IpAddr)> {
 
 /// The address in a line `server: https://ADDRESS[:PORT]`.
 fn address(line: &str) -> Option<IpAddr> {
-    let url = line.trim().strip_prefix("server:")?.trim().trim_matches(['"', '\'']);
+    let value = line.trim().strip_prefix("server:")?;
+    let value = value.split(" #").next().unwrap_or_default();
+    let url = value.trim().trim_matches(['"', '\'']);
     let authority = url.strip_prefix("https://")?.split('/').next()?;
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next()?,
         None => authority.split(':').next()?,
     };
-    host.parse().ok()
+    // A cluster on this machine needs no token of a route.
+    host.parse().ok().filter(|address: &IpAddr| !address.is_loopback())
 }
 
 #[cfg(test)]
@@ -75,6 +78,8 @@ mod tests {
         for (line, found) in [
             ("    server: https://192.0.2.1:6443", Some("192.0.2.1")),
             ("server: \"https://[2001:db8::1]:6443/x\"", Some("2001:db8::1")),
+            ("server: https://192.0.2.1 # prod", Some("192.0.2.1")),
+            ("server: https://127.0.0.1:35003", None),
             ("server: https://k8s.corp.example:6443", None),
             ("server: http://192.0.2.1", None),
             ("  # server: https://192.0.2.1", None),

@@ -320,7 +320,7 @@ pub struct RouteTable {
     /// How long its requests may take where nothing moves; absent: as `[limits]` has it.
     #[serde(default)]
     pub timeouts: TimeoutsTable,
-    /// Fields that are passed on though upstreams may take them for something of the request, as ["x-vault-namespace"]: of `forwarded`, `x-real-ip`, `x-envoy-*`, `x-forwarded-*` and `x-vault-*`. Absent: none.
+    /// Fields that are passed on though upstreams may take them for something of the request, as ["x-vault-namespace"]: of `x-real-ip`, `x-envoy-*`, `x-forwarded-*`, `x-original-*` and `x-vault-*`, what names no method, host, port or path. Absent: none.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub keep: Vec<Spanned<String>>,

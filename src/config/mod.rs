@@ -323,6 +323,17 @@ pub struct Timeouts {
     pub stall: Duration,
 }
 
+impl Timeouts {
+    /// The longer of each.
+    pub fn longest(self, other: Self) -> Self {
+        Self {
+            head: self.head.max(other.head),
+            idle: self.idle.max(other.idle),
+            stall: self.stall.max(other.stall),
+        }
+    }
+}
+
 impl Default for Timeouts {
     /// What libraries of APIs wait for themselves is ten minutes, and models that think take longer.
     fn default() -> Self {

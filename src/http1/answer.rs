@@ -70,9 +70,19 @@ pub enum HeadPlace {
     First,
 }
 
+/// Whether a name may stand in a log: a line that is a token by mistake is longer, and has digits.
+fn is_shown(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.len() <= 20 || name.len() <= 40 && !name.bytes().any(|byte| byte.is_ascii_digit())
+}
+
 impl fmt::Display for HeadPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Field(name) if !is_shown(name) => f.write_str("a field with a long name"),
+            Self::After(name) if !is_shown(name) => {
+                f.write_str("the line behind a field with a long name")
+            }
             Self::Field(name) => write!(f, "the field `{name}`"),
             Self::After(name) => write!(f, "the line behind the field `{name}`"),
             Self::First => f.write_str("the first line behind the status line"),
@@ -82,6 +92,9 @@ impl fmt::Display for HeadPlace {
 
 /// Takes a whole head off the input, once it is there. `seen`: how much of it was looked at before.
 pub fn take(input: &mut BytesMut, seen: &mut usize) -> Result<Option<AnswerHead>, AnswerHeadError> {
+    if input.is_empty() {
+        return Ok(None);
+    }
     let Some(end) = head::end(input, *seen) else { return unfinished(input, seen) };
     *seen = 0;
     let head = input.split_to(end).freeze();
@@ -323,8 +336,9 @@ impl<'a> Lines<'a> {
         let crlf = *self.crlf.get_or_insert(stripped.is_some());
         let line = stripped.unwrap_or(line);
         if crlf != stripped.is_some() || line.contains(&b'\r') {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            let name = HeaderName::from_bytes(name).ok().map(HeadPlace::Field);
+            let name = memchr::memchr(b':', line).map(|colon| &line[..colon]);
+            let name = name.and_then(|name| HeaderName::from_bytes(name).ok());
+            let name = name.map(HeadPlace::Field);
             return Err(AnswerHeadError::LineEnd(name.unwrap_or_else(|| self.place())));
         }
         Ok(Some(line))

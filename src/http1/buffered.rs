@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const SCRATCH: usize = 32 * 1024;
 /// Content of up to this size is copied behind what is waiting, so that one write takes both.
 pub(super) const SMALL: usize = 4 * 1024;
+/// Small things that wait for a peer, in bytes: beyond it whoever makes more is waited with.
+const MAX_WAITING: usize = 64 * 1024;
 
 thread_local! {
     /// Read into first: an idle connection then holds no buffer, a busy one only what came. Kept
@@ -60,8 +62,14 @@ impl<T> Buffered<T> {
         self.output.reserve(more);
     }
 
-    /// Whether more may be put into the output: there is no content in front of it.
+    /// Whether more may be put into the output: there is no content in front of it, and not much
+    /// else that the peer does not take.
     pub(super) fn has_room(&self) -> bool {
+        self.is_plain() && self.output.len() - self.written < MAX_WAITING
+    }
+
+    /// Whether no content waits behind the output.
+    fn is_plain(&self) -> bool {
         self.content.is_empty() && self.tail.is_empty()
     }
 
@@ -71,12 +79,12 @@ impl<T> Buffered<T> {
     }
 
     fn has_unwritten(&self) -> bool {
-        self.written < self.output.len() || !self.has_room()
+        self.written < self.output.len() || !self.is_plain()
     }
 
     /// Puts content behind what is waiting, then `tail`.
     pub(super) fn push(&mut self, content: Bytes, tail: &'static [u8]) {
-        debug_assert!(self.has_room());
+        debug_assert!(self.is_plain());
         if content.len() <= SMALL {
             self.output.extend_from_slice(&content);
             self.output.extend_from_slice(tail);
@@ -131,7 +139,7 @@ impl<T: AsyncWrite + Unpin> Buffered<T> {
     /// Writes all that is waiting, and has the stream pass it on.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_unwritten() {
-            let plain = self.has_room();
+            let plain = self.is_plain();
             let head = &self.output[self.written..];
             let io = Pin::new(&mut self.io);
             let written = if plain {

@@ -209,9 +209,13 @@ where
     fn begin(&mut self, head: AnswerHead) -> Result<Answer, Failure> {
         let AnswerHead { status, headers, framing, close, spelling } = head;
         let switched = status == StatusCode::SWITCHING_PROTOCOLS;
-        if switched && !self.uploaded {
+        if switched && (!self.uploaded || self.connection.0.has_output()) {
             // What is left of the body would be read as the other protocol.
             return Err(Failure::Invalid);
+        }
+        if self.holding.take().is_some() {
+            // It was not asked for, and a 100 could no longer be said.
+            self.refused = true;
         }
         let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let framing = if self.no_body || bare || switched { Framing::Length(0) } else { framing };

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub struct Patience {
     pub head: Duration,
     /// While a connection has no request.
     pub idle: Duration,
+    /// While it still sends a body whose answer it has.
+    pub drain: Duration,
 }
 
 /// How long an answer is waited for.
@@ -68,6 +70,9 @@ pub(super) struct Half<T> {
     pub(super) http11: bool,
     /// It waits for a 100 before it sends its body.
     pub(super) waits: bool,
+    /// Who writes the answer, where the client does not take it: a task that reads the upload may
+    /// flush for it.
+    pub(super) writer: Option<Waker>,
 }
 
 impl<T> Shared<T> {
@@ -87,7 +92,7 @@ impl<T> Shared<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Half { io, body, waits, .. } = &mut *self.lock();
+        let Half { io, body, waits, writer, .. } = &mut *self.lock();
         // Whoever reads the body wants it.
         if std::mem::take(waits) && io.input.is_empty() && io.has_room() {
             encode::status_line(io.output(), StatusCode::CONTINUE, None);
@@ -97,6 +102,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Inbound for Shared<T> {
         // below.
         if io.has_output() {
             let _ = io.poll_flush(cx);
+            if let Some(writer) = writer.take() {
+                writer.wake();
+            }
         }
         body.poll(io, cx)
     }

@@ -26,10 +26,9 @@ use super::{HeadError, encode, head};
 const MAX_LINGER: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 /// What is still read of an upload after its answer, in bytes: as long as something comes every so
-/// often, and no longer than this in all.
+/// often, and no longer than the service has patience.
 const MAX_DRAINED: usize = 1024 * 1024 * 1024;
 const DRAIN_IDLE: Duration = Duration::from_secs(5);
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Whoever answers the requests of connections.
 pub trait Service: Sync {
@@ -77,11 +76,12 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
 {
-    let half = Half { io, body: Decoder::new(Framing::Length(0)), http11: true, waits: false };
+    let body = Decoder::new(Framing::Length(0));
+    let half = Half { io, body, http11: true, waits: false, writer: None };
     let shared = Arc::new(Shared::new(half));
     let mut watchdog = Watchdog::default();
     let mut stopping = pin!(service.stopping());
-    let mut stop = false;
+    let (mut stop, mut shut) = (false, false);
     loop {
         let (answer, method, close) =
             match next(&shared, &mut watchdog, &S::PATIENCE, stopping.as_mut()).await {
@@ -101,10 +101,13 @@ where
         stop = stop || poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
         let answered = Outgoing { answer, method: &method, close: close || stop };
         match write(&shared, &mut watchdog, service, answered).await {
-            Written::Whole { close: true } => break,
-            Written::Whole { close: false } => {
+            Written::Whole { close: true, by_close } => {
+                shut = by_close;
+                break;
+            }
+            Written::Whole { close: false, .. } => {
                 let done = shared.lock().body.done();
-                if !done && !drain(&shared, &mut watchdog).await {
+                if !done && !drain(&shared, &mut watchdog, S::PATIENCE.drain, &mut stopping).await {
                     break;
                 }
             }
@@ -112,7 +115,18 @@ where
             Written::Broken => return None,
         }
     }
-    linger(&shared, &mut watchdog).await;
+    if shut {
+        // The client waits for this before all else.
+        let _ = timeout(LINGER, poll_fn(|cx| shared.lock().poll_end(cx))).await;
+    }
+    let (done, waits) = {
+        let half = shared.lock();
+        (half.body.done(), half.waits)
+    };
+    if !done && !waits {
+        drain(&shared, &mut watchdog, S::PATIENCE.drain, &mut stopping).await;
+    }
+    linger(&shared).await;
     None
 }
 
@@ -242,10 +256,12 @@ where
 
 /// Reads what still comes of a request's body, so that its connection can carry another request,
 /// or so that the answer isn't lost: many clients send all of it before they read. `false`: its end
-/// did not come.
+/// did not come within `most`, or before the proxy stops.
 async fn drain<T: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared<T>,
     watchdog: &mut Watchdog,
+    most: Duration,
+    stopping: &mut Pin<&mut impl Future<Output = ()>>,
 ) -> bool {
     let mut left = MAX_DRAINED;
     watchdog.expect(DRAIN_IDLE);
@@ -266,31 +282,35 @@ async fn drain<T: AsyncRead + AsyncWrite + Unpin>(
                     watchdog.expect(DRAIN_IDLE);
                 }
                 Poll::Pending => {
-                    ready!(watchdog.poll(cx));
-                    return Poll::Ready(false);
+                    let stops = stopping.as_mut().poll(cx).is_ready();
+                    return if stops {
+                        Poll::Ready(false)
+                    } else {
+                        watchdog.poll(cx).map(|()| false)
+                    };
                 }
             }
         }
     });
-    let drained = timeout(DRAIN, drained).await.unwrap_or(false);
+    let drained = timeout(most, drained).await.unwrap_or(false);
     watchdog.rest();
     drained
 }
 
-/// Lets the client read the answer before unread bytes of its own reset the connection.
-async fn linger<T: AsyncRead + AsyncWrite + Unpin>(shared: &Shared<T>, watchdog: &mut Watchdog) {
-    let (done, waits) = {
-        let half = shared.lock();
-        (half.body.done(), half.waits)
-    };
-    if !done && !waits {
-        drain(shared, watchdog).await;
+impl<T: AsyncWrite + Unpin> Half<T> {
+    /// Says the end of our side.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        ready!(self.io.poll_flush(cx))?;
+        self.io.poll_shutdown(cx)
     }
+}
+
+/// Lets the client read the answer before unread bytes of its own reset the connection.
+async fn linger<T: AsyncRead + AsyncWrite + Unpin>(shared: &Shared<T>) {
     let mut left = MAX_LINGER;
     let drained = poll_fn(|cx| {
         let mut half = shared.lock();
-        ready!(half.io.poll_flush(cx))?;
-        ready!(half.io.poll_shutdown(cx))?;
+        ready!(half.poll_end(cx))?;
         loop {
             half.io.input.clear();
             let read = ready!(half.io.poll_fill(cx))?;

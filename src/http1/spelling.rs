@@ -45,7 +45,7 @@ impl Spelling {
 
     /// Writes the name of a field that is ours.
     pub(super) fn write_other(&self, out: &mut Vec<u8>, name: &str) {
-        if self.head.is_empty() {
+        if self.head.is_empty() || name.contains('%') {
             out.extend_from_slice(name.as_bytes());
             return;
         }
@@ -61,7 +61,11 @@ impl Spelling {
         let at = value.as_ptr().addr().checked_sub(self.head.as_ptr().addr())?;
         let before = self.head.get(..at)?.trim_ascii_end().strip_suffix(b":")?;
         let (lines, spelt) = before.split_at_checked(before.len().checked_sub(name.len())?)?;
-        (lines.ends_with(b"\n") && spelt.eq_ignore_ascii_case(name.as_bytes())).then_some(spelt)
+        // What is masked in names is looked for in lower case, and not under escapes.
+        (lines.ends_with(b"\n")
+            && !spelt.contains(&b'%')
+            && spelt.eq_ignore_ascii_case(name.as_bytes()))
+        .then_some(spelt)
     }
 }
 

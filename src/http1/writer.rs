@@ -45,7 +45,8 @@ pub(super) enum Written {
     /// The client is gone, or must see an error.
     Broken,
     /// Whole; whether the connection may go on.
-    Whole { close: bool },
+    /// `by_close`: the client knows its end by that of the connection.
+    Whole { close: bool, by_close: bool },
 }
 
 /// How the answer to this request is framed (RFC 9112 section 6).
@@ -107,7 +108,7 @@ where
     let whole = poll_fn(|cx| writer.poll(shared, watchdog, &mut body, &taken, cx)).await;
     watchdog.rest();
     match whole {
-        Ok(()) => Written::Whole { close },
+        Ok(()) => Written::Whole { close, by_close: framing == encode::Body::Close },
         Err(why) => {
             if let Some(why) = why {
                 body.cut(why);
@@ -171,6 +172,9 @@ impl AnswerWriter {
             if !half.watch(cx) {
                 return Poll::Ready(Err(Some(Unsent::Gone)));
             }
+            if flushed.is_pending() && !half.body.done() {
+                half.writer = Some(cx.waker().clone());
+            }
             drop(half);
             let why = if flushed.is_pending() {
                 // The client reads no more, but it may still send.
@@ -231,6 +235,8 @@ mod tests {
     use super::super::head::{Framing, HeadError};
     use super::super::server::Arrived;
     use super::*;
+
+    const TEN: Duration = Duration::from_secs(10);
 
     /// Takes all, as TLS does for a while, and passes nothing on.
     struct Full;
@@ -312,8 +318,7 @@ mod tests {
 
     impl Service for Reader {
         type Body = Events;
-        const PATIENCE: Patience =
-            Patience { head: Duration::from_secs(10), idle: Duration::from_secs(10) };
+        const PATIENCE: Patience = Patience { head: TEN, idle: TEN, drain: TEN };
 
         async fn answer(&self, _: Arrived) -> Response<Events> {
             events(Arc::default())
@@ -339,7 +344,7 @@ mod tests {
     async fn given_up(every: u64, until: u64) -> u64 {
         let io = Buffered::new(Full, Default::default());
         let body = Decoder::new(Framing::Length(0));
-        let shared = Shared::new(Half { io, body, http11: true, waits: false });
+        let shared = Shared::new(Half { io, body, http11: true, waits: false, writer: None });
         let why = Arc::default();
         let answer = events(Arc::clone(&why));
         let since = Instant::now();

@@ -6,14 +6,16 @@
 //! request comes by, so the search is for the few that all shapes have, and allocates for nothing
 //! but what it finds or has to decode.
 
+use http::HeaderName;
 use http::request::Parts;
 
 use super::shape::{self, Standing};
 use super::strip;
 
-/// The first in the header fields or the query.
-pub(super) fn key(parts: &Parts) -> Option<Standing> {
-    let fields = parts.headers.values().map(http::HeaderValue::as_bytes);
+/// The first in the header fields or the query. `own`: a field that may hold one.
+pub(super) fn key(parts: &Parts, own: Option<&HeaderName>) -> Option<Standing> {
+    let fields = parts.headers.iter().filter(|(name, _)| own.is_none_or(|own| *name != own));
+    let fields = fields.map(|(_, value)| value.as_bytes());
     let query = parts.uri.query().map(str::as_bytes);
     let mut found = None;
     for value in fields.chain(query).filter(|value| value.len() >= shape::SHORTEST) {
@@ -92,7 +94,7 @@ mod tests {
 
     fn kind(field: &str, query: &str) -> Option<&'static str> {
         let request = Request::get(format!("https://a.example/x?{query}")).header("x-more", field);
-        key(&request.body(()).unwrap().into_parts().0).map(|found| found.kind)
+        key(&request.body(()).unwrap().into_parts().0, None).map(|found| found.kind)
     }
 
     #[test]

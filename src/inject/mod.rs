@@ -75,29 +75,38 @@ pub fn overriding(permit: &Permit, parts: &Parts) -> Vec<HeaderName> {
 }
 
 /// The methods that an upstream could take instead of the request's own. `None`: one of the fields
-/// names none.
+/// names none, or one that may be read as another: policy's methods are all in capitals.
 pub fn named_methods(parts: &Parts) -> Option<Vec<Method>> {
     let fields = parts.headers.iter().filter(|(name, _)| names_method(name.as_str()));
-    fields.map(|(_, value)| Method::from_bytes(value.as_bytes()).ok()).collect()
+    fields.map(|(_, value)| capital_method(value.as_bytes())).collect()
+}
+
+fn capital_method(value: &[u8]) -> Option<Method> {
+    let capital = value.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-');
+    capital.then(|| Method::from_bytes(value).ok()).flatten()
 }
 
 /// Whether one of our placeholders stands where the permit's token would go.
 pub fn slot_holds_placeholder(permit: &Permit, parts: &Parts) -> bool {
+    in_slot(permit, parts, strip::holds_placeholder)
+}
+
+/// Whether anything does.
+pub fn slot_is_filled(permit: &Permit, parts: &Parts) -> bool {
+    in_slot(permit, parts, |value| !value.is_empty())
+}
+
+fn in_slot(permit: &Permit, parts: &Parts, is: impl Fn(&[u8]) -> bool) -> bool {
     let Some((_, inject)) = permit.inject() else { return false };
     match inject {
         Inject::Basic { .. } | Inject::Header { .. } => inject.header().is_some_and(|name| {
-            let values = parts.headers.get_all(name).iter();
-            values.into_iter().any(|value| strip::holds_placeholder(value.as_bytes()))
+            parts.headers.get_all(name).iter().any(|value| is(value.as_bytes()))
         }),
-        Inject::Path(slot) => {
-            slot.value(parts.uri.path()).is_some_and(|v| strip::holds_placeholder(v.as_bytes()))
-        }
+        Inject::Path(slot) => slot.value(parts.uri.path()).is_some_and(|v| is(v.as_bytes())),
         Inject::Query(name) => {
             let pairs = parts.uri.query().unwrap_or_default().split('&');
             let mut own = pairs.filter_map(|pair| pair.split_once('='));
-            own.any(|(n, value)| {
-                strip::spells(n.as_bytes(), name) && strip::holds_placeholder(value.as_bytes())
-            })
+            own.any(|(n, value)| strip::spells(n.as_bytes(), name) && is(value.as_bytes()))
         }
     }
 }

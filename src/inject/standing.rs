@@ -16,12 +16,13 @@ use crate::policy::Permit;
 /// The first real key in the slots that the permit empties or fills, else anywhere in the fields
 /// and parameters.
 pub fn standing_key(permit: &Permit, parts: &Parts) -> Option<Standing> {
-    in_slots(permit, parts).or_else(|| elsewhere::key(parts))
+    let own = permit.own_slot().and_then(Inject::header);
+    in_slots(permit, parts).or_else(|| elsewhere::key(parts, own))
 }
 
 /// The first real key in a request that goes nowhere.
 pub fn refused_key(parts: &Parts) -> Option<Standing> {
-    elsewhere::key(parts)
+    elsewhere::key(parts, None)
 }
 
 fn in_slots(permit: &Permit, parts: &Parts) -> Option<Standing> {

@@ -41,6 +41,7 @@ use crate::model::client::ClientKey;
 use crate::model::clock::Clock;
 use crate::model::id::CredentialName;
 use crate::model::reason::Reason;
+use crate::model::tls_fault::TlsFault;
 use crate::model::token::{Token, TokenError};
 use crate::net::client::{Client, ClientError};
 use crate::store::StoreError;
@@ -169,7 +170,7 @@ impl MintError {
                 Reason::IssuerUnreachable
             }
             Self::Unreachable(error) => {
-                error.of_tls().map_or(Reason::IssuerUnreachable, Reason::IssuerTlsInvalid)
+                lasting(error).map_or(Reason::IssuerUnreachable, Reason::IssuerTlsInvalid)
             }
             Self::Client(_) => Reason::TemplateUnfilled,
             Self::Login(LoginError::Ended(_) | LoginError::Required) => Reason::LoginRequired,
@@ -230,7 +231,7 @@ impl MintError {
             Self::Refused { error: None, .. } => "issuer-refused",
             Self::Secret(error) => error.code(),
             Self::Token(_) => "secret-invalid",
-            Self::Unreachable(error) if error.of_tls().is_some() => "issuer-tls-invalid",
+            Self::Unreachable(error) if lasting(error).is_some() => "issuer-tls-invalid",
             Self::Unreachable(_) => "issuer-unreachable",
         }
     }
@@ -249,6 +250,12 @@ impl MintError {
             _ => self.reason().hint(),
         }
     }
+}
+
+/// Why TLS failed, where it would again: one that closes in the handshake may be a load balancer
+/// whose server is about to be there.
+fn lasting(error: &ClientError) -> Option<TlsFault> {
+    error.of_tls().filter(|fault| *fault != TlsFault::Closed)
 }
 
 /// What a route asks for, else what its credential does.

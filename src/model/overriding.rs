@@ -1,14 +1,15 @@
 //! Fields by which some upstreams take another method, path, host or client than the request's own.
 
-const NAMES: &[&str] =
-    &["forwarded", "x-original-host", "x-original-url", "x-real-ip", "x-rewrite-url"];
-const PREFIXES: &[&str] = &["x-envoy-", "x-forwarded-", "x-vault-"];
+const NAMES: &[&str] = &["forwarded", "x-real-ip", "x-rewrite-url"];
+const PREFIXES: &[&str] = &["x-envoy-", "x-forwarded-", "x-original-", "x-vault-"];
 
 /// The method that the upstream should take instead of the request's own.
 const METHODS: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
 
-/// What policy judged by: fields with one of these in their names say it anew.
-const JUDGED: &[&str] = &["host", "method", "path", "prefix", "uri", "url"];
+/// What policy judged by: fields with one of these in their names say it anew. `Forwarded` has a
+/// parameter for it (RFC 7239 section 5.3).
+const JUDGED: &[&str] =
+    &["forwarded", "host", "method", "path", "port", "prefix", "server", "uri", "url"];
 
 /// Whether a field of this name, in lower case, could override something of a request.
 pub fn overrides(name: &str) -> bool {
@@ -31,7 +32,8 @@ pub fn names_method(name: &str) -> bool {
 
 /// Whether a route may keep such a field: policy has judged by nothing that it says.
 pub fn may_be_kept(name: &str) -> bool {
-    overrides(name) && !JUDGED.iter().any(|judged| name.contains(judged))
+    let rest = name.strip_prefix("x-forwarded-").unwrap_or(name);
+    overrides(name) && !JUDGED.iter().any(|judged| rest.contains(judged))
 }
 
 #[cfg(test)]
@@ -40,17 +42,22 @@ mod tests {
 
     #[test]
     fn what_was_judged_is_never_kept() {
-        for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-vault-namespace"] {
+        for name in ["x-forwarded-for", "x-forwarded-proto", "x-real-ip", "x-vault-namespace"] {
             assert!(may_be_kept(name), "{name}");
         }
         for name in [
+            "forwarded",
             "x-http-method",
             "x-http-method-override",
             "x-method-override",
             "x-original-host",
+            "x-original-method",
+            "x-original-uri",
             "x-original-url",
             "x-rewrite-url",
             "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-server",
             "x-forwarded-prefix",
             "x-forwarded-uri",
             "x-envoy-original-path",

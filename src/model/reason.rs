@@ -84,9 +84,6 @@ impl Reason {
             Self::AddressRefused(AddressFault::Synthetic) => {
                 "set upstream.parent to that program's own HTTP proxy, take this host out of its fake-IP, or pin the name in upstream.resolve"
             }
-            Self::IssuerTlsInvalid(TlsFault::Other) | Self::UpstreamTlsInvalid(TlsFault::Other) => {
-                self.usual_hint()
-            }
             Self::IssuerTlsInvalid(fault) | Self::UpstreamTlsInvalid(fault) => fault.hint(),
             other => other.usual_hint(),
         }
@@ -173,7 +170,7 @@ reasons! {
     /// The issuer's certificate or TLS is not acceptable.
     IssuerTlsInvalid(TlsFault) = "issuer-tls-invalid", Issuer,
         "the issuer's certificate or TLS is not acceptable",
-        "the answer tells why: name a private CA, or a certificate that vouches for itself, in upstream.extra_roots; else look at the certificate's names and end, and at this machine's clock";
+        "look at it without the proxy";
     /// The issuer cannot be reached, or said to come back later.
     IssuerUnreachable = "issuer-unreachable", Issuer,
         "the issuer could not be reached",
@@ -359,7 +356,7 @@ reasons! {
     /// The upstream's certificate or protocol is not acceptable.
     UpstreamTlsInvalid(TlsFault) = "upstream-tls-invalid", Upstream,
         "the upstream's certificate or TLS is not acceptable",
-        "the answer tells why: name a private CA, or a certificate that vouches for itself, in upstream.extra_roots; else look at the certificate's names and end, and at this machine's clock";
+        "look at it without the proxy";
     /// Connection refused, reset or unreachable.
     UpstreamUnreachable = "upstream-unreachable", Upstream,
         "the upstream could not be reached",

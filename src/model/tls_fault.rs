@@ -96,10 +96,10 @@ impl TlsFault {
                 "look at it without the proxy: `openssl s_client -connect HOST:PORT -servername HOST`"
             }
             Self::Name => {
-                "use a name that the certificate has, or have it issued for this one; upstream.resolve dials another address under the same name"
+                "use a name that the certificate has, or have it issued for this one: names count in its subjectAltName alone (openssl: -addext); upstream.resolve dials another address under the same name"
             }
             Self::NoCommonCipher => {
-                "it offers only what is weak today (RSA key exchange, CBC, small groups): mend its settings"
+                "it offers only what is weak today (RSA key exchange, CBC, small groups), or wants a certificate of the client: its own log says which"
             }
             Self::NoProtocol => "check the port: another protocol may be spoken there",
             Self::NotYet => "look at this machine's clock, and at the server's",
@@ -107,7 +107,9 @@ impl TlsFault {
             Self::ServerName => {
                 "check the name; upstream.resolve dials another address under the same name"
             }
-            Self::SelfSigned => "name that very certificate in upstream.extra_roots, as a PEM file",
+            Self::SelfSigned => {
+                "name that very certificate in upstream.extra_roots, as a PEM file; its names must stand in its subjectAltName (openssl: -addext)"
+            }
             Self::UnknownIssuer => {
                 "name its CA in upstream.extra_roots, as a PEM file; one that is there already has not signed this certificate, or the server does not send the CAs between"
             }

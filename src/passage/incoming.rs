@@ -136,9 +136,7 @@ impl Incoming<'_> {
         if !dropped.is_empty() {
             self.recorder.dropped(dropped);
         }
-        // Where the client's own credential goes, it is no mistake.
-        let found = (!permit.leaves_own()).then(|| inject::standing_key(&permit, &self.parts));
-        if let Some(found) = found.flatten() {
+        if let Some(found) = inject::standing_key(&permit, &self.parts) {
             self.note_key(&found);
             if permit.refuses_keys() {
                 if let Some(route) = permit.route() {
@@ -207,11 +205,19 @@ impl Incoming<'_> {
             refusal.reason
         })?;
         let permit = match inject::named_methods(&self.parts) {
-            Some(methods) if !methods.is_empty() => terms.policy.also_for(permit, facts, &methods),
+            Some(methods) if !methods.is_empty() => {
+                let permit = terms.policy.also_for(permit, facts, &methods);
+                if let Some(method) = methods.into_iter().next().filter(|_| permit.keeps_method()) {
+                    self.recorder.method_override(method);
+                }
+                permit
+            }
             _ => permit,
         };
         if permit.only_placeholders() && !inject::slot_holds_placeholder(&permit, &self.parts) {
-            self.recorder.client_credential();
+            if inject::slot_is_filled(&permit, &self.parts) {
+                self.recorder.client_credential();
+            }
             return Ok(permit.leaving_own());
         }
         Ok(permit)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue, IF_RANGE, RANGE};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::clean::{Clean, Follows};
 use super::desk::Passage;
@@ -51,7 +51,8 @@ impl JudgedRequest {
     /// The same for the whole of what it asks a part of, as it is stored; `None` where it asks for
     /// no part.
     pub fn of_whole(&self) -> Option<Self> {
-        let mut parts = self.0.headers.contains_key(RANGE).then(|| self.0.clone())?;
+        let asks = self.0.method == Method::GET && self.0.headers.contains_key(RANGE);
+        let mut parts = asks.then(|| self.0.clone())?;
         for name in [RANGE, IF_RANGE] {
             parts.headers.remove(name);
         }

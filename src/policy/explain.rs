@@ -225,6 +225,10 @@ impl Explanation {
                 Inject::Path(slot) => format!("path {}", slot.template()),
                 Inject::Query(name) => format!("query {name}=TOKEN"),
             });
+            if let Some(placement) = self.placement.as_mut().filter(|_| permit.only_placeholders())
+            {
+                placement.push_str(" (where a placeholder stands)");
+            }
         }
     }
 }

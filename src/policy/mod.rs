@@ -167,12 +167,19 @@ impl Policy {
         }
     }
 
+    /// Whether a route names this host, on whatever port.
+    pub fn is_routed(&self, host: &Host) -> bool {
+        self.of_host(host).next().is_some()
+    }
+
     /// A request in the clear to an unrouted host: never a token, and a routed host never.
     pub fn decide_plain(&self, target: &Target) -> Result<Permit, Refusal> {
         let refuse = |reason| Err(Refusal { reason, route: None });
         match self.at_connect(target) {
             AtConnect::Intercept => refuse(Reason::TlsRequired),
             AtConnect::Refuse(reason) => refuse(reason),
+            // A port of `tunnel_ports` is tunnelled as it comes, or not at all.
+            AtConnect::Tunnel if self.is_routed(&target.host) => refuse(Reason::PortNotRouted),
             AtConnect::Tunnel => {
                 let origin = Origin { scheme: Scheme::Http, target: target.clone() };
                 Ok(Permit::without_route(origin, self.timeouts))
@@ -205,7 +212,8 @@ impl Policy {
     }
 
     /// The permit of a request that also names these methods, which an upstream may take instead:
-    /// the fields that name them stay where each has the same verdict.
+    /// the fields that name them stay where each has the same verdict, by the same route, and could
+    /// be repeated as well as the request's own.
     pub fn also_for(
         &self,
         mut permit: Permit,
@@ -213,8 +221,14 @@ impl Policy {
         methods: &[Method],
     ) -> Permit {
         permit.keeps_method = methods.iter().all(|method| {
-            let other = self.decide(PolicyFacts { method, ..facts });
-            other.is_ok_and(|other| other.does_as(&permit))
+            let own = facts.method;
+            let repeats = (method.is_safe() || !own.is_safe())
+                && (method.is_idempotent() || !own.is_idempotent());
+            let other = repeats.then(|| self.decide(PolicyFacts { method, ..facts }));
+            let named = |permit: &Permit| permit.route().map(|route| route.name.clone());
+            other.is_some_and(|other| {
+                other.is_ok_and(|other| other.does_as(&permit) && named(&other) == named(&permit))
+            })
         });
         permit
     }
@@ -260,6 +274,7 @@ impl Policy {
         let mut upgrades: Vec<Box<str>> = Vec::new();
         let mut keeps: Vec<HeaderName> = Vec::new();
         let (mut withheld, mut refuses_keys) = (None, false);
+        let mut timeouts: Option<Timeouts> = None;
         let (mut redacts, mut strips_cookies, mut refuses_unvouched) = (false, false, false);
         for route in fitting() {
             if !serves(route) {
@@ -292,6 +307,7 @@ impl Policy {
             }
             upgrades.extend(route.upgrade.iter().cloned());
             keeps.extend(route.keep.iter().cloned());
+            timeouts = Some(timeouts.map_or(route.timeouts, |all| all.longest(route.timeouts)));
             // Among routes that agree, the one whose name stands in the audit is the first by name.
             matched = matched.into_iter().chain([route]).min_by(|a, b| a.name.cmp(&b.name));
         }
@@ -316,7 +332,7 @@ impl Policy {
             strips_cookies,
             refuses_unvouched,
             leaves_own: false,
-            timeouts: route.timeouts,
+            timeouts: timeouts.unwrap_or(route.timeouts),
         })
     }
 

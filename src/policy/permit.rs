@@ -59,10 +59,21 @@ impl Permit {
     /// Whether a field of this name is passed on, though it could override something of the
     /// request.
     pub fn keeps(&self, name: &HeaderName) -> bool {
+        // Where the token goes, what stands there is taken out anyway, or is the client's own.
+        let slot = self.route.as_ref().and_then(|route| match &route.action {
+            Action::Inject(_, inject) => inject.header(),
+            Action::Deny | Action::Pass => None,
+        });
         // In the clear nothing is judged but the host, and nothing of ours goes there.
         self.origin.scheme == Scheme::Http
+            || slot == Some(name)
             || self.keeps.contains(name)
             || self.keeps_method && names_method(name.as_str())
+    }
+
+    /// Whether the fields stay that name another method.
+    pub fn keeps_method(&self) -> bool {
+        self.keeps_method
     }
 
     /// The fields that the matched routes name to be passed on.
@@ -145,9 +156,12 @@ impl Permit {
         self
     }
 
-    /// Whether a client's own credential goes.
-    pub fn leaves_own(&self) -> bool {
-        self.leaves_own
+    /// Where the client's own credential goes, if it does.
+    pub fn own_slot(&self) -> Option<&Inject> {
+        match &self.route.as_ref()?.action {
+            Action::Inject(_, inject) if self.leaves_own => Some(inject),
+            Action::Deny | Action::Inject(..) | Action::Pass => None,
+        }
     }
 
     /// What the token is asked for that belongs into the request.
@@ -170,7 +184,7 @@ impl Permit {
             strips_cookies,
             refuses_unvouched,
             leaves_own: _,
-            // Of routes that agree, the one that is named decides.
+            // The longest of all that matched.
             timeouts: _,
         } = self;
         action(self) == action(other)

@@ -25,10 +25,15 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A kept connection without a request, either side.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// An upload whose answer is there already.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A tunnel through which nothing went in either direction.
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a client's connection over HTTP/1 may take. How long its requests may is the config's.
-pub(super) const PATIENCE: Patience = Patience { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT };
+pub(super) const PATIENCE: Patience =
+    Patience { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT, drain: DRAIN_TIMEOUT };
+/// The same of one in the clear, whose requests may be anybody's.
+pub(super) const PLAIN_PATIENCE: Patience = Patience { drain: Duration::from_secs(5), ..PATIENCE };
 
 /// Everything that a config decides, as one immutable snapshot.
 pub struct World {

@@ -76,7 +76,7 @@ codes! { CONFIG: "the config's";
     "bad-token-type": "a token of this type cannot be asked for" =>
         "a refresh token never goes to an API: ask for an access token";
     "bad-keep": "a field cannot be kept" =>
-        "one of forwarded, x-real-ip, x-envoy-*, x-forwarded-* and x-vault-* that names no method, host or path";
+        "one of x-real-ip, x-envoy-*, x-forwarded-*, x-original-* and x-vault-* that names no method, host, port or path";
     "bad-upgrade": "a protocol cannot be upgraded to" =>
         "one name, as \"websocket\"; HTTP itself and TLS stay what they are";
     "bad-variable": "`env` holds what is no name of a variable" =>

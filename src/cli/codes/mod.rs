@@ -132,6 +132,9 @@ fn more(reason: Reason) -> &'static str {
             "inside an https tunnel it is not seen: `unmatched = \"deny\"` refuses those"
         }
         R::HeadersTooLarge | R::UriTooLong => "nothing raises this bound",
+        R::IssuerTlsInvalid(_) | R::UpstreamTlsInvalid(_) => {
+            "the answer tells names, time, purpose, issuer, version and alert apart; a private CA, or a certificate that vouches for itself, belongs in `upstream.extra_roots`"
+        }
         R::LoginRequired => {
             "`valetkey status` says `login-reuse-detected` where a lost answer made the issuer end it"
         }

@@ -44,7 +44,7 @@ impl Check<'_> {
                     self.line(text),
                     "bad-keep",
                     format!("this field is not one that can be kept{}", named(text.get_ref())),
-                    "one of forwarded, x-real-ip, x-envoy-*, x-forwarded-* and x-vault-*; what names a method, a host or a path is judged instead, and all other fields pass as they are",
+                    "one of x-real-ip, x-envoy-*, x-forwarded-*, x-original-* and x-vault-*; what names a method, a host, a port or a path is never kept, and all other fields pass as they are",
                 ),
             }
         }

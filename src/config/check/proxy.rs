@@ -24,6 +24,10 @@ impl Check<'_> {
             auth.unwrap_or((vec![file::AdmittedBy::Session, file::AdmittedBy::Uid], 0));
         let transparent_line = table.transparent.as_ref().map_or(0, |value| self.line(value));
         let transparent = check_transparent(table.transparent, transparent_line, problems);
+        if table.tunnel_ports.contains(&0) {
+            let hint = "for example [22]";
+            problems.error(0, "bad-port", "`tunnel_ports` holds 0, which is no port", hint);
+        }
         let proxy = Proxy {
             listen,
             any_port,

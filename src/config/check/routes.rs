@@ -257,6 +257,10 @@ fn consistent(route: &file::RouteTable, credential: bool, line: usize, problems:
         let hint = "add `credential`, or take `inject` and `env` out";
         problems.error(line, "no-credential", "the route injects but names no credential", hint);
     }
+    if !credential && route.when == file::When::Placeholder {
+        let hint = "add `credential`, or take `when` out";
+        problems.error(line, "no-credential", "`when` without a credential says nothing", hint);
+    }
     if route.deny && credential {
         problems.error(
             line,

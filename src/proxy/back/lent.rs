@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -14,41 +14,67 @@ use crate::model::lock::lock;
 
 /// What the library sends. `None`: no body. Both ends run on one thread: the lock is never waited
 /// for.
-pub struct Lent(Option<Arc<Mutex<Option<Upload>>>>);
+pub struct Lent(Option<Arc<Mutex<LentUpload>>>);
 
-/// What the lender keeps.
+/// What both ends see.
+struct LentUpload {
+    /// `None`: it was taken back, or its request is over.
+    upload: Option<Upload>,
+    /// Who waits for more of it.
+    waker: Option<Waker>,
+}
+
+/// What the lender keeps, until the request is over: with it goes the upload, so that nobody reads
+/// on in a connection that may have another request by then.
 pub struct Loan {
     lent: Lent,
     sent: Arc<Sent>,
 }
 
-/// Lends an upload until it is taken back or settled.
+/// Lends an upload until it is taken back or its request is over.
 pub fn lend(mut upload: Upload) -> (Lent, Loan) {
     let sent = Arc::clone(upload.sent());
     if upload.is_end_stream() {
         return (Lent(None), Loan { lent: Lent(None), sent });
     }
     upload.keep();
-    let shared = Arc::new(Mutex::new(Some(upload)));
+    let shared = Arc::new(Mutex::new(LentUpload { upload: Some(upload), waker: None }));
     (Lent(Some(Arc::clone(&shared))), Loan { lent: Lent(Some(shared)), sent })
 }
 
 impl Loan {
     /// Takes it back, to be sent from its first byte. `None`: more was sent than is kept.
-    pub fn take_back(self) -> Option<Upload> {
-        match self.lent.0 {
-            None => Some(Upload::empty(self.sent)),
-            Some(shared) => lock(&shared).take()?.rewound(),
+    pub fn take_back(mut self) -> Option<Upload> {
+        match self.lent.0.take() {
+            None => Some(Upload::empty(Arc::clone(&self.sent))),
+            Some(shared) => lock(&shared).upload.take()?.rewound(),
         }
     }
 
-    /// It will not be needed again: the upstream has begun to answer.
-    pub fn settle(self) {
-        if let Some(shared) = self.lent.0
-            && let Some(upload) = &mut *lock(&shared)
+    /// It will not be needed from its first byte again: the upstream has begun to answer.
+    pub fn settle(&self) {
+        if let Some(shared) = &self.lent.0
+            && let Some(upload) = &mut lock(shared).upload
         {
             upload.keep_no_more();
         }
+    }
+
+    /// The request is over: whoever still sends it gets its end, or an error where more would come.
+    pub fn end(&mut self) {
+        let Some(shared) = self.lent.0.take() else { return };
+        let mut lent = lock(&shared);
+        let whole = lent.upload.as_ref().is_some_and(|upload| upload.is_end_stream());
+        lent.upload = whole.then(|| Upload::empty(Arc::clone(&self.sent)));
+        if let Some(waker) = lent.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -61,28 +87,28 @@ impl http_body::Body for Lent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(shared) = &self.0 else { return Poll::Ready(None) };
-        match &mut *lock(shared) {
-            Some(upload) => Pin::new(upload).poll_frame(cx),
-            // It was taken back: whoever still asks has a stream that is over.
-            None => Poll::Ready(Some(Err(BodyError::Cut))),
+        let LentUpload { upload, waker } = &mut *lock(shared);
+        let Some(upload) = upload else { return Poll::Ready(Some(Err(BodyError::Cut))) };
+        let polled = Pin::new(upload).poll_frame(cx);
+        if polled.is_pending() {
+            waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         let Some(shared) = &self.0 else { return true };
-        lock(shared).as_ref().is_some_and(|upload| upload.is_end_stream())
+        lock(shared).upload.as_ref().is_some_and(|upload| upload.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let Some(shared) = &self.0 else { return SizeHint::with_exact(0) };
-        lock(shared).as_ref().map_or_else(SizeHint::new, |upload| upload.size_hint())
+        lock(shared).upload.as_ref().map_or_else(SizeHint::new, |upload| upload.size_hint())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use http::HeaderMap;
 
     use super::*;

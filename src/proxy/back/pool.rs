@@ -183,6 +183,13 @@ impl Pool {
         None
     }
 
+    /// Gives no further request to a connection that refuses them; those on it go on.
+    pub fn forget(&self, key: &Key, refusing: &Shared2) {
+        if let Some(shelf) = self.shelves().get_mut(key) {
+            shelf.http2.retain(|shared| !Arc::ptr_eq(&shared.streams, &refusing.streams));
+        }
+    }
+
     fn shelves(&self) -> MutexGuard<'_, HashMap<Key, Shelf>> {
         lock(&self.shelves)
     }

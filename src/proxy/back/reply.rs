@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::lent::Loan;
 use super::pool::UpstreamExchange;
 use super::upload::BodyError;
 use crate::http1;
@@ -14,7 +15,8 @@ use crate::http1;
 pub enum Reply {
     /// Over HTTP/1, with the connection it comes on; gone once that is home.
     Http1(Option<Box<UpstreamExchange>>),
-    Http2(Incoming),
+    /// Over HTTP/2, with the upload that may still be under way.
+    Http2(Incoming, Loan),
 }
 
 impl Reply {
@@ -32,7 +34,7 @@ impl Reply {
                 polled => polled.map_err(BodyError::from),
             },
             Self::Http1(None) => Poll::Ready(None),
-            Self::Http2(body) => {
+            Self::Http2(body, _) => {
                 match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {
                     // The library takes a reset without an error for an end: it is one only where
                     // the stream was ended before.
@@ -49,7 +51,7 @@ impl Reply {
     pub fn done(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.as_ref().is_none_or(|exchange| exchange.done()),
-            Self::Http2(body) => http_body::Body::is_end_stream(body),
+            Self::Http2(body, _) => http_body::Body::is_end_stream(body),
         }
     }
 
@@ -57,7 +59,7 @@ impl Reply {
         match self {
             Self::Http1(Some(exchange)) => exchange.size(),
             Self::Http1(None) => SizeHint::with_exact(0),
-            Self::Http2(body) => http_body::Body::size_hint(body),
+            Self::Http2(body, _) => http_body::Body::size_hint(body),
         }
     }
 }

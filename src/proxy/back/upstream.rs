@@ -215,7 +215,7 @@ impl Pool {
                     Ok(Ok(answer)) => {
                         loan.settle();
                         let (head, body) = answer.into_parts();
-                        let reply = Reply::Http2(body);
+                        let reply = Reply::Http2(body, loan);
                         let (status, headers) = (head.status, head.headers);
                         Ok(Answered { status, headers, spelling: Spelling::default(), reply, home })
                     }
@@ -226,6 +226,7 @@ impl Pool {
                             return Err(Lost::Unsent(whole));
                         }
                         if is_unbegun(error.error()) {
+                            self.forget(&ask.key, &shared);
                             return Err(Lost::Refused(whole()));
                         }
                         let reason = reason(error.error());

@@ -262,7 +262,9 @@ async fn open_tunnel(
         return;
     }
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let reach = if admitted.foreign { Reach::Public } else { Reach::Private };
+    // On another port a routed host is the same host.
+    let public = admitted.foreign || world.terms.policy.is_routed(&target.host);
+    let reach = if public { Reach::Public } else { Reach::Private };
     let client = admitted.client.key();
     let dialled = world.dialer.dial_onward(via.as_deref(), target, reach, Some(&client)).await;
     let dialled = dialled.map_err(|error| {

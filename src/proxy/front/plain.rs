@@ -25,7 +25,7 @@ use crate::proxy::live::{Facts, LiveConnection, LiveKind};
 use crate::proxy::request::body::Body;
 use crate::proxy::request::exchange::{self, Exchange, Kept};
 use crate::proxy::share::{self, Holder};
-use crate::proxy::shared::{PATIENCE, World};
+use crate::proxy::shared::{PLAIN_PATIENCE, World};
 use crate::proxy::worker::Worker;
 
 /// Serves requests until the client is done.
@@ -54,7 +54,7 @@ struct Plain {
 
 impl Service for Plain {
     type Body = Body;
-    const PATIENCE: Patience = PATIENCE;
+    const PATIENCE: Patience = PLAIN_PATIENCE;
 
     async fn answer(&self, arrived: Arrived) -> Response<Body> {
         self.exchange(RequestId::new(), arrived).await

@@ -139,11 +139,14 @@ impl Streamed {
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(self.outcome);
         }
-        if let Reply::Http1(exchange) = &mut self.inner
-            && let Some(connection) =
-                exchange.take().and_then(|exchange| exchange.into_connection())
-        {
-            self.home.take_back(connection);
+        match &mut self.inner {
+            Reply::Http1(exchange) => {
+                let exchange = exchange.take();
+                if let Some(connection) = exchange.and_then(|exchange| exchange.into_connection()) {
+                    self.home.take_back(connection);
+                }
+            }
+            Reply::Http2(_, upload) => upload.end(),
         }
     }
 

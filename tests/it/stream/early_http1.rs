@@ -67,6 +67,23 @@ async fn the_end_of_the_connection_is_said_beforehand() {
     }
 }
 
+/// A body that waits for its word is not asked for any more, and no word of ours stands in the answer.
+#[tokio::test]
+async fn no_100_comes_in_the_middle_of_an_answer() {
+    let mut pair = pair().await;
+    let expect = [("expect", "100-continue")];
+    let mut call = pair.caller().await.call("POST", "/x", &expect, Sending::Sized(5)).await;
+    let mut up = pair.upstream.next().await;
+    up.raw(b"HTTP/1.1 409 Conflict\r\nContent-Length: 10\r\n\r\nhello").await;
+    assert_eq!(call.head().await.status, 409);
+    assert_eq!(call.exactly(5).await, b"hello");
+    // A silent upstream is given a second before the body is asked for all the same.
+    let more = tokio::time::timeout(std::time::Duration::from_millis(1500), call.receive()).await;
+    assert!(more.is_err(), "{more:?}");
+    up.raw(b"world").await;
+    assert_eq!(call.exactly(5).await, b"world");
+}
+
 /// Clients that send all before they read: what they send is taken, and only then is the connection closed.
 #[tokio::test]
 async fn an_upload_of_60_mib_is_taken_to_its_end() {

@@ -2,7 +2,7 @@
 //! has the same verdict or the route says so, dropped otherwise, and never in silence.
 
 use crate::harness::caller::Sending;
-use crate::harness::pair::{ALL, Pair};
+use crate::harness::pair::{ALL, HOST, Pair};
 
 /// What went upstream of these fields, and what the audit says was dropped.
 async fn sent(
@@ -33,6 +33,7 @@ async fn a_method_in_a_field_is_judged_as_the_requests_own_is() {
             ("x-http-method-override", "GET", true),
             ("x-http-method", "DELETE", false),
             ("x-http-method", "get", false),
+            ("x-http-method", "Get", false),
             ("x-method-override", "GET, DELETE", false),
             ("x-method-override", "", false),
         ] {
@@ -41,9 +42,29 @@ async fn a_method_in_a_field_is_judged_as_the_requests_own_is() {
             let expected = if kept { (one, none) } else { (none, one) };
             assert_eq!((sent, dropped), expected, "{name}: {value}");
         }
+        // What is safe to repeat may become nothing that is not.
+        assert_eq!(sent(&mut pair, "GET", &[("x-http-method", "POST")]).await.0, [""; 0]);
         // All of them, or none: it is not known by which the upstream goes.
         let both = [("x-http-method", "GET"), ("x-method-override", "DELETE")];
         assert_eq!(sent(&mut pair, "POST", &both).await.0, [""; 0]);
+    }
+}
+
+/// A deny that lists its methods is asked as well, in whatever case an upstream would read them.
+#[tokio::test]
+async fn a_method_in_a_field_goes_round_no_deny() {
+    for (client, upstream) in ALL {
+        let deny = format!("name = \"no\"\nhost = \"{HOST}\"\ndeny = true\nmethods = [\"DELETE\"]");
+        let mut pair = Pair::between_with(client, upstream, |v| v.route(&deny), "").await;
+        for value in ["DELETE", "delete", "Delete"] {
+            let (sent, dropped) = sent(&mut pair, "POST", &[("x-http-method", value)]).await;
+            assert_eq!((sent, dropped), (vec![], vec!["x-http-method".to_owned()]), "{value}");
+        }
+        let (sent, dropped) = sent(&mut pair, "POST", &[("x-http-method", "MERGE")]).await;
+        assert_eq!((sent, dropped), (vec!["x-http-method".to_owned()], vec![]));
+        let audit = pair.stage.running().unwrap().audit();
+        let last = audit.iter().rev().find(|record| record["event"] == "decision").unwrap();
+        assert_eq!(last["method_override"], "MERGE", "{last}");
     }
 }
 

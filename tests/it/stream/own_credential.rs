@@ -32,11 +32,22 @@ async fn another_credential_of_the_tools_passes() {
             assert_eq!(last["client_credential"] == true, own, "{sent}: {last}");
             assert_eq!(last["token"].is_object(), !own, "{sent}: {last}");
         }
+        // A real key where it does not belong is still refused.
+        let fields = [
+            ("authorization", "Bearer own"),
+            ("x-api-key", "ghp_0123456789abcdefghijABCDEFGHIJ012345"),
+        ];
+        let mut call = pair.caller().await.call("GET", "/x", &fields, Sending::Nothing).await;
+        let head = call.head().await;
+        assert_eq!((head.status, &*head.code()), (403, "static-key-refused"), "{head:?}");
         // Nothing at all is filled with nothing.
         let mut call = pair.caller().await.get("/x").await;
         let up = pair.upstream.next().await;
         assert!(up.parts.all("authorization").is_empty(), "{:?}", up.parts);
         up.answer(200, "").await;
         assert_eq!(call.head().await.status, 200);
+        let audit = pair.stage.running().unwrap().audit();
+        let last = audit.iter().rev().find(|record| record["event"] == "decision").unwrap();
+        assert_eq!(last["client_credential"], serde_json::Value::Null, "{last}");
     }
 }
