@@ -13,7 +13,7 @@ const SCRATCH: usize = 32 * 1024;
 /// Content of up to this size is copied behind what is waiting, so that one write takes both.
 pub(super) const SMALL: usize = 4 * 1024;
 /// Small things that wait for a peer, in bytes: beyond it whoever makes more is waited with.
-const MAX_WAITING: usize = 64 * 1024;
+const MAX_UNTAKEN: usize = 64 * 1024;
 
 thread_local! {
     /// Read into first: an idle connection then holds no buffer, a busy one only what came. Kept
@@ -65,7 +65,7 @@ impl<T> Buffered<T> {
     /// Whether more may be put into the output: there is no content in front of it, and not much
     /// else that the peer does not take.
     pub(super) fn has_room(&self) -> bool {
-        self.is_plain() && self.output.len() - self.written < MAX_WAITING
+        self.is_plain() && self.output.len() - self.written < MAX_UNTAKEN
     }
 
     /// Whether no content waits behind the output.
