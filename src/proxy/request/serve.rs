@@ -8,6 +8,7 @@
 //! Whatever happens, the request has exactly one decision and one outcome in the audit: the
 //! [`Recorder`](crate::audit::Recorder) writes what is missing when it is dropped.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -124,8 +125,12 @@ impl ClientConnection {
                 }
             };
             let live = self.enter(&world, &incoming, &judged);
-            let supplied = incoming.supply(&world.terms, judged, &self.kept.known);
-            match live.watch().unless_cut(supplied).await {
+            let supplied = {
+                // Pinned where it is made: what waits for a mint is large to move.
+                let supplying = pin!(incoming.supply(&world.terms, judged, &self.kept.known));
+                live.watch().unless_cut(supplying).await
+            };
+            match supplied {
                 Ok(Ok(supplied)) => break (supplied, live),
                 Ok(Err(refused)) => return refuse(incoming.into_recorder(), refused),
                 // Nothing was written down or sent yet: the new world may permit it in its own way.
@@ -139,7 +144,8 @@ impl ClientConnection {
         let (passed, request, recorder) = incoming.pass(supplied);
         let (worker, world, kept) = (&self.worker, &*world, &self.kept);
         let exchange = Exchange { worker, world, reach: Reach::Public, kept, inbound, spelling };
-        exchange.forward(passed, request, recorder, live, body).await
+        // In a box of its own: what is moved into the box of each request stays small.
+        Box::pin(exchange.forward(passed, request, recorder, live, body)).await
     }
 
     fn enter(&self, world: &World, incoming: &Incoming<'_>, judged: &Judged) -> LiveRequest {
