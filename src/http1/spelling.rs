@@ -49,10 +49,13 @@ impl Spelling {
             out.extend_from_slice(name.as_bytes());
             return;
         }
-        let mut first = true;
-        for byte in name.bytes() {
-            out.push(if first { byte.to_ascii_uppercase() } else { byte });
-            first = byte == b'-';
+        let (from, mut first) = (out.len(), true);
+        out.extend_from_slice(name.as_bytes());
+        for byte in &mut out[from..] {
+            if first {
+                byte.make_ascii_uppercase();
+            }
+            first = *byte == b'-';
         }
     }
 

@@ -68,10 +68,10 @@ pub fn holds_placeholder(parts: &Parts) -> bool {
     strip::any_placeholder(&parts.headers, parts.uri.query())
 }
 
-/// The fields that would be removed, because an upstream could take them for something of the
-/// request that was not judged.
-pub fn overriding(permit: &Permit, parts: &Parts) -> Vec<HeaderName> {
-    strip::overriding(permit, &parts.headers).cloned().collect()
+/// Removes the fields that an upstream could take for something of the request that was not judged,
+/// and gives back their names.
+pub fn remove_overriding(permit: &Permit, parts: &mut Parts) -> Vec<HeaderName> {
+    strip::remove_overriding(permit, &mut parts.headers)
 }
 
 /// The methods that an upstream could take instead of the request's own. `None`: one of the fields
@@ -168,7 +168,8 @@ fn rooted(target: &PathAndQuery) -> Result<PathAndQuery, InjectError> {
     PathAndQuery::try_from(format!("/{}", target.as_str())).map_err(|_| InjectError::Target)
 }
 
-/// Strips and fills one request. `written` proves that its decision is in the audit.
+/// Strips and fills one request that was judged, and has lost by then what could override it.
+/// `written` proves that its decision is in the audit.
 pub fn fill(
     permit: &Permit,
     token: Option<&Token>,
@@ -177,7 +178,6 @@ pub fn fill(
 ) -> Result<Filled, InjectError> {
     let target = &rooted(parts.uri.path_and_query().ok_or(InjectError::Target)?)?;
     strip::hop_by_hop(&mut parts.headers);
-    strip::remove_overriding(permit, &mut parts.headers);
     let mut path_and_query = strip::placements(permit.strip(), &mut parts.headers, target)?;
     strip::placeholders(&mut parts.headers, &mut path_and_query)?;
     match (permit.inject(), token) {

@@ -78,23 +78,20 @@ pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
     }
 }
 
-/// Fields that could override what was judged, and which the permit does not keep.
-pub(super) fn overriding<'h>(
-    permit: &Permit,
-    headers: &'h HeaderMap,
-) -> impl Iterator<Item = &'h HeaderName> {
-    headers.keys().filter(|name| {
-        let plain = dashed(name.as_str());
-        overrides(plain.as_deref().unwrap_or(name.as_str())) && !permit.keeps(name)
-    })
-}
-
-/// Removes them.
-pub(super) fn remove_overriding(permit: &Permit, headers: &mut HeaderMap) {
-    let gone: Vec<HeaderName> = overriding(permit, headers).cloned().collect();
-    for name in gone {
+/// Removes fields that could override what was judged, and which the permit does not keep.
+pub(super) fn remove_overriding(permit: &Permit, headers: &mut HeaderMap) -> Vec<HeaderName> {
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let plain = dashed(name.as_str());
+            overrides(plain.as_deref().unwrap_or(name.as_str())) && !permit.keeps(name)
+        })
+        .cloned()
+        .collect();
+    for name in &gone {
         headers.remove(name);
     }
+    gone
 }
 
 /// Removes a field and its twins with `_` for `-`, which some servers read as the same.

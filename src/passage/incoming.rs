@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
+use http::{HeaderName, Method};
 
 use super::agree;
 use super::asking::Asking;
@@ -56,6 +56,8 @@ pub struct Incoming<'a> {
     refused: Option<Reason>,
     /// It counts into its rates once, however often it is judged.
     counted: bool,
+    /// Fields that could have overridden what was judged, and are gone.
+    dropped: Vec<HeaderName>,
     recorder: Recorder,
 }
 
@@ -89,8 +91,8 @@ impl Passage {
         let asking = asking.unwrap_or_else(|_| Asking::unbound(admitted));
         let facts = facts(terms, &asking, id, target, &parts);
         let recorder = Recorder::start(&self.audit, facts, terms.policy.hash().clone());
-        let counted = false;
-        Incoming { passage: self, way, target, parts, asking, refused, counted, recorder }
+        let (counted, dropped) = (false, Vec::new());
+        Incoming { passage: self, way, target, parts, asking, refused, counted, dropped, recorder }
     }
 }
 
@@ -132,10 +134,6 @@ impl Incoming<'_> {
             }
             self.asking.refused(reason)
         })?;
-        let dropped = inject::overriding(&permit, &self.parts);
-        if !dropped.is_empty() {
-            self.recorder.dropped(dropped);
-        }
         if let Some(found) = inject::standing_key(&permit, &self.parts) {
             self.note_key(&found);
             if permit.refuses_keys() {
@@ -144,6 +142,10 @@ impl Incoming<'_> {
                 }
                 return Err(Reason::StaticKeyRefused.into());
             }
+        }
+        self.dropped.extend(inject::remove_overriding(&permit, &mut self.parts));
+        if !self.dropped.is_empty() {
+            self.recorder.dropped(self.dropped.clone());
         }
         self.count(terms, &permit)?;
         Ok(Judged(permit))
