@@ -65,10 +65,8 @@ impl Spelling {
         let before = self.head.get(..at)?.trim_ascii_end().strip_suffix(b":")?;
         let (lines, spelt) = before.split_at_checked(before.len().checked_sub(name.len())?)?;
         // What is masked in names is looked for in lower case, and not under escapes.
-        (lines.ends_with(b"\n")
-            && !spelt.contains(&b'%')
-            && spelt.eq_ignore_ascii_case(name.as_bytes()))
-        .then_some(spelt)
+        let same = |(own, spelt): (u8, &u8)| own == spelt.to_ascii_lowercase() && own != b'%';
+        (lines.last() == Some(&b'\n') && name.bytes().zip(spelt).all(same)).then_some(spelt)
     }
 }
 

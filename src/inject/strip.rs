@@ -19,7 +19,7 @@ use super::InjectError;
 use crate::config::Placement;
 use crate::http1::connection_options;
 use crate::masking::Redactor;
-use crate::model::overriding::overrides;
+use crate::model::overriding::{may_override, overrides};
 use crate::model::placeholder::{self, Placeholder};
 use crate::policy::Permit;
 
@@ -82,6 +82,7 @@ pub(super) fn hop_by_hop_answer(headers: &mut HeaderMap) {
 pub(super) fn remove_overriding(permit: &Permit, headers: &mut HeaderMap) -> Vec<HeaderName> {
     let gone: Vec<HeaderName> = headers
         .keys()
+        .filter(|name| may_override(name.as_str()))
         .filter(|name| {
             let plain = dashed(name.as_str());
             overrides(plain.as_deref().unwrap_or(name.as_str())) && !permit.keeps(name)

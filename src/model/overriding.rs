@@ -11,9 +11,13 @@ const METHODS: &[&str] = &["x-http-method", "x-http-method-override", "x-method-
 const JUDGED: &[&str] =
     &["forwarded", "host", "method", "path", "port", "prefix", "server", "uri", "url"];
 
+/// Whether a name begins like one of these. Nearly every other is told by that.
+pub fn may_override(name: &str) -> bool {
+    matches!(name.as_bytes().first(), Some(b'f' | b'x'))
+}
+
 /// Whether a field of this name, in lower case, could override something of a request.
 pub fn overrides(name: &str) -> bool {
-    // Nearly every name is told by its first letters.
     match name.as_bytes().first() {
         Some(b'f') => name == "forwarded",
         Some(b'x') => {
@@ -27,7 +31,7 @@ pub fn overrides(name: &str) -> bool {
 
 /// Whether its value is a method.
 pub fn names_method(name: &str) -> bool {
-    METHODS.contains(&name)
+    may_override(name) && METHODS.contains(&name)
 }
 
 /// Whether a route may keep such a field: policy has judged by nothing that it says.
