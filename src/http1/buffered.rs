@@ -63,9 +63,9 @@ impl<T> Buffered<T> {
     }
 
     /// Whether more may be put into the output: there is no content in front of it, and not much
-    /// else that the peer does not take.
+    /// else. What the peer took counts until it has all, because until then it is held.
     pub(super) fn has_room(&self) -> bool {
-        self.is_plain() && self.output.len() - self.written < MAX_UNTAKEN
+        self.is_plain() && self.output.len() < MAX_UNTAKEN
     }
 
     /// Whether no content waits behind the output.

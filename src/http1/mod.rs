@@ -24,6 +24,8 @@ pub mod encode;
 pub mod head;
 mod server;
 mod spelling;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 mod writer;
 

@@ -1,0 +1,119 @@
+//! The side towards clients, for those that do not do as they should: that read little.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response};
+use http_body::Frame;
+use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+use tokio::sync::Notify;
+
+use super::buffered::Buffered;
+use super::connection::{Half, Shared};
+use super::watchdog::Watchdog;
+use super::writer::{Outgoing, write};
+use super::*;
+
+const CRUMB: usize = 1024;
+
+/// An answer of no known length, in so many small pieces that are all there.
+struct Crumbs(usize);
+
+impl http_body::Body for Crumbs {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
+        self.0 = left;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; CRUMB])))))
+    }
+}
+
+impl AnswerBody for Crumbs {
+    fn drive(&mut self, _: &mut Context<'_>) -> bool {
+        true
+    }
+
+    fn patience(&self) -> AnswerPatience {
+        AnswerPatience { stall: Duration::from_secs(120), stream: Duration::from_secs(3600) }
+    }
+
+    fn spelling(&mut self) -> Spelling {
+        Spelling::default()
+    }
+
+    fn cut(&mut self, _: Unsent) {}
+}
+
+/// Answers each request on its head alone, until it is told to stop.
+#[derive(Default)]
+struct Early(Notify);
+
+impl Service for Early {
+    type Body = Crumbs;
+    const PATIENCE: Patience = Patience {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(100),
+        drain: Duration::from_secs(30),
+    };
+
+    async fn answer(&self, _: Arrived) -> Response<Crumbs> {
+        Response::new(Crumbs(1))
+    }
+
+    fn refuse(&self, _: HeadError) -> Response<Crumbs> {
+        Response::new(Crumbs(1))
+    }
+
+    fn failed(&self) -> Response<Crumbs> {
+        Response::new(Crumbs(1))
+    }
+
+    fn taken(&self) -> u64 {
+        0
+    }
+
+    async fn stopping(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// A connection on which a client still sends `framing`; `window` bytes fit in before it reads.
+fn answering(framing: Framing, window: usize) -> (Shared<DuplexStream>, DuplexStream) {
+    let (near, far) = duplex(window);
+    let io = Buffered::new(near, BytesMut::new());
+    let body = Decoder::new(framing);
+    (Shared::new(Half { io, body, http11: true, waits: false, writer: None }), far)
+}
+
+fn crumbs(count: usize) -> Outgoing<'static, Crumbs> {
+    Outgoing { answer: Response::new(Crumbs(count)), method: &Method::GET, close: false }
+}
+
+/// What is held for a reader that is slower than its answer does not grow: neither by what it is to
+/// take, however small the pieces, nor by what it took.
+#[tokio::test(start_paused = true)]
+async fn small_pieces_are_bounded_where_a_client_takes_little() {
+    const MOST: usize = 128 * 1024;
+    let (shared, mut far) = answering(Framing::Length(0), CRUMB);
+    let (mut watchdog, service) = (Watchdog::default(), Early::default());
+    let writing = write(&shared, &mut watchdog, &service, crumbs(8 * MOST / CRUMB));
+    let reading = async {
+        let mut taken = 0;
+        while taken < 4 * MOST {
+            taken += far.read(&mut [0; CRUMB]).await.unwrap();
+            let held = shared.lock().io.output().len();
+            assert!(held <= MOST, "{held} bytes are held after {taken} were taken");
+        }
+    };
+    tokio::select! {
+        _ = writing => panic!("not all was taken"),
+        () = reading => {}
+    }
+}
