@@ -1,7 +1,9 @@
 //! The side towards clients, for those that do not do as they should: that read little.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
 use super::buffered::Buffered;
-use super::connection::{Half, Shared};
+use super::connection::{Half, Inbound as _, Shared};
 use super::watchdog::Watchdog;
 use super::writer::{Outgoing, write};
 use super::*;
@@ -116,4 +118,27 @@ async fn small_pieces_are_bounded_where_a_client_takes_little() {
         _ = writing => panic!("not all was taken"),
         () = reading => {}
     }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// The task that reads an upload flushes the answer, too, and is then whom the stream wakes.
+#[tokio::test(start_paused = true)]
+async fn whoever_writes_is_woken_where_an_upload_flushed() {
+    let (shared, mut far) = answering(Framing::Length(100), CRUMB);
+    let (mut watchdog, service) = (Watchdog::default(), Early::default());
+    let mut writing = pin!(write(&shared, &mut watchdog, &service, crumbs(4)));
+    let (writer, upload) = (Arc::<Woken>::default(), Waker::from(Arc::<Woken>::default()));
+    let waker = Waker::from(Arc::clone(&writer));
+    assert!(writing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(shared.poll_frame(&mut Context::from_waker(&upload)).is_pending());
+    far.read_exact(&mut [0; CRUMB]).await.unwrap();
+    assert!(writer.0.load(Relaxed));
 }
