@@ -80,8 +80,12 @@ where
     let half = Half { io, body, http11: true, waits: false, writer: None };
     let shared = Arc::new(Shared::new(half));
     let mut watchdog = Watchdog::default();
-    let mut stopping = pin!(service.stopping());
-    let (mut stop, mut shut) = (false, false);
+    let (mut stopping, mut stops, mut shut) = (pin!(service.stopping()), false, false);
+    // Asked again after it has said so, which a future must not be.
+    let mut stopping = pin!(poll_fn(move |cx| {
+        stops = stops || stopping.as_mut().poll(cx).is_ready();
+        if stops { Poll::Ready(()) } else { Poll::Pending }
+    }));
     loop {
         let (answer, method, close) =
             match next(&shared, &mut watchdog, &S::PATIENCE, stopping.as_mut()).await {
@@ -98,7 +102,7 @@ where
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return switch(shared, answer).await;
         }
-        stop = stop || poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
+        let stop = poll_fn(|cx| Poll::Ready(stopping.as_mut().poll(cx).is_ready())).await;
         let answered = Outgoing { answer, method: &method, close: close || stop };
         match write(&shared, &mut watchdog, service, answered).await {
             Written::Whole { close: true, by_close } => {
@@ -108,7 +112,8 @@ where
             Written::Whole { close: false, .. } => {
                 let done = shared.lock().body.done();
                 if !done && !drain(&shared, &mut watchdog, S::PATIENCE.drain, &mut stopping).await {
-                    break;
+                    linger(&shared).await;
+                    return None;
                 }
             }
             // No end of the stream is said: the client must not take what it got for all.

@@ -1,4 +1,5 @@
-//! The side towards clients, for those that do not do as they should: that read little.
+//! The side towards clients, for those that do not do as they should: that read little, or have
+//! their answer and do not send the rest of their body.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use http_body::Frame;
-use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use super::buffered::Buffered;
 use super::connection::{Half, Inbound as _, Shared};
@@ -141,4 +143,61 @@ async fn whoever_writes_is_woken_where_an_upload_flushed() {
     assert!(shared.poll_frame(&mut Context::from_waker(&upload)).is_pending());
     far.read_exact(&mut [0; CRUMB]).await.unwrap();
     assert!(writer.0.load(Relaxed));
+}
+
+/// After how many seconds a client sees the end of its connection that has sent its head and five
+/// bytes of its body, and then sends so many more, one every four seconds. `stops`: when the proxy
+/// does.
+async fn closed_after(version: &str, length: usize, drips: usize, stops: Option<u64>) -> u64 {
+    let service = Early::default();
+    let (near, far) = duplex(4096);
+    let (mut read, mut write) = tokio::io::split(far);
+    let head = format!("POST / HTTP/{version}\r\nhost: a\r\ncontent-length: {length}\r\n\r\nfirst");
+    write.write_all(head.as_bytes()).await.unwrap();
+    let begun = Instant::now();
+    let client = async {
+        let mut answer = Vec::new();
+        read.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.windows(CRUMB).any(|part| part == [b'x'; CRUMB]), "the answer is whole");
+        begun.elapsed().as_secs()
+    };
+    let drips = async {
+        for _ in 0..drips {
+            sleep(Duration::from_secs(4)).await;
+            let _ = write.write_all(b".").await;
+        }
+    };
+    let stop = async {
+        match stops {
+            None => return,
+            Some(0) => {}
+            Some(after) => sleep(Duration::from_secs(after)).await,
+        }
+        service.0.notify_one();
+    };
+    let serving = serve(Buffered::new(near, BytesMut::new()), &service);
+    let ((), closed, (), _) = tokio::join!(stop, client, drips, serving);
+    closed
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_has_its_answer_is_not_read_for_long() {
+    for (drips, stops, closed, what) in [
+        (0, None, 5, "silent"),
+        (3, None, 17, "silent after 12 s"),
+        (50, None, 30, "never silent"),
+        (50, Some(2), 2, "stopped"),
+        (50, Some(0), 0, "stopped before the answer"),
+    ] {
+        for length in [100, 100_000] {
+            let after = closed_after("1.1", length, drips, stops).await;
+            assert_eq!(after, closed, "{what}, {length} bytes");
+        }
+    }
+}
+
+/// Who knows its answer's end by that of the connection waits for nothing else.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_the_connections_is_said_before_the_rest_is_read() {
+    assert_eq!(closed_after("1.0", 100, 50, None).await, 0);
 }
