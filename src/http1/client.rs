@@ -327,7 +327,7 @@ mod tests {
     use http_body_util::Full;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use tokio::io::ReadBuf;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf, duplex};
 
     /// Takes all at once and holds it, as TLS does while its socket is full: it leaves with the
     /// second flush.
@@ -386,5 +386,31 @@ mod tests {
         assert_eq!(left.load(Relaxed), 0);
         exchange.drive(&mut cx);
         assert!(left.load(Relaxed) > LENGTH, "{} bytes left", left.load(Relaxed));
+    }
+
+    /// What is still to be written would be lost, or be read as the other protocol.
+    #[tokio::test]
+    async fn nothing_is_switched_to_before_the_whole_request_is_written() {
+        const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n";
+        for reads in [false, true] {
+            let (near, mut far) = duplex(SWITCHED.len());
+            let request = Request::post("https://api.example/up").body(()).unwrap();
+            let (upload, spelling) = (Full::new(Bytes::from("its body")), Spelling::default());
+            let mut exchange =
+                Exchange::new(Connection::new(near, ()), &request, Some("x"), &spelling, upload);
+            let upstream = async {
+                let mut asked = Vec::new();
+                while reads && !asked.ends_with(b"its body") {
+                    far.read_buf(&mut asked).await.unwrap();
+                }
+                far.write_all(SWITCHED).await.unwrap();
+            };
+            let (answer, ()) = tokio::join!(exchange.head(|_, _| {}), upstream);
+            let status = answer.map(|answer| answer.status);
+            match reads {
+                true => assert_eq!(status.unwrap(), StatusCode::SWITCHING_PROTOCOLS),
+                false => assert!(matches!(status, Err(Failure::Invalid)), "{status:?}"),
+            }
+        }
     }
 }
