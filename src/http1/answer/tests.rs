@@ -142,6 +142,30 @@ fn two_readings_are_refused_by_name_and_at_once() {
     assert!(error(&format!("HTTP/1.1 200 OK\r\nA: {long}")).contains("more than"));
 }
 
+/// A line that is a token by mistake has a name that no field has.
+#[test]
+fn a_name_that_may_be_a_token_is_not_said() {
+    let long = "a-name-without-digits-of-forty-bytes-aaa";
+    let over = format!("{long}a");
+    assert_eq!(long.len(), 40);
+    for (name, shown) in [
+        ("x-ratelimit-limit-24", true),
+        ("x-ratelimit-limit-24h", false),
+        ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", false),
+        (long, true),
+        (&over, false),
+    ] {
+        for (line, place) in
+            [(": \0", "the field "), (": x\r\nnonsense", "the line behind the field ")]
+        {
+            let said = error(&format!("HTTP/1.1 200 OK\r\n{name}{line}\r\n\r\n"));
+            assert_eq!(said.contains(&format!("{place}`{name}`")), shown, "{said}");
+            assert_eq!(said.contains("a field with a long name"), !shown, "{said}");
+            assert!(shown || !said.to_lowercase().contains(&name.to_lowercase()), "{said}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_whole_is_waited_for() {
     for text in
