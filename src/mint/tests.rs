@@ -271,6 +271,29 @@ async fn a_closed_port_is_unreachable() {
     assert_eq!(trial.code().await, "issuer-unreachable");
 }
 
+/// A load balancer whose server is not there yet does so: it is asked again, as one that does not speak TLS is not.
+#[tokio::test]
+async fn an_issuer_that_closes_in_the_handshake_is_unreachable() {
+    for (answer, code, reason) in [
+        ("", "issuer-unreachable", Reason::IssuerUnreachable),
+        ("hello", "issuer-tls-invalid", Reason::IssuerTlsInvalid(TlsFault::Plain)),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut trial = Trial::json(GOOD).await;
+        let token = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        trial.grant().endpoints = Endpoints::Named { token, revocation: None };
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // With what it heard unread, its end would be a reset.
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        });
+        let error = trial.mint().await.unwrap_err();
+        assert_eq!((error.code(), error.reason()), (code, reason));
+    }
+}
+
 #[tokio::test]
 async fn a_missing_secret_asks_nobody() {
     let mut trial = Trial::json(GOOD).await;
