@@ -21,7 +21,7 @@ use crate::net::guard::Reach;
 use crate::net::prefixed::Prefixed;
 use crate::net::shares::Share;
 use crate::passage::{Refused, raw, record_tunnel};
-use crate::policy::AtConnect;
+use crate::policy::{AtConnect, Policy};
 use crate::proxy::back::tunnel;
 use crate::proxy::live::{Facts, LiveKind};
 use crate::proxy::request::serve::ClientConnection;
@@ -262,9 +262,7 @@ async fn open_tunnel(
         return;
     }
     worker.proxy.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    // On another port a routed host is the same host.
-    let public = admitted.foreign || world.terms.policy.is_routed(&target.host);
-    let reach = if public { Reach::Public } else { Reach::Private };
+    let reach = reach(&world.terms.policy, admitted.foreign, target);
     let client = admitted.client.key();
     let dialled = world.dialer.dial_onward(via.as_deref(), target, reach, Some(&client)).await;
     let dialled = dialled.map_err(|error| {
@@ -298,9 +296,19 @@ async fn open_tunnel(
     recorder.finish(outcome);
 }
 
+/// How far a tunnel goes: on another port a routed host is the same host.
+fn reach(policy: &Policy, foreign: bool, target: &Target) -> Reach {
+    let public = foreign || policy.is_routed(&target.host);
+    if public { Reach::Public } else { Reach::Private }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config;
+    use crate::net::guard::Guard;
 
     fn size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
@@ -311,5 +319,29 @@ mod tests {
     fn a_connection_is_small() {
         let size = size(serve);
         assert!(size <= 1024, "{size}");
+    }
+
+    #[test]
+    fn a_tunnel_to_a_routed_host_reaches_no_further_than_its_own_port() {
+        let text = "config_version = 1\n[proxy]\ntunnel_ports = [22]\n\
+                    [[routes]]\nname = \"r\"\nhost = \"api.example\"\n";
+        let path = Path::new("/nowhere/valetkey.toml");
+        let (config, _) = config::parse(path, text.as_bytes(), "/nowhere".into()).unwrap();
+        let policy = Policy::compile(&config).unwrap().0;
+        for (target, foreign, private) in [
+            ("api.example:22", false, false),
+            ("other.example:22", false, true),
+            ("other.example:22", true, false),
+        ] {
+            let target = Target::parse(target, None).unwrap();
+            assert_eq!(policy.at_connect(&target), AtConnect::Tunnel);
+            let reach = reach(&policy, foreign, &target);
+            for (address, reached) in
+                [("1.1.1.1:22", true), ("10.0.0.1:22", private), ("127.0.0.1:22", false)]
+            {
+                let checked = Guard::default().check(address.parse().unwrap(), reach);
+                assert_eq!(checked.is_ok(), reached, "{target} at {address}: {checked:?}");
+            }
+        }
     }
 }
