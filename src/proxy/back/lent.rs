@@ -109,6 +109,9 @@ impl http_body::Body for Lent {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::task::Wake;
+
     use http::HeaderMap;
 
     use super::*;
@@ -205,5 +208,39 @@ mod tests {
         let (lent, loan) = lend(upload(&[]));
         assert!(lent.is_end_stream() && lent.size_hint().exact() == Some(0));
         assert!(loan.take_back().is_some_and(|upload| upload.is_end_stream()));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    /// The library's task goes on after the answer, when what its client sends may be another
+    /// request.
+    #[test]
+    fn an_upload_ends_with_its_answer() {
+        for whole in [false, true] {
+            let client = Arc::new(Pieces(Mutex::new(vec![Bytes::from("one"), "two".into()])));
+            let body = RequestBody::http1(Some(Arc::<Pieces>::clone(&client) as _));
+            let (mut lent, loan) = lend(Upload::for_test(body, 1 << 30));
+            let woken = Arc::<Woken>::default();
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            take(&mut lent, if whole { 2 } else { 1 });
+            if whole {
+                assert!(Pin::new(&mut lent).poll_frame(&mut cx).is_pending());
+            }
+            drop(loan);
+            assert_eq!(woken.0.load(Relaxed), whole, "who waits for more is told");
+            lock(&client.0).push("of the next request".into());
+            match (whole, Pin::new(&mut lent).poll_frame(&mut cx)) {
+                (true, Poll::Ready(None)) | (false, Poll::Ready(Some(Err(BodyError::Cut)))) => {}
+                (_, polled) => panic!("whole: {whole}, {polled:?}"),
+            }
+        }
     }
 }

@@ -3,10 +3,12 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::harness::caller::Sending;
-use crate::harness::pair::Pair;
+use super::unbegun::Scene;
+use crate::harness::caller::{Caller, Sending};
+use crate::harness::pair::{HOST, Pair};
 use crate::harness::soon;
 use crate::harness::upstream::Protocol;
+use crate::torture::raw_h2::{DATA, Frame, PING, WINDOW_UPDATE};
 
 async fn pair() -> Pair {
     Pair::between(Protocol::Http1, Protocol::Http1).await
@@ -29,6 +31,35 @@ async fn what_is_small_is_read_and_the_connection_goes_on() {
     let up = pair.upstream.next().await;
     assert_eq!(up.parts.target, "/next");
     up.answer(200, "yes").await;
+    assert_eq!(call.head().await.status, 200);
+}
+
+/// Over HTTP/2 the upload has a task of its own, which may wait for the upstream's window when the answer comes: what
+/// it would read then is the next request's.
+#[tokio::test]
+async fn an_upload_that_waits_takes_nothing_of_the_next_request() {
+    const WINDOW: usize = 65_535;
+    let mut scene = Scene::new().await;
+    let caller = Caller::open(&scene.stage, HOST, Protocol::Http1).await;
+    let mut call = caller.call("POST", "/early", &[], Sending::Sized(WINDOW + 10)).await;
+    let early = scene.upstream.request().await;
+    call.send(&[1; WINDOW]).await;
+    let mut seen = 0;
+    while seen < WINDOW {
+        seen += scene.upstream.next(DATA).await.frame.payload.len();
+    }
+    early.ok().await;
+    assert_eq!(call.head().await.status, 200);
+    call.body().await;
+    call.send(&[1; 10]).await;
+    let mut call = call.again().call("POST", "/next", &[], Sending::Sized(10)).await;
+    let next = scene.upstream.request().await;
+    let more = |stream| Frame::new(WINDOW_UPDATE, 0, stream, 1000u32.to_be_bytes());
+    next.reply(&[more(early.frame.stream), more(0), Frame::new(PING, 0, 0, [0; 8])]).await;
+    scene.upstream.next(PING).await;
+    call.send(&[2; 10]).await;
+    assert_eq!(scene.upstream.body(&next).await, [2; 10]);
+    next.ok().await;
     assert_eq!(call.head().await.status, 200);
 }
 

@@ -24,16 +24,16 @@ const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
 
 /// An upstream that writes any frame it likes.
-struct RawUpstream {
+pub(super) struct RawUpstream {
     addr: std::net::SocketAddr,
     frames: mpsc::UnboundedReceiver<Said>,
     _task: Background,
 }
 
 /// A frame of Valetkey's, and the way back.
-struct Said {
+pub(super) struct Said {
     connection: u32,
-    frame: Frame,
+    pub(super) frame: Frame,
     back: Arc<Mutex<WriteHalf<TlsStream<TcpStream>>>>,
 }
 
@@ -52,11 +52,11 @@ impl RawUpstream {
     }
 
     /// The next request, and that no frame of its body is overlooked.
-    async fn request(&mut self) -> Said {
+    pub(super) async fn request(&mut self) -> Said {
         self.next(HEADERS).await
     }
 
-    async fn next(&mut self, kind: u8) -> Said {
+    pub(super) async fn next(&mut self, kind: u8) -> Said {
         soon("a frame at the upstream", async {
             loop {
                 let said = self.frames.recv().await.unwrap();
@@ -69,7 +69,7 @@ impl RawUpstream {
     }
 
     /// The body of the request that `said` began, to its end.
-    async fn body(&mut self, said: &Said) -> Vec<u8> {
+    pub(super) async fn body(&mut self, said: &Said) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
             let next = self.next(DATA).await;
@@ -124,7 +124,7 @@ async fn send(back: &Mutex<WriteHalf<TlsStream<TcpStream>>>, frames: &[Frame]) {
 }
 
 impl Said {
-    async fn reply(&self, frames: &[Frame]) {
+    pub(super) async fn reply(&self, frames: &[Frame]) {
         send(&self.back, frames).await;
     }
 
@@ -138,7 +138,7 @@ impl Said {
         self.reply(&[Frame::new(GOAWAY, 0, 0, payload)]).await;
     }
 
-    async fn ok(&self) {
+    pub(super) async fn ok(&self) {
         let head = field(":status", "200");
         self.reply(&[Frame::new(HEADERS, END_HEADERS | END_STREAM, self.frame.stream, head)]).await;
     }
@@ -167,13 +167,13 @@ impl Unbegun {
 }
 
 /// Valetkey before such an upstream, and a client of HTTP/2 (with one of HTTP/1, only that is offered upstream).
-struct Scene {
-    stage: Stage,
-    upstream: RawUpstream,
+pub(super) struct Scene {
+    pub(super) stage: Stage,
+    pub(super) upstream: RawUpstream,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let pki = Pki::new();
         let upstream = RawUpstream::start(&pki.server(&[HOST, PASS])).await;
         let stage = Stage::valetkey_with(|v| {
