@@ -269,6 +269,29 @@ async fn what_was_refused_once_is_served_by_another_connection() {
     }
 }
 
+/// One connection refuses a stream: what follows goes by another, and what it has begun comes to its end.
+#[tokio::test]
+async fn who_refuses_is_asked_no_more() {
+    let mut scene = Scene::new().await;
+    let caller = scene.kept(HOST).await;
+    let mut begun = caller.beside().get("/begun").await;
+    let first = scene.upstream.request().await;
+    let mut call = caller.get("/refused").await;
+    let refused = scene.upstream.request().await;
+    assert_eq!(refused.connection, first.connection);
+    refused.reset(REFUSED_STREAM).await;
+    let second = scene.upstream.request().await;
+    second.ok().await;
+    assert_eq!(call.head().await.status, 200);
+    let mut call = call.again().get("/next").await;
+    let next = scene.upstream.request().await;
+    assert_eq!(next.connection, second.connection);
+    next.ok().await;
+    assert_eq!(call.head().await.status, 200);
+    first.ok().await;
+    assert_eq!(begun.head().await.status, 200);
+}
+
 /// Refused in the middle of its upload: what was sent is sent again, and the rest as it comes.
 #[tokio::test]
 async fn a_body_that_still_comes_goes_on_elsewhere() {
