@@ -116,7 +116,9 @@ impl Scope {
 /// since all below it is permitted anyhow.
 pub fn sparing<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut domains: Vec<String> = (hosts.into_iter())
-        .filter_map(|host| psl::domain_str(host).filter(|domain| *domain != host))
+        .filter_map(|host| {
+            psl2::lookup(host)?.registrable_domain().filter(|domain| *domain != host)
+        })
         .map(str::to_owned)
         .collect();
     domains.sort();

@@ -46,13 +46,10 @@ fn shared(suffix: &str) -> Option<(String, &'static str)> {
     // A rule may itself have a star: `*.compute.example` makes every host below it a suffix.
     let below = format!("x.{suffix}");
     for (name, rule) in [(suffix, suffix.to_owned()), (below.as_str(), format!("*.{suffix}"))] {
-        let found = psl::suffix(name.as_bytes()).filter(|found| found.is_known());
-        let Some(found) = found.filter(|found| found.as_bytes() == name.as_bytes()) else {
-            continue;
-        };
-        let section = match found.typ() {
-            Some(psl::Type::Private) => "private section: tenants of one provider",
-            _ => "ICANN section: a registry",
+        let section = match psl2::lookup(name).filter(psl2::Domain::is_public_suffix) {
+            Some(found) if found.is_private() => "private section: tenants of one provider",
+            Some(found) if found.is_icann() => "ICANN section: a registry",
+            _ => continue,
         };
         return Some((rule, section));
     }

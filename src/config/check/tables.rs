@@ -225,8 +225,7 @@ impl Check<'_> {
 /// `com`, `co.uk`: a suffix below which anybody can have a name, by the public suffix list. A name
 /// of one label that the list does not know (`internal`, `localhost`) is somebody's own.
 fn is_registry(name: &str) -> bool {
-    let found = psl::suffix(name.as_bytes()).filter(|found| found.is_known());
-    found.is_some_and(|found| found.as_bytes() == name.as_bytes())
+    psl2::lookup(name).is_some_and(|found| found.is_known() && found.is_public_suffix())
 }
 
 pub(super) fn parse_duration(text: &str, least: u64) -> Result<Duration, String> {
