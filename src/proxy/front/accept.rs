@@ -12,6 +12,8 @@ use tokio::time::{interval, sleep, timeout};
 use super::connect;
 use super::socket::{Accepted, Bound, Listener, Way};
 use super::transparent;
+use crate::model::reason::Reason;
+use crate::proxy::live::Selector;
 use crate::proxy::share::Holder;
 use crate::proxy::worker::Worker;
 
@@ -21,6 +23,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const PRUNE: Duration = Duration::from_secs(5);
 /// What open connections may take when the daemon stops.
 const CONNECTIONS_DRAIN: Duration = Duration::from_secs(28);
+/// What those may take after that to tell their clients and the audit why they end.
+const LAST_CONNECTIONS: Duration = Duration::from_millis(500);
 
 /// Accepts until the daemon stops, then waits for what is open. Runs on a current-thread runtime.
 pub async fn run(worker: Arc<Worker>, listeners: Vec<Bound>) -> io::Result<()> {
@@ -104,14 +108,19 @@ async fn accept(worker: Arc<Worker>, listener: Listener) {
         };
     }
     drop(listener);
-    let drained = async { while open.join_next().await.is_some() {} };
     let drained = tokio::select! {
-        drained = timeout(CONNECTIONS_DRAIN, drained) => drained.is_ok(),
+        drained = timeout(CONNECTIONS_DRAIN, all_of(&mut open)) => drained.is_ok(),
         () = worker.proxy.cut() => false,
     };
     if !drained {
         tracing::warn!("connections were still open at the end of the drain");
+        worker.proxy.live.end(&Selector::All, Reason::ShuttingDown);
+        let _ = timeout(LAST_CONNECTIONS, all_of(&mut open)).await;
     }
+}
+
+async fn all_of(open: &mut JoinSet<()>) {
+    while open.join_next().await.is_some() {}
 }
 
 /// Errors of one connection that died before it was accepted (accept(2)).

@@ -100,6 +100,7 @@ async fn a_second_signal_cuts() {
     let audit = stage.running().unwrap().audit();
     let count = |event: &str| audit.iter().filter(|r| r["event"] == event).count();
     assert_eq!(count("decision"), count("outcome"), "{audit:#?}");
+    assert_eq!(codes_of_outcomes(&audit), ["none", "shutting-down", "shutting-down"]);
     let verified = stage.running().unwrap().home.run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
@@ -129,7 +130,14 @@ async fn the_drain_ends() {
     );
     assert!(tunnel > Duration::from_secs(20) && since.elapsed() < Duration::from_secs(30));
     let audit = stage.running().unwrap().audit();
-    let outcomes = audit.iter().filter(|r| r["event"] == "outcome");
-    let codes: Vec<_> = outcomes.map(|r| r["code"].as_str().unwrap_or("none")).collect();
-    assert!(codes.contains(&"shutting-down"), "{codes:?}");
+    assert_eq!(codes_of_outcomes(&audit), ["shutting-down", "shutting-down"]);
+}
+
+/// What each request and tunnel ended with.
+fn codes_of_outcomes(audit: &[serde_json::Value]) -> Vec<&str> {
+    let outcomes = audit.iter().filter(|record| record["event"] == "outcome");
+    let mut codes: Vec<_> =
+        outcomes.map(|record| record["code"].as_str().unwrap_or("none")).collect();
+    codes.sort_unstable();
+    codes
 }
