@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 pub use body::{BodyRedactor, Unsearchable};
 pub use coding::DecodeError;
 pub use fields::ask;
-pub use part::Part;
+pub use part::{Part, are_several};
 pub use switched::Switched;
 pub use websocket::SwitchedRedactor;
 

@@ -2,7 +2,9 @@
 //! by others perhaps: the whole is searched from its beginning on, and the part taken out of that.
 
 use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+};
 use http::{HeaderMap, StatusCode};
 
 use super::coding::Codings;
@@ -10,6 +12,7 @@ use super::fields::has_coded_messages;
 
 /// Encoded bytes before a part, which are fetched for it alone, at most.
 const MOST_BEFORE: u64 = 256 * 1024 * 1024;
+const BYTE_RANGES: &[u8] = b"multipart/byteranges";
 
 /// Which bytes of a coded body a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,16 @@ impl Part {
     }
 }
 
+/// Whether this is several parts of a coded body at once (RFC 9110 section 14.6): none can be taken
+/// out of a whole that is searched, and a server may answer with the whole instead.
+pub fn are_several(status: StatusCode, headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let kind = kind.get(..BYTE_RANGES.len()).unwrap_or_default();
+    status == StatusCode::PARTIAL_CONTENT
+        && kind.eq_ignore_ascii_case(BYTE_RANGES)
+        && matches!(Codings::of(headers), Ok(Some(_)))
+}
+
 /// Digits alone.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
@@ -96,6 +109,20 @@ mod tests {
         let far = MOST_BEFORE + 1;
         assert_eq!(of(&format!("bytes {far}-{far}/{}", u64::MAX), "gzip"), None);
         assert_eq!(Part::of(StatusCode::OK, &head("bytes 2-4/9", "gzip")), None);
+    }
+
+    #[test]
+    fn several_parts_are_told_from_one() {
+        let several = |status, kind, coding| {
+            let mut headers = head("", coding);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            are_several(status, &headers)
+        };
+        let kind = "Multipart/ByteRanges; boundary=x";
+        assert!(several(StatusCode::PARTIAL_CONTENT, kind, "gzip"));
+        assert!(!several(StatusCode::OK, kind, "gzip"));
+        assert!(!several(StatusCode::PARTIAL_CONTENT, kind, "utf-8"));
+        assert!(!several(StatusCode::PARTIAL_CONTENT, "text/plain", "gzip"));
     }
 
     #[test]

@@ -332,6 +332,10 @@ reasons! {
     UpstreamCutShort = "upstream-cut-short", Upstream,
         "the connection ended without TLS's close_notify, and nothing else says where the answer ends",
         "repeat the request; for an old server that always ends so, set truncation = \"pass\" on its route";
+    /// The body of the upstream's answer is not in the coding that it names, or not all of it.
+    UpstreamEncodingInvalid = "upstream-encoding-invalid", Upstream,
+        "the body of the upstream's answer is not what its Content-Encoding says, or breaks off",
+        "repeat the request; where the tool takes the same answer directly, redact = false on the route lets it pass unsearched";
     /// The upstream's answer is in a coding that cannot be searched for the token, or is part of an
     /// encoded one.
     UpstreamEncodingRefused = "upstream-encoding-refused", Upstream,

@@ -122,7 +122,7 @@ impl Clean {
 /// What an answer came to whose body cannot be decoded, or not be passed on.
 pub fn why_undecoded(error: DecodeError) -> Reason {
     match error {
-        DecodeError::Invalid | DecodeError::Truncated => Reason::UpstreamAnswerInvalid,
+        DecodeError::Invalid | DecodeError::Truncated => Reason::UpstreamEncodingInvalid,
         DecodeError::Told => Reason::TokenEchoed,
         DecodeError::TooMuch => Reason::UpstreamEncodingRefused,
     }

@@ -14,7 +14,7 @@ use super::known::Source;
 use crate::audit::{Decision, Recorder, Written};
 use crate::broker::{Slot, SlotKey};
 use crate::inject;
-use crate::masking::{BodyRedactor, Part};
+use crate::masking::{self, BodyRedactor, Part};
 use crate::model::client::Client;
 use crate::model::reason::Reason;
 use crate::model::target::Origin;
@@ -175,6 +175,11 @@ impl Passed {
     /// The part that an answer is, where it cannot be searched without what stands before it.
     pub fn unsearchable_part(&self, status: StatusCode, headers: &HeaderMap) -> Option<Part> {
         if self.searches() { Part::of(status, headers) } else { None }
+    }
+
+    /// Whether it is several such parts at once.
+    pub fn are_unsearchable_parts(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.searches() && masking::are_several(status, headers)
     }
 
     /// Cleans the head of an answer before the one that counts, or of a switch of protocols. Gives

@@ -158,6 +158,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::TokenEchoed
         | R::UpstreamAnswerInvalid
         | R::UpstreamCutShort
+        | R::UpstreamEncodingInvalid
         | R::UpstreamEncodingRefused
         | R::UpstreamNameUnresolved
         | R::UpstreamRefused
@@ -190,7 +191,9 @@ fn proxy_error(reason: Reason) -> &'static str {
         R::ParentTimeout | R::UpstreamTimeout => "connection_timeout",
         R::ParentAnswerInvalid | R::UpstreamAnswerInvalid => "http_protocol_error",
         R::UpstreamCutShort => "http_response_incomplete",
-        R::TokenEchoed | R::UpstreamEncodingRefused => "http_response_content_coding",
+        R::TokenEchoed | R::UpstreamEncodingInvalid | R::UpstreamEncodingRefused => {
+            "http_response_content_coding"
+        }
         R::AmbiguousPath | R::HttpsOverPlainProxy | R::MalformedRequest | R::NotAProxyRequest => {
             "http_request_error"
         }

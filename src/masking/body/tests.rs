@@ -574,8 +574,10 @@ fn what_is_not_in_its_coding_is_an_error() {
         }
         // Behind the end of deflate, which is soon in a text, nothing is wrong.
         for bad in [text.clone().replace('s', "\x07").into_bytes(), vec![0xff; 50]] {
-            let bad = pieces(&bad, &[11]);
-            assert!(through(&redactor, &mut encoded(&[name]), bad).is_err(), "{name}");
+            // What has a beginning of its own is missed there, and passes as it is.
+            let plain = ["gzip", "X-GZip", "zstd"].contains(name);
+            let out = through(&redactor, &mut encoded(&[name]), pieces(&bad, &[11]));
+            assert_eq!(out.ok(), plain.then_some(bad), "{name}");
         }
     }
     for name in ["compress", "gzip, exi", "br,,x y", "gzip,gzip,gzip,gzip,gzip"] {

@@ -37,6 +37,8 @@ pub(super) struct Inflate {
 
 enum InflateState {
     Head,
+    /// What is named gzip and is nothing that any client would decode: it passes as it is.
+    Plain,
     Data,
     /// Behind the data, where the check sum is.
     Tail,
@@ -73,17 +75,18 @@ impl Inflate {
         let (length, checksum) = if self.gzip {
             let known = self.pending.len().min(GZIP_MAGIC.len());
             if self.pending[..known] != GZIP_MAGIC[..known] {
-                self.pending.clear();
-                self.state = InflateState::End;
-                return if another { Ok(true) } else { Err(DecodeError::Invalid) };
+                if another {
+                    self.pending.clear();
+                    self.state = InflateState::End;
+                    return Ok(true);
+                }
+                return self.plain(input);
             }
             let Some(length) = gzip_head(&self.pending)? else { return Ok(false) };
             (length, Checksum::crc())
         } else {
             let [cmf, flg, ..] = self.pending[..] else { return Ok(false) };
-            // RFC 1950 section 2.2, or no head at all.
-            let check = u16::from_be_bytes([cmf, flg]);
-            if cmf & 0x0f == 8 && cmf >> 4 <= 7 && check.is_multiple_of(31) {
+            if is_deflate_head(cmf, flg) {
                 if flg & FDICT != 0 {
                     return Err(DecodeError::Invalid);
                 }
@@ -100,6 +103,21 @@ impl Inflate {
         self.inflate.reset(false);
         self.state = InflateState::Data;
         self.members += 1;
+        Ok(true)
+    }
+
+    /// What does not begin as gzip does: servers name gzip what they send as it is, most of all in
+    /// errors (416 for a file that is whole). Some clients read deflate under that name, and older
+    /// formats begin with the same byte.
+    fn plain(&mut self, input: &mut Bytes) -> Result<bool, DecodeError> {
+        match self.pending[..] {
+            [0x1f, ..] => return Err(DecodeError::Invalid),
+            [cmf, flg, ..] if is_deflate_head(cmf, flg) => return Err(DecodeError::Invalid),
+            [_] => return Ok(false),
+            _ => {}
+        }
+        *input = Bytes::from(std::mem::take(&mut self.pending));
+        self.state = InflateState::Plain;
         Ok(true)
     }
 
@@ -156,6 +174,7 @@ impl Decode for Inflate {
         loop {
             let more = match self.state {
                 InflateState::Head => self.head(input)?,
+                InflateState::Plain => return Ok(std::mem::take(input).into()),
                 InflateState::Data => {
                     let piece = self.data(input)?;
                     if !piece.is_empty() {
@@ -185,7 +204,7 @@ impl Decode for Inflate {
             InflateState::Data => false,
             // Some servers send none; a part of one is one that breaks off.
             InflateState::Tail => self.pending.is_empty(),
-            InflateState::End => true,
+            InflateState::End | InflateState::Plain => true,
         }
     }
 
@@ -198,6 +217,11 @@ impl Decode for Inflate {
         let Some([_, low, high, not_low, not_high]) = self.first.as_deref() else { return false };
         low ^ not_low == 0xff && high ^ not_high == 0xff
     }
+}
+
+/// RFC 1950 section 2.2; else there is no head at all.
+fn is_deflate_head(cmf: u8, flg: u8) -> bool {
+    cmf & 0x0f == 8 && cmf >> 4 <= 7 && u16::from_be_bytes([cmf, flg]).is_multiple_of(31)
 }
 
 /// The length of a member's head, once it is whole.

@@ -35,6 +35,8 @@ pub(super) struct Unzstd {
 
 enum ZstdState {
     Head,
+    /// What is named zstd and begins like no version of it: it passes as it is.
+    Plain,
     Blocks,
     /// Behind the last block: what the decoder still has.
     Rest,
@@ -71,9 +73,14 @@ impl Unzstd {
         if !self.gather(4, input) {
             return Ok(false);
         }
-        if self.begun && !self.begins_frame()? {
-            self.pending.clear();
+        let first = self.work == 0;
+        if (self.begun || first) && !self.begins_frame()? {
+            let pending = std::mem::take(&mut self.pending);
             self.state = ZstdState::End;
+            if first {
+                *input = [&pending[..], input].concat().into();
+                self.state = ZstdState::Plain;
+            }
             return Ok(true);
         }
         if !self.gather(5, input) {
@@ -196,6 +203,7 @@ impl Decode for Unzstd {
         loop {
             let more = match self.state {
                 ZstdState::Head => self.head(input)?,
+                ZstdState::Plain => return Ok(std::mem::take(input).into()),
                 ZstdState::Blocks => {
                     let piece = self.read()?;
                     if !piece.is_empty() {
@@ -238,7 +246,7 @@ impl Decode for Unzstd {
             ZstdState::Blocks | ZstdState::Rest | ZstdState::Skip(_) => false,
             // Some servers send none; a part of one is one that breaks off.
             ZstdState::Tail => self.pending.is_empty(),
-            ZstdState::End => true,
+            ZstdState::End | ZstdState::Plain => true,
         }
     }
 
@@ -251,7 +259,11 @@ impl Decode for Unzstd {
             // Some of a block that is not compressed may be read before all of it is there.
             ZstdState::Blocks => self.window + self.pending.len() as u64,
             ZstdState::Rest => self.window,
-            ZstdState::Head | ZstdState::Tail | ZstdState::End | ZstdState::Skip(_) => 0,
+            ZstdState::Head
+            | ZstdState::Plain
+            | ZstdState::Tail
+            | ZstdState::End
+            | ZstdState::Skip(_) => 0,
         }
     }
 

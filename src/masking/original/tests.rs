@@ -132,6 +132,46 @@ fn what_is_whole_ends_well() {
     fails("zstd", &[&zstd(&text)[..], &[0x27, 0xb5, 0x2f, 0xfd, 0, 0]].concat());
 }
 
+/// What is named a coding and begins like nothing that any client takes off: a server's error of a
+/// stored file, for one. It passes as it is, and a word in it is masked where it stands.
+#[test]
+fn what_is_in_no_coding_passes_as_it_is() {
+    let redactor = redactor(TOKEN);
+    let text = b"invalid range: failed to overlap\n".repeat(30);
+    let told = [&text[..], TOKEN.as_bytes(), b" of the token\n"].concat();
+    let masked = [&text[..], &b"*".repeat(TOKEN.len()), b" of the token\n"].concat();
+    for name in ["gzip", "x-gzip", "zstd"] {
+        for lengths in [[usize::MAX], [1], [7]] {
+            let mut headers = encoded(&[name]);
+            let out = through(&redactor, &mut headers, pieces(&text, &lengths));
+            assert_eq!(out.as_deref(), Ok(&text[..]), "{name} in {lengths:?}");
+            assert_eq!(headers, encoded(&[name]));
+            let out = through(&redactor, &mut headers, pieces(&told, &lengths));
+            assert_eq!(out.as_deref(), Ok(&masked[..]), "{name} in {lengths:?}");
+            assert!(!headers.contains_key("content-encoding"), "{name}");
+        }
+        // Inside another coding, too.
+        let (body, mut headers) = (gzip(&text), encoded(&[name, "gzip"]));
+        let out = through(&redactor, &mut headers, pieces(&body, &[9])).unwrap();
+        assert!(out == body || (name == "zstd" && out == text), "{name}");
+    }
+    // What some client may read in another way, or as far as it goes.
+    for (name, body) in [
+        ("gzip", zlib(&text)),
+        ("gzip", [&[0x1f, 0x9d][..], &text].concat()),
+        ("gzip", [&[0x1f, 0x8b, 7][..], &text].concat()),
+        ("zstd", [&[0x27, 0xb5, 0x2f, 0xfd][..], &text].concat()),
+        ("zstd", [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 0][..], &text].concat()),
+        ("deflate", text.clone()),
+        ("br", text.clone()),
+    ] {
+        for lengths in [[usize::MAX], [1]] {
+            let out = through(&redactor, &mut encoded(&[name]), pieces(&body, &lengths));
+            assert!(out.is_err(), "{name} {:?}", &body[..3]);
+        }
+    }
+}
+
 /// Where no decoder of text looks, and some other reader may.
 #[test]
 fn no_hiding_place_passes() {

@@ -187,7 +187,7 @@ async fn what_is_whole_ends_well() {
                 assert!(call.body().await.1.is_broken(), "{what}");
             } else {
                 let refused = (head.status, &*head.code());
-                assert_eq!(refused, (502, "upstream-answer-invalid"), "{what}: {head:?}");
+                assert_eq!(refused, (502, "upstream-encoding-invalid"), "{what}: {head:?}");
             }
         }
         // What hides a token behind the content hides nothing.
@@ -229,6 +229,32 @@ async fn what_is_no_coding_changes_nothing() {
             assert_eq!(refused, (502, "upstream-encoding-refused"), "{name}: {head:?}");
         }
         pair.stage.control().await.unwrap();
+    }
+}
+
+/// Several parts of a coded body at once are in no whole that could be searched: the whole comes, which is what a
+/// server that knows of no parts would send.
+#[tokio::test]
+async fn several_parts_come_as_the_whole() {
+    for (client, upstream) in ALL {
+        let mut pair = Pair::between(client, upstream).await;
+        let whole = gzip(&noise(20_000));
+        let (mut call, mut up) = asked(&mut pair, &[("range", "bytes=0-9,20-29")]).await;
+        let fields =
+            [("content-type", "multipart/byteranges; boundary=x"), ("content-encoding", "gzip")];
+        up.head(206, &fields).await;
+        let mut up = pair.upstream.next().await;
+        assert!(up.parts.all("range").is_empty());
+        let length = whole.len().to_string();
+        up.head(200, &[("content-encoding", "gzip"), ("content-length", &*length)]).await;
+        let sending = async {
+            up.send(&whole).await;
+            up.end().await;
+        };
+        let ((), received) = tokio::join!(sending, received(&mut call));
+        let (head, (came, end)) = received.unwrap();
+        assert_eq!(head.status, 200, "{client:?} {upstream:?} {head:?}");
+        assert!(came == whole && end == Piece::End(vec![]), "{client:?} {upstream:?} {end:?}");
     }
 }
 
