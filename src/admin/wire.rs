@@ -16,8 +16,9 @@ use crate::audit::Event;
 use crate::model::id::CredentialName;
 
 pub use status::{
-    AuditStatus, CodeAt, CountedSession, CredentialStatus, DaemonStatus, ListedSession,
-    LoginStatus, MintError, RestartNeeded, RevokedStatus, RouteStatus, SessionStatus, TokenStatus,
+    AuditStatus, CodeAt, CountedSession, CredentialStatus, DaemonStatus, DistrustStatus,
+    ListedSession, LoginStatus, MintError, RestartNeeded, RevokedStatus, RouteStatus,
+    SessionStatus, TokenStatus,
 };
 
 /// The answer to `GET /v1/who`: which daemon it is.

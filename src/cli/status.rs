@@ -15,8 +15,8 @@ use super::table::{cell, table};
 use super::terminal::{BAD, paint};
 use super::{context, printer};
 use crate::admin::wire::{
-    AuditStatus, CredentialStatus, DaemonStatus, ListedSession, LoginStatus, RestartNeeded,
-    RevokedStatus,
+    AuditStatus, CredentialStatus, DaemonStatus, DistrustStatus, ListedSession, LoginStatus,
+    RestartNeeded, RevokedStatus,
 };
 use crate::config::Config;
 use crate::daemon;
@@ -108,6 +108,7 @@ fn human(status: &DaemonStatus, here: &Here) -> String {
         [token.credential.clone(), token.client.clone(), fingerprint, age, lives]
     }));
     rows.extend(sessions(&status.sessions, here));
+    rows.extend(distrust(&status.distrust, here));
     rows.join("\n")
 }
 
@@ -129,6 +130,28 @@ fn credentials(all: &[CredentialStatus], here: &Here) -> Vec<String> {
         Some(format!("the issuer of `{}` says: {said}", credential.name))
     });
     std::iter::once(rows).chain(said).collect()
+}
+
+/// A table of programs that do not trust the local CA, and below it what that may be.
+fn distrust(all: &[DistrustStatus], here: &Here) -> Vec<String> {
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let name = |of: &DistrustStatus| of.exe.clone().unwrap_or_else(|| "not found".to_owned());
+    let rows = table(["BROKE OFF TLS", "TIMES", "LAST", "HOST"], all, |of| {
+        [name(of), of.times.to_string(), here.short(&of.last), of.host.clone()]
+    });
+    let why = all.iter().filter(|of| of.exe.is_some()).map(|of| {
+        let exe = name(of);
+        if of.ends_others {
+            format!(
+                "{exe}: one of its TLS libraries trusts the local CA and another does not; config/tools.md says what each reads"
+            )
+        } else {
+            format!("{exe} does not trust the local CA: `valetkey env` prints the variables to set")
+        }
+    });
+    std::iter::once(rows).chain(why).collect()
 }
 
 /// A table, and below it which sessions have an address that is not ours any more.

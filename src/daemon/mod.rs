@@ -144,6 +144,7 @@ async fn run(options: Options) -> Result<(), Error> {
         shares: Shares::new(max_connections),
         freed: Notify::new(),
         live: Arc::default(),
+        handshakes: Default::default(),
         step_ups: Default::default(),
         requests: AtomicU64::new(0),
     });

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use super::control::Daemon;
 use super::{logins, observe, world};
 use crate::admin::wire::{
-    AuditStatus, CodeAt, CredentialStatus, DaemonStatus, MintError, RestartNeeded, RouteStatus,
-    TokenStatus,
+    AuditStatus, CodeAt, CredentialStatus, DaemonStatus, DistrustStatus, MintError, RestartNeeded,
+    RouteStatus, TokenStatus,
 };
 use crate::ca::Role;
 use crate::config::{Config, Grant};
 use crate::model::clock::rfc3339_seconds;
 use crate::model::id::CredentialName;
-use crate::proxy::World;
+use crate::proxy::{Distrust, World};
 
 impl Daemon {
     pub(super) fn facts(&self) -> DaemonStatus {
@@ -45,6 +45,7 @@ impl Daemon {
             tokens: self.tokens(),
             sessions: self.session_list(),
             revoked: self.revoked_facts(),
+            distrust: self.proxy().handshakes.distrust().into_iter().map(distrust).collect(),
             connections: self.proxy().connections.load(Relaxed),
             requests: self.proxy().requests.load(Relaxed),
             audit: self.audit_facts(),
@@ -113,6 +114,16 @@ impl Daemon {
             }
         };
         self.proxy().passage.broker.status().iter().map(describe).collect()
+    }
+}
+
+fn distrust(of: Distrust) -> DistrustStatus {
+    DistrustStatus {
+        exe: of.exe,
+        times: of.times,
+        host: of.host.to_string(),
+        last: rfc3339_seconds(of.at),
+        ends_others: of.ends_others,
     }
 }
 

@@ -63,6 +63,11 @@ impl Found {
         self.0.process.set(process).ok();
     }
 
+    /// Whether it is the same search.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether it is to be looked for: yes to the first who asks.
     pub fn claim(&self) -> bool {
         !self.0.asked.swap(true, Ordering::Relaxed)

@@ -10,6 +10,7 @@ mod back;
 pub mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod handshakes;
 pub mod live;
 mod request;
 mod share;
@@ -18,6 +19,7 @@ mod step_ups;
 mod worker;
 
 pub use back::pool::Pool;
+pub use handshakes::{Distrust, Handshakes};
 pub use share::Holder;
 pub use shared::{
     HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, Proxy, Stop, TUNNEL_IDLE_TIMEOUT, World,

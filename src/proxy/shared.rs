@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use super::handshakes::Handshakes;
 use super::live;
 use super::share::Holder;
 use super::step_ups::StepUps;
@@ -72,6 +73,8 @@ pub struct Proxy {
     /// Told when one of them has closed.
     pub freed: Notify,
     pub live: Arc<live::Live>,
+    /// Which programs trust our certificates.
+    pub handshakes: Handshakes,
     /// What upstreams want of people.
     pub step_ups: StepUps,
     /// Requests and tunnels judged since the start.

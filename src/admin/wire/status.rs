@@ -40,6 +40,8 @@ pub struct DaemonStatus {
     pub sessions: Vec<ListedSession>,
     /// What is refused until somebody takes it back.
     pub revoked: RevokedStatus,
+    /// Programs that broke off TLS handshakes with us, the last one first.
+    pub distrust: Vec<DistrustStatus>,
     /// Connections of clients that are open.
     pub connections: usize,
     /// Requests and tunnels since the daemon started.
@@ -160,6 +162,23 @@ pub struct LoginStatus {
     /// The command for what an upstream wants more of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_up: Option<String>,
+}
+
+/// A program that broke off TLS handshakes: it does not trust the local CA, or one of its TLS
+/// libraries does not.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct DistrustStatus {
+    /// The path of the program; `None`: its process was not found.
+    pub exe: Option<String>,
+    /// How many of the last 256 handshakes that were broken off.
+    pub times: usize,
+    /// The host that it asked for last.
+    pub host: String,
+    /// When that was, RFC 3339.
+    pub last: String,
+    /// It has ended other handshakes.
+    pub ends_others: bool,
 }
 
 /// A token that is held, or why there is none; never its value.

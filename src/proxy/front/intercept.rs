@@ -102,10 +102,20 @@ where
             tracing::error!(%host, %error, "no leaf certificate");
             Reason::InternalError
         })?;
-    start.into_stream(config).await.map_err(|error| {
-        tracing::debug!(%host, %error, "the TLS handshake with a client failed");
-        Reason::ClientTlsFailed
-    })
+    let Proxy { handshakes, passage, .. } = &*connection.worker.proxy;
+    let process = &connection.admitted.client.process;
+    match start.into_stream(config).await {
+        Ok(stream) => {
+            handshakes.ended(process);
+            Ok(stream)
+        }
+        Err(error) => {
+            tracing::debug!(%host, %error, "the TLS handshake with a client failed");
+            let name = host.name().unwrap_or_default().into();
+            handshakes.broken(process, name, passage.clock.now().wall);
+            Err(Reason::ClientTlsFailed)
+        }
+    }
 }
 
 async fn serve_http1<T>(connection: &Arc<ClientConnection>, stream: TlsStream<Prefixed<T>>)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::client::{curl_command, finish};
+use crate::harness::client::{Trust, connect, curl_command, finish, tls, tls_config};
 use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
 
@@ -92,6 +92,46 @@ async fn whoever_came_without_a_session() {
     }
     let verified = home.run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// A program with two TLS libraries, of which one reads our roots: `status` says of the program that it does both,
+/// and of one that breaks off alone nothing else.
+#[tokio::test]
+async fn a_program_that_breaks_off_handshakes_stands_in_status() {
+    let stage = Stage::valetkey().await;
+    let distrusting = async || {
+        let (_, reader) = connect(stage.proxy_addr(), &format!("{ORDERS}:443")).await;
+        // The upstream's root is not that of the local CA.
+        let config = tls_config(Trust::Roots(stage.pki.pem()), &["http/1.1"]);
+        assert!(tls(reader.stream, ORDERS, config).await.is_err());
+    };
+    let told = async |times: usize| {
+        soon("the program in `status`", async {
+            loop {
+                let home = &stage.running().unwrap().home;
+                let json = home.run(&["status", "--json"]).await.stdout;
+                let status: Value = serde_json::from_str(&json).unwrap();
+                let own = std::env::current_exe().unwrap();
+                let own = status["distrust"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|one| one["exe"].as_str() == own.to_str() && one["times"] == times);
+                if let Some(own) = own {
+                    assert_eq!(own["host"], ORDERS);
+                    return own["ends_others"].as_bool().unwrap();
+                }
+            }
+        })
+        .await
+    };
+    distrusting().await;
+    assert!(!told(1).await);
+    assert_eq!(stage.get(ORDERS, "/v1/x", "").await.unwrap().status(), 200);
+    distrusting().await;
+    assert!(told(2).await);
+    let said = stage.running().unwrap().home.run(&["status"]).await.stdout;
+    assert!(said.contains("one of its TLS libraries trusts the local CA"), "{said}");
 }
 
 /// A process is looked for beside the connection: a hundred at once are served all the same.
