@@ -15,7 +15,6 @@ mod last_mints;
 mod listeners;
 mod logins;
 mod observe;
-mod pages;
 mod parents;
 mod platform;
 mod port;

@@ -1,6 +1,5 @@
 //! What happens now and then: the audit's head, sessions that end by time or with their process,
-//! tokens that ended, the CA's successor, the idle exit. And, once, what the start alone has
-//! needed.
+//! tokens that ended, the CA's successor, the idle exit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::control::Daemon;
-use super::pages;
 
 /// The audit's head is at most twice this old.
 const FLUSH: Duration = Duration::from_millis(450);
@@ -23,7 +21,6 @@ pub(super) async fn run(daemon: Arc<Daemon>, idle_exit: Option<Duration>) {
     let mut busy = Instant::now();
     let mut ca = Instant::now();
     let mut last = 0;
-    let mut starting = true;
     loop {
         tick.tick().await;
         let audit = Arc::clone(&daemon.proxy().passage.audit);
@@ -33,10 +30,6 @@ pub(super) async fn run(daemon: Arc<Daemon>, idle_exit: Option<Duration>) {
             tracing::error!(%error, "the audit cannot be written");
         }
         daemon.sweep();
-        // By now all that was spawned at the start has run once.
-        if std::mem::take(&mut starting) {
-            pages::give_back();
-        }
         if ca.elapsed() >= CA {
             ca = Instant::now();
             daemon.maintain_ca();

@@ -104,7 +104,6 @@ const NO_CODES: &[&str] = &[
     "proxy-connection",
     "proxy-status",
     "proxy-url",
-    "r-xp",
     "refresh-token",
     "revocation-failed",
     "same-origin",
