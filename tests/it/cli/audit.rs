@@ -254,7 +254,8 @@ async fn the_inventory_lists_just_the_keys_that_came() {
     files(&stage.running().unwrap().home.state, &mut all);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     for (kind, key) in &planted {
-        assert!(text.contains(kind), "{text}");
+        // A narrow column breaks `hugging-face` behind its hyphen.
+        assert!(kind.split('-').all(|part| text.contains(part)), "{text}");
         for form in crate::harness::stage::forms(key) {
             assert!(!all.contains(&form), "{kind} stands somewhere as {form}");
         }
