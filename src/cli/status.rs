@@ -137,7 +137,8 @@ fn distrust(all: &[DistrustStatus], here: &Here) -> Vec<String> {
     if all.is_empty() {
         return Vec::new();
     }
-    let name = |of: &DistrustStatus| of.exe.clone().unwrap_or_else(|| "not found".to_owned());
+    // The path is whatever its user made it.
+    let name = |of: &DistrustStatus| printer::plain(of.exe.as_deref().unwrap_or("not found"));
     let rows = table(["BROKE OFF TLS", "TIMES", "LAST", "HOST"], all, |of| {
         [name(of), of.times.to_string(), here.short(&of.last), of.host.clone()]
     });
@@ -259,6 +260,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Whoever names a program writes no line of ours.
+    #[test]
+    fn a_program_is_in_one_line_whatever_its_path() {
+        let exe = Some("/opt/a\nvaletkey  all is well".to_owned());
+        let said = distrust(&[DistrustStatus { exe, ..Default::default() }], &Here::new(true));
+        assert!(said.iter().all(|text| !text.contains("\nvaletkey")), "{said:?}");
+    }
 
     #[test]
     fn a_person_can_read_it() {
