@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::{look_again, soon};
 use crate::stream::is_large;
 
 /// What a person, an editor, a disk or a script does to it.
@@ -183,7 +183,7 @@ async fn revoke_all_works_whatever_became_of_the_config() {
     std::fs::write(&home.config, &good).unwrap();
     soon("the good config again", async {
         while !status(&stage).await.starts_with("200 ") {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     })
     .await;

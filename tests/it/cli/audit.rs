@@ -33,14 +33,9 @@ async fn run(stage: &Stage, options: &[&str], script: &str) -> Finished {
 
 /// The outcomes of all requests are in the file: they are written behind.
 async fn settled(stage: &Stage, count: usize) {
-    crate::harness::soon("the outcomes", async {
-        loop {
-            let audit = stage.running().unwrap().audit();
-            if audit.iter().filter(|r| r["event"] == "outcome").count() >= count {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+    crate::harness::until("the outcomes", || {
+        let audit = stage.running().unwrap().audit();
+        audit.iter().filter(|r| r["event"] == "outcome").count() >= count
     })
     .await;
 }

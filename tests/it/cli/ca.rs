@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::harness::client::{Finished, Trust, connect, finish, tls, tls_config};
-use crate::harness::soon;
 use crate::harness::stage::{BILLING, EVIL, ORDERS, Stage};
+use crate::harness::until;
 
 #[tokio::test]
 async fn the_root_is_constrained_to_the_routed_names() {
@@ -76,11 +76,9 @@ async fn believes(stage: &Stage, bundle: &str, host: &str) -> bool {
 async fn outgrow(stage: &Stage) {
     let home = &stage.running().unwrap().home;
     home.rewrite(|text| text + &format!("[[routes]]\nname = \"new\"\nhost = \"{EVIL}\"\n"));
-    soon("the reload", async {
+    until("the reload", || {
         let loaded = |r: &serde_json::Value| r["context"]["action"] == "loaded";
-        while home.audit().iter().filter(|r| loaded(r)).count() < 2 {
-            tokio::task::yield_now().await;
-        }
+        home.audit().iter().filter(|r| loaded(r)).count() >= 2
     })
     .await;
 }

@@ -1,8 +1,8 @@
 //! Commands around a daemon: started where none runs, shared by all, and what `init` and `audit` do.
 
 use crate::harness::client::finish;
-use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::until;
 use crate::harness::valetkey::{Home, Valetkey};
 
 /// Ends the daemons of one home, by their ids.
@@ -51,12 +51,7 @@ async fn two_runs_at_once_share_one_daemon() {
     assert_eq!(address(&one.stdout), address(&two.stdout), "one listener");
     assert_ne!(one.stdout, two.stdout, "a session each");
     // The one that lost the lock may be on its way out yet.
-    let one_is_left = async {
-        while daemons.pids().len() > 1 {
-            tokio::task::yield_now().await
-        }
-    };
-    soon("the other daemon's end", one_is_left).await;
+    until("the other daemon's end", || daemons.pids().len() <= 1).await;
     assert_eq!(daemons.pids().len(), 1, "one daemon");
 }
 

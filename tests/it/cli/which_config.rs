@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 
 use crate::harness::laptop::{Laptop, OWN};
-use crate::harness::soon;
+use crate::harness::{found, soon};
 
 /// With one route, and no word of where to listen.
 fn config(name: &str) -> String {
@@ -129,15 +129,7 @@ async fn logged(laptop: &Laptop, words: &[&str]) {
 
 /// Somebody else's from now on: as soon as it is to be had.
 async fn taken(address: SocketAddr) -> TcpListener {
-    soon("the port", async {
-        loop {
-            match TcpListener::bind(address) {
-                Ok(listener) => return listener,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await
+    found("the port", || TcpListener::bind(address).ok()).await
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{finish, shell, text, under_run};
 use crate::harness::valetkey::{Home, Valetkey, program};
-use crate::harness::{canary, soon};
+use crate::harness::{canary, found, soon};
 
 /// A config with one route and an issuer that nobody will ask, and the daemon that `run` starts for it.
 struct Bench {
@@ -200,14 +200,9 @@ async fn two_runs_at_once_share_one_daemon() {
         proxies.push(line);
     }
     // Those that lost the lock are on their way out.
-    let daemons = soon("one daemon to be left", async {
-        loop {
-            let daemons = bench.daemons();
-            if daemons.len() < 2 {
-                return daemons;
-            }
-            tokio::task::yield_now().await;
-        }
+    let daemons = found("one daemon to be left", || {
+        let daemons = bench.daemons();
+        (daemons.len() < 2).then_some(daemons)
     })
     .await;
     assert_eq!(daemons.len(), 1, "{:#?}", bench.processes());

@@ -18,7 +18,7 @@ use crate::harness::issuer::Issuer;
 use crate::harness::laptop::{Laptop, OWN};
 use crate::harness::pki::Pki;
 use crate::harness::valetkey::program;
-use crate::harness::{Background, accept_loop, soon};
+use crate::harness::{Background, accept_loop, look_again, soon, until};
 use crate::mint::clock;
 
 const ORDERS: &str = "api.orders.example";
@@ -207,12 +207,7 @@ impl Week {
         let mut login = self.laptop.program(program(), DEEP);
         login.args(["login", "shop"]);
         let login = tokio::spawn(async move { finish(&mut login).await });
-        soon("the code", async {
-            while self.idp.calls_of("/device").len() == before {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until("the code", || self.idp.calls_of("/device").len() > before).await;
         self.idp.approve();
         let done = login.await.unwrap();
         assert_eq!(done.code, Some(0), "{done:?}");
@@ -397,7 +392,7 @@ async fn somebody_at(address: &str) -> Background {
         loop {
             match TcpListener::bind(address).await {
                 Ok(listener) => return listener,
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => look_again().await,
             }
         }
     })

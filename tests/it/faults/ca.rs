@@ -3,20 +3,13 @@
 
 use crate::harness::stage::{BILLING, ORDERS, Stage};
 use crate::harness::valetkey::Home;
-use crate::harness::{figure, soon};
+use crate::harness::{figure, found};
 
 /// Waits until so many reloads ended like this.
 async fn reloads(home: &Home, action: &str, count: usize) -> serde_json::Value {
-    soon(&format!("{count} reloads {action}"), async {
-        loop {
-            let audit = home.audit();
-            let of =
-                |r: &&serde_json::Value| r["event"] == "config" && r["context"]["action"] == action;
-            if let Some(last) = audit.iter().filter(of).nth(count - 1) {
-                return last.clone();
-            }
-            tokio::task::yield_now().await;
-        }
+    found(&format!("{count} reloads {action}"), || {
+        let of = |r: &serde_json::Value| r["event"] == "config" && r["context"]["action"] == action;
+        home.audit().into_iter().filter(of).nth(count - 1)
     })
     .await
 }

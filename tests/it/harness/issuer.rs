@@ -131,16 +131,11 @@ impl Issuer {
     /// As [`Issuer::stop`], until [`Issuer::up`]. Nobody else gets the address meanwhile.
     pub async fn down(&mut self) -> Down {
         self.task = None;
-        super::soon("the address", async {
-            loop {
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.set_reuseaddr(true).unwrap();
-                // Once the old listener is gone.
-                if socket.bind(self.addr).is_ok() {
-                    return Down(socket);
-                }
-                tokio::task::yield_now().await;
-            }
+        super::found("the address", || {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            // Once the old listener is gone.
+            socket.bind(self.addr).is_ok().then_some(Down(socket))
         })
         .await
     }

@@ -74,7 +74,7 @@ impl Keyring {
         self.daemon = Some(daemon);
         soon("the keyring to open", async {
             while self.locked().await != Some(false) {
-                tokio::task::yield_now().await;
+                super::look_again().await;
             }
         })
         .await;

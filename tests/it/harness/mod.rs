@@ -6,7 +6,8 @@
 //! let seen = stage.api.next().await;                     // what the API got
 //! assert_eq!(seen.one("authorization"), stage.issuer.last_bearer());
 //! ```
-//! Nothing here sleeps: tests wait for an event, and [`soon`] turns a wait that lasts too long into a failure.
+//! Tests wait for an event, or look for it ([`until`], [`found`]); [`soon`] turns a wait that lasts too long into a
+//! failure. No test takes a time for an event.
 
 pub mod api;
 pub mod caller;
@@ -44,6 +45,29 @@ pub async fn soon<F: Future>(what: &str, event: F) -> F::Output {
         Ok(output) => output,
         Err(_) => panic!("waited {PATIENCE:?} for {what}"),
     }
+}
+
+/// Looks until it is so, or fails the test and says what it waited for.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    found(what, || is_so().then_some(())).await;
+}
+
+/// Looks until it is there, or fails the test and says what it waited for.
+pub async fn found<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let seen = async {
+        loop {
+            match look() {
+                Some(seen) => return seen,
+                None => look_again().await,
+            }
+        }
+    };
+    soon(what, seen).await
+}
+
+/// Between two looks at what tells nobody that it changed: those who are waited for need the processor.
+pub async fn look_again() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 /// Says what a test measured of a fault of the fault table (`tests/it/faults/faults.txt`), by its name there.

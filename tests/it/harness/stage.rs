@@ -291,15 +291,10 @@ impl Stage {
     /// Waits until Valetkey has written so many refusals with this code, one record each.
     pub async fn audited(&self, code: &str, count: usize) {
         let Some(running) = self.running() else { return };
-        super::soon(&format!("{count} records with {code}"), async {
-            loop {
-                let audit = running.audit();
-                let decisions = audit.iter().filter(|r| r["event"] == "decision");
-                if decisions.filter(|r| r["code"] == code).count() == count {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
+        super::until(&format!("{count} records with {code}"), || {
+            let audit = running.audit();
+            let decisions = audit.iter().filter(|r| r["event"] == "decision");
+            decisions.filter(|r| r["code"] == code).count() == count
         })
         .await;
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::harness::client::finish;
 use crate::harness::neighbour;
-use crate::harness::soon;
+use crate::harness::until;
 use crate::harness::valetkey::{Home, Valetkey};
 
 fn mode(path: &Path, mode: u32) {
@@ -13,12 +13,7 @@ fn mode(path: &Path, mode: u32) {
 }
 
 async fn exists(path: &Path) {
-    soon(&path.display().to_string(), async {
-        while !path.exists() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until(&path.display().to_string(), || path.exists()).await;
 }
 
 /// Two daemons of one user, with their state where others may write: exchanged, or moved away.
@@ -123,13 +118,11 @@ async fn a_reload_judges_the_place_as_the_start_did() {
     mode(&dir, 0o777);
     std::fs::write(&config, evil).unwrap();
     running.sighup();
-    soon("a refusal", async {
+    until("a refusal", || {
         let refused = |record: &serde_json::Value| {
             record["context"]["action"] == "refused" && record["code"] == "config-unreadable"
         };
-        while !home.audit().iter().any(refused) {
-            tokio::task::yield_now().await;
-        }
+        home.audit().iter().any(refused)
     })
     .await;
     assert!(!mark.exists());

@@ -7,6 +7,7 @@ use crate::harness::client::{Finished, finish};
 use crate::harness::neighbour::{self, NEIGHBOUR};
 use crate::harness::stage::{ORDERS, Stage};
 use crate::harness::valetkey::{Home, Valetkey, program};
+use crate::harness::{found, until};
 
 /// A line of a shell below `run`; `$VALETKEY` is the program, with this config.
 async fn inside(home: &Home, more: &[&str], line: &str) -> Finished {
@@ -117,14 +118,11 @@ async fn a_command_cannot_read_what_run_was_given() {
     run.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut running = run.stderr(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let pid: PathBuf = home.path("pid");
-    crate::harness::soon("the command's start", async {
-        while std::fs::read_to_string(&pid).map_or(true, |text| !text.ends_with('\n')) {
-            tokio::task::yield_now().await;
-        }
+    let pid = found("the command's start", || {
+        std::fs::read_to_string(&pid).ok().filter(|text| text.ends_with('\n'))
     })
     .await;
     // Not even root finds it there: what the command does not get is gone from where it was.
-    let pid = std::fs::read_to_string(&pid).unwrap();
     let environ = std::fs::read(format!("/proc/{}/environ", pid.trim())).unwrap();
     let environ = String::from_utf8_lossy(&environ).into_owned();
     assert!(environ.contains("UNRELATED=stays"), "control: {environ:?}");
@@ -220,12 +218,7 @@ async fn a_flood_from_a_session_holds_up_no_off_switch() {
     );
     let flood = inside(&home, &[], &line);
     let switches = async {
-        crate::harness::soon("the flood", async {
-            while !ready.exists() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until("the flood", || ready.exists()).await;
         let mut answers = Vec::new();
         for arguments in [
             &["status"][..],

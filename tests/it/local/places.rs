@@ -7,7 +7,7 @@ use crate::harness::client::finish;
 use crate::harness::neighbour;
 use crate::harness::stage::Stage;
 use crate::harness::valetkey::{Valetkey, program};
-use crate::harness::{not_run, soon};
+use crate::harness::{not_run, until};
 
 async fn mkfifo(path: &Path) {
     let made = finish(tokio::process::Command::new("mkfifo").arg(path)).await;
@@ -177,12 +177,7 @@ async fn a_published_file_is_put_back_whatever_took_its_place() {
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir_all(file.join(inside)).unwrap();
         let began = std::time::Instant::now();
-        soon("the file", async {
-            while !file.is_file() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until("the file", || file.is_file()).await;
         assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     }

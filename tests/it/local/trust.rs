@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::harness::client::{Finished, finish};
 use crate::harness::valetkey::{Home, Running, Valetkey, program};
-use crate::harness::{not_run, soon};
+use crate::harness::{not_run, until};
 
 /// A project, and a program outside of it that leaves a mark when it is run.
 struct Project {
@@ -87,21 +87,11 @@ impl Project {
     }
 
     async fn refused_more_than(&self, before: usize) {
-        soon("a config that is refused", async {
-            while self.refusals() <= before {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until("a config that is refused", || self.refusals() > before).await;
     }
 
     async fn runs(&self) {
-        soon("the program to be run", async {
-            while !self.was_run() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until("the program to be run", || self.was_run()).await;
     }
 }
 

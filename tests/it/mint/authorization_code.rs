@@ -12,9 +12,9 @@ use crate::harness::client::{dial, exchange};
 use crate::harness::http1::Message;
 use crate::harness::idp::{CLIENT, Idp, PERSON};
 use crate::harness::neighbour;
-use crate::harness::soon;
 use crate::harness::stage::{EVIL, Stage};
 use crate::harness::valetkey::{Home, Running, Valetkey};
+use crate::harness::{soon, until};
 
 fn credential(idp: &Idp, more: &str) -> String {
     format!(
@@ -79,9 +79,7 @@ async fn a_person_logs_in_with_a_browser() {
         let back = back.clone();
         async move { get(&back).await }
     });
-    while idp.calls_of("/token").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until("the exchange", || !idp.calls_of("/token").is_empty()).await;
     gate.open();
     let done = first.await.unwrap().unwrap();
     assert_eq!(done.status(), 200, "{}", done.everything());
@@ -225,12 +223,8 @@ async fn the_browser_is_started_with_an_address_that_says_nothing() {
     let mut terminal = home.spawn(command);
     let page = terminal.says("/authorize?").await.expect("an address").trim().to_owned();
     let called = home.path("xdg-open.called");
-    soon("a browser", async {
-        while std::fs::read_to_string(&called).map_or(true, |text| !text.ends_with('\n')) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until("a browser", || std::fs::read_to_string(&called).is_ok_and(|text| text.ends_with('\n')))
+        .await;
     let start = std::fs::read_to_string(&called).unwrap().trim().to_owned();
     assert!(start.starts_with("http://127.0.0.1:") && !start.contains("state"), "{start}");
     // By another name it is not there; by its own it leads on, once.

@@ -1,6 +1,6 @@
 //! `grant = "exec"` and `{ exec = … }`: helpers that print, fail, hang, flood and talk too much.
 
-use crate::harness::{canary, soon};
+use crate::harness::{canary, found, until};
 use crate::mint::Rig;
 
 /// A credential whose helper is this shell script.
@@ -126,10 +126,7 @@ async fn hanging(way: fn(&str) -> String) -> (Rig, Vec<u32>) {
     let asked = rig.get("/v1/x", "");
     let pids = tokio::select! {
         answer = asked => panic!("it hangs: {}", answer.everything()),
-        pids = soon("the helper", async { loop {
-            if let Ok(pids) = std::fs::read_to_string(&pids) { break pids; }
-            tokio::task::yield_now().await;
-        }}) => pids,
+        pids = found("the helper", || std::fs::read_to_string(&pids).ok()) => pids,
     };
     (rig, pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect())
 }
@@ -141,12 +138,7 @@ fn is_gone(pid: u32) -> bool {
 }
 
 async fn are_gone(what: &str, pids: &[u32]) {
-    soon(what, async {
-        while !pids.iter().all(|pid| is_gone(*pid)) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until(what, || pids.iter().all(|pid| is_gone(*pid))).await;
 }
 
 /// Not even where nobody is left to end it; and its own children go with it.

@@ -10,7 +10,7 @@ use crate::harness::keyring::Keyring;
 use crate::harness::leak::{Canary, Sinks};
 use crate::harness::stage::{EVIL, Stage, own_answer};
 use crate::harness::valetkey::{Home, Valetkey};
-use crate::harness::{canary, soon};
+use crate::harness::{canary, look_again, soon, until};
 
 pub(super) const WAYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
@@ -65,7 +65,7 @@ async fn refused(stage: &Stage, path: &str, detail: &str) {
 async fn until_served(stage: &Stage, path: &str) {
     soon("the back-off to end", async {
         while stage.get(EVIL, path, "").await.unwrap().status() != 200 {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     })
     .await;
@@ -153,9 +153,7 @@ async fn what_a_locked_keyring_does_not_take_waits_in_the_file() {
     let gate = idp.hold();
     let before = idp.calls_of("/token").len();
     let locking = async {
-        while idp.calls_of("/token").len() == before {
-            tokio::task::yield_now().await;
-        }
+        until("the exchange", || idp.calls_of("/token").len() > before).await;
         keyring.lock().await;
         gate.open();
         idp.release();

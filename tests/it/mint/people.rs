@@ -18,7 +18,7 @@ use crate::clients::provider::{Launched, Verifier};
 use crate::clients::{finish, peer, tests_file};
 use crate::harness::stage::{EVIL, Stage, own_answer};
 use crate::harness::valetkey::{Home, Running};
-use crate::harness::{Background, accept_loop, soon};
+use crate::harness::{Background, accept_loop, look_again, soon};
 
 const API: &str = "https://api.people.example";
 const CLIENT: &str = "valetkey-cli";
@@ -222,7 +222,7 @@ async fn an_answer_that_was_lost_ends_the_login_at_an_issuer_without_grace() {
             if answer.status() == 403 {
                 return own_answer(&answer, &[403], &["login-required"]).unwrap();
             }
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     };
     soon("the back-off to end", ended).await;

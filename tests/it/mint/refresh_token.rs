@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{bearer, silent};
 use crate::harness::idp::{CLIENT, Idp};
 use crate::harness::stage::{EVIL, Stage, own_answer};
+use crate::harness::until;
 use crate::harness::valetkey::Valetkey;
 
 /// `ttl` of a second: each request a second later mints anew; here, each path does.
@@ -175,11 +176,7 @@ async fn the_end_of_the_daemon_waits_for_an_exchange() {
     let gate = idp.hold();
     let before = idp.calls_of("/token").len();
     let waiting = async { stage.get(EVIL, "/b", "").await };
-    let arrived = async {
-        while idp.calls_of("/token").len() == before {
-            tokio::task::yield_now().await;
-        }
-    };
+    let arrived = until("the exchange", || idp.calls_of("/token").len() > before);
     tokio::select! {
         _ = waiting => panic!("the gate is closed"),
         () = arrived => {}

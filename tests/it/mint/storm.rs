@@ -17,7 +17,7 @@ use crate::harness::issuer::{Issuer, Reply};
 use crate::harness::pki::Pki;
 use crate::harness::stage::Stage;
 use crate::harness::upstream::Protocol;
-use crate::harness::{Gate, canary, figure, soon};
+use crate::harness::{Gate, canary, figure, look_again, soon, until};
 
 /// An API over HTTP/2.
 const H2: &str = "h2.storm.example";
@@ -211,10 +211,8 @@ async fn a_thousand_rejections_ask_each_issuer_once() {
         })
     });
     let released = async {
-        soon("500 and 1,000 requests", async {
-            while scene.seen(many).len() < 500 || scene.seen(post).len() < 1_000 {
-                tokio::task::yield_now().await;
-            }
+        until("500 and 1,000 requests", || {
+            scene.seen(many).len() >= 500 && scene.seen(post).len() >= 1_000
         })
         .await;
         assert_eq!((scene.mints(many), scene.mints(post)), (1, 1), "nobody minted so far");
@@ -316,7 +314,7 @@ async fn replay_without_a_connection(scene: &mut Scene, gone: &Way) {
         drop(leaving);
         soon("a closed port", async {
             while tokio::net::TcpStream::connect(addr).await.is_ok() {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         })
         .await;

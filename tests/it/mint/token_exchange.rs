@@ -3,6 +3,7 @@
 use super::{bearer, parameter, silent, staged};
 use crate::harness::canary;
 use crate::harness::issuer::{Issuer, Reply};
+use crate::harness::look_again;
 use crate::harness::stage::EVIL;
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -46,7 +47,7 @@ async fn a_projected_token_is_read_anew() {
     issuer.reply(answer(&tokens[1], "Bearer", ACCESS_TOKEN));
     // The first lives a second: until it has ended it may serve.
     while bearer(&stage, "/x").await == tokens[0] {
-        tokio::task::yield_now().await;
+        look_again().await;
     }
     assert_eq!(parameter(&issuer.call(1).await, "subject_token"), second);
     silent(&stage, &[first, second, actor, tokens[0].clone(), tokens[1].clone()]).await;

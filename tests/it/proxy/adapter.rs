@@ -13,8 +13,8 @@ use crate::harness::client::{Trust, connect, exchange, tls, tls_config};
 use crate::harness::http1::{Message, Reader};
 use crate::harness::issuer::Issuer;
 use crate::harness::pki::Pki;
-use crate::harness::soon;
 use crate::harness::valetkey::{Home, Valetkey};
+use crate::harness::{look_again, soon};
 
 const ORDERS: &str = "api.orders.example";
 
@@ -111,7 +111,7 @@ async fn a_placeholder_becomes_a_token_and_comes_back_masked() {
     assert!(!answer.everything().contains(&token));
     soon("decision and outcome", async {
         while adapted.records(|r| r["outcome"]["status"] == 200).await == 0 {
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     })
     .await;

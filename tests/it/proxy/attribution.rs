@@ -3,23 +3,18 @@
 use serde_json::Value;
 
 use crate::harness::client::{Trust, connect, curl_command, finish, tls, tls_config};
-use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
+use crate::harness::{found, soon};
 
 /// All records of the one request to this path, its outcome among them.
 async fn records(stage: &Stage, path: &str) -> Vec<Value> {
-    soon("the outcome", async {
-        loop {
-            let audit = stage.running().unwrap().audit();
-            let decision = audit.iter().find(|r| r["target"]["path"] == path);
-            let request = decision.map(|r| r["request"].clone());
-            let of: Vec<_> =
-                audit.iter().filter(|r| Some(&r["request"]) == request.as_ref()).cloned().collect();
-            if of.iter().any(|r| r["event"] == "outcome") {
-                return of;
-            }
-            tokio::task::yield_now().await;
-        }
+    found("the outcome", || {
+        let audit = stage.running().unwrap().audit();
+        let decision = audit.iter().find(|r| r["target"]["path"] == path);
+        let request = decision.map(|r| r["request"].clone());
+        let of: Vec<_> =
+            audit.into_iter().filter(|r| Some(&r["request"]) == request.as_ref()).collect();
+        of.iter().any(|r| r["event"] == "outcome").then_some(of)
     })
     .await
 }

@@ -10,7 +10,7 @@ use crate::harness::client::{connect, connect_with, dial, exchange};
 use crate::harness::parent::{Manner, Parent};
 use crate::harness::stage::{ORDERS, Stage, own_answer};
 use crate::harness::valetkey::{Running, Valetkey};
-use crate::harness::{Background, Log, accept_loop, soon};
+use crate::harness::{Background, Log, accept_loop, until};
 
 /// A routed host that neither of them pins.
 const FAR: &str = "far.example";
@@ -89,10 +89,8 @@ async fn circles_end_where_they_began() {
     circle.ended(3).await;
     // The other one began, so it is the other one that knows.
     refused(connect(circle.other.proxy_addr(), "nowhere.example:443").await.0);
-    soon("the other one's record", async {
-        while !circle.other.audit().iter().any(|r| r["code"] == "proxy-loop") {
-            tokio::task::yield_now().await;
-        }
+    until("the other one's record", || {
+        circle.other.audit().iter().any(|r| r["code"] == "proxy-loop")
     })
     .await;
     assert_eq!(circle.between.carried.len(), 4);

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use crate::harness::api::Answer;
 use crate::harness::stage::{ORDERS, Stage};
 use crate::harness::valetkey::Valetkey;
-use crate::harness::{Gate, soon};
+use crate::harness::{Gate, soon, until};
 
 #[tokio::test]
 async fn a_good_file_takes_effect() {
@@ -247,12 +247,7 @@ async fn a_log_that_nobody_reads_any_more_harms_nothing() {
     let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     let loaded = || home.audit().iter().filter(|r| r["context"]["action"] == "loaded").count();
-    soon("the reload", async {
-        while loaded() < 2 && child.try_wait().unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until("the reload", || loaded() >= 2 || child.try_wait().unwrap().is_some()).await;
     assert_eq!(child.try_wait().unwrap(), None, "it still runs");
     assert_eq!(loaded(), 2);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -150,15 +150,13 @@ async fn a_body_has_a_limit() {
     assert!(stage.orders.requests().iter().all(|seen| seen.body.len() <= 1024));
     stage.audited("body-too-large", 2).await;
     // Outcomes are written together.
-    crate::harness::soon("the outcome of what was cut off", async {
+    crate::harness::until("the outcome of what was cut off", || {
         let cut = |r: &serde_json::Value| {
             r["event"] == "outcome"
                 && r["code"] == "body-too-large"
                 && r["outcome"]["status"] == 413
         };
-        while !stage.running().unwrap().audit().iter().any(cut) {
-            tokio::task::yield_now().await;
-        }
+        stage.running().unwrap().audit().iter().any(cut)
     })
     .await;
     for (framing, body) in

@@ -11,7 +11,7 @@ use crate::harness::api::Answer;
 use crate::harness::client::{connect, connect_with, http2, http2_send, tls, tls_config};
 use crate::harness::http1::Reader;
 use crate::harness::stage::{EVIL, ORDERS, Stage, own_answer};
-use crate::harness::{Gate, soon};
+use crate::harness::{Gate, found, soon, until};
 
 /// From the edit to the end of what it takes back (PRODUCT, I8).
 const PROMISED: Duration = Duration::from_secs(5);
@@ -26,15 +26,9 @@ fn halves(stage: &Stage) -> Gate {
 
 /// Waits until the audit has an outcome with this code.
 async fn outcome(stage: &Stage, code: &str) -> serde_json::Value {
-    soon(&format!("an outcome with {code}"), async {
-        loop {
-            let audit = stage.running().unwrap().audit();
-            let found = audit.into_iter().find(|r| r["event"] == "outcome" && r["code"] == code);
-            if let Some(found) = found {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
+    found(&format!("an outcome with {code}"), || {
+        let audit = stage.running().unwrap().audit();
+        audit.into_iter().find(|r| r["event"] == "outcome" && r["code"] == code)
     })
     .await
 }
@@ -108,10 +102,8 @@ async fn an_upload_ends_with_its_route() {
         "POST /v1/upload HTTP/1.1\r\nHost: {ORDERS}\r\nContent-Length: 100000\r\n\r\nhalf of it"
     );
     tunnel.stream.write_all(request.as_bytes()).await.unwrap();
-    soon("the decision", async {
-        while !stage.running().unwrap().audit().iter().any(|r| r["decision"] == "inject") {
-            tokio::task::yield_now().await;
-        }
+    until("the decision", || {
+        stage.running().unwrap().audit().iter().any(|r| r["decision"] == "inject")
     })
     .await;
     let edited = remove_route(&stage);

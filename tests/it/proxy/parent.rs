@@ -8,7 +8,7 @@ use crate::harness::http1::Message;
 use crate::harness::parent::{Manner, Parent};
 use crate::harness::stage::{Stage, own_answer};
 use crate::harness::valetkey::Valetkey;
-use crate::harness::{canary, soon};
+use crate::harness::{canary, until};
 
 /// A routed host that only the parent knows.
 const FAR: &str = "far.example";
@@ -268,11 +268,6 @@ async fn issuers_are_reached_through_it() {
     .await;
     let answer = stage.get(FAR, "/v1/x", "").await.unwrap();
     own_answer(&answer, &[502, 503], &["issuer-unreachable"]).unwrap();
-    soon("the CONNECT", async {
-        while parent.asked().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until("the CONNECT", || !parent.asked().is_empty()).await;
     assert_eq!(parent.asked()[0].first_line, "CONNECT idp.example:443 HTTP/1.1");
 }

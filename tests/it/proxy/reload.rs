@@ -13,9 +13,9 @@ use valetkey::model::secret::Secret;
 use super::observe::{observed, scrape};
 use crate::harness::client::{connect, connect_with, exchange, http2, http2_send, tls, tls_config};
 use crate::harness::figure;
-use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage};
 use crate::harness::valetkey::Home;
+use crate::harness::{look_again, soon, until};
 
 /// The promise is 1 s; a crowded test machine gets more.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -27,12 +27,7 @@ fn records(home: &Home, action: &str) -> Vec<Value> {
 
 /// Waits until the audit has `count` config records of this kind.
 async fn reloads(home: &Home, action: &str, count: usize) {
-    soon(&format!("{count} configs {action}"), async {
-        while records(home, action).len() < count {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until(&format!("{count} configs {action}"), || records(home, action).len() >= count).await;
     assert_eq!(records(home, action).len(), count, "{action}");
 }
 
@@ -145,7 +140,7 @@ async fn a_projects_own_config_is_taken_up_only_as_it_is_trusted() {
         while records(home, "loaded").len() < 2 {
             // The list of what is trusted is not watched: whoever asks is believed.
             stage.running().unwrap().sighup();
-            tokio::task::yield_now().await;
+            look_again().await;
         }
     })
     .await;

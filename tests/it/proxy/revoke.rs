@@ -10,9 +10,9 @@ use crate::harness::client::{Finished, connect, connect_with, exchange, tls, tls
 use crate::harness::http1::{Message, Reader};
 use crate::harness::issuer::Issuer;
 use crate::harness::pair::{ALL, Pair};
-use crate::harness::soon;
 use crate::harness::stage::{EVIL, Stage, Tunnel, own_answer};
 use crate::harness::upstream::{Protocol, lines};
+use crate::harness::{soon, until};
 use crate::stream::upgrade::{AGREES, ASKS};
 
 const SECRET: &str = "a-session-secret-of-32-bytes-or-more";
@@ -203,12 +203,7 @@ async fn a_revocation_during_a_mint_wins() {
         own_answer(&answer, &[403], &[code]).unwrap();
         assert_eq!(issuer.minted().len(), minted, "not minted yet");
         gate.open();
-        soon("the token", async {
-            while issuer.minted().len() == minted {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until("the token", || issuer.minted().len() != minted).await;
         issuer.revoked(&issuer.token()).await;
         assert!(stage.evil.requests().is_empty(), "{code}: it went nowhere");
         let status = valetkey(&stage, &["status", "--json"]).await;

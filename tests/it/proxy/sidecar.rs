@@ -17,7 +17,7 @@ use crate::harness::leak::below;
 use crate::harness::namespace::{entered, naming, sh};
 use crate::harness::pki::Pki;
 use crate::harness::valetkey::{Home, Running, Valetkey, program};
-use crate::harness::{Gate, canary, soon};
+use crate::harness::{Gate, canary, until};
 
 const SELF: &str = "proxy::sidecar::an_app_shares_loopback_and_the_bundle_and_nothing_else";
 const API: &str = "api.orders.example";
@@ -320,7 +320,7 @@ async fn hostile_volume(pod: &Pod, sidecar: &Running) {
     let mended = |what: String| {
         let (bundle, right) = (bundle.clone(), right.clone());
         async move {
-            soon(&format!("the bundle after: {what}"), async {
+            until(&format!("the bundle after: {what}"), || {
                 let is_right = || {
                     let plain = |found: std::fs::Metadata| {
                         found.is_file() && found.len() == right.len() as u64
@@ -328,9 +328,7 @@ async fn hostile_volume(pod: &Pod, sidecar: &Running) {
                     bundle.symlink_metadata().is_ok_and(plain)
                         && std::fs::read(&bundle).is_ok_and(|found| found == right)
                 };
-                while !is_right() {
-                    tokio::task::yield_now().await;
-                }
+                is_right()
             })
             .await;
         }

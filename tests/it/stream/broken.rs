@@ -14,18 +14,12 @@ async fn a_client_that_vanishes_is_written_down() {
         let up = pair.upstream.next().await;
         call.vanish();
         up.given_up().await;
-        crate::harness::soon("an outcome", async {
-            loop {
-                let audit = pair.stage.running().unwrap().audit();
-                let outcome = audit.iter().find(|r| r["event"] == "outcome");
-                if let Some(outcome) = outcome {
-                    assert_eq!(outcome["code"], "client-gone", "{outcome}");
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
+        let outcome = crate::harness::found("an outcome", || {
+            let audit = pair.stage.running().unwrap().audit();
+            audit.into_iter().find(|r| r["event"] == "outcome")
         })
         .await;
+        assert_eq!(outcome["code"], "client-gone", "{outcome}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use crate::harness::caller::Head;
 use crate::harness::caller::{Call, Sending};
 use crate::harness::pair::{ALL, Pair};
-use crate::harness::soon;
+use crate::harness::until;
 use crate::harness::upstream::{Exchange, Piece, Protocol};
 
 async fn asked(pair: &mut Pair, asks: &[(&str, &str)]) -> (Call, Exchange) {
@@ -148,11 +148,9 @@ async fn a_token_far_in_ends_the_answer() {
         decoder.try_finish().ok();
         drop(decoder);
         assert!(told.len() > 60_000 && noise(300_000).starts_with(&told), "{what}: {}", told.len());
-        soon("an outcome", async {
+        until("an outcome", || {
             let told = |record: &serde_json::Value| record["code"] == "token-echoed";
-            while !pair.stage.running().unwrap().audit().iter().any(told) {
-                tokio::task::yield_now().await;
-            }
+            pair.stage.running().unwrap().audit().iter().any(told)
         })
         .await;
         pair.stage.control().await.unwrap();

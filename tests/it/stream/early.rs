@@ -8,9 +8,9 @@ use tokio::io::AsyncWriteExt as _;
 use crate::harness::caller::Sending;
 use crate::harness::client::{connect, curl_command, finish};
 use crate::harness::pair::{HOST, Pair};
-use crate::harness::soon;
 use crate::harness::stage::Stage;
 use crate::harness::upstream::{Exchange, Piece, Protocol};
+use crate::harness::{soon, until};
 
 const LARGE: usize = 3 << 20;
 const UPSTREAMS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
@@ -128,11 +128,9 @@ async fn a_reset_passes_through_a_tunnel_as_one() {
         let end = soon("its end", other.read(&mut [0; 8])).await;
         let reset = std::io::ErrorKind::ConnectionReset;
         assert_eq!(end.map_err(|error| error.kind()), Err(reset), "client resets: {client_resets}");
-        soon("an outcome", async {
+        until("an outcome", || {
             let coded = |r: &serde_json::Value| r["event"] == "outcome" && r["code"] == code;
-            while !stage.running().unwrap().audit().iter().any(coded) {
-                tokio::task::yield_now().await;
-            }
+            stage.running().unwrap().audit().iter().any(coded)
         })
         .await;
     }

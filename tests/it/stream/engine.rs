@@ -2,7 +2,7 @@
 
 use crate::harness::caller::Sending;
 use crate::harness::pair::{ALL, Pair};
-use crate::harness::soon;
+use crate::harness::until;
 use crate::harness::upstream::Protocol;
 
 #[tokio::test]
@@ -107,11 +107,9 @@ async fn closed_connections_are_given_back_to_the_machine() {
         for up in ups {
             up.close().await;
         }
-        soon("the files to be closed", async {
+        until("the files to be closed", || {
             // One for each HTTP/2 connection of a worker may live: only the streams of it ended.
-            while crate::torture::vitals::of(&pair.stage).files > before + 2 {
-                tokio::task::yield_now().await;
-            }
+            crate::torture::vitals::of(&pair.stage).files <= before + 2
         })
         .await;
     }

@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 use super::peers::in_files;
 use crate::harness::client::finish;
 use crate::harness::pki::{Identity, Pki};
-use crate::harness::soon;
 use crate::harness::stage::Stage;
+use crate::harness::{look_again, soon};
 
 /// nginx's own default of requests on a connection.
 const MANY: &str = "many.nginx.example";
@@ -57,7 +57,7 @@ impl Nginx {
         let child = command.kill_on_drop(true).spawn().unwrap();
         soon("nginx to listen", async {
             while tokio::net::TcpStream::connect(one).await.is_err() {
-                tokio::task::yield_now().await;
+                look_again().await;
             }
         })
         .await;

@@ -15,7 +15,7 @@ use crate::harness::pair::{HOST, PASS};
 use crate::harness::pki::{Identity, Pki};
 use crate::harness::stage::Stage;
 use crate::harness::upstream::Protocol;
-use crate::harness::{Background, accept_loop, soon};
+use crate::harness::{Background, accept_loop, found, soon};
 use crate::torture::raw_h2::{
     DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS, field,
 };
@@ -202,25 +202,21 @@ impl Scene {
 
     /// The decisions for the path, and the outcome's code.
     async fn decided(&self, path: &str, code: Option<&str>) -> usize {
-        soon("its outcome", async {
-            loop {
-                let audit = self.stage.running().unwrap().audit();
-                let id = audit
+        found("its outcome", || {
+            let audit = self.stage.running().unwrap().audit();
+            let id =
+                audit.iter().find(|r| r["target"]["path"] == path).map(|r| r["request"].clone());
+            let of = |event: &str| {
+                let ours = audit
                     .iter()
-                    .find(|r| r["target"]["path"] == path)
-                    .map(|r| r["request"].clone());
-                let of = |event: &str| {
-                    let ours = audit
-                        .iter()
-                        .filter(|r| r["event"] == event && id.as_ref() == Some(&r["request"]));
-                    ours.cloned().collect::<Vec<_>>()
-                };
-                if let Some(outcome) = of("outcome").first() {
-                    assert_eq!(outcome["code"].as_str(), code, "{outcome}");
-                    return of("decision").len();
-                }
-                tokio::task::yield_now().await;
+                    .filter(|r| r["event"] == event && id.as_ref() == Some(&r["request"]));
+                ours.cloned().collect::<Vec<_>>()
+            };
+            if let Some(outcome) = of("outcome").first() {
+                assert_eq!(outcome["code"].as_str(), code, "{outcome}");
+                return Some(of("decision").len());
             }
+            None
         })
         .await
     }

@@ -11,8 +11,8 @@ use base64::Engine as _;
 
 use crate::harness::client::{Trust, connect_with, exchange, tls, tls_config};
 use crate::harness::http1::Reader;
-use crate::harness::soon;
 use crate::harness::stage::{ORDERS, Stage, Tunnel};
+use crate::harness::until;
 
 const SECRET: &str = "a-session-secret-of-32-bytes-or-more";
 /// Connections of the one at full load.
@@ -102,12 +102,7 @@ async fn beside(
     });
     // Under way, and where there is a limit, beyond it.
     let begun = || got.served.load(Relaxed) > AT_ONCE * 10 || got.refused.load(Relaxed) > AT_ONCE;
-    soon("the load", async {
-        while !begun() && !flood.is_finished() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until("the load", || begun() || flood.is_finished()).await;
     let felt = felt(stage, requests).await;
     got.stop.store(true, Relaxed);
     tokio::task::spawn_blocking(|| flood.join()).await.unwrap().unwrap();

@@ -17,7 +17,7 @@ use crate::docs;
 use crate::harness::api::{Api, Seen};
 use crate::harness::issuer::Issuer;
 use crate::harness::pki::Pki;
-use crate::harness::soon;
+use crate::harness::until;
 use crate::harness::valetkey::{Running, Valetkey};
 
 /// Of a client that would try again for minutes: its end once the audit has its first refusal.
@@ -269,10 +269,8 @@ impl<'a> Stage<'a> {
     }
 
     async fn audited(&self, code: &str) {
-        soon(&format!("{}: {code} in the audit", self.client.name), async {
-            while !self.valetkey.audit().iter().any(|record| record["code"] == code) {
-                tokio::task::yield_now().await;
-            }
+        until(&format!("{}: {code} in the audit", self.client.name), || {
+            self.valetkey.audit().iter().any(|record| record["code"] == code)
         })
         .await;
     }
