@@ -4,17 +4,28 @@ use super::{CLIENT, Client, Ends, Form, Slot, answers, rows};
 
 const REQUESTS: Client = Client { ca: &["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"], ..CLIENT };
 
+/// Asks what is installed: to import some of them takes three seconds.
+macro_rules! version {
+    ($package:literal) => {
+        concat!(
+            "{py} -c 'from importlib.metadata import version as v; print(v(\"",
+            $package,
+            "\"))'"
+        )
+    };
+}
+
 rows! {
     requests: Client {
         name: "requests",
-        version: "{py} -c 'import requests; print(requests.__version__)'",
+        version: version!("requests"),
         key: "ORDERS_API_KEY",
         line: "{py} {scripts}/requests_get.py https://{host}/v1",
         ..REQUESTS
     };
     httpx: Client {
         name: "httpx",
-        version: "{py} -c 'import httpx; print(httpx.__version__)'",
+        version: version!("httpx"),
         key: "ORDERS_API_KEY",
         line: "{py} {scripts}/httpx_get.py https://{host}/v1",
         ..CLIENT
@@ -28,14 +39,14 @@ rows! {
     };
     aiohttp: Client {
         name: "aiohttp (trust_env)",
-        version: "{py} -c 'import aiohttp; print(aiohttp.__version__)'",
+        version: version!("aiohttp"),
         key: "ORDERS_API_KEY",
         line: "{py} {scripts}/aiohttp_get.py https://{host}/v1",
         ..CLIENT
     };
     huggingface_hub: Client {
         name: "huggingface-hub",
-        version: "{py} -c 'import huggingface_hub as h; print(h.__version__)'",
+        version: version!("huggingface-hub"),
         host: "huggingface.co",
         key: "HF_TOKEN",
         settings: &[("HF_HUB_DISABLE_TELEMETRY", "1")],
@@ -45,7 +56,7 @@ rows! {
     };
     openai: Client {
         name: "openai (Python)",
-        version: "{py} -c 'import openai; print(openai.__version__)'",
+        version: version!("openai"),
         host: "api.openai.com",
         key: "OPENAI_API_KEY",
         line: "{py} -c 'import openai; print(openai.OpenAI(max_retries=0).models.list())'",
@@ -54,7 +65,7 @@ rows! {
     };
     anthropic: Client {
         name: "anthropic (Python)",
-        version: "{py} -c 'import anthropic; print(anthropic.__version__)'",
+        version: version!("anthropic"),
         host: "api.anthropic.com",
         key: "ANTHROPIC_API_KEY",
         line: "{py} -c 'import anthropic; print(anthropic.Anthropic(max_retries=0).models.list())'",
@@ -63,7 +74,7 @@ rows! {
     };
     boto3: Client {
         name: "boto3",
-        version: "{py} -c 'import boto3; print(boto3.__version__)'",
+        version: version!("boto3"),
         host: "sts.amazonaws.com",
         settings: &[
             ("AWS_ACCESS_KEY_ID", "vk"),
@@ -119,7 +130,7 @@ rows! {
     };
     grpcio: Client {
         name: "grpcio (unary)",
-        version: "{py} -c 'import grpc; print(grpc.__version__)'",
+        version: version!("grpcio"),
         proxy: &["https_proxy", "grpc_proxy"],
         ca: &["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"],
         key: "ORDERS_API_KEY",
@@ -129,7 +140,7 @@ rows! {
     };
     stripe: Client {
         name: "stripe-py",
-        version: "{py} -c 'from importlib.metadata import version; print(version(\"stripe\"))'",
+        version: version!("stripe"),
         host: "api.stripe.com",
         key: "STRIPE_API_KEY",
         ca: &[],
@@ -143,7 +154,7 @@ rows! {
     };
     urllib3: Client {
         name: "urllib3 (bare)",
-        version: "{py} -c 'import urllib3; print(urllib3.__version__)'",
+        version: version!("urllib3"),
         key: "ORDERS_API_KEY",
         proxy: &[],
         ca: &[],
