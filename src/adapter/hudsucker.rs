@@ -135,7 +135,7 @@ impl Parts {
         names.dedup();
         let ca = ca_dir(&config.state_dir);
         let (authority, _) = Authority::open(&ca, &config.ca, &names, Arc::clone(&clock))?;
-        let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)?;
+        let roots = Roots::load(&config.upstream.extra_roots, ca::is_ours)?;
         let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
         let dialer = Dialer::new(config.upstream.resolve.clone(), guard.clone());
         let issuers = Dialer::new(config.upstream.resolve.clone(), guard);

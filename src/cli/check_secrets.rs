@@ -57,7 +57,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         problems.error(0, "parent-is-valetkey", message, "name the proxy above, or take it out");
     }
     for path in &config.upstream.extra_roots {
-        if let Err(error) = Roots::check(path, &ca::is_ours) {
+        if let Err(error) = Roots::check(path, ca::is_ours) {
             let message = format!("`upstream.extra_roots`: {}", chain(&error));
             problems.error(0, error.code(), message, error.hint());
         }

@@ -72,7 +72,7 @@ pub(super) fn build(
         );
     }
     let authority = authority(config, &policy, clock, audit, before.is_some())?;
-    let roots = Arc::new(Roots::load(&config.upstream.extra_roots, &ca::is_ours)?);
+    let roots = Arc::new(Roots::load(&config.upstream.extra_roots, ca::is_ours)?);
     let guard = Guard::new(config.upstream.allow_private.clone(), own.to_vec());
     let parents = parents::build(&config.upstream, &roots, &guard)?;
     // The process has as many descriptors after a reload as before.
@@ -112,7 +112,7 @@ pub(super) fn build(
 
 /// How issuers are reached, for a command that speaks to one itself.
 pub fn issuers(config: &Config) -> Result<Arc<Client>, Error> {
-    let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)?;
+    let roots = Roots::load(&config.upstream.extra_roots, ca::is_ours)?;
     let guard = Guard::new(config.upstream.allow_private.clone(), config.proxy.listen.clone());
     let parents = parents::build(&config.upstream, &roots, &guard)?;
     let dialer = Dialer::new(config.upstream.resolve.clone(), guard).through(parents);

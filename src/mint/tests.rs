@@ -96,7 +96,7 @@ impl Trial {
     }
 
     async fn mint(&self) -> Result<Token, MintError> {
-        let roots = Roots::load(&[], &|_| false).unwrap();
+        let roots = Roots::load(&[], |_| false).unwrap();
         let dialer = Dialer::new(BTreeMap::new(), Guard::default());
         let client = Arc::new(Client::new(Arc::new(dialer), &roots));
         let clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&self.clock);

@@ -319,7 +319,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn client() -> Client {
-        let roots = Roots::load(&[], &|_| false).unwrap();
+        let roots = Roots::load(&[], |_| false).unwrap();
         Client::new(Arc::new(Dialer::new(BTreeMap::new(), Guard::default())), &roots)
     }
 
@@ -425,7 +425,7 @@ mod tests {
         let pem = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(pem.path(), made.cert.pem()).unwrap();
         let extra = if trusted { vec![pem.path().to_owned()] } else { vec![] };
-        let roots = Roots::load(&extra, &|_| false).unwrap();
+        let roots = Roots::load(&extra, |_| false).unwrap();
         let target = Target::parse(&format!("{name}:{}", address.port()), None).unwrap();
         let pins = BTreeMap::from([(target.clone(), address)]);
         let client = Client::new(Arc::new(Dialer::new(pins, Guard::default())), &roots);

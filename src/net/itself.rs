@@ -1,28 +1,37 @@
 //! Verifies servers' certificates: signed by a root, or named itself. `openssl req -x509` makes a
 //! CA of every certificate, and such a one, given out as `extra_roots`, is meant as itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+/// Judges by roots: none where there are none.
+type ByRoots = Option<Arc<WebPkiServerVerifier>>;
+
+/// The roots, which are read by whoever needs them first.
+pub(super) type Anchors = LazyLock<ByRoots, Box<dyn FnOnce() -> ByRoots + Send>>;
+
 /// Takes what the roots vouch for, and certificates that the config names themselves.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    roots: Arc<WebPkiServerVerifier>,
+    anchors: Arc<Anchors>,
     named: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifier {
     pub(super) fn new(
-        roots: Arc<WebPkiServerVerifier>,
+        anchors: Arc<Anchors>,
         named: Vec<CertificateDer<'static>>,
+        algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self { roots, named }
+        Self { anchors, named, algorithms }
     }
 
     /// A certificate that is named itself is valid for its own names and its own time.
@@ -60,8 +69,12 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.roots.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        let verified = match LazyLock::force(&self.anchors) {
+            Some(roots) => {
+                roots.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+            }
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
         match verified {
             Err(_) if self.named.iter().any(|named| named == end_entity) => {
                 self.itself(end_entity, name, now)
@@ -76,7 +89,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -85,10 +98,10 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -7,14 +7,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::itself::Verifier;
+use super::itself::{Anchors, Verifier};
 use crate::local::place;
 
 /// The trusted roots, and a TLS client config built on them.
@@ -70,47 +71,49 @@ impl RootsError {
 }
 
 impl Roots {
-    /// Reads the platform's roots and the PEM files of `extra_roots`. `is_own` says of a DER
-    /// certificate whether it is a CA of Valetkey's: such a one is skipped in the platform's
-    /// roots and an error in `extra_roots`.
-    pub fn load(
-        extra_roots: &[PathBuf],
-        is_own: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Self, RootsError> {
-        let native = rustls_native_certs::load_native_certs();
-        for error in &native.errors {
-            tracing::warn!(%error, "a part of the platform's roots cannot be read");
-        }
-        let (store, named) = store(native.certs, extra_roots, is_own)?;
-        if store.is_empty() {
-            tracing::warn!("this machine trusts no roots: every upstream will be refused");
-        }
-        Self::build(store, named)
+    /// Reads the PEM files of `extra_roots`, and begins to read the platform's roots, which takes
+    /// a third of a start: the first handshake waits for them. `is_own` says of a DER certificate
+    /// whether it is a CA of Valetkey's: such a one is skipped in the platform's roots and an error
+    /// in `extra_roots`.
+    pub fn load(extra_roots: &[PathBuf], is_own: IsOwn) -> Result<Self, RootsError> {
+        let named = named(extra_roots, is_own)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let anchors: Arc<Anchors> = Arc::new(LazyLock::new(Box::new({
+            let (named, provider) = (named.clone(), Arc::clone(&provider));
+            move || {
+                let store = Arc::new(store(platform(), named, is_own));
+                // It takes no empty store, and says so of nothing else.
+                WebPkiServerVerifier::builder_with_provider(store, provider).build().ok()
+            }
+        })));
+        let roots = Self::build(Arc::clone(&anchors), named, provider)?;
+        let read = move || {
+            LazyLock::force(&anchors);
+        };
+        // Where no thread is to be had, they are read by whoever needs them first.
+        std::thread::Builder::new().name("roots".into()).spawn(read).ok();
+        Ok(roots)
     }
 
     /// Whether one file of `extra_roots` can be used.
-    pub fn check(path: &Path, is_own: &dyn Fn(&[u8]) -> bool) -> Result<(), RootsError> {
-        store(Vec::new(), &[path.to_owned()], is_own).map(drop)
+    pub fn check(path: &Path, is_own: IsOwn) -> Result<(), RootsError> {
+        named(&[path.to_owned()], is_own).map(drop)
     }
 
     fn build(
-        store: RootCertStore,
+        anchors: Arc<Anchors>,
         named: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
     ) -> Result<Self, RootsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Arc::new(Verifier::new(anchors, named, algorithms));
+        let template = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(RootsError::Tls)?;
-        let Ok(roots) =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build()
-        else {
-            // It takes no empty store, and says so of nothing else.
-            let none = builder.with_root_certificates(RootCertStore::empty());
-            return Ok(Self { template: none.with_no_client_auth() });
-        };
-        let verifier = Arc::new(Verifier::new(roots, named));
-        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-        Ok(Self { template: builder.with_no_client_auth() })
+            .map_err(RootsError::Tls)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Self { template })
     }
 
     /// TLS 1.2 and 1.3 towards upstreams, offering `alpn` (`[b"h2", b"http/1.1"]`). Each call
@@ -132,25 +135,50 @@ impl Roots {
     }
 }
 
+/// Says of a DER certificate whether it is a CA of Valetkey's.
+pub type IsOwn = fn(&[u8]) -> bool;
+
+fn platform() -> Vec<CertificateDer<'static>> {
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "a part of the platform's roots cannot be read");
+    }
+    native.certs
+}
+
+/// All that vouches for servers.
 fn store(
     platform: Vec<CertificateDer<'static>>,
-    extra_roots: &[PathBuf],
-    is_own: &dyn Fn(&[u8]) -> bool,
-) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), RootsError> {
+    named: Vec<CertificateDer<'static>>,
+    is_own: IsOwn,
+) -> RootCertStore {
     let mut store = RootCertStore::empty();
-    let mut named = Vec::new();
     // Platforms ship the odd certificate that webpki does not take; the others still count.
-    store.add_parsable_certificates(platform.into_iter().filter(|root| !is_own(root)));
+    store.add_parsable_certificates(platform.into_iter().filter(|root| !is_own(root)).chain(named));
+    if store.is_empty() {
+        tracing::warn!("this machine trusts no roots: every upstream will be refused");
+    }
+    store
+}
+
+/// The certificates of `extra_roots`, each of which can be a root.
+fn named(
+    extra_roots: &[PathBuf],
+    is_own: IsOwn,
+) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let mut named = Vec::new();
     for path in extra_roots {
         for certificate in read_pem(path)? {
             if is_own(&certificate) {
                 return Err(RootsError::OwnCa(path.clone()));
             }
-            store.add(certificate.clone()).map_err(|e| RootsError::NotARoot(path.clone(), e))?;
+            RootCertStore::empty()
+                .add(certificate.clone())
+                .map_err(|e| RootsError::NotARoot(path.clone(), e))?;
             named.push(certificate);
         }
     }
-    Ok((store, named))
+    Ok(named)
 }
 
 fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
@@ -186,17 +214,21 @@ mod tests {
         file
     }
 
+    fn is_own(der: &[u8]) -> bool {
+        der.windows(3).any(|bytes| bytes == b"OWN")
+    }
+
     #[test]
     fn platform_and_extra_roots_count_and_ours_does_not() {
-        let (a, b, own) = (root("a"), root("b"), root("own"));
-        let own_der = own.der().to_vec();
+        let (a, b, own) = (root("a"), root("b"), root("OWN"));
         let extra = file(&b.pem());
-        let is_own = |der: &[u8]| der == own_der;
         let platform = vec![a.der().clone(), own.der().clone()];
-        assert_eq!(store(platform, &[extra.path().to_owned()], &is_own).unwrap().0.len(), 2);
+        let named = named(&[extra.path().to_owned()], is_own).unwrap();
+        assert_eq!(named, [b.der().clone()]);
+        assert_eq!(store(platform, named, is_own).len(), 2);
 
         let extra = file(&own.pem());
-        let result = store(vec![], &[extra.path().to_owned()], &is_own);
+        let result = super::named(&[extra.path().to_owned()], is_own);
         assert!(matches!(result, Err(RootsError::OwnCa(_))));
     }
 
@@ -212,17 +244,17 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "extra-root-invalid"),
         ] {
             let file = file(content);
-            let error = store(vec![], &[file.path().to_owned()], &|_| false).unwrap_err();
+            let error = named(&[file.path().to_owned()], |_| false).unwrap_err();
             assert_eq!(error.code(), code, "{content:?}");
             assert!(error.to_string().contains(&file.path().display().to_string()));
         }
-        let error = store(vec![], &["/nonexistent/root.pem".into()], &|_| false);
+        let error = named(&["/nonexistent/root.pem".into()], |_| false);
         assert_eq!(error.unwrap_err().code(), "extra-root-unreadable");
     }
 
     #[test]
     fn configs_do_not_share_sessions() {
-        let roots = Roots::build(RootCertStore::empty(), vec![]).unwrap();
+        let roots = Roots::load(&[], |_| false).unwrap();
         let config = roots.client_config(&[b"h2", b"http/1.1"]);
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(!config.enable_early_data);

@@ -263,7 +263,7 @@ mod tests {
             stream.write_all(&answer).await.unwrap();
             String::from_utf8(asked).unwrap()
         });
-        let tls = Roots::load(&[], &|_| false).unwrap().single_use_config();
+        let tls = Roots::load(&[], |_| false).unwrap().single_use_config();
         let (origin, _) = parse_url(&format!("http://{to}")).unwrap();
         let parent = Parent::new(origin, Some(("corp", &Secret::new("pass word"))), tls);
         assert!(!format!("{parent:?}").contains("pass"));

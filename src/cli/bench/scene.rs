@@ -71,7 +71,7 @@ impl Scene {
         let config = context::config(explicit)?;
         let addresses = place.addresses(&config)?;
         target::may_ask(&place, &addresses, args.yes_remote, args.most())?;
-        let roots = Roots::load(&config.upstream.extra_roots, &ca::is_ours)
+        let roots = Roots::load(&config.upstream.extra_roots, ca::is_ours)
             .map_err(|error| Failure::usage(error.code(), chain(&error), error.hint()))?;
         let open =
             session::begin(&config, Stay::WhileUsed, SessionKind::Run, &Purpose::default()).await?;
