@@ -201,7 +201,7 @@ fn helper(config: &Config) -> PathBuf {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn nothing_is_loaded_that_was_not_trusted_last(

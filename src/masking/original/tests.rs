@@ -53,7 +53,7 @@ fn zstd_checked(text: &[u8], sum: &[u8]) -> Vec<u8> {
 #[test]
 fn what_holds_none_passes_as_it_came() {
     let redactor = redactor(TOKEN);
-    let long = [noise(300_000), b"the same again ".repeat(20_000)].concat();
+    let long = [noise(140_000), b"the same again ".repeat(10_000)].concat();
     for plain in [&b""[..], b"short", &long] {
         for (name, encode) in ENCODERS {
             let body = encode(plain);
@@ -301,13 +301,13 @@ proptest! {
     /// A word far in: what came before it is as it was, and nothing of the word can be read from it.
     #[test]
     fn nothing_of_a_word_passes(
-        at in 0_usize..400_000,
+        at in 0_usize..150_000,
         way in 0..ENCODERS.len(),
         lengths in proptest::collection::vec(1_usize..40_000, 1..5),
         last in any::<bool>(),
     ) {
         let (name, encode) = ENCODERS[way];
-        let mut text = noise(400_000);
+        let mut text = noise(150_000);
         let at = if last { text.len() } else { at };
         text.splice(at..at, TOKEN.bytes());
         let body = encode(&text);

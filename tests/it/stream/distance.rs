@@ -105,7 +105,7 @@ async fn download(stage: &Stage, pki: &Pki, far: SocketAddr, http: &str, direct:
 async fn scene() -> (Pki, Nginx, SocketAddr, Background, Stage) {
     let pki = Pki::new();
     let nginx = Nginx::start(&pki.server(&[FAR])).await;
-    nginx.holds("large", 400 << 20);
+    nginx.holds("large", 160 << 20);
     let (addr, relay) = far(nginx.many).await;
     let stage = Stage::valetkey_with(|v| {
         v.trusting(&pki).reaching(&format!("{FAR}:443"), addr).route(&format!(

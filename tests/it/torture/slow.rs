@@ -184,7 +184,7 @@ async fn slow_bodies_cost_the_neighbour_nothing() {
     let stage = Stage::valetkey_with(|v| v.reaching("plain.example:80", addr)).await;
     let proxy = stage.proxy_addr().to_string();
     let url = "http://plain.example/";
-    attack(&stage, "slow bodies", 8, &["-B", "-i", "2", "-s", "8192", "-u", url, "-d", &proxy])
+    attack(&stage, "slow bodies", 5, &["-B", "-i", "2", "-s", "8192", "-u", url, "-d", &proxy])
         .await;
     stage.control().await.unwrap();
 }
@@ -212,7 +212,7 @@ async fn slow_readers_cost_the_neighbour_nothing() {
         "-d",
         &proxy,
     ];
-    attack(&stage, "slow readers", 8, &read).await;
+    attack(&stage, "slow readers", 5, &read).await;
     assert!(plain.requests().len() > 100, "they asked: {}", plain.requests().len());
     stage.control().await.unwrap();
 }

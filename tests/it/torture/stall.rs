@@ -8,7 +8,7 @@ use crate::harness::client::{connect, http2, http2_send, tls, tls_config};
 use crate::harness::stage::{ORDERS, Stage};
 
 /// A connection that asks for a hundred answers of 1 MiB and takes none: no more than an upstream may send ahead,
-/// which is 5 MiB for a near one. On a busy machine it looks far, and may send 24.
+/// which is 5 MiB for a near one. On a busy machine it looks far, and may send 24, in blocks that are not full.
 #[tokio::test]
 async fn zero_window_stall_is_bounded() {
     let stage = Stage::valetkey().await;
@@ -31,7 +31,7 @@ async fn zero_window_stall_is_bounded() {
         mib(before.rss),
         mib(after.rss)
     );
-    assert!(mib(after.rss - before.rss) <= 28.0, "{before:?} {after:?}");
+    assert!(mib(after.rss - before.rss) <= 40.0, "{before:?} {after:?}");
     drop(raw);
     stage.control().await.unwrap();
 }
