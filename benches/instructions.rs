@@ -1,5 +1,5 @@
-//! User instructions of a request and of each hot step in it, counted and held to a baseline: what does not
-//! depend on the machine's mood.
+//! User instructions of a request and of each hot step in it, and a request's allocations, counted and held to a
+//! baseline: what does not depend on the machine's mood.
 //!
 //! `cargo bench --bench instructions` counts, and times the steps; `-- --only request` counts the whole request alone;
 //! `-- --check` fails where a count is more than 3 % over `benches/instructions.json`; `-- --update` writes that
@@ -65,7 +65,9 @@ fn main() -> ExitCode {
     for (name, file, protocols) in REQUESTS {
         if wanted(name) {
             let profile = profile.as_ref().map(|folder| folder.join(file));
-            counts.insert((*name).to_owned(), request(profile.as_deref(), protocols));
+            let [instructions, allocations] = request(profile.as_deref(), protocols);
+            counts.insert((*name).to_owned(), instructions);
+            counts.insert(format!("{name}, allocations"), allocations);
         }
     }
     let text = std::fs::read_to_string(BASELINE).unwrap_or_else(|_| "{}".to_owned());
@@ -93,7 +95,9 @@ fn report(
     times: &BTreeMap<&str, Duration>,
     baseline: &BTreeMap<String, u64>,
 ) -> Vec<String> {
-    println!("| step | user instructions | baseline | change | µs |\n|---|---|---|---|---|");
+    println!(
+        "| step | user instructions, or allocations | baseline | change | µs |\n|---|---|---|---|---|"
+    );
     let mut over = Vec::new();
     for (name, count) in counts {
         let time = times
@@ -121,8 +125,8 @@ fn report(
 }
 
 /// The daemon, end to end: small GETs on one keep-alive connection, TLS on both sides, policy, strip, inject, audit.
-/// `profile`: how its two profiles' names begin.
-fn request(profile: Option<&Path>, protocols: &[&[u8]]) -> u64 {
+/// `profile`: how its two profiles' names begin. Gives its instructions and its allocations.
+fn request(profile: Option<&Path>, protocols: &[&[u8]]) -> [u64; 2] {
     const FEW: u64 = 200;
     const MANY: u64 = 2_200;
     let api = api::speaking(protocols);
@@ -135,7 +139,8 @@ fn request(profile: Option<&Path>, protocols: &[&[u8]]) -> u64 {
     let run = |requests: u64| {
         let log = home.path().join("valgrind.log");
         let file = profile.map_or_else(|| home.path().join("callgrind"), Path::to_owned);
-        let wrapper = count::wrapper(&log, &file.with_extension(requests.to_string()));
+        let file = file.with_extension(requests.to_string());
+        let wrapper = count::wrapper(&log, &file);
         let (child, to) = home.serve(&wrapper);
         let tls = connector(&roots, &[], false);
         let road = Road { to, connect: Some(443), own_key: false, tls };
@@ -146,8 +151,8 @@ fn request(profile: Option<&Path>, protocols: &[&[u8]]) -> u64 {
                 client.get().await.unwrap();
             }
         });
-        count::finish(child, &log)
+        [count::finish(child, &log), count::allocations(&file)]
     };
-    let few = run(FEW);
-    (run(MANY) - few) / (MANY - FEW)
+    let (few, many) = (run(FEW), run(MANY));
+    [0, 1].map(|at| (many[at] - few[at]) / (MANY - FEW))
 }

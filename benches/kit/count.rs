@@ -2,6 +2,7 @@
 //!
 //! What starting costs is subtracted: the same program runs with a few requests and with many.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -50,6 +51,31 @@ pub fn inside(arguments: &[&str]) -> u64 {
 pub fn finish(child: Child, log: &Path) -> u64 {
     kill_process(Pid::from_child(&child), Signal::TERM).ok();
     wait(child, log)
+}
+
+/// How often memory was asked for, new or another size, by a profile of callgrind's. A function is named where it is met
+/// first, `cfn=(7) malloc`, and is `cfn=(7)` from then on; `calls=3 …` in the next line says how often it was called.
+pub fn allocations(profile: &Path) -> u64 {
+    const ASKING: [&str; 4] = ["malloc", "calloc", "realloc", "posix_memalign"];
+    let text = std::fs::read_to_string(profile).unwrap();
+    let mut asking = HashSet::new();
+    let (mut is_asked, mut count) = (false, 0);
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("cfn=").or_else(|| line.strip_prefix("fn=")) {
+            let (id, name) = name.split_once(' ').unwrap_or((name, ""));
+            if ASKING.contains(&name) {
+                asking.insert(id.to_owned());
+            }
+            is_asked = line.starts_with('c') && asking.contains(id);
+        } else if let Some(calls) = line.strip_prefix("calls=")
+            && is_asked
+        {
+            let calls = calls.split(' ').next().and_then(|calls| calls.parse::<u64>().ok());
+            count += calls.unwrap();
+        }
+    }
+    assert!(count > 0, "no allocation in {}", profile.display());
+    count
 }
 
 fn wait(mut child: Child, log: &Path) -> u64 {
