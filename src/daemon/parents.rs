@@ -2,7 +2,6 @@
 //! in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use super::error::Error;
 use crate::config::no_proxy::NoProxy;
@@ -18,7 +17,7 @@ use crate::store;
 /// Config decides; where it names none, the environment does, unless it points to us.
 pub(super) fn build(upstream: &Upstream, roots: &Roots, guard: &Guard) -> Result<Parents, Error> {
     let mut no_proxy = upstream.no_proxy.clone();
-    let tls = roots.single_use_config();
+    let tls = roots.single_use_tls();
     if let Some(parent) = &upstream.parent {
         if is_us(&parent.origin.target, guard) {
             return Err(Error::ParentIsUs);
@@ -44,7 +43,7 @@ pub(super) fn build(upstream: &Upstream, roots: &Roots, guard: &Guard) -> Result
         }
         tracing::info!("upstreams are reached through the parent proxy {origin} ({variable})");
         let login = login.as_ref().map(|(user, password)| (user.as_str(), password));
-        Some(Parent::new(origin, login, Arc::clone(&tls)))
+        Some(Parent::new(origin, login, tls.clone()))
     };
     let (https, http) = (from(HTTPS_VARIABLES), from(HTTP_VARIABLES));
     if let Some(list) = env::text("no_proxy").or_else(|| env::text("NO_PROXY")) {

@@ -169,6 +169,7 @@ impl MintError {
             Self::Busy { .. } | Self::Deadline | Self::Helper(HelperError::TimedOut(_)) => {
                 Reason::IssuerUnreachable
             }
+            Self::Unreachable(ClientError::Roots(_)) => Reason::RootsUnread,
             Self::Unreachable(error) => {
                 lasting(error).map_or(Reason::IssuerUnreachable, Reason::IssuerTlsInvalid)
             }
@@ -194,6 +195,7 @@ impl MintError {
         matches!(
             self,
             Self::Login(LoginError::Ended(_) | LoginError::Required | LoginError::ScopeMissing)
+                | Self::Unreachable(ClientError::Roots(_))
         )
     }
 
@@ -231,6 +233,7 @@ impl MintError {
             Self::Refused { error: None, .. } => "issuer-refused",
             Self::Secret(error) => error.code(),
             Self::Token(_) => "secret-invalid",
+            Self::Unreachable(ClientError::Roots(_)) => Reason::RootsUnread.code(),
             Self::Unreachable(error) if lasting(error).is_some() => "issuer-tls-invalid",
             Self::Unreachable(_) => "issuer-unreachable",
         }

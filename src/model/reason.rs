@@ -263,6 +263,10 @@ reasons! {
     RateLimited = "rate-limited", Client,
         "more requests than a limit of the config allows",
         "wait for Retry-After; `limits` and `rate_limit` in the config say how many there may be";
+    /// The platform's roots never end being read.
+    RootsUnread = "roots-unread", Valetkey,
+        "the roots that this machine trusts are still being read, so no server's certificate can be verified",
+        "the daemon's log says where they are: mend SSL_CERT_FILE, SSL_CERT_DIR or the file system, then `valetkey reload`";
     /// The route says `deny = true`.
     RouteDenied = "route-denied", Client,
         "a route denies this request",

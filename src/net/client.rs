@@ -17,19 +17,19 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::anchors::RootsUnread;
 use super::dial::Dialer;
 use super::dial_error::DialError;
 use super::guard::Reach;
 use super::roots::Roots;
 use super::stream::Stream;
+use super::tls::Tls;
 use super::{tls_fault, tls_name};
 use crate::model::host::Host;
 use crate::model::secret::Secret;
@@ -43,7 +43,7 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Client {
     dialer: Arc<Dialer>,
-    tls: Arc<ClientConfig>,
+    tls: Tls,
 }
 
 /// What an issuer said. The body may hold a token.
@@ -87,6 +87,9 @@ pub enum ClientError {
     /// Plain http to something that is not a loopback literal, or no absolute http(s) URL.
     #[error("the endpoint must be an https URL, or http to a loopback address")]
     Insecure,
+    /// Nothing that the endpoint says of itself can be verified yet.
+    #[error(transparent)]
+    Roots(#[from] RootsUnread),
     /// The certificate or the handshake is not acceptable.
     #[error("the endpoint's TLS is not acceptable")]
     Tls(#[source] std::io::Error),
@@ -107,7 +110,7 @@ impl ClientError {
 impl Client {
     /// Over the dialer's pins and these roots.
     pub fn new(dialer: Arc<Dialer>, roots: &Roots) -> Self {
-        Self { dialer, tls: roots.single_use_config() }
+        Self { dialer, tls: roots.single_use_tls() }
     }
 
     /// The same, with a certificate of our own for servers that ask for one (RFC 8705). `chain`:
@@ -126,9 +129,8 @@ impl Client {
         if identity.cert.is_empty() || identity.keys_match().is_err() {
             return Err(ClientError::Certificate);
         }
-        let mut config = (*self.tls).clone();
-        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity));
-        Ok(Self { dialer: Arc::clone(&self.dialer), tls: Arc::new(config) })
+        let tls = self.tls.identified(Arc::new(SingleCertAndKey::from(identity)));
+        Ok(Self { dialer: Arc::clone(&self.dialer), tls })
     }
 
     /// GETs a public document and returns whatever status comes back.
@@ -179,10 +181,7 @@ impl Client {
         stream: Stream,
     ) -> Result<tokio_rustls::client::TlsStream<Stream>, ClientError> {
         let name = tls_name(&origin.target.host).map_err(|_| ClientError::Insecure)?;
-        TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, stream)
-            .await
-            .map_err(ClientError::Tls)
+        self.tls.ready().await?.connect(name, stream).await.map_err(ClientError::Tls)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::anchors::RootsUnread;
 use super::guard::Refused;
 use crate::model::reason::{AddressFault, Reason};
 
@@ -60,6 +61,9 @@ pub enum ViaError {
     /// It answered something else than 2xx or 407.
     #[error("the parent proxy refused or failed: {0}")]
     Refused(u16),
+    /// Nothing that an https one says of itself can be verified yet.
+    #[error(transparent)]
+    Roots(#[from] RootsUnread),
     #[error("the parent proxy did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Timeout,
     /// Its certificate or handshake is not acceptable.
@@ -77,6 +81,7 @@ impl ViaError {
             Self::Broken(_) | Self::Tls(_) | Self::Unreachable(_) => Reason::ParentUnreachable,
             Self::Invalid => Reason::ParentAnswerInvalid,
             Self::Refused(_) => Reason::ParentRefused,
+            Self::Roots(_) => Reason::RootsUnread,
             Self::Timeout => Reason::ParentTimeout,
         }
     }

@@ -1,21 +1,17 @@
 //! Verifies servers' certificates: signed by a root, or named itself. `openssl req -x509` makes a
 //! CA of every certificate, and such a one, given out as `extra_roots`, is meant as itself.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::verify_server_name;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Judges by roots: none where there are none.
-type ByRoots = Option<Arc<WebPkiServerVerifier>>;
-
-/// The roots, which are read by whoever needs them first.
-pub(super) type Anchors = LazyLock<ByRoots, Box<dyn FnOnce() -> ByRoots + Send>>;
+use super::anchors::Anchors;
 
 /// Takes what the roots vouch for, and certificates that the config names themselves.
 #[derive(Debug)]
@@ -69,11 +65,12 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = match LazyLock::force(&self.anchors) {
-            Some(roots) => {
+        let verified = match self.anchors.get() {
+            Some(Some(roots)) => {
                 roots.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
             }
-            None => Err(CertificateError::UnknownIssuer.into()),
+            // Never waits: whoever shakes hands has waited for them.
+            Some(None) | None => Err(CertificateError::UnknownIssuer.into()),
         };
         match verified {
             Err(_) if self.named.iter().any(|named| named == end_entity) => {

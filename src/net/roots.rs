@@ -7,7 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -15,13 +15,17 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::itself::{Anchors, Verifier};
+use super::anchors::Anchors;
+use super::itself::Verifier;
+use super::tls::Tls;
+use crate::config::env;
 use crate::local::place;
 
 /// The trusted roots, and a TLS client config built on them.
 #[derive(Debug)]
 pub struct Roots {
     template: ClientConfig,
+    anchors: Arc<Anchors>,
 }
 
 /// Why roots could not be loaded.
@@ -72,26 +76,23 @@ impl RootsError {
 
 impl Roots {
     /// Reads the PEM files of `extra_roots`, and begins to read the platform's roots, which takes
-    /// a third of a start: the first handshake waits for them. `is_own` says of a DER certificate
+    /// a third of a start: handshakes wait for them ([`Tls::ready`]). `is_own` says of a DER certificate
     /// whether it is a CA of Valetkey's: such a one is skipped in the platform's roots and an error
     /// in `extra_roots`.
     pub fn load(extra_roots: &[PathBuf], is_own: IsOwn) -> Result<Self, RootsError> {
         let named = named(extra_roots, is_own)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let anchors: Arc<Anchors> = Arc::new(LazyLock::new(Box::new({
-            let (named, provider) = (named.clone(), Arc::clone(&provider));
-            move || {
-                let store = Arc::new(store(platform(), named, is_own));
-                // It takes no empty store, and says so of nothing else.
-                WebPkiServerVerifier::builder_with_provider(store, provider).build().ok()
-            }
-        })));
-        let roots = Self::build(Arc::clone(&anchors), named, provider)?;
+        let anchors = Arc::new(Anchors::of(places()));
+        let roots = Self::build(Arc::clone(&anchors), named.clone(), Arc::clone(&provider))?;
         let read = move || {
-            LazyLock::force(&anchors);
+            let store = Arc::new(store(platform(), named.clone(), is_own));
+            // It takes no empty store, and says so of nothing else.
+            let built = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(&provider));
+            anchors.set(built.build().ok());
         };
-        // Where no thread is to be had, they are read by whoever needs them first.
-        std::thread::Builder::new().name("roots".into()).spawn(read).ok();
+        if std::thread::Builder::new().name("roots".into()).spawn(read.clone()).is_err() {
+            read();
+        }
         Ok(roots)
     }
 
@@ -106,37 +107,46 @@ impl Roots {
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, RootsError> {
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = Arc::new(Verifier::new(anchors, named, algorithms));
+        let verifier = Arc::new(Verifier::new(Arc::clone(&anchors), named, algorithms));
         let template = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(RootsError::Tls)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        Ok(Self { template })
+        Ok(Self { template, anchors })
     }
 
     /// TLS 1.2 and 1.3 towards upstreams, offering `alpn` (`[b"h2", b"http/1.1"]`). Each call
     /// makes a session cache of its own over the same roots: one config per client identity, or
     /// one client would resume another's session (I7). No early data, no client certificate.
-    pub fn client_config(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    pub fn tls(&self, alpn: &[&[u8]]) -> Tls {
         let mut config = self.template.clone();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Arc::new(config)
+        Tls::new(config, Arc::clone(&self.anchors))
     }
 
     /// The same without resumption, for connections that are made once.
-    pub fn single_use_config(&self) -> Arc<ClientConfig> {
+    pub fn single_use_tls(&self) -> Tls {
         let mut config = self.template.clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Arc::new(config)
+        Tls::new(config, Arc::clone(&self.anchors))
     }
 }
 
 /// Says of a DER certificate whether it is a CA of Valetkey's.
 pub type IsOwn = fn(&[u8]) -> bool;
+
+/// Where the platform's roots are read from, for people.
+fn places() -> String {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter();
+    let named =
+        named.filter_map(|name| env::path(name).map(|path| format!("{name}={}", path.display())));
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { "the system's certificate store".into() } else { named.join(", ") }
+}
 
 fn platform() -> Vec<CertificateDer<'static>> {
     let native = rustls_native_certs::load_native_certs();
@@ -255,7 +265,8 @@ mod tests {
     #[test]
     fn configs_do_not_share_sessions() {
         let roots = Roots::load(&[], |_| false).unwrap();
-        let config = roots.client_config(&[b"h2", b"http/1.1"]);
+        let tls = roots.tls(&[b"h2", b"http/1.1"]);
+        let config = tls.config();
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(!config.enable_early_data);
         assert!(!config.key_log.will_log("CLIENT_RANDOM"));

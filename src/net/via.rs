@@ -14,15 +14,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
-use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::dial_error::{ANSWER_TIMEOUT, ViaError};
 use super::stream::Stream;
+use super::tls::Tls;
 use super::tls_name::tls_name;
 use crate::config::no_proxy::NoProxy;
 use crate::config::parent::parse_url;
@@ -48,7 +47,7 @@ pub struct Parent {
     /// `Basic …`, for this proxy's eyes only.
     authorization: Option<Arc<Secret>>,
     /// How TLS with an https parent is made.
-    tls: Arc<ClientConfig>,
+    tls: Tls,
 }
 
 /// What the environment names as a proxy.
@@ -91,7 +90,7 @@ impl Parents {
 
 impl Parent {
     /// A proxy at `origin`; `tls` verifies an https one.
-    pub fn new(origin: Origin, login: Option<(&str, &Secret)>, tls: Arc<ClientConfig>) -> Self {
+    pub fn new(origin: Origin, login: Option<(&str, &Secret)>, tls: Tls) -> Self {
         let authorization = login.map(|(user, password)| Arc::new(basic(user, password)));
         Self { origin, authorization, tls }
     }
@@ -125,8 +124,7 @@ impl Parent {
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ViaError> {
         let name = tls_name(&self.origin.target.host)
             .map_err(|error| ViaError::Tls(io::Error::other(error)))?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        connector.connect(name, stream).await.map_err(ViaError::Tls)
+        self.tls.ready().await?.connect(name, stream).await.map_err(ViaError::Tls)
     }
 
     /// CONNECT and its answer; what stands behind the answer's head is the target's.
@@ -263,7 +261,7 @@ mod tests {
             stream.write_all(&answer).await.unwrap();
             String::from_utf8(asked).unwrap()
         });
-        let tls = Roots::load(&[], |_| false).unwrap().single_use_config();
+        let tls = Roots::load(&[], |_| false).unwrap().single_use_tls();
         let (origin, _) = parse_url(&format!("http://{to}")).unwrap();
         let parent = Parent::new(origin, Some(("corp", &Secret::new("pass word"))), tls);
         assert!(!format!("{parent:?}").contains("pass"));

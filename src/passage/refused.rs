@@ -167,6 +167,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::UpstreamUnreachable => StatusCode::BAD_GATEWAY,
         R::AuditUnavailable
         | R::IssuerUnreachable
+        | R::RootsUnread
         | R::SecretUnavailable
         | R::ShuttingDown
         | R::StaticKeyOutdated
@@ -199,6 +200,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         }
         R::AuditUnavailable
         | R::InternalError
+        | R::RootsUnread
         | R::SecretUnavailable
         | R::ShuttingDown
         | R::StaticKeyOutdated

@@ -11,9 +11,7 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
@@ -21,8 +19,10 @@ use super::Parts;
 use crate::model::reason::Reason;
 use crate::model::target::{Scheme, Target};
 use crate::model::tls_fault::TlsFault;
+use crate::net::anchors::RootsUnread;
 use crate::net::guard::Reach;
 use crate::net::stream::Stream as Dialed;
+use crate::net::tls::Tls;
 use crate::net::tls_fault;
 
 /// For a whole TLS handshake.
@@ -32,7 +32,7 @@ const UPSTREAM_HANDSHAKE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Connector {
     parts: Arc<Parts>,
-    tls: Arc<ClientConfig>,
+    tls: Tls,
 }
 
 /// Why there is no connection.
@@ -60,7 +60,7 @@ pub enum Stream {
 impl Connector {
     /// One for all clients: hudsucker pools its connections by origin.
     pub fn new(parts: Arc<Parts>) -> Self {
-        let tls = parts.roots.client_config(&[b"h2", b"http/1.1"]);
+        let tls = parts.roots.tls(&[b"h2", b"http/1.1"]);
         Self { parts, tls }
     }
 
@@ -81,7 +81,8 @@ impl Connector {
         }
         let name = target.host.name().and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = name.ok_or(Reason::UpstreamTlsInvalid(TlsFault::Name))?;
-        let handshake = TlsConnector::from(self.tls).connect(name, stream);
+        let connector = self.tls.ready().await.map_err(|RootsUnread| Reason::RootsUnread)?;
+        let handshake = connector.connect(name, stream);
         match tokio::time::timeout(UPSTREAM_HANDSHAKE, handshake).await {
             Err(_) => Err(Reason::UpstreamTimeout.into()),
             Ok(Err(error)) => {

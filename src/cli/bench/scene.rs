@@ -19,6 +19,7 @@ use crate::cli::environment::Environment;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::join::Stay;
 use crate::cli::session;
+use crate::model::reason::Reason;
 use crate::net::roots::Roots;
 
 /// Longer than any bench: no mint falls into it but the first.
@@ -73,13 +74,18 @@ impl Scene {
         target::may_ask(&place, &addresses, args.yes_remote, args.most())?;
         let roots = Roots::load(&config.upstream.extra_roots, ca::is_ours)
             .map_err(|error| Failure::usage(error.code(), chain(&error), error.hint()))?;
+        let tls = roots.single_use_tls().ready().await;
+        let tls = tls.map_err(|error| {
+            let reason = Reason::RootsUnread;
+            Failure::failed(reason.code(), error.to_string(), reason.hint())
+        })?;
         let open =
             session::begin(&config, Stay::WhileUsed, SessionKind::Run, &Purpose::default()).await?;
         open.say_warnings();
         Ok(Self {
             direct: Arc::new(Road {
                 way: Way::Direct(addresses),
-                tls: full_handshakes(&roots.single_use_config()),
+                tls,
                 headers: headers(&place)?,
             }),
             proxied: Arc::new(through(&open.environment, headers(&place)?)?),

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cli::failure::chain;
 use crate::cli::terminal::{BAD, FAINT, GOOD, flow, paint};
 use crate::model::plain;
+use crate::model::reason::Reason;
 use crate::net::client::ClientError;
 use crate::net::dial_error::DialError;
 
@@ -97,6 +98,7 @@ fn diagnosed(error: &ClientError) -> (&'static str, &'static str) {
             ("timed-out", "a firewall may drop it: a proxy above belongs in upstream.parent")
         }
         ClientError::Dial(error) => (error.reason().code(), error.reason().hint()),
+        ClientError::Roots(_) => (Reason::RootsUnread.code(), Reason::RootsUnread.hint()),
         ClientError::Tls(_) => ("tls-invalid", error.of_tls().unwrap_or_default().hint()),
         ClientError::Certificate | ClientError::Header | ClientError::Insecure => {
             ("url-unusable", "it must be https, or http to a loopback address")

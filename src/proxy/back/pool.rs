@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use hyper::client::conn::http2::SendRequest;
-use rustls::ClientConfig;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::http2;
@@ -24,8 +22,10 @@ use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme};
 use crate::model::tls_fault::TlsFault;
+use crate::net::anchors::RootsUnread;
 use crate::net::guard::Reach;
 use crate::net::stream::Stream;
+use crate::net::tls::Tls;
 use crate::net::{tls_fault, tls_name};
 use crate::proxy::shared::{HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, World};
 use crate::telemetry::metrics::{Held, Metrics};
@@ -98,7 +98,7 @@ pub struct Pool {
 }
 
 struct Shelf {
-    tls: Arc<ClientConfig>,
+    tls: Tls,
     http1: Vec<(UpstreamConnection, Instant, Held)>,
     http2: Vec<Shared2>,
     /// Held while a connection is made that others may share: the first of all, and those of
@@ -204,11 +204,7 @@ impl Pool {
     }
 
     /// What is needed to connect, for a key; makes room for it first.
-    fn shelf(
-        &self,
-        world: &World,
-        key: &Key,
-    ) -> (Arc<ClientConfig>, Arc<tokio::sync::Mutex<()>>, bool) {
+    fn shelf(&self, world: &World, key: &Key) -> (Tls, Arc<tokio::sync::Mutex<()>>, bool) {
         let mut shelves = self.shelves();
         if shelves.len() >= MAX_KEYS && !shelves.contains_key(key) {
             let oldest =
@@ -216,14 +212,14 @@ impl Pool {
             oldest.map(|oldest| shelves.remove(&oldest));
         }
         let shelf = shelves.entry(key.clone()).or_insert_with(|| Shelf {
-            tls: world.roots.client_config(key.spoken.offered()),
+            tls: world.roots.tls(key.spoken.offered()),
             http1: Vec::new(),
             http2: Vec::new(),
             making: Arc::default(),
             speaks_http1: key.origin.scheme == Scheme::Http || key.spoken == Spoken::Http1,
             used: Instant::now(),
         });
-        (Arc::clone(&shelf.tls), Arc::clone(&shelf.making), shelf.speaks_http1)
+        (shelf.tls.clone(), Arc::clone(&shelf.making), shelf.speaks_http1)
     }
 
     /// Whether the upstream chose HTTP/1 where it could have HTTP/2.
@@ -243,7 +239,7 @@ impl Pool {
         let (mut tls, making, speaks_http1) = self.shelf(world, key);
         if http1 && key.origin.scheme == Scheme::Https {
             if !speaks_http1 {
-                Arc::make_mut(&mut tls).alpn_protocols = vec![b"http/1.1".to_vec()];
+                tls = tls.offering(b"http/1.1");
             }
             return self.open(world, key, tls).await;
         }
@@ -271,12 +267,7 @@ impl Pool {
         opened
     }
 
-    async fn open(
-        &self,
-        world: &World,
-        key: &Key,
-        tls: Arc<ClientConfig>,
-    ) -> Result<Sender, Reason> {
+    async fn open(&self, world: &World, key: &Key, tls: Tls) -> Result<Sender, Reason> {
         let target = &key.origin.target;
         let stream =
             world.dialer.dial_origin(&key.origin, key.reach, Some(&key.client)).await.map_err(
@@ -289,12 +280,12 @@ impl Pool {
         if key.origin.scheme == Scheme::Http {
             return Ok(Sender::Http1(UpstreamConnection::new(stream, open)));
         }
-        let offers_http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
+        let offers_http2 = tls.offers(b"h2");
         let begun = Instant::now();
         let stream = match handshake(tls, &key.origin, stream).await {
             Err(reason @ Reason::UpstreamTlsInvalid(TlsFault::NoProtocol)) if !offers_http2 => {
                 if let Some(shelf) = self.shelves().get_mut(key) {
-                    shelf.tls = world.roots.client_config(Spoken::Http2.offered());
+                    shelf.tls = world.roots.tls(Spoken::Http2.offered());
                     shelf.speaks_http1 = false;
                 }
                 return Err(reason);
@@ -335,14 +326,11 @@ impl Pool {
     }
 }
 
-async fn handshake(
-    tls: Arc<ClientConfig>,
-    origin: &Origin,
-    stream: Stream,
-) -> Result<TlsStream<Stream>, Reason> {
+async fn handshake(tls: Tls, origin: &Origin, stream: Stream) -> Result<TlsStream<Stream>, Reason> {
     let name = tls_name(&origin.target.host);
     let name = name.map_err(|_| Reason::UpstreamTlsInvalid(TlsFault::Name))?;
-    let shaking = TlsConnector::from(tls).connect(name, stream);
+    let connector = tls.ready().await.map_err(|RootsUnread| Reason::RootsUnread)?;
+    let shaking = connector.connect(name, stream);
     let shaken = timeout(HANDSHAKE_TIMEOUT, shaking).await.map_err(|_| Reason::UpstreamTimeout)?;
     shaken.map_err(|error| {
         tracing::debug!(%origin, %error, "TLS with the upstream failed");

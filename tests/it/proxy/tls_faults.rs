@@ -1,13 +1,16 @@
 //! Why a handshake with an upstream failed is told apart, and a certificate that the config names itself is taken
 //! for its own names and nothing else.
 
+use std::process::Command;
+
 use tokio::net::TcpListener;
 
 use crate::harness::accept_loop;
 use crate::harness::api::Api;
 use crate::harness::hello::server_hello;
 use crate::harness::pki::{Identity, Pki};
-use crate::harness::stage::{Stage, own_answer};
+use crate::harness::soon;
+use crate::harness::stage::{ORDERS, Stage, own_answer};
 use crate::harness::tap::{Tap, Way};
 
 /// A stage whose `host` is this upstream, with these roots.
@@ -46,6 +49,41 @@ async fn what_is_wrong_with_a_certificate_is_said() {
         let api = Api::tls(&identity).await;
         let (said, next) = refused(host, api.addr(), &root).await;
         assert!(said.contains(detail) && next.contains(hint), "{flaw}: {said}; {next}");
+    }
+}
+
+/// A pipe that nobody writes, as a file system that hangs: no request waits for long, every off-switch works, and as soon
+/// as the file ends all is well.
+#[tokio::test]
+async fn roots_that_never_end_hold_up_no_off_switch() {
+    for off in ["stop", "signal"] {
+        let mut stage = Stage::valetkey_with(|v| {
+            let pipe = v.home().join("roots.pipe");
+            assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            v.env("SSL_CERT_FILE", pipe.to_str().unwrap())
+        })
+        .await;
+        // More than there are workers.
+        let ask = || stage.get(ORDERS, "/v1/x", "");
+        let (first, second, third, fourth) = tokio::join!(ask(), ask(), ask(), ask());
+        for answer in [first, second, third, fourth] {
+            own_answer(&answer.unwrap(), &[503], &["roots-unread"]).unwrap();
+        }
+        let running = stage.running().unwrap();
+        let said = running.says("cannot be read to their end").await.unwrap();
+        assert!(said.contains("SSL_CERT_FILE=") && said.contains("roots.pipe"), "{said}");
+        let home = running.home();
+        assert_eq!(home.run(&["status"]).await.code, Some(0));
+        assert_eq!(home.run(&["revoke", "--all"]).await.code, Some(0));
+        assert_eq!(home.run(&["revoke", "--all", "--undo"]).await.code, Some(0));
+        if off == "stop" {
+            assert_eq!(home.run(&["stop"]).await.code, Some(0));
+        } else {
+            tokio::fs::write(home.path("roots.pipe"), "").await.unwrap();
+            soon("a request to pass", async { while stage.control().await.is_err() {} }).await;
+            stage.running().unwrap().sigterm();
+        }
+        assert_eq!(stage.running_mut().ended().await, Some(0), "{off}");
     }
 }
 
