@@ -263,19 +263,21 @@ impl Audit {
 
     /// Writes a record and all that is pending before it.
     fn write(&self, record: &Record<'_>) -> Result<(), AuditError> {
-        let record = encode::rest(record);
-        let mut writer = lock(&self.writer);
-        // Read under the lock, so that times rise as numbers do.
-        let now = self.clock.now();
-        writer.write(&record, now).map_err(|source| self.unwritable(source))
+        encode::rest(record, |record| {
+            let mut writer = lock(&self.writer);
+            // Read under the lock, so that times rise as numbers do.
+            let now = self.clock.now();
+            writer.write(record, now).map_err(|source| self.unwritable(source))
+        })
     }
 
     /// Chains a record that the next write takes along.
     fn buffer(&self, record: &Record<'_>) -> Result<(), AuditError> {
-        let record = encode::rest(record);
-        let mut writer = lock(&self.writer);
-        let now = self.clock.now();
-        writer.buffer(&record, now).map_err(|source| self.unwritable(source))
+        encode::rest(record, |record| {
+            let mut writer = lock(&self.writer);
+            let now = self.clock.now();
+            writer.buffer(record, now).map_err(|source| self.unwritable(source))
+        })
     }
 
     fn delete_rotated(&self, first: u64) -> io::Result<()> {

@@ -168,7 +168,7 @@ impl Writer {
             return;
         }
         for event in events {
-            self.chain(&encode::rest(&event.into_record()), now);
+            encode::rest(&event.into_record(), |record| self.chain(record, now));
         }
         // A failure is in `health`; the lines stay pending and go with the next write.
         self.write_out(now).ok();

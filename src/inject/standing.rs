@@ -28,12 +28,14 @@ pub fn refused_key(parts: &Parts) -> Option<Standing> {
 fn in_slots(permit: &Permit, parts: &Parts) -> Option<Standing> {
     let inject = permit.inject().map(|(_, inject)| inject);
     let slot = inject.and_then(Inject::header);
-    let owned = permit.strip().iter().filter_map(|placement| match placement {
-        Placement::Header(name) => Some(name),
-        Placement::Query(_) => None,
-    });
-    let fields: Vec<&HeaderName> = owned.chain(slot).collect();
-    in_fields(&fields, parts)
+    let fields = || {
+        let stripped = permit.strip().iter().filter_map(|placement| match placement {
+            Placement::Header(name) => Some(name),
+            Placement::Query(_) => None,
+        });
+        stripped.chain(slot)
+    };
+    in_fields(fields, parts)
         .or_else(|| {
             let own = match inject {
                 Some(Inject::Query(name)) => Some(name.as_str()),
@@ -59,10 +61,13 @@ pub(super) fn is_key(value: &[u8]) -> bool {
     strip::holds_placeholder(value) || standing(value).is_some() || as_basic()
 }
 
-fn in_fields(owned: &[&HeaderName], parts: &Parts) -> Option<Standing> {
+fn in_fields<'a, I>(owned: impl Fn() -> I, parts: &Parts) -> Option<Standing>
+where
+    I: Iterator<Item = &'a HeaderName>,
+{
     let is_owned = |name: &HeaderName| {
-        owned.contains(&name)
-            || strip::dashed(name.as_str()).is_some_and(|n| owned.iter().any(|o| o.as_str() == n))
+        owned().any(|own| own == name)
+            || strip::dashed(name.as_str()).is_some_and(|n| owned().any(|own| own.as_str() == n))
     };
     let values = parts.headers.iter().filter(|(name, _)| is_owned(name));
     values.map(|(_, value)| value.as_bytes()).find_map(in_field)

@@ -266,7 +266,7 @@ reasons! {
     /// The platform's roots never end being read.
     RootsUnread = "roots-unread", Valetkey,
         "the roots that this machine trusts are still being read, so no server's certificate can be verified",
-        "the daemon's log says where they are: mend SSL_CERT_FILE, SSL_CERT_DIR or the file system, then `valetkey reload`";
+        "mend SSL_CERT_FILE, SSL_CERT_DIR or the file system, as the daemon's log says, and start it again after `valetkey stop`";
     /// The route says `deny = true`.
     RouteDenied = "route-denied", Client,
         "a route denies this request",

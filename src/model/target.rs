@@ -1,5 +1,6 @@
 //! [`Target`]: what a client asked for; [`Origin`]: what is really dialled.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -101,11 +102,11 @@ impl Origin {
 
     /// The `Host` field or `:authority`: the port only where it isn't the scheme's own, because
     /// signatures over the field break otherwise.
-    pub fn authority(&self) -> String {
-        if self.target.port == self.scheme.default_port() {
-            self.target.host.to_string()
-        } else {
-            self.target.to_string()
+    pub fn authority(&self) -> Cow<'_, str> {
+        match &self.target.host {
+            _ if self.target.port != self.scheme.default_port() => self.target.to_string().into(),
+            Host::Name(name) => Cow::Borrowed(name),
+            Host::Ip(_) => self.target.host.to_string().into(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! [`Token`]: short-lived, minted, never at rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+use http::HeaderValue;
 
 use super::clock::{Deadline, Moment, rfc3339_millis};
 use super::dpop::ProofKey;
@@ -25,6 +27,8 @@ pub struct Token {
     scope: Option<Arc<str>>,
     standing: bool,
     bound: Option<Arc<ProofKey>>,
+    /// As it stands in a header field, and behind which scheme: made for the first request.
+    field: OnceLock<(Option<Box<str>>, HeaderValue)>,
 }
 
 /// Why bytes are no token.
@@ -65,7 +69,8 @@ impl Token {
         let fingerprint = value.fingerprint();
         let expires = rfc3339_millis(end.wall()).into();
         let (value, standing, bound) = (Arc::new(value), false, None);
-        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound })
+        let field = OnceLock::new();
+        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound, field })
     }
 
     /// Marks it as a standing credential (a static key), to be reported as one everywhere.
@@ -87,6 +92,21 @@ impl Token {
 
     pub fn value(&self) -> &Secret {
         &self.value
+    }
+
+    /// What `make` makes of it for a header field, behind this scheme. Nearly every token has one
+    /// scheme in all its life, and is made for that once.
+    pub fn in_field(
+        &self,
+        scheme: Option<&str>,
+        make: impl Fn() -> Option<HeaderValue>,
+    ) -> Option<HeaderValue> {
+        if self.field.get().is_none() {
+            // Another request may have been quicker.
+            self.field.set((scheme.map(Into::into), make()?)).ok();
+        }
+        let kept = self.field.get().filter(|(of, _)| of.as_deref() == scheme);
+        kept.map_or_else(make, |(_, value)| Some(value.clone()))
     }
 
     /// The same for who must know them after the token is gone: an upstream may yet say them.

@@ -210,7 +210,7 @@ fn request(call: Call<'_>, origin: &Origin) -> Result<Request<Full<Bytes>>, Clie
     *request.method_mut() = call.method;
     *request.uri_mut() = path.parse().map_err(|_| ClientError::Insecure)?;
     let headers = request.headers_mut();
-    let host = HeaderValue::try_from(origin.authority()).map_err(|_| ClientError::Insecure)?;
+    let host = HeaderValue::from_str(&origin.authority()).map_err(|_| ClientError::Insecure)?;
     headers.insert(HOST, host);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

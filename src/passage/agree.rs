@@ -22,6 +22,9 @@ pub fn agree(tunnel: &Target, parts: &Parts) -> Result<(), Reason> {
             Some(Target::parse(authority.as_str(), default).map_err(|_| Reason::MalformedRequest)?);
     }
     let host = host(&parts.headers)?;
+    if named.is_none() && host.is_some_and(|text| is_written(tunnel, text)) {
+        return Ok(());
+    }
     let host = host
         .map(|text| Target::parse(text, default))
         .transpose()
@@ -38,6 +41,12 @@ pub fn agree(tunnel: &Target, parts: &Parts) -> Result<(), Reason> {
         Some(target) if target != tunnel => Err(Reason::AuthorityMismatch),
         _ => Ok(()),
     }
+}
+
+/// Whether a text is how the tunnel's authority is written, as nearly all clients do: then there is
+/// nothing to be read.
+fn is_written(tunnel: &Target, text: &str) -> bool {
+    tunnel.port == Scheme::Https.default_port() && tunnel.host.name() == Some(text)
 }
 
 /// Whether the URI, as the client sent it, is over the limit.

@@ -36,6 +36,7 @@ use crate::model::reason::Reason;
 use crate::model::target::{Origin, Scheme, Target};
 use path::RequestPath;
 use pattern::HostPattern;
+use route::joined;
 
 /// One immutable snapshot of all routes.
 #[derive(Debug)]
@@ -270,7 +271,7 @@ impl Policy {
         let fitting = || self.fitting(facts, segments, false);
         let chosen = facts.bound.and_then(|_| fitting().find(|r| serves(r) && bound(r)));
         let mut matched: Option<&Arc<Route>> = None;
-        let mut strip: Vec<Placement> = Vec::new();
+        let mut strip: Option<Arc<[Placement]>> = None;
         let mut upgrades: Vec<Box<str>> = Vec::new();
         let mut keeps: Vec<HeaderName> = Vec::new();
         let (mut withheld, mut refuses_keys) = (None, false);
@@ -300,11 +301,10 @@ impl Policy {
             redacts |= route.redacts;
             strips_cookies |= route.strips_cookies;
             refuses_unvouched |= route.refuses_unvouched;
-            for placement in route.strip.iter() {
-                if !strip.contains(placement) {
-                    strip.push(placement.clone());
-                }
-            }
+            strip = Some(match strip {
+                Some(strip) => joined(strip, &route.strip),
+                None => Arc::clone(&route.strip),
+            });
             upgrades.extend(route.upgrade.iter().cloned());
             keeps.extend(route.keep.iter().cloned());
             timeouts = Some(timeouts.map_or(route.timeouts, |all| all.longest(route.timeouts)));
@@ -323,7 +323,7 @@ impl Policy {
         Ok(Permit {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
-            strip,
+            strip: strip.unwrap_or_default(),
             upgrades,
             keeps,
             keeps_method: false,

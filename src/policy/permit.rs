@@ -18,7 +18,7 @@ use crate::model::target::{Origin, Scheme};
 pub struct Permit {
     pub(super) origin: Origin,
     pub(super) route: Option<Arc<Route>>,
-    pub(super) strip: Vec<Placement>,
+    pub(super) strip: Arc<[Placement]>,
     pub(super) upgrades: Vec<Box<str>>,
     pub(super) keeps: Vec<HeaderName>,
     /// The method that a field names has the same verdict.
@@ -38,7 +38,7 @@ impl Permit {
         Self {
             origin,
             route: None,
-            strip: Vec::new(),
+            strip: Arc::default(),
             upgrades: Vec::new(),
             keeps: Vec::new(),
             keeps_method: false,
@@ -143,7 +143,8 @@ impl Permit {
 
     /// The same request without a token: what the client sends in its place goes.
     pub fn leaving_own(mut self) -> Self {
-        self.strip.retain(|placement| match (placement, self.route.as_ref().map(|r| &r.action)) {
+        let action = self.route.as_ref().map(|route| &route.action);
+        let stays = |placement: &&Placement| match (placement, action) {
             (Placement::Header(owned), Some(Action::Inject(_, inject))) => {
                 inject.header() != Some(owned)
             }
@@ -151,7 +152,8 @@ impl Permit {
                 owned != name
             }
             _ => true,
-        });
+        };
+        self.strip = self.strip.iter().filter(stays).cloned().collect();
         self.leaves_own = true;
         self
     }

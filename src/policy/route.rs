@@ -28,7 +28,7 @@ pub struct Route {
     /// What its tokens are asked for then.
     pub wants: Arc<Wants>,
     /// Placements that are emptied before a token goes in.
-    pub strip: Vec<Placement>,
+    pub strip: Arc<[Placement]>,
     /// Protocols that an upgrade may switch to, lower case.
     pub upgrade: Vec<Box<str>>,
     /// Fields that are passed on though they could override something of the request.
@@ -124,7 +124,7 @@ impl Route {
             action,
             ask: Arc::new(route.ask.clone()),
             wants: Arc::new(wants.unwrap_or_default()),
-            strip: route.strip.clone(),
+            strip: joined(Arc::default(), &route.strip),
             upgrade: route.upgrade.clone(),
             keep: route.keep.clone(),
             timeouts: route.timeouts,
@@ -275,4 +275,14 @@ impl Route {
 
 fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+/// Both lists; nearly always they are one.
+pub(super) fn joined(some: Arc<[Placement]>, more: &[Placement]) -> Arc<[Placement]> {
+    let mut all = Vec::new();
+    for placement in more.iter().filter(|placement| !some.contains(placement)) {
+        if !all.contains(placement) {
+            all.push(placement.clone());
+        }
+    }
+    if all.is_empty() { some } else { some.iter().cloned().chain(all).collect() }
 }

@@ -83,11 +83,7 @@ impl Scene {
             session::begin(&config, Stay::WhileUsed, SessionKind::Run, &Purpose::default()).await?;
         open.say_warnings();
         Ok(Self {
-            direct: Arc::new(Road {
-                way: Way::Direct(addresses),
-                tls,
-                headers: headers(&place)?,
-            }),
+            direct: Arc::new(Road { way: Way::Direct(addresses), tls, headers: headers(&place)? }),
             proxied: Arc::new(through(&open.environment, headers(&place)?)?),
             place: Arc::new(place),
             parts: Parts::Users(Box::new(open)),

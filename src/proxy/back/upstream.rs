@@ -1,22 +1,24 @@
 //! Sending a cleared request to its origin, and nowhere else: `send` takes only [`Cleared`].
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use tokio::time::timeout;
 
 use super::lent::{Lent, lend};
-use super::pool::{Home, Key, Pinned, Pool, Sender, UpstreamExchange};
+use super::pool::{Home, Key, Pinned, Pool, Sender, Shared2, UpstreamConnection, UpstreamExchange};
 use super::reply::Reply;
 use super::upgrade::Asked;
 use super::upload::{Sent, Upload};
 use crate::audit::Written;
 use crate::config::Timeouts;
 use crate::http1::{self, Failure, Spelling};
+use crate::masking::Part;
 use crate::model::lock::lock;
 use crate::model::reason::Reason;
-use crate::passage::Cleared;
+use crate::passage::{Cleared, Unclean};
 use crate::proxy::shared::World;
 
 /// What is to be sent, beside the request itself.
@@ -41,6 +43,14 @@ pub struct Answered {
     pub spelling: Spelling,
     pub reply: Reply,
     pub home: Home,
+}
+
+impl Answered {
+    /// Its head, to be cleaned. `bare`: no body belongs to it whatever it says.
+    pub fn unclean(&mut self, bare: bool, part: Option<Part>) -> Unclean<'_> {
+        let (status, headers, done) = (self.status, &mut self.headers, self.reply.done());
+        Unclean { status, headers, reason: &mut self.spelling.reason, bare, done, part }
+    }
 }
 
 /// Why an attempt came to nothing.
@@ -71,58 +81,67 @@ impl Pool {
     /// Sends one request, and once more where that changes nothing: what was not sent at all, or
     /// what the upstream says it has not begun (RFC 9113 section 8.7); and a safe method without a
     /// body on a kept connection that said nothing at all.
-    pub async fn send<A, I>(
-        self: &Arc<Self>,
-        mut ask: Ask<'_, A, I>,
+    ///
+    /// No `async fn`, as all of these that carry a request: that would hold what it is given twice.
+    pub fn send<'a, A, I>(
+        self: &'a Arc<Self>,
+        mut ask: Ask<'a, A, I>,
         cleared: Cleared,
         mut upload: Upload,
-    ) -> Result<Answered, Reason>
+    ) -> impl Future<Output = Result<Answered, Reason>>
     where
         A: FnMut() -> Result<Written, Reason>,
         I: FnMut(StatusCode, HeaderMap),
     {
-        // The origin of the request and that of the connection are one value: nothing can differ.
-        if *cleared.origin() != ask.key.origin {
-            return Err(Reason::InternalError);
-        }
-        let mut request = request(cleared)?;
-        if let Some(upgrade) = ask.upgrade.take() {
-            request.extensions_mut().insert(upgrade);
-        }
+        let request = addressed(cleared, &mut ask);
         let sent = Arc::clone(upload.sent());
-        let repeatable = request.method().is_safe() && http_body::Body::is_end_stream(&upload);
-        let mut on = On::Kept;
-        loop {
-            let kept = match on {
-                On::Kept => self.take(&ask, &request, repeatable).await,
-                On::New | On::Own => None,
-            };
-            let is_kept = kept.is_some();
-            let (sender, pinned) = match kept {
-                Some(kept) => kept,
-                // In a box: a request on a kept connection does not carry room for a handshake.
-                None => (Box::pin(self.reach(&ask, &request, on)).await?, false),
-            };
-            match self.exchange(&mut ask, sender, pinned, &request, upload).await {
-                Ok(answered) => return Ok(answered),
-                Err(Lost::Unsent(_)) if on == On::Own => return Err(Reason::UpstreamUnreachable),
-                Err(Lost::Unsent(unsent)) => {
-                    upload = *unsent;
-                    on = if is_kept { On::Kept } else { On::Own };
+        async move {
+            let request = request.as_ref().map_err(|reason| *reason)?;
+            let repeatable = request.method().is_safe() && http_body::Body::is_end_stream(&upload);
+            let mut on = On::Kept;
+            loop {
+                let kept = match on {
+                    On::Kept => self.take(&ask, request, repeatable).await,
+                    On::New | On::Own => None,
+                };
+                let is_kept = kept.is_some();
+                let (sender, pinned) = match kept {
+                    Some(kept) => kept,
+                    // In a box: a request on a kept connection does not carry room for a handshake.
+                    None => (Box::pin(self.reach(&ask, request, on)).await?, false),
+                };
+                let home = Home::of(self, &ask.key, pinned.then_some(ask.pinned), &sender);
+                let answered = match sender {
+                    Sender::Http1(connection) => {
+                        over_http1(&mut ask, connection, home, request, upload).await
+                    }
+                    Sender::Http2(shared) => {
+                        self.over_http2(&ask, shared, home, request, upload).await
+                    }
+                };
+                match answered {
+                    Ok(answered) => return Ok(answered),
+                    Err(Lost::Unsent(_)) if on == On::Own => {
+                        return Err(Reason::UpstreamUnreachable);
+                    }
+                    Err(Lost::Unsent(unsent)) => {
+                        upload = *unsent;
+                        on = if is_kept { On::Kept } else { On::Own };
+                    }
+                    Err(Lost::Silent(_)) if repeatable && is_kept => {
+                        let _another: Written = (ask.again)()?;
+                        upload = Upload::empty(Arc::clone(&sent));
+                        on = On::New;
+                    }
+                    Err(Lost::Refused(_)) if on == On::Own => return Err(Reason::UpstreamRefused),
+                    Err(Lost::Refused(None)) => return Err(Reason::UpstreamRefusedUpload),
+                    Err(Lost::Refused(Some(whole))) => {
+                        let _another: Written = (ask.again)()?;
+                        upload = *whole;
+                        on = On::Own;
+                    }
+                    Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
                 }
-                Err(Lost::Silent(_)) if repeatable && is_kept => {
-                    let _another: Written = (ask.again)()?;
-                    upload = Upload::empty(Arc::clone(&sent));
-                    on = On::New;
-                }
-                Err(Lost::Refused(_)) if on == On::Own => return Err(Reason::UpstreamRefused),
-                Err(Lost::Refused(None)) => return Err(Reason::UpstreamRefusedUpload),
-                Err(Lost::Refused(Some(whole))) => {
-                    let _another: Written = (ask.again)()?;
-                    upload = *whole;
-                    on = On::Own;
-                }
-                Err(Lost::Silent(reason) | Lost::Failed(reason)) => return Err(reason),
             }
         }
     }
@@ -168,76 +187,86 @@ impl Pool {
         self.shelved(&ask.key).map(|sender| (sender, false))
     }
 
-    async fn exchange<A, I>(
-        self: &Arc<Self>,
-        ask: &mut Ask<'_, A, I>,
-        sender: Sender,
-        pinned: bool,
+    fn over_http2<A, I>(
+        &self,
+        ask: &Ask<'_, A, I>,
+        shared: Shared2,
+        home: Home,
         request: &Request<()>,
         upload: Upload,
-    ) -> Result<Answered, Lost>
-    where
-        I: FnMut(StatusCode, HeaderMap),
-    {
-        let home = Home::of(self, &ask.key, pinned.then_some(ask.pinned), &sender);
+    ) -> impl Future<Output = Result<Answered, Lost>> {
         let sent = Arc::clone(upload.sent());
-        match sender {
-            Sender::Http1(connection) => {
-                let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
-                let exchange =
-                    UpstreamExchange::new(connection, request, upgrade, ask.spelling, upload);
-                let mut exchange = Box::new(exchange);
-                match patiently(&sent, ask.timeouts, exchange.head(&mut ask.inform)).await {
-                    Ok(Ok(answer)) => {
-                        let http1::Answer { status, headers, spelling } = answer;
-                        let reply = Reply::Http1(Some(exchange));
-                        Ok(Answered { status, headers, spelling, reply, home })
-                    }
-                    Ok(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
-                    Ok(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
-                    Ok(Err(Failure::Head(error))) => {
-                        tracing::warn!(origin = %ask.key.origin, %error, "the head of an answer is not taken");
-                        Err(Lost::Failed(Reason::UpstreamAnswerInvalid))
-                    }
-                    Ok(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
-                    Ok(Err(Failure::Io(error))) => {
-                        tracing::debug!(%error, "an exchange with the upstream failed");
-                        Err(Lost::Failed(Reason::UpstreamUnreachable))
-                    }
-                    Err(reason) => Err(Lost::Failed(reason)),
+        let (lent, loan) = lend(upload);
+        let mut sender = shared.sender.clone();
+        let answer = sender.try_send_request(as_http2(request, lent));
+        async move {
+            match patiently(&sent, ask.timeouts, pin!(answer)).await {
+                Ok(Ok(answer)) => {
+                    loan.settle();
+                    let (head, body) = answer.into_parts();
+                    let reply = Reply::Http2(body, loan);
+                    let (status, headers) = (head.status, head.headers);
+                    Ok(Answered { status, headers, spelling: Spelling::default(), reply, home })
                 }
-            }
-            Sender::Http2(mut shared) => {
-                let (lent, loan) = lend(upload);
-                let request = as_http2(request, lent);
-                match patiently(&sent, ask.timeouts, shared.sender.try_send_request(request)).await
-                {
-                    Ok(Ok(answer)) => {
-                        loan.settle();
-                        let (head, body) = answer.into_parts();
-                        let reply = Reply::Http2(body, loan);
-                        let (status, headers) = (head.status, head.headers);
-                        Ok(Answered { status, headers, spelling: Spelling::default(), reply, home })
+                Ok(Err(mut error)) => {
+                    let whole = || loan.take_back().map(Box::new);
+                    if error.take_message().is_some() {
+                        let whole = whole().ok_or(Lost::Failed(Reason::InternalError))?;
+                        return Err(Lost::Unsent(whole));
                     }
-                    Ok(Err(mut error)) => {
-                        let whole = || loan.take_back().map(Box::new);
-                        if error.take_message().is_some() {
-                            let whole = whole().ok_or(Lost::Failed(Reason::InternalError))?;
-                            return Err(Lost::Unsent(whole));
-                        }
-                        if is_unbegun(error.error()) {
-                            self.forget(&ask.key, &shared);
-                            return Err(Lost::Refused(whole()));
-                        }
-                        let reason = reason(error.error());
-                        match reason {
-                            Reason::UpstreamUnreachable => Err(Lost::Silent(reason)),
-                            _ => Err(Lost::Failed(reason)),
-                        }
+                    if is_unbegun(error.error()) {
+                        self.forget(&ask.key, &shared);
+                        return Err(Lost::Refused(whole()));
                     }
-                    Err(reason) => Err(Lost::Failed(reason)),
+                    let reason = reason(error.error());
+                    match reason {
+                        Reason::UpstreamUnreachable => Err(Lost::Silent(reason)),
+                        _ => Err(Lost::Failed(reason)),
+                    }
                 }
+                Err(reason) => Err(Lost::Failed(reason)),
             }
+        }
+    }
+}
+
+fn over_http1<A, I>(
+    ask: &mut Ask<'_, A, I>,
+    connection: UpstreamConnection,
+    home: Home,
+    request: &Request<()>,
+    upload: Upload,
+) -> impl Future<Output = Result<Answered, Lost>>
+where
+    I: FnMut(StatusCode, HeaderMap),
+{
+    let sent = Arc::clone(upload.sent());
+    let upgrade = request.extensions().get::<Asked>().map(|asked| &*asked.0);
+    let exchange = UpstreamExchange::new(connection, request, upgrade, ask.spelling, upload);
+    let mut exchange = Box::new(exchange);
+    async move {
+        let answer = {
+            let answer = pin!(exchange.head(&mut ask.inform));
+            patiently(&sent, ask.timeouts, answer).await
+        };
+        match answer {
+            Ok(Ok(answer)) => {
+                let http1::Answer { status, headers, spelling } = answer;
+                let reply = Reply::Http1(Some(exchange));
+                Ok(Answered { status, headers, spelling, reply, home })
+            }
+            Ok(Err(Failure::Silent)) => Err(Lost::Silent(Reason::UpstreamUnreachable)),
+            Ok(Err(Failure::Upload)) => Err(Lost::Failed(Reason::ClientGone)),
+            Ok(Err(Failure::Head(error))) => {
+                tracing::warn!(origin = %ask.key.origin, %error, "the head of an answer is not taken");
+                Err(Lost::Failed(Reason::UpstreamAnswerInvalid))
+            }
+            Ok(Err(Failure::Invalid)) => Err(Lost::Failed(Reason::UpstreamAnswerInvalid)),
+            Ok(Err(Failure::Io(error))) => {
+                tracing::debug!(%error, "an exchange with the upstream failed");
+                Err(Lost::Failed(Reason::UpstreamUnreachable))
+            }
+            Err(reason) => Err(Lost::Failed(reason)),
         }
     }
 }
@@ -259,9 +288,8 @@ const LOOKS: u32 = 16;
 async fn patiently<F: Future>(
     upload: &Sent,
     timeouts: Timeouts,
-    answer: F,
+    mut answer: Pin<&mut F>,
 ) -> Result<F::Output, Reason> {
-    let mut answer = std::pin::pin!(answer);
     let (mut before, mut still) = ((upload.moves(), upload.whole()), 0);
     loop {
         let limit = if upload.whole() { timeouts.head } else { timeouts.stall };
@@ -280,11 +308,15 @@ async fn patiently<F: Future>(
 
 /// The request as it leaves, with an absolute URI: HTTP/2 makes `:scheme` and `:authority` of it,
 /// HTTP/1 `Host` (RFC 9112 section 3.2).
-fn request(cleared: Cleared) -> Result<Request<()>, Reason> {
+fn addressed<A, I>(cleared: Cleared, ask: &mut Ask<'_, A, I>) -> Result<Request<()>, Reason> {
+    // The origin of the request and that of the connection are one value: nothing can differ.
+    if *cleared.origin() != ask.key.origin {
+        return Err(Reason::InternalError);
+    }
     let (origin, method, path_and_query, headers) = cleared.into_filled().into_parts();
     let uri = Uri::builder()
         .scheme(origin.scheme.as_str())
-        .authority(origin.authority())
+        .authority(&*origin.authority())
         .path_and_query(path_and_query)
         .build()
         .map_err(|_| Reason::MalformedRequest)?;
@@ -293,6 +325,9 @@ fn request(cleared: Cleared) -> Result<Request<()>, Reason> {
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     join_cookies(request.headers_mut());
+    if let Some(upgrade) = ask.upgrade.take() {
+        request.extensions_mut().insert(upgrade);
+    }
     Ok(request)
 }
 
@@ -377,9 +412,9 @@ mod tests {
     async fn silence_is_waited_for_as_long_as_the_config_says() {
         let (sent, never) = (sent(), std::future::pending());
         let late = Some(Reason::UpstreamTimeout);
-        assert_eq!(seconds(patiently(&sent, TIMEOUTS, never)).await, (160, late));
+        assert_eq!(seconds(patiently(&sent, TIMEOUTS, pin!(never))).await, (160, late));
         let answer = sleep(Duration::from_secs(159));
-        assert_eq!(seconds(patiently(&sent, TIMEOUTS, answer)).await, (159, None));
+        assert_eq!(seconds(patiently(&sent, TIMEOUTS, pin!(answer))).await, (159, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -392,7 +427,7 @@ mod tests {
             }
             std::future::pending().await
         };
-        let (waited, reason) = seconds(patiently(&sent, TIMEOUTS, informs)).await;
+        let (waited, reason) = seconds(patiently(&sent, TIMEOUTS, pin!(informs))).await;
         assert_eq!(reason, Some(Reason::UpstreamTimeout));
         // To within a sixteenth.
         assert!((910..=920).contains(&waited), "{waited}");

@@ -56,8 +56,8 @@ impl Service for Plain {
     type Body = Body;
     const PATIENCE: Patience = PLAIN_PATIENCE;
 
-    async fn answer(&self, arrived: Arrived) -> Response<Body> {
-        self.exchange(RequestId::new(), arrived).await
+    fn answer(&self, arrived: Arrived) -> impl Future<Output = Response<Body>> {
+        self.exchange(RequestId::new(), arrived)
     }
 
     fn refuse(&self, error: HeadError) -> Response<Body> {

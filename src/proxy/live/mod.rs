@@ -345,14 +345,7 @@ impl Watch {
         if self.known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             return Poll::Pending;
         }
-        let mut wakers = cut.wakers();
-        if let Some(known) = &self.known
-            && let Some(at) = wakers.iter().position(|waker| waker.will_wake(known))
-        {
-            wakers.swap_remove(at);
-        }
-        wakers.push(cx.waker().clone());
-        drop(wakers);
+        cut.wakes(cx.waker().clone(), self.known.as_ref());
         self.known = Some(cx.waker().clone());
         // It may have been cut before the waker was there to be woken.
         cut.get().map_or(Poll::Pending, |(why, _)| Poll::Ready(why))

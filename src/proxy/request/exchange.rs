@@ -20,9 +20,7 @@ use crate::model::id::RequestId;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::net::guard::Reach;
-use crate::passage::{
-    self, Clean, Cleared, JudgedRequest, Known, Passed, Refused, Unclean, closes,
-};
+use crate::passage::{self, Clean, Cleared, JudgedRequest, Known, Passed, Refused, closes};
 use crate::proxy::back::pool::{Key, Pinned, Spoken};
 use crate::proxy::back::reply::Reply;
 use crate::proxy::back::upgrade::{Asked, Upgraded};
@@ -70,105 +68,126 @@ impl Resend for Again<'_> {
 }
 
 impl Exchange<'_> {
-    pub async fn forward(
+    /// No `async fn`: that would hold what it is given twice, for as long as the request takes.
+    #[expect(clippy::manual_async_fn, reason = "see above")]
+    pub fn forward(
         self,
         mut passed: Passed,
         mut request: JudgedRequest,
         mut recorder: Recorder,
         mut live: LiveRequest,
         body: RequestBody,
-    ) -> Response<Body> {
-        let most = self.world.terms.rates.body();
-        let upgrade = match self.upgrade(&passed, &request, &body) {
-            // As far as it says beforehand how long it is.
-            Ok(_) if body.size_hint().lower() > most => {
-                return refuse(recorder, Reason::BodyTooLarge.into());
-            }
-            Ok(upgrade) => upgrade,
-            Err(reason) => return refuse(recorder, reason.into()),
-        };
-        let written = match passed.record(&mut recorder) {
-            Ok(written) => written,
-            Err(reason) => return refuse(recorder, reason.into()),
-        };
-        let injects = passed.token().is_some();
-        let pins = !injects
-            && request.parts().headers.get(header::AUTHORIZATION).is_some_and(is_of_connections);
-        request.set_length(body.size_hint().exact());
-        let bare = request.parts().method == Method::HEAD;
-        let uploads = !body.is_end_stream();
-        let spare = if injects { retry::spare(&request, &body) } else { None };
-        let of_whole = spare.as_ref().filter(|_| !bare).and_then(JudgedRequest::of_whole);
-        let cleared = match passed.clear(written, request) {
-            Ok(cleared) => cleared,
-            Err(reason) => return fail(recorder, reason),
-        };
-        let upload = Upload::new(body, live.watch(), most);
-        let sent = Arc::clone(upload.sent());
-        recorder.sent();
-        let answered = {
+    ) -> impl Future<Output = Response<Body>> {
+        async move {
+            let most = self.world.terms.rates.body();
+            let upgrade = match self.upgrade(&passed, &request, &body) {
+                // As far as it says beforehand how long it is.
+                Ok(_) if body.size_hint().lower() > most => {
+                    return refuse(recorder, Reason::BodyTooLarge.into());
+                }
+                Ok(upgrade) => upgrade,
+                Err(reason) => return refuse(recorder, reason.into()),
+            };
+            let written = match passed.record(&mut recorder) {
+                Ok(written) => written,
+                Err(reason) => return refuse(recorder, reason.into()),
+            };
+            let injects = passed.token().is_some();
+            let pins = !injects
+                && request
+                    .parts()
+                    .headers
+                    .get(header::AUTHORIZATION)
+                    .is_some_and(is_of_connections);
+            request.set_length(body.size_hint().exact());
+            let bare = request.parts().method == Method::HEAD;
+            let uploads = !body.is_end_stream();
+            let spare = if injects { retry::spare(&request, &body) } else { None };
+            let of_whole =
+                spare.as_ref().filter(|_| !bare).and_then(JudgedRequest::of_whole).map(Box::new);
+            let cleared = match passed.clear(written, request) {
+                Ok(cleared) => cleared,
+                Err(reason) => return fail(recorder, reason),
+            };
+            let upload = Upload::new(body, live.watch(), most);
+            let sent = Arc::clone(upload.sent());
+            recorder.sent();
             // Pinned where it is made: it is large to move.
-            let sending = pin!(self.send(&passed, upgrade.clone(), &mut recorder, cleared, upload));
-            live.watch().unless_cut(sending).await
-        };
-        let answered = match answered {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(reason)) => return fail(recorder, blame(&sent, reason)),
-            Err(reason) => return fail(recorder, reason),
-        };
-        let settled = if retry::concerns_us(&passed, &answered) || of_whole.is_some() {
-            let mut again = Again { exchange: &self, recorder: &mut recorder, sent: &sent };
-            let settling = Box::pin(settle(&mut passed, &mut again, spare, of_whole, answered));
-            live.watch().unless_cut(settling).await
-        } else {
-            Ok((answered, None))
-        };
-        let (answered, part) = match settled {
-            Ok(settled) => settled,
-            Err(reason) => return fail(recorder, reason),
-        };
-        recorder.answered();
-        live.carries(passed.token().cloned());
-        let Answered { status, mut headers, mut spelling, mut reply, mut home } = answered;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(&passed, upgrade, headers, reply, recorder, live);
+            let answered = {
+                let sending =
+                    pin!(self.send(&passed, upgrade.clone(), &mut recorder, cleared, upload));
+                live.watch().unless_cut(sending).await
+            };
+            let mut answered = match answered {
+                Ok(Ok(answered)) => answered,
+                Ok(Err(reason)) => return fail(recorder, blame(&sent, reason)),
+                Err(reason) => return fail(recorder, reason),
+            };
+            let mut part = None;
+            if retry::concerns_us(&passed, &answered) || of_whole.is_some() {
+                let mut again = Again { exchange: &self, recorder: &mut recorder, sent: &sent };
+                let settling = Box::pin(settle(&mut passed, &mut again, spare, of_whole, answered));
+                match live.watch().unless_cut(settling).await {
+                    Ok(settled) => (answered, part) = settled,
+                    Err(reason) => return fail(recorder, reason),
+                }
+            }
+            recorder.answered();
+            live.carries(passed.token().cloned());
+            if answered.status == StatusCode::SWITCHING_PROTOCOLS {
+                return self.switch(&passed, upgrade, answered, recorder, live);
+            }
+            if pins || asks_of_connections(&answered.headers) {
+                answered.home.pin(&self.kept.pinned);
+            }
+            let passage = &self.worker.proxy.passage;
+            let mut clean = match passed.clean(passage, answered.unclean(bare, part)) {
+                Ok(clean) => clean,
+                Err(reason) => return fail(recorder, reason),
+            };
+            if clean.wants_to_look()
+                && let Err(reason) = Box::pin(look(&mut clean, &mut answered, &live)).await
+            {
+                return fail(recorder, reason);
+            }
+            let uploads = uploads && self.inbound.is_none() && answered.status.as_u16() >= 300;
+            let mut response = self.answer(&passed, answered, recorder, live, clean, sent);
+            if uploads {
+                Box::pin(response.body_mut().lead()).await;
+            }
+            response
         }
-        if pins || asks_of_connections(&headers) {
-            home.pin(&self.kept.pinned);
-        }
-        let passage = &self.worker.proxy.passage;
-        let (reason, done) = (&mut spelling.reason, reply.done());
-        let unclean = Unclean { status, headers: &mut headers, reason, bare, done, part };
-        let mut clean = match passed.clean(passage, unclean) {
-            Ok(clean) => clean,
-            Err(reason) => return fail(recorder, reason),
-        };
-        if clean.wants_to_look()
-            && let Err(reason) = Box::pin(look(&mut clean, &mut headers, &mut reply, &live)).await
-        {
-            return fail(recorder, reason);
-        }
-        self.step_up(&passed, status, &mut headers);
+    }
+
+    /// What the client gets: its body ends the request's record.
+    fn answer(
+        &self,
+        passed: &Passed,
+        answered: Answered,
+        recorder: Recorder,
+        live: LiveRequest,
+        clean: Clean,
+        sent: Arc<Sent>,
+    ) -> Response<Body> {
+        let Answered { status, mut headers, spelling, reply, home } = answered;
+        self.step_up(passed, status, &mut headers);
         let head = (status, spelling);
         let mut response =
             Response::new(Body::streamed(reply, head, recorder, live, clean, home, sent));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        if uploads && self.inbound.is_none() && status.as_u16() >= 300 {
-            Box::pin(response.body_mut().lead()).await;
-        }
         response
     }
 
     /// Sends a cleared request; each further attempt is recorded as another decision (I9).
-    async fn send(
-        &self,
-        passed: &Passed,
+    fn send<'a>(
+        &'a self,
+        passed: &'a Passed,
         upgrade: Option<Asked>,
-        recorder: &mut Recorder,
+        recorder: &'a mut Recorder,
         cleared: Cleared,
         upload: Upload,
-    ) -> Result<Answered, Reason> {
+    ) -> impl Future<Output = Result<Answered, Reason>> {
         let sent = Arc::clone(upload.sent());
         let ask = Ask {
             world: self.world,
@@ -177,13 +196,13 @@ impl Exchange<'_> {
             upgrade,
             spelling: &self.spelling,
             timeouts: passed.permit().timeouts(),
-            again: || passed.record(recorder),
-            inform: |status, headers| {
+            again: move || passed.record(recorder),
+            inform: move |status, headers| {
                 sent.informed();
                 self.inform(passed, status, headers);
             },
         };
-        self.worker.pool.send(ask, cleared, upload).await
+        self.worker.pool.send(ask, cleared, upload)
     }
 
     fn key(&self, passed: &Passed) -> Key {
@@ -234,11 +253,11 @@ impl Exchange<'_> {
         &self,
         passed: &Passed,
         upgrade: Option<Asked>,
-        mut headers: HeaderMap,
-        reply: Reply,
+        answered: Answered,
         recorder: Recorder,
         live: LiveRequest,
     ) -> Response<Body> {
+        let Answered { status, mut headers, reply, .. } = answered;
         // Nobody asked for this protocol: after this the bytes would mean something else.
         let (Some(asked), Reply::Http1(Some(exchange))) = (upgrade, reply) else {
             return fail(recorder, Reason::UpstreamAnswerInvalid);
@@ -254,7 +273,7 @@ impl Exchange<'_> {
         asked.confirm(&mut headers);
         let upgraded = Upgraded::new(*exchange, asked, searched, recorder, live);
         let mut response = Response::new(Body::Upgraded(Box::new(upgraded)));
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
     }
@@ -266,7 +285,7 @@ async fn settle(
     passed: &mut Passed,
     again: &mut Again<'_>,
     spare: Option<JudgedRequest>,
-    of_whole: Option<JudgedRequest>,
+    of_whole: Option<Box<JudgedRequest>>,
     mut answered: Answered,
 ) -> (Answered, Option<Part>) {
     if retry::concerns_us(passed, &answered) {
@@ -274,7 +293,7 @@ async fn settle(
         answered = retry::heed(broker, passed, spare, answered, again).await;
     }
     match of_whole {
-        Some(of_whole) => whole::instead_of_part(passed, of_whole, answered, again).await,
+        Some(of_whole) => whole::instead_of_part(passed, *of_whole, answered, again).await,
         None => (answered, None),
     }
 }
@@ -282,10 +301,10 @@ async fn settle(
 /// Looks at the beginning of a coded body before its head goes.
 async fn look(
     clean: &mut Clean,
-    headers: &mut HeaderMap,
-    reply: &mut Reply,
+    answered: &mut Answered,
     live: &LiveRequest,
 ) -> Result<(), Reason> {
+    let Answered { headers, reply, .. } = answered;
     let unvouched = clean.takes_unvouched_end();
     let looking = clean.look(headers, |cx| reply.poll_frame(cx, unvouched));
     let looked = live.watch().unless_cut(pin!(looking)).await?;

@@ -49,10 +49,10 @@ impl Service for ClientConnection {
     type Body = Body;
     const PATIENCE: Patience = PATIENCE;
 
-    async fn answer(&self, arrived: Arrived) -> Response<Body> {
+    fn answer(&self, arrived: Arrived) -> impl Future<Output = Response<Body>> {
         let Arrived { parts, body, inbound, spelling } = arrived;
         let back = (Some(inbound), spelling);
-        self.exchange(RequestId::new(), parts, RequestBody::http1(body), back).await
+        self.exchange(RequestId::new(), parts, RequestBody::http1(body), back)
     }
 
     fn refuse(&self, error: HeadError) -> Response<Body> {
@@ -103,49 +103,55 @@ impl ClientConnection {
         }
     }
 
-    async fn exchange(
+    /// No `async fn`: that would hold what it is given twice. Nothing is done before it is polled,
+    /// where a panic is caught.
+    #[expect(clippy::manual_async_fn, reason = "see above")]
+    fn exchange(
         &self,
         id: RequestId,
         parts: Parts,
         body: RequestBody,
         (inbound, spelling): (Option<Arc<dyn Inbound>>, Spelling),
-    ) -> Response<Body> {
-        let proxy = &self.worker.proxy;
-        let mut world = proxy.world.load_full();
-        proxy.requests.fetch_add(1, Relaxed);
-        let (admitted, target) = (&self.admitted, &self.target);
-        let arrival = Arrival { id, way: Way::Intercepted, admitted, target, parts };
-        let mut incoming = proxy.passage.arrive(&world.terms, arrival);
-        let (supplied, live) = loop {
-            let judged = match incoming.judge(&world.terms) {
-                Ok(judged) => judged,
-                Err(refused) => {
-                    refused.pause().await;
-                    return refuse(incoming.into_recorder(), refused);
+    ) -> impl Future<Output = Response<Body>> {
+        async move {
+            let proxy = &self.worker.proxy;
+            let mut world = proxy.world.load_full();
+            proxy.requests.fetch_add(1, Relaxed);
+            let (admitted, target) = (&self.admitted, &self.target);
+            let arrival = Arrival { id, way: Way::Intercepted, admitted, target, parts };
+            let mut incoming = proxy.passage.arrive(&world.terms, arrival);
+            let (supplied, live) = loop {
+                let judged = match incoming.judge(&world.terms) {
+                    Ok(judged) => judged,
+                    Err(refused) => {
+                        refused.pause().await;
+                        return refuse(incoming.into_recorder(), refused);
+                    }
+                };
+                let live = self.enter(&world, &incoming, &judged);
+                let supplied = {
+                    // Pinned where it is made: what waits for a mint is large to move.
+                    let supplying = pin!(incoming.supply(&world.terms, judged, &self.kept.known));
+                    live.watch().unless_cut(supplying).await
+                };
+                match supplied {
+                    Ok(Ok(supplied)) => break (supplied, live),
+                    Ok(Err(refused)) => return refuse(incoming.into_recorder(), refused),
+                    // Nothing was written down or sent yet: the new world may permit it in its own way.
+                    Err(Reason::NoLongerPermitted) => {
+                        world = proxy.world.load_full();
+                        incoming.begin_anew(&world.terms);
+                    }
+                    Err(reason) => return refuse(incoming.into_recorder(), reason.into()),
                 }
             };
-            let live = self.enter(&world, &incoming, &judged);
-            let supplied = {
-                // Pinned where it is made: what waits for a mint is large to move.
-                let supplying = pin!(incoming.supply(&world.terms, judged, &self.kept.known));
-                live.watch().unless_cut(supplying).await
-            };
-            match supplied {
-                Ok(Ok(supplied)) => break (supplied, live),
-                Ok(Err(refused)) => return refuse(incoming.into_recorder(), refused),
-                // Nothing was written down or sent yet: the new world may permit it in its own way.
-                Err(Reason::NoLongerPermitted) => {
-                    world = proxy.world.load_full();
-                    incoming.begin_anew(&world.terms);
-                }
-                Err(reason) => return refuse(incoming.into_recorder(), reason.into()),
-            }
-        };
-        let (passed, request, recorder) = incoming.pass(supplied);
-        let (worker, world, kept) = (&self.worker, &*world, &self.kept);
-        let exchange = Exchange { worker, world, reach: Reach::Public, kept, inbound, spelling };
-        // In a box of its own: what is moved into the box of each request stays small.
-        Box::pin(exchange.forward(passed, request, recorder, live, body)).await
+            let (passed, request, recorder) = incoming.pass(supplied);
+            let (worker, world, kept) = (&self.worker, &*world, &self.kept);
+            let exchange =
+                Exchange { worker, world, reach: Reach::Public, kept, inbound, spelling };
+            // In a box of its own: what is moved into the box of each request stays small.
+            Box::pin(exchange.forward(passed, request, recorder, live, body)).await
+        }
     }
 
     fn enter(&self, world: &World, incoming: &Incoming<'_>, judged: &Judged) -> LiveRequest {

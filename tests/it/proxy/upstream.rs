@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::harness::api::{Answer, Api};
 use crate::harness::client::{connect, http2, http2_send, tls, tls_config};
@@ -48,9 +48,10 @@ async fn bad_certificates_get_nothing() {
 
 #[tokio::test]
 async fn an_upstream_that_is_gone_or_no_tls_is_a_502() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that no other test gets its port, and never listened on.
+    let gone = TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let gone_addr = gone.local_addr().unwrap();
-    drop(gone);
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let plain_addr = plain.local_addr().unwrap();
     let got = Log::new();
