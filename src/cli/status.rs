@@ -269,26 +269,27 @@ mod tests {
         assert!(said.iter().all(|text| !text.contains("\nvaletkey")), "{said:?}");
     }
 
+    /// No day in it is today: of that one only the time is shown.
     #[test]
     fn a_person_can_read_it() {
         let status = json!({
             "version": "1", "pid": 7, "uptime_s": 3661, "config": "/c.toml", "listen": ["127.0.0.1:8383"],
             "metrics": null, "policy": "sha256:00", "generation": 2, "unmatched": "deny",
-            "connections": 1, "requests": 9, "ca_ends": "2026-12-01T00:00:00Z", "ca_roots": 2,
+            "connections": 1, "requests": 9, "ca_ends": "2096-12-01T00:00:00Z", "ca_roots": 2,
             "ca_hint": "`permit = […]` under [ca] spares the next one",
-            "audit": { "path": "/a.jsonl", "failing": "no space", "since": "2026-11-01T00:00:00Z", "lost": 3 },
+            "audit": { "path": "/a.jsonl", "failing": "no space", "since": "2016-11-01T00:00:00Z", "lost": 3 },
             "routes": [{ "name": "orders", "host": "api.example", "port": 443, "credential": "o", "deny": false }],
             "credentials": [{
                 "name": "o", "grant": "client-credentials", "remaining_s": 90,
-                "last_mint": { "code": "issuer-refused", "time": "2026-11-01T00:00:00Z" },
+                "last_mint": { "code": "issuer-refused", "time": "2016-11-01T00:00:00Z" },
             }],
             "logins": [{
                 "credential": "o", "state": "ended", "code": "login-reuse-detected",
-                "user": "ada@example", "scope": "a b", "since": "2026-11-01T00:00:00Z",
+                "user": "ada@example", "scope": "a b", "since": "2016-11-01T00:00:00Z",
             }],
             "tokens": [],
             "sessions": [{
-                "name": "env-1", "kind": "env", "user": "ann", "until": "2026-11-01T00:00:00Z",
+                "name": "env-1", "kind": "env", "user": "ann", "until": "2016-11-01T00:00:00Z",
                 "holds_address": "127.0.0.1:9000",
             }],
             "restart": { "changed": ["audit", "proxy.listen"], "command": "valetkey restart" },
@@ -301,16 +302,16 @@ mod tests {
             "up          1h 1m 1s",
             "metrics     off",
             "policy      sha256:00  generation 2",
-            "audit       /a.jsonl  FAILING since 2026-11-01 00:00: no space; 3 lost",
-            "ca ends     2026-12-01 00:00  2 roots: `permit = […]` under [ca] spares the next one",
+            "audit       /a.jsonl  FAILING since 2016-11-01 00:00: no space; 3 lost",
+            "ca ends     2096-12-01 00:00  2 roots: `permit = […]` under [ca] spares the next one",
             "ROUTE   HOST         PORT  CREDENTIAL",
             "orders  api.example  443   o",
-            "o           client-credentials  issuer-refused  2026-11-01 00:00  1m 30s",
+            "o           client-credentials  issuer-refused  2016-11-01 00:00  1m 30s",
             "REVOKED     credential o, user ann",
-            "o          ended login-reuse-detected  ada@example  a b    2026-11-01 00:00",
+            "o          ended login-reuse-detected  ada@example  a b    2016-11-01 00:00",
             "RESTART     audit, proxy.listen changed since the start: valetkey restart",
             "SESSION  KIND  USER  UNTIL",
-            "env-1    env   ann   2026-11-01 00:00",
+            "env-1    env   ann   2016-11-01 00:00",
             "session env-1 was given 127.0.0.1:9000, which is not ours any more: evaluate `valetkey env` in its shell again",
         ] {
             assert!(text.lines().any(|l| l == line), "no `{line}` in:\n{text}");
