@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, Method};
+use ulid::ULID_LEN;
 
 use super::event::{
     Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
@@ -237,15 +238,13 @@ impl Recorder {
         if decision != Decision::Deny && self.code == Some(Reason::AuditUnavailable) {
             self.code = None;
         }
-        let mut record = self.record(EventKind::Decision);
+        let mut text = Default::default();
+        let mut record = self.record(EventKind::Decision, &mut text);
         let client = Arc::clone(&self.facts.client);
         self.name(&client, &mut record);
         record.target = Some(TargetFacts {
             method: self.facts.method.as_str().into(),
-            host: match &self.facts.host {
-                Host::Ip(_) => self.facts.host.to_string().into(),
-                Host::Name(name) => name.as_ref().into(),
-            },
+            host: self.facts.host.text(),
             port: self.facts.port,
             path: self.facts.path.as_deref().map(Into::into),
         });
@@ -319,7 +318,8 @@ impl Recorder {
         let now = self.audit.clock.mono();
         self.measure(now);
         let ms = now.saturating_duration_since(self.started).as_millis();
-        let mut record = self.record(EventKind::Outcome);
+        let mut text = Default::default();
+        let mut record = self.record(EventKind::Outcome, &mut text);
         if self.code == self.said {
             record.code = None;
         }
@@ -377,10 +377,10 @@ impl Recorder {
     }
 
     /// What decisions and outcomes share. An outcome names its request and no more: the rest
-    /// stands in the decision.
-    fn record(&self, event: EventKind) -> Record<'static> {
+    /// stands in the decision. `text`: room for the request's name.
+    fn record<'a>(&self, event: EventKind, text: &'a mut [u8; ULID_LEN]) -> Record<'a> {
         let mut record = Record::empty(event);
-        record.request = Some(self.facts.request.to_string().into());
+        record.request = Some(self.facts.request.write(text).into());
         record.code = self.code.map(|c| c.code().into());
         record
     }

@@ -4,6 +4,7 @@
 //! of them can never read one input in two ways (invariant I1). What has two readings
 //! (`0x7f.1`, `127.1`, a U-label, a zone id) is not a host.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -64,6 +65,14 @@ impl Host {
             return Ok(Self::Ip(ip.into()));
         }
         Ok(Self::Name(text.to_ascii_lowercase().into()))
+    }
+
+    /// What [`fmt::Display`] writes; a name is at hand.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Ip(_) => self.to_string().into(),
+            Self::Name(name) => Cow::Borrowed(name),
+        }
     }
 
     /// The DNS name, where it is one.

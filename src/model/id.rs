@@ -16,6 +16,11 @@ impl RequestId {
     pub fn new() -> Self {
         Self(Ulid::generate())
     }
+
+    /// Its text, written into this.
+    pub fn write(self, text: &mut [u8; ulid::ULID_LEN]) -> &str {
+        self.0.array_to_str(text)
+    }
 }
 
 impl Default for RequestId {

@@ -103,10 +103,10 @@ impl Origin {
     /// The `Host` field or `:authority`: the port only where it isn't the scheme's own, because
     /// signatures over the field break otherwise.
     pub fn authority(&self) -> Cow<'_, str> {
-        match &self.target.host {
-            _ if self.target.port != self.scheme.default_port() => self.target.to_string().into(),
-            Host::Name(name) => Cow::Borrowed(name),
-            Host::Ip(_) => self.target.host.to_string().into(),
+        if self.target.port == self.scheme.default_port() {
+            self.target.host.text()
+        } else {
+            self.target.to_string().into()
         }
     }
 }

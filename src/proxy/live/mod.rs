@@ -345,7 +345,7 @@ impl Watch {
         if self.known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             return Poll::Pending;
         }
-        cut.wakes(cx.waker().clone(), self.known.as_ref());
+        cut.wakes(cx.waker(), self.known.as_ref());
         self.known = Some(cx.waker().clone());
         // It may have been cut before the waker was there to be woken.
         cut.get().map_or(Poll::Pending, |(why, _)| Poll::Ready(why))
