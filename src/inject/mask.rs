@@ -10,9 +10,20 @@ const SUSPICIOUS: usize = 16;
 /// A word is cut here, in bytes.
 const MAX_WORD: usize = 512;
 
-/// Each word of a text.
+/// Each word of a text, and all of a PEM: a line of one may look like a path.
 pub fn mask_text(text: &str) -> String {
-    text.split(' ').map(mask_word).collect::<Vec<_>>().join(" ")
+    let (mut masked, mut inside) = (Vec::new(), false);
+    for word in text.split(' ') {
+        let (begin, end) = (word.rfind("-----BEGIN"), word.rfind("-----END"));
+        if inside || begin.is_some() {
+            masked.extend((!inside).then(|| MASK.to_owned()));
+            // Without an end, to the end of the text.
+            inside = end.is_none() || begin > end;
+        } else {
+            masked.push(mask_word(word));
+        }
+    }
+    masked.join(" ")
 }
 
 /// One word of a command line.
@@ -55,6 +66,27 @@ fn without_password(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::placeholder::{Kind, Placeholder};
+
+    /// Base64 has slashes, and every 64th line begins with one.
+    #[test]
+    fn all_of_a_pem_is_taken_out() {
+        let line = "/AbcdefghijklM/nopQrstuvwxyzab/CDEFGHIJKLmno";
+        for (text, masked) in [
+            (
+                format!("no -----BEGIN RSA PRIVATE KEY----- {line} {line} -----END RSA it is"),
+                "no **** RSA it is",
+            ),
+            (format!("no -----BEGIN PRIVATE KEY----- {line}"), "no ****"),
+            (
+                format!(
+                    "-----BEGIN X----- {line} -----END X----------BEGIN Y----- {line}\n-----END Y"
+                ),
+                "**** **** Y",
+            ),
+        ] {
+            assert_eq!(mask_text(&text), masked);
+        }
+    }
 
     #[test]
     fn what_could_be_a_key_is_taken_out() {
