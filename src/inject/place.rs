@@ -24,17 +24,17 @@ pub(super) fn place(
     target: &mut PathAndQuery,
 ) -> Result<(), InjectError> {
     let bound = token.proof_key().map(|_| "DPoP");
-    let (name, value) = match inject {
-        Inject::Basic { user } => (AUTHORIZATION, field(basic(user, token))),
+    let (name, text) = match inject {
+        Inject::Basic { user } => (AUTHORIZATION, wiped(basic(user, token))),
         Inject::Header { name, scheme } => {
             let scheme = bound.or(scheme.as_deref());
-            (name.clone(), token.in_field(scheme, || field(prefixed(scheme, token))))
+            (name.clone(), token.sent(scheme, || wiped(prefixed(scheme, token))))
         }
         Inject::Path(slot) => return in_path(slot, token, target),
         Inject::Query(name) => return in_query(name, token, target),
     };
     strip::header(&name, headers);
-    fill(name, value, headers);
+    fill(name, text, headers);
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub(super) fn prove(
     strip::header(&name, headers);
     let proof = key.prove(method.as_str(), origin, path, Some(token.value()));
     let proof = proof.ok_or(InjectError::Mismatch)?;
-    fill(name, field(Zeroizing::new(proof.expose().to_vec())), headers);
+    fill(name, wiped(Zeroizing::new(proof.expose().to_vec())), headers);
     Ok(())
 }
 
@@ -101,17 +101,16 @@ pub(super) const IN_PATH: &[u8] = b"-._~!$&'()*+,;=:@";
 /// What a query value may hold without ever meaning something else.
 const IN_QUERY: &[u8] = b"-._~";
 
-/// A value that is wiped when the last that has it is dropped.
-fn field(text: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+/// Wiped when the last that has them is dropped.
+fn wiped(text: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(text)
 }
 
-fn fill(name: HeaderName, value: Option<HeaderValue>, headers: &mut HeaderMap) {
-    // A token is visible ASCII and scheme and user were checked at load, so there is one; if there
-    // ever is none, the request goes out without any value in the slot.
-    if let Some(value) = value {
+fn fill(name: HeaderName, text: Bytes, headers: &mut HeaderMap) {
+    // A token is visible ASCII and scheme and user were checked at load, so this cannot fail; if
+    // it ever does, the request goes out without any value in the slot.
+    if let Ok(mut value) = HeaderValue::from_maybe_shared(text) {
+        value.set_sensitive(true);
         headers.insert(name, value);
     }
 }

@@ -1,9 +1,10 @@
 //! [`Token`]: short-lived, minted, never at rest.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use http::HeaderValue;
+use bytes::Bytes;
 
 use super::clock::{Deadline, Moment, rfc3339_millis};
 use super::dpop::ProofKey;
@@ -27,8 +28,20 @@ pub struct Token {
     scope: Option<Arc<str>>,
     standing: bool,
     bound: Option<Arc<ProofKey>>,
-    /// As it stands in a header field, and behind which scheme: made for the first request.
-    field: OnceLock<(Option<Box<str>>, HeaderValue)>,
+    /// As it is sent, and behind which scheme: made for the first request.
+    sent: OnceLock<Sent>,
+}
+
+/// A token behind a scheme.
+struct Sent {
+    scheme: Option<Box<str>>,
+    text: Bytes,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sent(****)")
+    }
 }
 
 /// Why bytes are no token.
@@ -69,8 +82,8 @@ impl Token {
         let fingerprint = value.fingerprint();
         let expires = rfc3339_millis(end.wall()).into();
         let (value, standing, bound) = (Arc::new(value), false, None);
-        let field = OnceLock::new();
-        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound, field })
+        let sent = OnceLock::new();
+        Ok(Self { value, fingerprint, minted, end, expires, scope, standing, bound, sent })
     }
 
     /// Marks it as a standing credential (a static key), to be reported as one everywhere.
@@ -94,19 +107,12 @@ impl Token {
         &self.value
     }
 
-    /// What `make` makes of it for a header field, behind this scheme. Nearly every token has one
-    /// scheme in all its life, and is made for that once.
-    pub fn in_field(
-        &self,
-        scheme: Option<&str>,
-        make: impl Fn() -> Option<HeaderValue>,
-    ) -> Option<HeaderValue> {
-        if self.field.get().is_none() {
-            // Another request may have been quicker.
-            self.field.set((scheme.map(Into::into), make()?)).ok();
-        }
-        let kept = self.field.get().filter(|(of, _)| of.as_deref() == scheme);
-        kept.map_or_else(make, |(_, value)| Some(value.clone()))
+    /// What `make` makes of it behind this scheme. Nearly every token has one scheme in all its
+    /// life, and is made for that once.
+    pub fn sent(&self, scheme: Option<&str>, make: impl Fn() -> Bytes) -> Bytes {
+        let first = || Sent { scheme: scheme.map(Into::into), text: make() };
+        let sent = self.sent.get_or_init(first);
+        if sent.scheme.as_deref() == scheme { sent.text.clone() } else { make() }
     }
 
     /// The same for who must know them after the token is gone: an upstream may yet say them.
@@ -157,5 +163,26 @@ impl Token {
     /// Whether it may still be used.
     pub fn is_valid(&self, now: Moment) -> bool {
         !self.end.passed(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_for_its_scheme_and_never_shown() {
+        let now = Moment { mono: Instant::now(), wall: SystemTime::now() };
+        let end = Deadline::after(now, Duration::from_secs(60));
+        let token = Token::new(Secret::new("a-canary".to_owned()), now, end, None).unwrap();
+        let behind = |scheme: &str| Bytes::from(format!("{scheme} a-canary"));
+        let first = token.sent(Some("Bearer"), || behind("Bearer"));
+        assert_eq!(token.sent(Some("Bearer"), || unreachable!()), first);
+        assert_eq!(token.sent(Some("token"), || behind("token")), "token a-canary");
+        assert_eq!(token.sent(None, || Bytes::from("a-canary")), "a-canary");
+        let shown = format!("{token:?}");
+        assert!(shown.contains("Sent") && !shown.contains("canary"), "{shown}");
     }
 }
