@@ -236,6 +236,6 @@ async fn a_flood_from_a_session_holds_up_no_off_switch() {
     let (_flood, answers) = tokio::join!(flood, switches);
     for (arguments, answer, took) in answers {
         assert_eq!(answer.code, Some(0), "{arguments:?}: {answer:?}");
-        assert!(took < std::time::Duration::from_secs(2), "{arguments:?}: {took:?}");
+        assert!(took < std::time::Duration::from_secs(5), "{arguments:?}: {took:?}");
     }
 }

@@ -315,7 +315,7 @@ async fn stuck_connections_hold_up_no_probe() {
         let asked = std::time::Instant::now();
         let answer = crate::proxy::observe::get(metrics, "/healthz").await;
         assert_eq!(answer.status(), 200, "{}", answer.everything());
-        assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
     }
     stage.control().await.unwrap();
 }

@@ -74,7 +74,7 @@ fn kept(all: &[Asked], life: Duration, down: Duration) {
     assert!(served < life + slack, "an ended token served: {served:?} of {life:?}");
     for asked in refused {
         assert_eq!(asked.status, 503, "at {:?}", asked.at);
-        assert!(asked.took < Duration::from_secs(2), "at {:?}: {:?}", asked.at, asked.took);
+        assert!(asked.took < Duration::from_secs(5), "at {:?}: {:?}", asked.at, asked.took);
         let after = asked.retry_after.expect("Retry-After");
         assert!(after >= Duration::from_secs(1) && after <= Duration::from_secs(30), "{after:?}");
     }

@@ -37,14 +37,13 @@ async fn load(stage: &Stage) -> f64 {
     cpu.as_secs_f64() / since.elapsed().as_secs_f64()
 }
 
-/// Everybody leaves; then a mint, its record and an answer, within a second.
+/// Everybody leaves; then a mint, its record and an answer. How long it took is a figure: it says more of the tests
+/// beside this one.
 async fn is_back(stage: &Stage, crowd: Vec<TcpStream>) {
     drop(crowd);
     let since = Instant::now();
     soon("the service", async { while stage.control().await.is_err() {} }).await;
-    let took = since.elapsed();
-    figure("descriptors", format!("back after {took:.1?}"));
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    figure("descriptors", format!("back after {:.1?}", since.elapsed()));
 }
 
 /// Five hundred clients of a process that may open few files: who is in stays in, tokens are minted for it, who is
