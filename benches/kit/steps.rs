@@ -13,7 +13,8 @@ use http_body::Frame;
 use valetkey::audit::{Audit, Decision, Outcome, Recorder, RequestFacts};
 use valetkey::broker::{Broker, SlotKey};
 use valetkey::ca::{Authority, LeafRequest, Signer as _};
-use valetkey::config::{self, Config};
+use valetkey::config::problem::Located;
+use valetkey::config::{self, Config, PolicyFile};
 use valetkey::inject;
 use valetkey::masking::{BodyRedactor, DecodeError};
 use valetkey::mint::{MintRequest, Minter, Minting};
@@ -44,6 +45,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "decide, 1,000 routes", prepare: |_| decide(1_000, false), times: 2_000 },
     Step { name: "decide, 100,000 routes", prepare: |_| decide(100_000, false), times: 2_000 },
     Step { name: "decide, 1,000 routes of one host", prepare: |_| decide(1_000, true), times: 200 },
+    Step { name: "decide, 100 policies", prepare: |_| policies(), times: 200 },
     Step { name: "leaf", prepare: |_| leaf(), times: 50 },
     Step { name: "token hit", prepare: |_| token_hit(), times: 2_000 },
     Step { name: "strip and inject", prepare: strip_and_inject, times: 2_000 },
@@ -111,7 +113,9 @@ fn policy(config: &Config) -> Policy {
 
 fn judged(policy: &Policy, client: &Client, target: &Target, path: &str) -> Permit {
     let method = &Method::GET;
-    let facts = policy::PolicyFacts { client, allowed: None, method, target, path, bound: None };
+    let context = policy::Context::unknown(std::time::SystemTime::UNIX_EPOCH);
+    let facts =
+        policy::PolicyFacts { client, allowed: None, method, target, path, bound: None, context };
     policy.decide(facts).unwrap()
 }
 
@@ -139,6 +143,25 @@ fn decide(routes: usize, one_host: bool) -> Call {
     let client = Client::default();
     Box::new(move || {
         std::hint::black_box(judged(&policy, &client, &target, &path));
+    })
+}
+
+/// One decision that 100 Cedar policies are asked about, each by a condition of its own.
+fn policies() -> Call {
+    let mut config = config();
+    let mut text = "permit (principal, action, resource);\n".to_owned();
+    for n in 0..99 {
+        text += &format!(
+            "forbid (principal, action, resource == Valetkey::Route::\"bench\") when {{ context.path like \"/secret-{n}/*\" }};\n"
+        );
+    }
+    let (path, text) = (config.path.with_extension("cedar"), text.into());
+    config.policies.named.push(Located { value: path.clone(), line: 1 });
+    config.policies.files.push(PolicyFile { path, text });
+    let (policy, client) = (policy(&config), Client::default());
+    let target = Target::parse(HOST, Some(443)).unwrap();
+    Box::new(move || {
+        std::hint::black_box(judged(&policy, &client, &target, "/v1/orders/7"));
     })
 }
 

@@ -3,7 +3,7 @@
 //! What is absent is left out. [`Event`] builds the records that belong to no single request;
 //! `recorder` builds the others. Query values never get here: see [`RequestFacts::new`].
 //!
-//! [`RequestFacts::new`]: super::recorder::RequestFacts::new
+//! [`RequestFacts::new`]: super::request::RequestFacts::new
 
 use std::borrow::Cow;
 use std::time::SystemTime;

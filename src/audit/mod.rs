@@ -21,6 +21,7 @@ pub mod read;
 pub mod recorder;
 mod recover;
 mod refusals;
+mod request;
 mod signed;
 mod sink;
 pub mod tail;
@@ -43,7 +44,8 @@ use crate::telemetry::metrics::Metrics;
 pub use event::{Decision, Event, EventKind, Record};
 pub use finding::Finding;
 pub use key::Key;
-pub use recorder::{Outcome, Recorder, RequestFacts, Written};
+pub use recorder::{Recorder, Written};
+pub use request::{Outcome, RequestFacts};
 pub use verify::{VerifyReport, verify, verify_against};
 pub use writer::Health;
 

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, Method};
+use serde_json::{Map, Value};
 use ulid::ULID_LEN;
 
 use super::event::{
     Decision, EventKind, OutcomeFacts, Record, StaticKeyFacts, TargetFacts, TokenFacts,
     client_facts, process_facts,
 };
+use super::request::{AskedPolicies, Outcome, RequestFacts};
 use super::{Audit, AuditError};
 use crate::model::client::Client;
-use crate::model::host::Host;
 use crate::model::id::{CredentialName, PolicyHash, RequestId, RouteName};
 use crate::model::reason::Reason;
 use crate::model::secret::Fingerprint;
@@ -36,49 +37,6 @@ impl Written {
     pub fn covers(&self, token: &Token) -> bool {
         self.token.as_ref() == Some(token.fingerprint())
     }
-}
-
-/// What is known of a request before it is judged.
-#[derive(Clone, Debug)]
-pub struct RequestFacts {
-    request: RequestId,
-    client: Arc<Client>,
-    method: Method,
-    host: Host,
-    port: u16,
-    path: Option<Box<str>>,
-}
-
-impl RequestFacts {
-    /// `path`: `None` for CONNECT. A query or fragment in it is cut off: neither is ever recorded.
-    pub fn new(
-        request: RequestId,
-        client: Arc<Client>,
-        method: Method,
-        host: Host,
-        port: u16,
-        path: Option<&str>,
-    ) -> Self {
-        let path = path.map(|p| p.split(['?', '#']).next().unwrap_or_default().into());
-        Self { request, client, method, host, port, path }
-    }
-
-    pub fn request(&self) -> RequestId {
-        self.request
-    }
-}
-
-/// How a request ended, as far as it is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// HTTP status that the client got; `None` for tunnels and where it got none.
-    pub status: Option<u16>,
-    /// Body (or tunnel) bytes from the client.
-    pub bytes_in: u64,
-    /// Body (or tunnel) bytes to the client.
-    pub bytes_out: u64,
-    /// What went wrong after the decision, if anything.
-    pub code: Option<Reason>,
 }
 
 /// Follows one request. Whatever becomes of it, one decision (one per replay) and one outcome are
@@ -102,6 +60,8 @@ pub struct Recorder {
     dropped: Vec<HeaderName>,
     client_credential: bool,
     method_override: Option<Method>,
+    /// What policies said, in a box: most requests ask none.
+    asked: Option<Box<AskedPolicies>>,
     /// The proof that a failed decision did not earn; `waive` may give it.
     unwritten: Option<Written>,
     /// The last decision, written or not.
@@ -142,6 +102,7 @@ impl Recorder {
             dropped: Vec::new(),
             client_credential: false,
             method_override: None,
+            asked: None,
             unwritten: None,
             decision: Decision::Deny,
             tunnel: None,
@@ -161,7 +122,7 @@ impl Recorder {
             (self.facts, self.policy) = (facts, policy);
             (self.route, self.credential, self.code, self.static_key) = (None, None, None, None);
             (self.dropped, self.client_credential) = (Vec::new(), false);
-            self.method_override = None;
+            (self.method_override, self.asked) = (None, None);
         }
     }
 
@@ -203,6 +164,11 @@ impl Recorder {
     /// The method that a field names beside the request's own, and that the upstream may take.
     pub fn method_override(&mut self, method: Method) {
         self.method_override = Some(method);
+    }
+
+    /// The policies that decided, by id, and what they saw of the request.
+    pub fn asked(&mut self, ids: Arc<[Arc<str>]>, context: Map<String, Value>) {
+        self.asked = Some(Box::new(AskedPolicies { ids, context }));
     }
 
     /// What the client sends where a token would go is its own, and passes.
@@ -248,6 +214,10 @@ impl Recorder {
             port: self.facts.port,
             path: self.facts.path.as_deref().map(Into::into),
         });
+        if let Some(asked) = &self.asked {
+            record.policies = asked.ids.iter().map(|id| (&**id).into()).collect();
+            record.context.extend(asked.context.clone());
+        }
         record.route = self.route.as_ref().map(|r| r.as_str().into());
         record.credential = self.credential.as_ref().map(|c| c.as_str().into());
         record.decision = Some(decision);
@@ -356,7 +326,7 @@ impl Recorder {
         let Some(process) = client.process.get() else { return };
         self.named = true;
         if client.process.tell() {
-            record.context = process_facts(process);
+            record.context.extend(process_facts(process));
         }
     }
 

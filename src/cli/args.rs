@@ -99,11 +99,20 @@ pub(super) enum Command {
     Bench(Bench),
     /// Print the JSON schema of the config: every key, its values, its default
     Schema,
+    /// Cedar policies, which must permit what a route permits
+    #[command(subcommand)]
+    Policy(Policy),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Replace the key of a credential
     #[command(subcommand)]
     Credential(Credential),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Policy {
+    /// Print the Cedar schema: who may do what to what, and what policies see of a request
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -279,6 +288,9 @@ pub(super) struct Explain {
     /// As in https://api.example.com/v1/orders
     #[arg(value_name = "URL")]
     pub(super) url: Option<String>,
+    /// Who would ask, for policies: user, uid, session, exe, command, parent, project, reason, session_age, hour, weekday
+    #[arg(long, value_name = "KEY=VALUE,...", requires = "url")]
+    pub(super) r#as: Vec<String>,
     /// List all codes, a line each
     #[arg(long, conflicts_with_all = ["what", "url"])]
     pub(super) codes: bool,

@@ -71,6 +71,10 @@ fn exposed(config: &Config, problems: &mut Problems) {
         let then = "whoever changes it decides whose certificates are believed";
         look("a file of `extra_roots`", "roots-exposed", path, then);
     }
+    for file in &config.policies.files {
+        let then = "whoever changes it decides who may do what";
+        look("a file of `policy.cedar`", "policy-exposed", &file.path, then);
+    }
     let outside = |path: &Path| !path.starts_with(&config.state_dir);
     for path in [&config.audit.path, &config.admin.socket].into_iter().filter(|path| outside(path))
     {

@@ -3,21 +3,22 @@
 //! config.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use http::{Method, Uri};
 
 use super::args::Explain;
 use super::codes::{self, Code};
+use super::explain_as::Asker;
 use super::failure::{Exit, Failure};
 use super::terminal::{BAD, GOOD, ODD, columns, paint, width, wrap};
-use super::{context, printer, session};
+use super::{context, printer};
 use crate::config::wording;
-use crate::model::client::Client;
 use crate::policy::{Explanation, Policy};
 
 pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure> {
     match (args.what.as_deref(), args.url.as_deref()) {
-        (Some(method), Some(url)) => request(method, url, args.json.json, explicit),
+        (Some(method), Some(url)) => request(method, url, args, explicit),
         (Some(word), None) if codes::is_code(word) => code(word, args.json.json),
         (Some(word), None) => Err(incomplete(word)),
         (None, _) => list(args.json.json),
@@ -27,7 +28,7 @@ pub(super) fn run(args: &Explain, explicit: Option<&Path>) -> Result<(), Failure
 fn request(
     method: &str,
     text: &str,
-    as_json: bool,
+    args: &Explain,
     explicit: Option<&Path>,
 ) -> Result<(), Failure> {
     let method = self::method(method)?;
@@ -37,14 +38,10 @@ fn request(
         printer::problems(&problems);
         Failure::usage("config-invalid", "the config has errors", "`valetkey check` lists them")
     })?;
-    // As a tool of ours by uid, without a session: what needs one says so.
-    let client = Client {
-        uid: Some(rustix::process::getuid().as_raw()),
-        user: Some(session::user().into()),
-        ..Client::default()
-    };
-    let explanation = policy.explain(&client, &method, &url).map_err(|_| bad_url(text))?;
-    if as_json {
+    let asker = Asker::parse(&args.r#as)?;
+    let (client, context) = (asker.client(), asker.context(SystemTime::now()));
+    let explanation = policy.explain(&client, context, &method, &url).map_err(|_| bad_url(text))?;
+    if args.json.json {
         printer::json(&explanation)?;
     } else {
         printer::line(shown(&explanation))?;

@@ -33,6 +33,7 @@ mod demo;
 mod env;
 mod environment;
 mod explain;
+mod explain_as;
 mod failure;
 mod given;
 mod init;
@@ -67,7 +68,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Policy};
 use failure::{Exit, Failure};
 use platform::Keeper;
 
@@ -123,6 +124,7 @@ fn run(cli: Cli, keeper: &Keeper) -> Result<Exit, Failure> {
         Command::Logout(args) => logout::run(&args, config),
         Command::Revoke(args) => revoke::run(&args, config),
         Command::Run(args) => return run::run(&args, config, cli.verbose, keeper),
+        Command::Policy(Policy::Schema) => schema::policy(),
         Command::Schema => schema::run(),
         Command::Serve(args) => serve::run(&args, config, cli.verbose),
         Command::Session(args) => sessions::run(&args, config),
@@ -170,7 +172,7 @@ mod tests {
     /// Those that a hint gives a `--config`.
     #[test]
     fn commands_of_a_config_are_known() {
-        let none = ["completions", "demo", "placeholder", "ps", "schema", "trust"];
+        let none = ["completions", "demo", "placeholder", "policy", "ps", "schema", "trust"];
         let cli = Cli::command();
         let all = cli.get_subcommands().map(clap::Command::get_name);
         let mut of_a_config: Vec<_> = all.filter(|name| !none.contains(name)).collect();

@@ -114,6 +114,8 @@ impl TrustSummary {
             audit,
             admin,
             logins,
+            // They only narrow what the routes below allow.
+            policies: _,
             limits: _,
             credentials,
             routes,

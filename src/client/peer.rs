@@ -51,6 +51,11 @@ impl Users {
         }
     }
 
+    /// The uid of a login name.
+    pub fn uid(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(_, known)| ***known == *name).map(|(uid, _)| *uid)
+    }
+
     /// The login name of `uid`.
     pub fn name(&self, uid: u32) -> Option<Arc<str>> {
         self.0.get(&uid).cloned()

@@ -82,6 +82,7 @@ pub struct Session {
     uid: Option<u32>,
     routes: Option<Vec<RouteName>>,
     placeholders: Vec<Binding>,
+    began: Moment,
     end: Option<Deadline>,
     ended: watch::Sender<bool>,
     admitted: AtomicU64,
@@ -111,6 +112,13 @@ impl Session {
     /// The directory that it was opened in.
     pub fn project(&self) -> Option<&str> {
         self.project.as_deref()
+    }
+
+    /// How long ago it was opened; a session of the config: how long ago that was taken up. By the
+    /// clock that counts more.
+    pub fn age(&self, now: Moment) -> Duration {
+        let wall = now.wall.duration_since(self.began.wall).unwrap_or_default();
+        wall.max(now.mono.saturating_duration_since(self.began.mono))
     }
 
     /// The process that it ends with.
@@ -217,6 +225,7 @@ impl Sessions {
             uid: new.uid,
             routes: new.routes,
             placeholders: new.placeholders,
+            began: self.clock.now(),
             end: new.lifetime.map(|life| Deadline::after(self.clock.now(), life)),
             ended: watch::Sender::new(false),
             admitted: AtomicU64::default(),
@@ -268,6 +277,7 @@ impl Sessions {
             uid: shared.uid,
             routes: shared.routes.clone(),
             placeholders: Vec::new(),
+            began: self.clock.now(),
             end: None,
             ended: watch::Sender::new(false),
             admitted: AtomicU64::default(),

@@ -55,6 +55,9 @@ pub struct File {
     /// Where logins are kept.
     #[serde(default)]
     pub logins: LoginsTable,
+    /// What must permit a request beside its route.
+    #[serde(default)]
+    pub policy: PolicyTable,
     /// Rates of requests; beyond them the answer is 429 with Retry-After.
     #[serde(default)]
     pub limits: LimitsTable,
@@ -207,6 +210,16 @@ pub struct AdminTable {
     /// none. It asks nobody who they are; beyond loopback, other machines read the names of routes and credentials.
     #[schemars(with = "Option<String>")]
     pub metrics: Option<Spanned<String>>,
+}
+
+/// `[policy]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyTable {
+    /// Files of Cedar policies, whose names end in ".cedar"; a name may hold one "*". Relative paths count from the
+    /// config's directory. None: routes alone decide; some: Cedar must permit as well whatever a route permits.
+    #[schemars(with = "Vec<String>")]
+    pub cedar: Vec<Spanned<String>>,
 }
 
 /// `[credentials.NAME]`: `check` reads `grant` by hand, serde only tells the schema.

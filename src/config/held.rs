@@ -83,6 +83,7 @@ impl Held {
             }
         }
         wanted.extend(config.upstream.extra_roots.iter().cloned());
+        wanted.extend(config.policies.files.iter().map(|file| file.path.clone()));
         let credentials = config.credentials.values();
         wanted.extend(credentials.filter_map(|it| it.grant.certificate()).cloned());
         wanted.extend(config.secret_sources().filter_map(SecretSource::file).cloned());

@@ -23,6 +23,7 @@ pub mod no_proxy;
 pub mod oauth;
 pub mod parent;
 mod places;
+mod policies;
 pub mod problem;
 mod project;
 mod route;
@@ -47,6 +48,7 @@ pub use oauth::{
     TokenExchange, TypedToken,
 };
 pub use places::Places;
+pub use policies::{Policies, PolicyFile};
 pub use project::{Fence, Project};
 pub use route::{ClientSelector, Inject, Placement, Route};
 pub use slot::PathSlot;
@@ -90,6 +92,7 @@ pub struct Config {
     pub audit: Audit,
     pub admin: Admin,
     pub logins: Logins,
+    pub policies: Policies,
     pub limits: Limits,
     pub credentials: BTreeMap<CredentialName, Credential>,
     /// `[[routes]]`, patterns still as text: `policy` compiles them.
@@ -131,7 +134,13 @@ impl Config {
         // Their copies never change: what they were made of does.
         let held = self.held.iter().flat_map(Held::files).map(|(path, _)| path.to_owned());
         let trusted = self.held.as_ref().and_then(|_| trust::Records::own().file_of(&self.named));
-        std::iter::once(self.named.clone()).chain(named).chain(held).chain(trusted).collect()
+        let policies = self.policies.paths();
+        (std::iter::once(self.named.clone())
+            .chain(named)
+            .chain(policies)
+            .chain(held)
+            .chain(trusted))
+        .collect()
     }
 }
 

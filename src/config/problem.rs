@@ -13,6 +13,9 @@ pub struct Problem {
     pub file: PathBuf,
     /// 1-based; 0 where no line can be named.
     pub line: usize,
+    /// 1-based, in characters; 0 where it is about the whole line.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub column: usize,
     pub code: &'static str,
     /// What is wrong, in lower case without a final stop.
     pub message: String,
@@ -87,7 +90,8 @@ impl Problems {
         severity: Severity,
     ) {
         let line = self.places.line(line, &message);
-        self.list.push(Problem { file: self.file.clone(), line, code, message, hint, severity });
+        let (file, column) = (self.file.clone(), 0);
+        self.list.push(Problem { file, line, column, code, message, hint, severity });
     }
 
     /// Whether any of them stops the config from loading.
@@ -97,7 +101,12 @@ impl Problems {
 
     /// All of them, by line.
     pub fn into_sorted(mut self) -> Vec<Problem> {
-        self.list.sort_by_key(|p| (p.severity, p.line));
+        let own = self.file;
+        // Its own first, then those of files that it names.
+        self.list.sort_by(|a, b| {
+            let key = |p: &Problem| (p.severity, p.file != own, p.line, p.column);
+            key(a).cmp(&key(b)).then_with(|| a.file.cmp(&b.file))
+        });
         self.list
     }
 
@@ -107,7 +116,11 @@ impl Problems {
     }
 }
 
-/// `file:line: error[code]: message` and the hint on a line of its own.
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// `file:line:column: error[code]: message` and the hint on a line of its own.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -117,6 +130,9 @@ impl fmt::Display for Problem {
         write!(f, "{}", self.file.display())?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
+        }
+        if self.column > 0 {
+            write!(f, ":{}", self.column)?;
         }
         write!(f, ": {severity}[{}]: {}\n  hint: {}", self.code, self.message, self.hint)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -81,6 +82,8 @@ impl Files {
                         }
                     }
                 }
+                // What is called like a file of policies may be one.
+                Ok(meta) if meta.is_dir() => names_in(path),
                 Ok(_) => Content::Error(io::ErrorKind::InvalidInput),
                 Err(error) => Content::Error(error.kind()),
             };
@@ -88,6 +91,23 @@ impl Files {
         }
         sight
     }
+}
+
+/// Of a directory, which files of policies it has. What they hold is seen of each.
+fn names_in(dir: &Path) -> Content {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => return Content::Error(error.kind()),
+    };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.retain(|name| name.as_bytes().ends_with(b".cedar") && !name.as_bytes().starts_with(b"."));
+    names.sort();
+    let mut digest = digest::Context::new(&digest::SHA256);
+    for name in &names {
+        digest.update(name.as_bytes());
+        digest.update(b"\0");
+    }
+    content(digest.finish())
 }
 
 impl Stamp {
@@ -123,13 +143,16 @@ fn read(path: &Path) -> Content {
         }
     };
     match digest() {
-        Ok(()) => {
-            let mut digest = [0; 32];
-            digest.copy_from_slice(context.finish().as_ref());
-            Content::Digest(digest)
-        }
+        Ok(()) => content(context.finish()),
         Err(error) => Content::Error(error.kind()),
     }
+}
+
+/// Of SHA-256.
+fn content(digest: digest::Digest) -> Content {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Content::Digest(bytes)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! [`Client`]: who is asking, once it has been established.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+
+use tokio::sync::SetOnce;
 
 use super::id::SessionName;
 
@@ -46,7 +48,7 @@ pub struct Found(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    process: OnceLock<Arc<Process>>,
+    process: SetOnce<Arc<Process>>,
     asked: AtomicBool,
     told: AtomicBool,
 }
@@ -55,6 +57,11 @@ impl Found {
     /// The process, where it is known by now.
     pub fn get(&self) -> Option<&Process> {
         self.0.process.get().map(|process| &**process)
+    }
+
+    /// As soon as it is found, which may be never.
+    pub async fn wait(&self) {
+        self.0.process.wait().await;
     }
 
     /// Once. Connections of one process share it.

@@ -235,6 +235,10 @@ reasons! {
     PlaceholderRefused = "placeholder-refused", Client,
         "the placeholder is not one of this session and route, or there are several and no route takes all of them",
         "a placeholder that the tool kept from an earlier session is worthless: give it the variable that `valetkey run` sets";
+    /// A policy forbids it, or none permits it.
+    PolicyDenied = "policy-denied", Client,
+        "a policy forbids this request, or none permits it",
+        "`valetkey explain METHOD URL` names the policies; whoever keeps them can change them";
     /// A routed host on a port without a route.
     PortNotRouted = "port-not-routed", Client,
         "this host is routed, but not on this port",

@@ -47,10 +47,10 @@ impl<'a> Asking<'a> {
     }
 
     /// The refusal of it, with what only its session can mend.
-    pub(super) fn refused(&self, reason: Reason) -> Refused {
-        let session =
-            self.admitted.session.as_ref().filter(|_| reason == Reason::RouteNotInSession);
+    pub(super) fn named(&self, refused: Refused) -> Refused {
+        let of_session = refused.reason == Reason::RouteNotInSession;
+        let session = self.admitted.session.as_ref().filter(|_| of_session);
         let named = session.map(|session| (Word::Session, format!("`{}`", session.name())));
-        Refused { named, ..reason.into() }
+        Refused { named, ..refused }
     }
 }

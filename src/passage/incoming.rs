@@ -5,6 +5,7 @@
 //! and the request goes on as the one that was judged.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderName, Method};
@@ -14,11 +15,12 @@ use super::asking::Asking;
 use super::desk::{Passage, Terms};
 use super::known::{Known, Source};
 use super::passed::{JudgedRequest, Passed};
-use super::refused::{Refused, Word};
+use super::refused::{Policies, Refused, Word};
 use crate::audit::{Recorder, RequestFacts};
 use crate::broker::{Failure, SlotKey};
 use crate::client::Admitted;
 use crate::inject;
+use crate::model::clock::Moment;
 use crate::model::id::{RequestId, RouteName};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
@@ -60,6 +62,12 @@ pub struct Incoming<'a> {
     dropped: Vec<HeaderName>,
     recorder: Recorder,
 }
+
+/// The proof that what policies look at was waited for.
+pub struct Attended(());
+
+/// How long a client's process is waited for.
+const MAX_SEARCH: Duration = Duration::from_millis(200);
 
 /// The proof that a request may go, as far as policy, standing keys and rates are concerned.
 pub struct Judged(Permit);
@@ -123,16 +131,30 @@ impl Incoming<'_> {
         self.recorder.begin_anew(facts, terms.policy.hash().clone());
     }
 
-    pub fn judge(&mut self, terms: &Terms) -> Result<Judged, Refused> {
+    /// Waits for the client's process, where a policy looks at it and the search for it goes on
+    /// still. One that is not found in time is not guessed at: policies see none.
+    pub async fn attend(&self, terms: &Terms) -> Attended {
+        let process = &self.asking.admitted.client.process;
+        let waits = self.way == Way::Intercepted
+            && terms.policy.needs_process(self.target)
+            && process.get().is_none();
+        if waits {
+            // In a box: most requests have no room for it.
+            Box::pin(tokio::time::timeout(MAX_SEARCH, process.wait())).await.ok();
+        }
+        Attended(())
+    }
+
+    pub fn judge(&mut self, terms: &Terms, Attended(()): Attended) -> Result<Judged, Refused> {
         if let Some(reason) = self.refused {
             return Err(reason.into());
         }
-        let permit = self.decide(terms).map_err(|reason| {
+        let permit = self.decide(terms).map_err(|refused| {
             // It was sent all the same.
             if let Some(found) = inject::refused_key(&self.parts) {
                 self.note_key(&found);
             }
-            self.asking.refused(reason)
+            self.asking.named(refused)
         })?;
         if let Some(found) = inject::standing_key(&permit, &self.parts) {
             self.note_key(&found);
@@ -162,15 +184,16 @@ impl Incoming<'_> {
         taken.map_err(|wait| Refused::until(Reason::RateLimited, wait))
     }
 
-    fn decide(&mut self, terms: &Terms) -> Result<Permit, Reason> {
+    fn decide(&mut self, terms: &Terms) -> Result<Permit, Refused> {
         let (passage, admitted) = (self.passage, &self.asking.admitted);
-        if let Some(reason) = passage.gate.objection(&terms.rules, admitted, passage.clock.now()) {
-            return Err(reason);
+        let now = passage.clock.now();
+        if let Some(reason) = passage.gate.objection(&terms.rules, admitted, now) {
+            return Err(reason.into());
         }
         agree::fits(&self.parts)?;
         match self.way {
-            Way::Clear => self.decide_clear(terms),
-            Way::Intercepted => self.decide_intercepted(terms),
+            Way::Clear => Ok(self.decide_clear(terms)?),
+            Way::Intercepted => self.decide_intercepted(terms, now),
         }
     }
 
@@ -186,10 +209,10 @@ impl Incoming<'_> {
         Ok(permit)
     }
 
-    fn decide_intercepted(&mut self, terms: &Terms) -> Result<Permit, Reason> {
+    fn decide_intercepted(&mut self, terms: &Terms, now: Moment) -> Result<Permit, Refused> {
         agree::agree(self.target, &self.parts)?;
         if self.parts.method == Method::CONNECT {
-            return Err(Reason::ConnectInTunnel);
+            return Err(Reason::ConnectInTunnel.into());
         }
         let admitted = &self.asking.admitted;
         let facts = policy::PolicyFacts {
@@ -199,13 +222,22 @@ impl Incoming<'_> {
             target: self.target,
             path: self.parts.uri.path(),
             bound: self.asking.bound.as_deref(),
+            context: context(admitted, now),
         };
         let permit = terms.policy.decide(facts).map_err(|refusal| {
-            if let Some(route) = refusal.route {
+            let policy::Refusal { reason, route, policies, hint } = refusal;
+            if let Some(route) = route {
                 self.recorder.route(route);
             }
-            refusal.reason
+            let policies = policies.map(|ids| {
+                self.recorder.asked(Arc::clone(&ids), facts.context.recorded());
+                Policies { ids, hint }
+            });
+            Refused { policies, ..reason.into() }
         })?;
+        if let Some(ids) = permit.policies() {
+            self.recorder.asked(Arc::clone(ids), facts.context.recorded());
+        }
         let permit = match inject::named_methods(&self.parts) {
             Some(methods) if !methods.is_empty() => {
                 let permit = terms.policy.also_for(permit, facts, &methods);
@@ -259,6 +291,7 @@ impl Incoming<'_> {
                     Word::Credential,
                     format!("{credential}{}", self.passage.config_flag),
                 )),
+                policies: None,
             }),
         }
     }
@@ -316,6 +349,18 @@ impl<'a> Incoming<'a> {
         let client = Arc::clone(&self.asking.admitted.client);
         let passed = Passed::new(permit, client, source, token);
         (passed, JudgedRequest::new(self.parts), self.recorder)
+    }
+}
+
+/// What policies see of whoever asks.
+pub fn context(admitted: &Admitted, now: Moment) -> policy::Context<'_> {
+    let session = admitted.session.as_deref();
+    policy::Context {
+        process: admitted.client.process.get(),
+        project: session.and_then(|session| session.project()),
+        reason: session.and_then(|session| session.reason()),
+        session_age: session.map(|session| session.age(now)),
+        now: now.wall,
     }
 }
 

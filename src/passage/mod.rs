@@ -30,7 +30,7 @@ mod refused;
 pub use clean::{Clean, Followed, why_undecoded};
 pub use desk::{Passage, Terms};
 pub use given::Given;
-pub use incoming::{Arrival, Incoming, Judged, Supplied, Way};
+pub use incoming::{Arrival, Attended, Incoming, Judged, Supplied, Way, context};
 pub use known::Known;
 pub use passed::{Cleared, JudgedRequest, Passed, Unclean, record_tunnel};
 pub use refused::{Refused, Word, closes, name_config, raw, response, status};

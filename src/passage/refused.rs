@@ -3,7 +3,7 @@
 //!
 //! Every answer of our own is a problem document (RFC 9457) with `Proxy-Status` (RFC 9209).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,16 @@ pub struct Refused {
     pub backing_off: bool,
     /// What the hint's word in capitals stands for.
     pub named: Option<(Word, String)>,
+    /// The policies that forbid it.
+    pub policies: Option<Policies>,
+}
+
+/// Which policies forbid a request, and what they tell the client to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policies {
+    pub ids: Arc<[Arc<str>]>,
+    /// In the place of the reason's own.
+    pub hint: Option<Arc<str>>,
 }
 
 /// A word of a hint that is filled in.
@@ -99,7 +109,7 @@ pub fn closes(reason: Reason) -> bool {
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Self { reason, retry_after: None, backing_off: false, named: None }
+        Self { reason, retry_after: None, backing_off: false, named: None, policies: None }
     }
 }
 
@@ -125,6 +135,7 @@ pub fn status(reason: Reason) -> StatusCode {
         | R::OwnerUnknown
         | R::PlaceholderMissing
         | R::PlaceholderRefused
+        | R::PolicyDenied
         | R::PortNotRouted
         | R::ProxyLoop
         | R::RouteDenied
@@ -228,6 +239,7 @@ fn proxy_error(reason: Reason) -> &'static str {
         | R::OwnerUnknown
         | R::PlaceholderMissing
         | R::PlaceholderRefused
+        | R::PolicyDenied
         | R::PortNotRouted
         | R::ProxyAuthEnded
         | R::ProxyAuthFailed
@@ -255,15 +267,20 @@ struct Problem<'a> {
     code: &'a str,
     detail: &'a str,
     hint: &'a str,
+    /// Those that forbid it, by id.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [Arc<str>],
     request_id: String,
 }
 
 fn problem(refused: &Refused, request: RequestId) -> Bytes {
     let (reason, status) = (refused.reason, refused.status());
     // Names in config are letters, digits and `._-`: they can be typed as they stand.
+    let policies = refused.policies.as_ref();
+    let said = policies.and_then(|policies| policies.hint.as_deref());
     let hint = match &refused.named {
         Some((word, name)) => reason.hint().replace(word.as_str(), name),
-        None => reason.hint().to_owned(),
+        None => said.unwrap_or(reason.hint()).to_owned(),
     };
     let flag = CONFIG_FLAG.get().map_or("", String::as_str);
     let hint = with_config(&hint, flag);
@@ -273,6 +290,7 @@ fn problem(refused: &Refused, request: RequestId) -> Bytes {
         code: reason.code(),
         detail: reason.detail(),
         hint: &hint,
+        policies: policies.map_or(&[], |policies| &policies.ids),
         request_id: request.to_string(),
     };
     // A struct of strings and a number always serialises.

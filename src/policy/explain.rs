@@ -1,13 +1,15 @@
 //! Why: which route, credential and placement would apply to a request, and what stood in the way
 //! of the others. Mints nothing and asks nobody.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use http::{Method, Uri};
 use serde::Serialize;
 
 use super::path::RequestPath;
-use super::{Action, AtConnect, Policy, PolicyFacts};
+use super::{Action, AtConnect, Context, Policy, PolicyFacts};
 use crate::config::wording::nearest;
 use crate::config::{Inject, Placement};
 use crate::model::client::Client;
@@ -27,7 +29,7 @@ pub struct Explanation {
     pub code: Option<&'static str>,
     /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
     /// The route that matched; `None`: none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
@@ -44,6 +46,9 @@ pub struct Explanation {
     /// others of their kind stay behind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
+    /// The policies that decided, by id; empty where none permits it; `None`: none were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<String>>,
     /// The routes of the host, and why each does or doesn't match.
     pub considered: Vec<String>,
     /// Where none matched: the one that nearly did, and what would have to be otherwise.
@@ -58,6 +63,7 @@ impl Policy {
     pub fn explain(
         &self,
         client: &Client,
+        context: Context<'_>,
         method: &Method,
         url: &Uri,
     ) -> Result<Explanation, Reason> {
@@ -84,6 +90,7 @@ impl Policy {
             placement: None,
             strip: Vec::new(),
             keep: Vec::new(),
+            policies: None,
             considered: self.considered(client, method, &target, url.path()),
             nearest: None,
             policy: self.hash().to_string(),
@@ -112,12 +119,16 @@ impl Policy {
                     target: &target,
                     path: url.path(),
                     bound: None,
+                    context,
                 };
                 match self.decide(facts) {
                     Ok(permit) => explanation.permit(&permit),
                     Err(refusal) => {
                         explanation.refuse(refusal.reason);
                         explanation.route = refusal.route.map(|name| name.to_string());
+                        explanation.policies = refusal.policies.as_deref().map(listed);
+                        explanation.hint =
+                            refusal.hint.map(|hint| hint.to_string().into()).or(explanation.hint);
                     }
                 }
             }
@@ -207,11 +218,12 @@ impl SeenByRoute<'_> {
 impl Explanation {
     fn refuse(&mut self, reason: Reason) {
         self.code = Some(reason.code());
-        self.hint = Some(reason.hint());
+        self.hint = Some(reason.hint().into());
     }
 
     fn permit(&mut self, permit: &super::Permit) {
         self.decision = if permit.injects() { "inject" } else { "pass" };
+        self.policies = permit.policies().map(|policies| listed(policies));
         let Some(route) = permit.route() else { return };
         self.route = Some(route.name.to_string());
         self.strip = permit.strip().iter().map(placement).collect();
@@ -231,6 +243,10 @@ impl Explanation {
             }
         }
     }
+}
+
+fn listed(policies: &[Arc<str>]) -> Vec<String> {
+    policies.iter().map(ToString::to_string).collect()
 }
 
 fn placement(placement: &Placement) -> String {
@@ -264,6 +280,14 @@ impl fmt::Display for Explanation {
         if !self.keep.is_empty() {
             write!(f, "\n{:<12}{}", "keep", self.keep.join(", "))?;
         }
+        if let Some(policies) = &self.policies {
+            let verb = if self.decision == "deny" { "forbidden by" } else { "permitted by" };
+            let text = match policies.as_slice() {
+                [] => "none permits it".to_owned(),
+                ids => format!("{verb} {}", ids.join(", ")),
+            };
+            write!(f, "\n{:<12}{text}", "policies")?;
+        }
         for (i, line) in self.considered.iter().enumerate() {
             write!(f, "\n{:<12}{line}", if i == 0 { "considered" } else { "" })?;
         }
@@ -271,7 +295,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n{:<12}{nearest}", "nearest")?;
         }
         write!(f, "\n{:<12}{}", "policy", self.policy)?;
-        if let Some(hint) = self.hint {
+        if let Some(hint) = &self.hint {
             write!(f, "\n{:<12}{hint}", "hint")?;
         }
         Ok(())

@@ -1,8 +1,12 @@
 //! What is asked of a policy about one request, and what it says of a connection.
 
-use http::Method;
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
-use crate::model::client::Client;
+use http::Method;
+use serde_json::{Map, Value};
+
+use crate::model::client::{Client, Parent, Process};
 use crate::model::id::RouteName;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
@@ -31,4 +35,79 @@ pub struct PolicyFacts<'a> {
     pub path: &'a str,
     /// The routes whose placeholder came with it, where a bound one did.
     pub bound: Option<&'a [RouteName]>,
+    /// What policies see of it beside that.
+    pub context: Context<'a>,
 }
+
+/// The circumstances of a request that policies may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The client's process; `None`: none is found.
+    pub process: Option<&'a Process>,
+    /// The directory that the session was opened in.
+    pub project: Option<&'a str>,
+    /// What the session is for, in its opener's words.
+    pub reason: Option<&'a str>,
+    /// How long ago the session was opened; `None`: there is none.
+    pub session_age: Option<Duration>,
+    /// By the calendar.
+    pub now: SystemTime,
+}
+
+impl Context<'_> {
+    /// Of a client of which nothing is known, now.
+    pub fn unknown(now: SystemTime) -> Self {
+        Self { process: None, project: None, reason: None, session_age: None, now }
+    }
+
+    /// Seconds. Whoever has no session has none that is young.
+    pub(super) fn session_age(&self) -> i64 {
+        let age = self.session_age.map(|age| age.as_secs());
+        age.and_then(|age| age.try_into().ok()).unwrap_or(i64::MAX)
+    }
+
+    /// In UTC; Monday is 1.
+    pub(super) fn hour_and_weekday(&self) -> (i64, i64) {
+        let since = self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let hours = i64::try_from(since.as_secs() / 3600).unwrap_or_default();
+        // The first day of all was a Thursday.
+        (hours % 24, (hours / 24 + 3) % 7 + 1)
+    }
+
+    /// What is known, by its name.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        let process = self.process;
+        let exe = process.and_then(|process| process.exe.as_deref());
+        let command = process.map(|process| process.command.join(" "));
+        let parent = process.and_then(|process| process.parent.as_ref());
+        let parent = parent.and_then(|parent: &Parent| parent.exe.as_deref());
+        let all = [
+            ("exe", exe.map(Cow::Borrowed)),
+            ("command", command.filter(|command| !command.is_empty()).map(Cow::Owned)),
+            ("parent", parent.map(Cow::Borrowed)),
+            ("project", self.project.map(Cow::Borrowed)),
+            ("reason", self.reason.map(Cow::Borrowed)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// As it is written down: cut where it is long. Method and path stand elsewhere.
+    pub fn recorded(&self) -> Map<String, Value> {
+        let cut = |text: &str| -> Value {
+            let end = text.floor_char_boundary(MAX_RECORDED);
+            text[..end].into()
+        };
+        let texts = self.texts().map(|(name, text)| (name.to_owned(), cut(&text)));
+        let mut map: Map<String, Value> = texts.collect();
+        let (hour, weekday) = self.hour_and_weekday();
+        map.insert("hour".to_owned(), hour.into());
+        map.insert("weekday".to_owned(), weekday.into());
+        if self.session_age.is_some() {
+            map.insert("session_age".to_owned(), self.session_age().into());
+        }
+        map
+    }
+}
+
+/// Of each text, in bytes.
+const MAX_RECORDED: usize = 512;

@@ -1,5 +1,7 @@
 //! The hash that names a policy in the audit.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use aws_lc_rs::digest;
 
 use crate::config::Config;
@@ -19,6 +21,14 @@ pub(super) fn of(config: &Config) -> PolicyHash {
     let admission = (proxy.auth_session, proxy.auth_uid, &proxy.allow_uids, sessions);
     let (unmatched, limits) = ((proxy.unmatched, &proxy.tunnel_ports), &config.limits);
     let text = format!("{routes:?} {unmatched:?} {minting:?} {admission:?} {limits:?}");
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let mut digest = digest::Context::new(&digest::SHA256);
+    digest.update(text.as_bytes());
+    for file in &config.policies.files {
+        // The path says which, the length where the next begins.
+        digest.update(file.path.as_os_str().as_bytes());
+        digest.update(&(file.text.len() as u64).to_be_bytes());
+        digest.update(file.text.as_bytes());
+    }
+    let digest = digest.finish();
     PolicyHash::new(format!("sha256:{}", hex(&digest.as_ref()[..8])))
 }

@@ -5,7 +5,9 @@
 //! ([`Policy::decide`]). The answer "yes" is a [`Permit`], which nobody else can make.
 
 mod ambiguity;
+mod asking;
 mod care;
+mod cedar;
 mod explain;
 mod facts;
 #[cfg(any(test, fuzzing))]
@@ -22,8 +24,9 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use http::{HeaderName, Method};
 
+pub use asking::schema;
 pub use explain::Explanation;
-pub use facts::{AtConnect, PolicyFacts};
+pub use facts::{AtConnect, Context, PolicyFacts};
 pub use permit::{Permit, Refusal};
 pub use route::{Action, Route};
 
@@ -51,6 +54,8 @@ pub struct Policy {
     tunnel_ports: Vec<u16>,
     /// Where no route says otherwise.
     timeouts: Timeouts,
+    /// Some Cedar policy looks at processes.
+    needs_process: bool,
 }
 
 impl Policy {
@@ -72,8 +77,10 @@ impl Policy {
             if let Some(route) = &compiled {
                 care::check(route, config, located.value.allow_token_endpoint, &mut problems);
             }
-            routes.extend(compiled.map(Arc::new));
+            routes.extend(compiled);
         }
+        cedar::asked(config, &mut routes, &mut problems);
+        let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
         routes.sort_by(|a, b| a.name.cmp(&b.name));
         let mut policy = Self {
             hash: hash::of(config),
@@ -83,6 +90,7 @@ impl Policy {
             unmatched: config.proxy.unmatched,
             tunnel_ports: config.proxy.tunnel_ports.clone(),
             timeouts: config.limits.timeouts,
+            needs_process: routes.iter().any(|route| route.needs_process()),
         };
         for route in routes {
             if let Action::Inject(credential, _) = &route.action {
@@ -175,7 +183,7 @@ impl Policy {
 
     /// A request in the clear to an unrouted host: never a token, and a routed host never.
     pub fn decide_plain(&self, target: &Target) -> Result<Permit, Refusal> {
-        let refuse = |reason| Err(Refusal { reason, route: None });
+        let refuse = |reason| Err(Refusal::of(reason, None));
         match self.at_connect(target) {
             AtConnect::Intercept => refuse(Reason::TlsRequired),
             AtConnect::Refuse(reason) => refuse(reason),
@@ -190,7 +198,7 @@ impl Policy {
 
     /// What to do with one request inside an intercepted connection.
     pub fn decide(&self, facts: PolicyFacts<'_>) -> Result<Permit, Refusal> {
-        let refuse = |reason| Err(Refusal { reason, route: None });
+        let refuse = |reason| Err(Refusal::of(reason, None));
         let method = facts.method.as_str();
         if method.eq_ignore_ascii_case("TRACE") || method.eq_ignore_ascii_case("TRACK") {
             return refuse(Reason::MethodRefused);
@@ -201,9 +209,16 @@ impl Policy {
         }
         let Ok(path) = RequestPath::parse(facts.path) else { return refuse(Reason::AmbiguousPath) };
         if let Some(route) = path.slashed().and_then(|reading| self.denying(&facts, reading)) {
-            return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
+            return Err(Refusal::of(Reason::RouteDenied, Some(route)));
         }
         let permit = self.judge(&facts, path.segments())?;
+        if let (Some(reading), Some(route)) = (path.slashed(), permit.route()) {
+            // As with routes: what denies it so is heard, and that nobody permits it so is not.
+            self.ask(route, &facts, reading).or_else(|refusal| match &refusal.policies {
+                Some(policies) if policies.is_empty() => Ok(None),
+                _ => Err(refusal),
+            })?;
+        }
         for reading in path.others() {
             if !permit.does_as(&self.judge(&facts, reading)?) {
                 return refuse(Reason::AmbiguousPath);
@@ -262,7 +277,7 @@ impl Policy {
     fn judge(&self, facts: &PolicyFacts<'_>, segments: &[Cow<'_, str>]) -> Result<Permit, Refusal> {
         // Denial wins over everything, ambiguity included, whatever a session is limited to.
         if let Some(route) = self.denying(facts, segments) {
-            return Err(Refusal { reason: Reason::RouteDenied, route: Some(route.name.clone()) });
+            return Err(Refusal::of(Reason::RouteDenied, Some(route)));
         }
         let allowed = |route: &Route| facts.allowed.is_none_or(|names| names.contains(&route.name));
         let bound = |route: &Route| facts.bound.is_some_and(|names| names.contains(&route.name));
@@ -276,6 +291,7 @@ impl Policy {
         let mut keeps: Vec<HeaderName> = Vec::new();
         let (mut withheld, mut refuses_keys) = (None, false);
         let mut timeouts: Option<Timeouts> = None;
+        let mut asked = false;
         let (mut redacts, mut strips_cookies, mut refuses_unvouched) = (false, false, false);
         for route in fitting() {
             if !serves(route) {
@@ -295,8 +311,9 @@ impl Policy {
                 let decides = facts.bound.is_none() && other.is_apart_by_placeholder(route);
                 let reason =
                     if decides { Reason::PlaceholderMissing } else { Reason::AmbiguousRoute };
-                return Err(Refusal { reason, route: None });
+                return Err(Refusal::of(reason, None));
             }
+            asked |= route.asked.is_some();
             refuses_keys |= route.refuses_keys;
             redacts |= route.redacts;
             strips_cookies |= route.strips_cookies;
@@ -313,13 +330,17 @@ impl Policy {
         }
         let Some(route) = matched else { return self.no_match(facts, withheld) };
         if facts.bound.is_some_and(|names| !self.is_for(names, route)) {
-            let route = Some(route.name.clone());
-            return Err(Refusal { reason: Reason::PlaceholderRefused, route });
+            return Err(Refusal::of(Reason::PlaceholderRefused, Some(route)));
         }
         if !route.can_name(facts.client) {
-            let route = Some(route.name.clone());
-            return Err(Refusal { reason: Reason::TemplateUnfilled, route });
+            return Err(Refusal::of(Reason::TemplateUnfilled, Some(route)));
         }
+        // One whose placeholder did not come does not agree, and is not meant.
+        let meant = |one: &&Arc<Route>| serves(one) && one.agrees_with(route);
+        let policies = match asked {
+            true => self.ask_all(fitting().filter(meant), route, facts, segments)?,
+            false => None,
+        };
         Ok(Permit {
             origin: Origin::https(facts.target.clone()),
             route: Some(Arc::clone(route)),
@@ -333,6 +354,7 @@ impl Policy {
             refuses_unvouched,
             leaves_own: false,
             timeouts: timeouts.unwrap_or(route.timeouts),
+            policies,
         })
     }
 
@@ -352,10 +374,10 @@ impl Policy {
         withheld: Option<Reason>,
     ) -> Result<Permit, Refusal> {
         if let Some(reason) = withheld {
-            return Err(Refusal { reason, route: None });
+            return Err(Refusal::of(reason, None));
         }
         match self.unmatched {
-            Unmatched::Deny => Err(Refusal { reason: Reason::NoRoute, route: None }),
+            Unmatched::Deny => Err(Refusal::of(Reason::NoRoute, None)),
             Unmatched::Tunnel => {
                 Ok(Permit::without_route(Origin::https(facts.target.clone()), self.timeouts))
             }

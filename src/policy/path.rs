@@ -68,6 +68,20 @@ impl<'a> RequestPath<'a> {
     }
 }
 
+/// One reading as a text that has no other: what is decoded is left so but for `/` and `%`.
+pub(super) fn written(segments: &[Cow<'_, str>]) -> String {
+    let mut path = String::with_capacity(64);
+    for segment in segments {
+        path.push('/');
+        if segment.contains(['/', '%']) {
+            path.push_str(&segment.replace('%', "%25").replace('/', "%2F"));
+        } else {
+            path.push_str(segment);
+        }
+    }
+    if path.is_empty() { "/".to_owned() } else { path }
+}
+
 /// Split at encoded slashes too, however often they are encoded, and otherwise plain.
 fn slashed<'a>(segments: &[Cow<'a, str>]) -> Vec<Cow<'a, str>> {
     let decoded = |segment: &Cow<'a, str>| {

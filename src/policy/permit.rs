@@ -30,6 +30,8 @@ pub struct Permit {
     /// The client's own credential goes, and no token.
     pub(super) leaves_own: bool,
     pub(super) timeouts: Timeouts,
+    /// The policies that permit it, by id; `None`: none were asked.
+    pub(super) policies: Option<Arc<[Arc<str>]>>,
 }
 
 impl Permit {
@@ -48,7 +50,13 @@ impl Permit {
             refuses_unvouched: true,
             leaves_own: false,
             timeouts,
+            policies: None,
         }
+    }
+
+    /// The policies that permit it, by id; `None`: none were asked.
+    pub fn policies(&self) -> Option<&Arc<[Arc<str>]>> {
+        self.policies.as_ref()
     }
 
     /// Whether one of the matched routes allows an upgrade to this protocol, in lower case.
@@ -188,6 +196,7 @@ impl Permit {
             leaves_own: _,
             // The longest of all that matched.
             timeouts: _,
+            policies: _,
         } = self;
         action(self) == action(other)
             && *origin == other.origin
@@ -213,6 +222,17 @@ pub struct Refusal {
     pub reason: Reason,
     /// The route that says so, where one does.
     pub route: Option<RouteName>,
+    /// The policies that forbid it, by id; `None`: it is not they who refuse.
+    pub policies: Option<Arc<[Arc<str>]>>,
+    /// What they tell the client to do.
+    pub hint: Option<Arc<str>>,
+}
+
+impl Refusal {
+    /// For this reason, and by this route where one says so.
+    pub(super) fn of(reason: Reason, route: Option<&Route>) -> Self {
+        Self { reason, route: route.map(|route| route.name.clone()), policies: None, hint: None }
+    }
 }
 
 /// Whether both hold the same, in any order.

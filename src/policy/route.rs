@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use super::cedar::Asked;
 use super::pattern::{HostPattern, PathPattern};
 use crate::config::wording::named;
 use crate::config::{
@@ -56,6 +57,8 @@ pub struct Route {
     variables: Vec<String>,
     /// The path that its token goes into, beside what `paths` ask.
     slot: Option<(PathPattern, PathSlot)>,
+    /// What policies must permit of it; `None`: there are none, and the route alone decides.
+    pub(super) asked: Option<Asked>,
     /// Where it stands in the file.
     pub(super) line: usize,
 }
@@ -143,6 +146,7 @@ impl Route {
                 .filter(|(_, kind)| kind.binds())
                 .map(|(name, _)| name.clone())
                 .collect(),
+            asked: None,
             line,
         })
     }
@@ -207,6 +211,11 @@ impl Route {
                 ClientSelector::User(name) => client.user.as_deref() == Some(name),
             })
         })
+    }
+
+    /// Whether a policy that it asks looks at the client's process.
+    pub(super) fn needs_process(&self) -> bool {
+        self.asked.as_ref().is_some_and(Asked::needs_process)
     }
 
     /// Whether the templates of its token can be filled for this client.
@@ -276,6 +285,7 @@ impl Route {
 fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
+
 /// Both lists; nearly always they are one.
 pub(super) fn joined(some: Arc<[Placement]>, more: &[Placement]) -> Arc<[Placement]> {
     let mut all = Vec::new();

@@ -40,6 +40,10 @@ fn target(text: &str) -> Target {
     Target::parse(text, None).unwrap()
 }
 
+fn unknown() -> crate::policy::Context<'static> {
+    crate::policy::Context::unknown(std::time::SystemTime::UNIX_EPOCH)
+}
+
 fn decide(policy: &Policy, method: Method, path: &str) -> Result<Option<String>, Reason> {
     decide_as(policy, &Client::default(), method, path)
 }
@@ -51,8 +55,15 @@ fn decide_as(
     path: &str,
 ) -> Result<Option<String>, Reason> {
     let target = target("api.example.com:443");
-    let facts =
-        PolicyFacts { client, allowed: None, method: &method, target: &target, path, bound: None };
+    let facts = PolicyFacts {
+        client,
+        allowed: None,
+        method: &method,
+        target: &target,
+        path,
+        bound: None,
+        context: unknown(),
+    };
     let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
     Ok(permit.injects().then(|| permit.route().unwrap().name.to_string()))
 }
@@ -215,6 +226,7 @@ fn sessions_are_limited_to_their_routes() {
             target: &target,
             path: "/",
             bound: None,
+            context: unknown(),
         };
         policy.decide(facts).map(|p| p.injects()).map_err(|r| r.reason)
     };
@@ -231,7 +243,7 @@ fn explains() {
     ))
     .unwrap();
     let explain = |method, url: &str| {
-        policy.explain(&Client::default(), &method, &url.parse().unwrap()).unwrap()
+        policy.explain(&Client::default(), unknown(), &method, &url.parse().unwrap()).unwrap()
     };
     let yes = explain(Method::GET, "https://api.example.com/x?key=1");
     assert_eq!(
@@ -407,6 +419,7 @@ fn a_placeholder_decides_between_routes_that_each_give_one() {
             target: &target,
             path: "/",
             bound,
+            context: unknown(),
         };
         let permit = policy.decide(facts).map_err(|refusal| refusal.reason)?;
         Ok(permit.credential().unwrap().to_string())
@@ -439,6 +452,7 @@ fn a_placeholder_is_for_its_own_routes() {
             target: &target(host),
             path,
             bound: Some(&[RouteName::new("a")]),
+            context: unknown(),
         };
         policy.decide(facts).map(|permit| permit.injects()).map_err(|refusal| refusal.reason)
     };
@@ -470,8 +484,12 @@ fn a_token_that_names_its_session_needs_one() {
     .unwrap();
     let uid = Client { uid: Some(7), ..Client::default() };
     assert_eq!(decide_as(&policy, &uid, Method::GET, "/x"), Err(Reason::TemplateUnfilled));
-    let explained =
-        policy.explain(&uid, &Method::GET, &"https://api.example.com/x".parse().unwrap());
+    let explained = policy.explain(
+        &uid,
+        unknown(),
+        &Method::GET,
+        &"https://api.example.com/x".parse().unwrap(),
+    );
     let explained = explained.unwrap();
     assert_eq!((explained.decision, explained.code), ("deny", Some("template-unfilled")));
     assert_eq!(explained.route.as_deref(), Some("a"));
@@ -545,9 +563,10 @@ proptest! {
         };
         let (method, target) = (method.parse::<Method>().unwrap(), target("api.example.com:443"));
         let url = format!("https://api.example.com{path}").parse().unwrap();
-        let said = policy.explain(&client, &method, &url).unwrap();
+        let said = policy.explain(&client, unknown(), &method, &url).unwrap();
         let facts = PolicyFacts {
             client: &client, allowed: None, method: &method, target: &target, path, bound: None,
+            context: unknown(),
         };
         match policy.decide(facts) {
             Ok(permit) => {
@@ -564,7 +583,7 @@ proptest! {
             Err(refusal) => {
                 prop_assert_eq!(said.decision, "deny");
                 prop_assert_eq!(said.code, Some(refusal.reason.code()));
-                prop_assert_eq!(said.hint, Some(refusal.reason.hint()));
+                prop_assert_eq!(said.hint.as_deref(), Some(refusal.reason.hint()));
                 prop_assert_eq!(said.route, refusal.route.map(|name| name.to_string()));
             }
         }

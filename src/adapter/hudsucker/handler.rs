@@ -165,7 +165,8 @@ impl Handler {
             return Err(Reason::TlsRequired.into());
         }
         let upgrades = agree::asks_for_websocket(&parts.headers);
-        let judged: Judged = incoming.judge(terms)?;
+        let attended = incoming.attend(terms).await;
+        let judged: Judged = incoming.judge(terms, attended)?;
         if upgrades {
             return Err(Reason::UpgradeRefused.into());
         }

@@ -37,6 +37,8 @@ codes! { COMMANDS: "the command line's, or this machine's";
         "it needs loopback and a temporary directory that can be written (TMPDIR)";
     "env-not-set": "this shell has no variables of `valetkey env`" =>
         "nothing to do; `valetkey session list` shows what is open";
+    "explain-as": "`explain --as` was given something that it does not know" =>
+        "keys are user, uid, session, exe, command, parent, project, reason, session_age, hour and weekday, as in user=ann,exe=/usr/bin/curl";
     "explain-incomplete": "`explain` was given half of what it takes" =>
         "give a method and a URL, as in `valetkey explain GET https://api.example.com/v1/orders`, or a code";
     "java-trust-store-replaced": "JAVA_TOOL_OPTIONS names a trust store, and ours takes its place" =>

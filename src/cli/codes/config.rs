@@ -31,6 +31,10 @@ codes! { CONFIG: "the config's";
         "take it out: the proxy writes it by itself, or its value is not visible ASCII";
     "bad-helper": "the command of a helper cannot be used" =>
         "an absolute path and its arguments: [\"/usr/bin/pass\", \"show\", \"api\"]";
+    "bad-policy-file": "`cedar` of [policy] names something that can be no file of policies" =>
+        "a file's name ends in `.cedar`, and that name alone may hold one `*`: cedar = [\"policies/*.cedar\"]";
+    "cedar-missing": "the config names Cedar policies, and this program was built without Cedar" =>
+        "build it with its default features, or take `cedar` out of [policy]: then routes alone decide";
     "bad-host": "a host cannot be read" =>
         "a DNS name, as in \"example.com\", or where addresses are allowed an IP address";
     "bad-inject": "`inject` cannot be read" =>
@@ -153,6 +157,30 @@ codes! { CONFIG: "the config's";
         "take it out: `kid`, `typ` and what the API defines go there";
     "reserved-param": "a parameter has a key of its own in the config, or is a secret" =>
         "use that key";
+    "policy-approval": "a policy has `@approve`, which this version does not know" =>
+        "take it out: without it, the policy would permit what nobody approved";
+    "policy-doubtful": "a policy is valid, and Cedar doubts that it says what is meant" =>
+        "read it again: it may never apply, or hold characters that look like others";
+    "policy-exposed": "other users could put something else in the place of a file of policies" =>
+        "take write access away from them: it decides who may do what";
+    "policy-file-missing": "a file of policies is not there, or no file has a name that `*` allows" =>
+        "correct the name, or take it out of `cedar`";
+    "policy-file-unreadable": "a file of policies cannot be read, or is larger than 4 MiB" =>
+        "it is a text in UTF-8 that the daemon's user can read";
+    "policy-hint": "the `@hint` of a policy is longer than 300 bytes, or more than a line" =>
+        "say what the client is to do, in one sentence";
+    "policy-id": "the `@id` of a policy is no name, or two policies have one" =>
+        "at most 64 letters, digits and `._-`, another for each";
+    "policy-invalid": "a policy names or compares what there is not" =>
+        "`valetkey policy schema` prints what there is; what may be missing is asked for first: context has exe && context.exe == \"…\"";
+    "policy-permits-nothing": "no policy permits what a route does, so all of it is denied" =>
+        "Cedar permits nothing by itself: add a permit for the route, or one for all: permit (principal, action, resource);";
+    "policy-syntax": "a file of policies is not Cedar" =>
+        "the message says where; the language: docs.cedarpolicy.com";
+    "policy-template": "a policy is a template, which decides nothing by itself" =>
+        "name whom and what it is about in place of `?principal` and `?resource`";
+    "policy-too-large": "`cedar` names more than 1000 files" =>
+        "put several policies into one file";
     "reserved-variable": "`env` of a route sets a variable that would change how tools run" =>
         "choose the variable that the tool reads its key from";
     "roots-exposed": "other users could put something else in the place of a file of `extra_roots`" =>

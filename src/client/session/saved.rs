@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{Binding, Kind, Session, Sessions};
 use crate::client::disk;
 use crate::local::uid::Uid;
-use crate::model::clock::Deadline;
+use crate::model::clock::{Deadline, Moment};
 use crate::model::id::{RouteName, SessionName};
 
 impl Sessions {
@@ -41,7 +41,7 @@ impl Sessions {
         for one in saved {
             let life = one.until.duration_since(now.wall).unwrap_or_default();
             if !life.is_zero() {
-                self.insert(Arc::new(one.into_session(Deadline::after(now, life))));
+                self.insert(Arc::new(one.into_session(now, Deadline::after(now, life))));
             }
         }
         Ok(())
@@ -66,7 +66,14 @@ struct Saved {
     routes: Option<Vec<RouteName>>,
     #[serde(default)]
     placeholders: Vec<Binding>,
+    /// A daemon of an earlier version did not say: it is as old as may be.
+    #[serde(default = "long_ago")]
+    began: SystemTime,
     until: SystemTime,
+}
+
+fn long_ago() -> SystemTime {
+    SystemTime::UNIX_EPOCH
 }
 
 impl Saved {
@@ -87,11 +94,12 @@ impl Saved {
             uid: session.uid,
             routes: session.routes.clone(),
             placeholders: session.placeholders.clone(),
+            began: session.began.wall,
             until,
         })
     }
 
-    fn into_session(self, end: Deadline) -> Session {
+    fn into_session(self, now: Moment, end: Deadline) -> Session {
         Session {
             name: self.name,
             kind: self.kind,
@@ -103,6 +111,7 @@ impl Saved {
             uid: self.uid,
             routes: self.routes,
             placeholders: self.placeholders,
+            began: Moment { wall: self.began, mono: now.mono },
             end: Some(end),
             ended: watch::Sender::new(false),
             admitted: AtomicU64::default(),

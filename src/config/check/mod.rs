@@ -12,6 +12,7 @@ mod login;
 mod oauth;
 mod parent;
 mod passing;
+mod policies;
 mod proxy;
 mod routes;
 mod static_key;
@@ -150,6 +151,7 @@ impl<'a> Check<'a> {
         let audit = self.table("audit", problems);
         let admin = self.table("admin", problems);
         let logins = self.table("logins", problems);
+        let policies = self.table("policy", problems);
         let mut limits: file::LimitsTable = self.table("limits", problems);
         let sessions: Vec<(file::SessionTable, usize)> = self.list("sessions", problems);
         let routes: Vec<(file::RouteTable, usize)> = self.list("routes", problems);
@@ -181,6 +183,7 @@ impl<'a> Check<'a> {
             audit: self.check_audit(audit, problems),
             admin: self.check_admin(admin, problems),
             logins: self.check_logins(logins),
+            policies: self.check_policies(policies, problems),
             credentials,
             routes,
             state_dir: self.state_dir,
@@ -323,7 +326,7 @@ fn within<'t>(value: &'t DeValue<'_>, span: &std::ops::Range<usize>) -> Option<w
 }
 
 /// The keys of the file itself.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "config_version",
     "proxy",
     "sessions",
@@ -332,6 +335,7 @@ const TABLES: [&str; 11] = [
     "audit",
     "admin",
     "logins",
+    "policy",
     "limits",
     "credentials",
     "routes",

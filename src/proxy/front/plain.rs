@@ -118,7 +118,8 @@ impl Plain {
         if circles {
             return refuse(incoming, Reason::ProxyLoop);
         }
-        let judged = match incoming.judge(&world.terms) {
+        let attended = incoming.attend(&world.terms).await;
+        let judged = match incoming.judge(&world.terms, attended) {
             Ok(judged) => judged,
             Err(refused) => {
                 refused.pause().await;

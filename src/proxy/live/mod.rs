@@ -25,7 +25,7 @@ use crate::model::lock::lock;
 use crate::model::reason::Reason;
 use crate::model::target::Target;
 use crate::model::token::Token;
-use crate::passage::Terms;
+use crate::passage::{self, Terms};
 use crate::policy::{self, AtConnect, Policy};
 use cut::Cut;
 
@@ -171,7 +171,7 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// Why a request that was permitted no longer is, if so.
     fn verdict(&self, facts: &Facts) -> Option<Reason> {
-        let permitted = || permits(&self.terms.policy, facts);
+        let permitted = || permits(&self.terms.policy, facts, self.now);
         self.admission(facts).or_else(|| (!permitted()).then_some(Reason::NoLongerPermitted))
     }
 
@@ -188,7 +188,7 @@ impl Judge<'_> {
 /// A token's leave is bound to its credential: under another one, or none, the request that carries
 /// it would not be sent, nor with more than is asked for now. One that went without may go on if it
 /// would now get one.
-fn permits(policy: &Policy, facts: &Facts) -> bool {
+fn permits(policy: &Policy, facts: &Facts, now: Moment) -> bool {
     match &facts.kind {
         LiveKind::Tunnel => policy.at_connect(&facts.target) == AtConnect::Tunnel,
         LiveKind::Plain => policy.decide_plain(&facts.target).is_ok(),
@@ -201,6 +201,7 @@ fn permits(policy: &Policy, facts: &Facts) -> bool {
                 target: &facts.target,
                 path: path.path(),
                 bound: facts.bound.as_deref(),
+                context: passage::context(admitted, now),
             });
             judged.is_ok_and(|permit| {
                 let exceeds = match (&facts.wants, permit.wants()) {

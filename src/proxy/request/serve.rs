@@ -121,7 +121,8 @@ impl ClientConnection {
             let arrival = Arrival { id, way: Way::Intercepted, admitted, target, parts };
             let mut incoming = proxy.passage.arrive(&world.terms, arrival);
             let (supplied, live) = loop {
-                let judged = match incoming.judge(&world.terms) {
+                let attended = incoming.attend(&world.terms).await;
+                let judged = match incoming.judge(&world.terms, attended) {
                     Ok(judged) => judged,
                     Err(refused) => {
                         refused.pause().await;

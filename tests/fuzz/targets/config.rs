@@ -3,11 +3,12 @@
 #![no_main]
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use http::{Method, Uri};
 use libfuzzer_sys::fuzz_target;
 use valetkey::model::client::Client;
-use valetkey::policy::Policy;
+use valetkey::policy::{Context, Policy};
 
 fuzz_target!(|text: &[u8]| {
     let path = Path::new("/nowhere/valetkey.toml");
@@ -16,9 +17,10 @@ fuzz_target!(|text: &[u8]| {
     };
     let _ = format!("{config:?}");
     let Ok((policy, _)) = Policy::compile(&config) else { return };
+    let unknown = Context::unknown(SystemTime::UNIX_EPOCH);
     for host in config.routes.iter().map(|route| route.value.host.as_str()).chain(["good.example"])
     {
         let Ok(url) = format!("https://{host}/v1/orders").parse::<Uri>() else { continue };
-        let _ = policy.explain(&Client::default(), &Method::GET, &url);
+        let _ = policy.explain(&Client::default(), unknown, &Method::GET, &url);
     }
 });

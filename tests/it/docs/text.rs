@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 /// All of them, in the order in which one would read them.
-pub const DOCS: [&str; 13] = [
+pub const DOCS: [&str; 14] = [
     "README.md",
     "config/README.md",
     "config/commands.md",
+    "config/policies.md",
     "config/logins.md",
     "config/tools.md",
     "config/errors.md",

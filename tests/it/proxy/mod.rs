@@ -23,6 +23,7 @@ pub(crate) mod observe;
 mod over_blocking;
 mod parent;
 mod placeholders;
+mod policies;
 mod process;
 mod refusals;
 mod reload;

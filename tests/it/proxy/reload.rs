@@ -26,7 +26,7 @@ fn records(home: &Home, action: &str) -> Vec<Value> {
 }
 
 /// Waits until the audit has `count` config records of this kind.
-async fn reloads(home: &Home, action: &str, count: usize) {
+pub(super) async fn reloads(home: &Home, action: &str, count: usize) {
     until(&format!("{count} configs {action}"), || records(home, action).len() >= count).await;
     assert_eq!(records(home, action).len(), count, "{action}");
 }
