@@ -29,6 +29,8 @@ pub struct Query {
     pub decision: Option<Decision>,
     /// The code of a refusal.
     pub code: Option<String>,
+    /// A policy that decided, by id.
+    pub policy: Option<String>,
     pub status: Option<Status>,
     /// RFC 3339 with milliseconds, UTC, as in records; itself included.
     pub since: Option<String>,
@@ -147,6 +149,7 @@ impl Query {
             && is(&self.credential, record.credential.as_deref())
             && self.decision.is_none_or(|wanted| record.decision == Some(wanted))
             && is(&self.code, record.code.as_deref())
+            && self.policy.as_deref().is_none_or(|id| record.policies.iter().any(|it| it == id))
             && (is(&self.token, token) || is(&self.token, key))
             && self.since.as_deref().is_none_or(|since| &*record.time >= since)
             && self.until.as_deref().is_none_or(|until| &*record.time < until)

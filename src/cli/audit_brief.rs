@@ -38,6 +38,8 @@ struct Request {
     decision: Option<Decision>,
     route: Option<String>,
     code: Option<String>,
+    /// Those that forbade it.
+    policies: Option<String>,
     static_key: Option<String>,
     outcome: Option<OutcomeFacts>,
 }
@@ -112,6 +114,8 @@ impl Entry {
             decision: record.decision,
             route: record.route.as_deref().map(printer::plain),
             code: record.code.as_deref().map(printer::plain),
+            policies: (record.decision == Some(Decision::Deny) && !record.policies.is_empty())
+                .then(|| printer::plain(&record.policies.join(", "))),
             static_key: record.static_key.as_ref().map(|key| printer::plain(&key.kind)),
             outcome: None,
         };
@@ -184,6 +188,9 @@ impl Request {
             (None, None, Some(decision)) => format!("({})", word(decision)),
             (None, None, None) => String::new(),
         };
+        if let Some(policies) = &self.policies {
+            text.push_str(&format!(": {policies}"));
+        }
         if let Some(kind) = &self.static_key {
             text.push_str(&format!(" key:{kind}"));
         }

@@ -32,6 +32,9 @@ pub(super) fn of_record(record: &Record<'_>) -> String {
     for (label, value) in pairs {
         parts.extend(value.as_ref().map(|value| format!("{label}{value}")));
     }
+    if !record.policies.is_empty() {
+        parts.push(format!("policies {}", record.policies.join(", ")));
+    }
     if let Some(token) = &record.token {
         parts.push(format!("token {} until {}", token.fingerprint, token.expires));
     }

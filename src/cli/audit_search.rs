@@ -108,6 +108,7 @@ fn wanted(args: &AuditFilter, here: &Here) -> Result<Query, Failure> {
         token,
         decision: decision.filter(|_| args.denied || args.decision.is_some()),
         code: args.code.clone(),
+        policy: args.policy.clone(),
         status: args.status,
         since: time(&args.since)?,
         until: time(&args.until)?,

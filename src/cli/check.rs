@@ -103,11 +103,10 @@ fn policy_problems(config: &Config) -> Vec<Problem> {
 
 fn summary(config: &Config) -> String {
     let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
-    format!(
-        "{}: {}: {}, {}",
-        paint(GOOD, "fine"),
-        config.path.display(),
-        count(config.routes.len(), "route"),
-        count(config.credentials.len(), "credential")
-    )
+    let mut parts =
+        vec![count(config.routes.len(), "route"), count(config.credentials.len(), "credential")];
+    if config.policies.are_asked() {
+        parts.push(count(config.policies.files.len(), "policy file"));
+    }
+    format!("{}: {}: {}", paint(GOOD, "fine"), config.path.display(), parts.join(", "))
 }

@@ -44,8 +44,7 @@ impl TrustSummary {
 
     /// What an earlier one allowed too, and what it did not.
     pub(super) fn split(self, before: &Self) -> (Self, Self) {
-        let known: std::collections::BTreeSet<_> = before.0.iter().collect();
-        let (old, new) = self.0.into_iter().partition(|it| known.contains(it));
+        let (old, new) = self.0.into_iter().partition(|it| before.0.contains(it));
         (Self(old), Self(new))
     }
 
@@ -114,8 +113,7 @@ impl TrustSummary {
             audit,
             admin,
             logins,
-            // They only narrow what the routes below allow.
-            policies: _,
+            policies: _, // they only narrow
             limits: _,
             credentials,
             routes,

@@ -94,6 +94,9 @@ pub(in crate::cli) struct AuditFilter {
     /// Why a request was refused or failed
     #[arg(long, value_name = "CODE")]
     pub(in crate::cli) code: Option<String>,
+    /// Policy that decided, by its id
+    #[arg(long, value_name = "ID")]
+    pub(in crate::cli) policy: Option<String>,
     /// What the tool got, as 403, or 4xx for all of them
     #[arg(long, value_name = "STATUS", value_parser = status)]
     pub(in crate::cli) status: Option<Status>,

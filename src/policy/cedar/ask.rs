@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Effect, Entities, Entity, EntityId,
-    EntityTypeName, EntityUid, PolicyId, PolicySet, Request, RestrictedExpression,
+    EntityTypeName, EntityUid, PolicyId, Request, RestrictedExpression,
 };
 use http::Method;
 
 use super::Verdict;
 use super::schema::{READ, WRITE};
+use super::select::Sets;
 use crate::config::{Config, Grant};
 use crate::model::client::Client;
 use crate::policy::facts::PolicyFacts;
@@ -165,11 +166,19 @@ impl Names {
         Entity::new(name, attributes, groups).ok()
     }
 
-    fn ids(&self, ids: impl Iterator<Item = PolicyId>) -> Vec<&(Arc<str>, Option<Arc<str>>)> {
-        let mut known: Vec<_> = ids.filter_map(|id| self.policies.get(&id)).collect();
-        known.sort();
-        known.dedup();
-        known
+    /// Whether it is permitted, and which policies say so.
+    fn verdict<'a>(&self, permits: bool, deciding: impl Iterator<Item = &'a PolicyId>) -> Verdict {
+        let mut told: Vec<_> = deciding.filter_map(|id| self.policies.get(id)).collect();
+        told.sort();
+        told.dedup();
+        let policies = told.iter().map(|(id, _)| Arc::clone(id)).collect();
+        match permits {
+            true => Verdict::Permit { policies },
+            false => {
+                let hint = told.iter().find_map(|(_, hint)| hint.clone());
+                Verdict::Forbid { policies, hint }
+            }
+        }
     }
 }
 
@@ -197,7 +206,7 @@ fn context(facts: &PolicyFacts<'_>, path: &str) -> Option<Context> {
 
 /// What these policies say of it. Of those that forbid, one that Cedar cannot evaluate denies.
 pub(super) fn ask(
-    set: &PolicySet,
+    sets: &Sets,
     names: &Names,
     route: &Route,
     facts: &PolicyFacts<'_>,
@@ -208,25 +217,25 @@ pub(super) fn ask(
     let Some((request, entities)) = question(names, facts, path) else {
         return Verdict::Forbid { policies: Arc::default(), hint: None };
     };
-    let response = Authorizer::new().is_authorized(&request, set, &entities);
-    let failed = || {
-        let errors = response.diagnostics().errors().map(|error| match error {
-            AuthorizationError::PolicyEvaluationError(error) => error.policy_id().clone(),
-        });
-        let forbids = |id: &PolicyId| set.policy(id).is_none_or(|it| it.effect() == Effect::Forbid);
-        errors.filter(forbids)
-    };
-    let reason = || response.diagnostics().reason().cloned();
-    let (permits, deciding) = match response.decision() {
-        _ if failed().next().is_some() => (false, names.ids(failed())),
-        Decision::Allow => (true, names.ids(reason())),
-        Decision::Deny => (false, names.ids(reason())),
-    };
-    let policies = deciding.iter().map(|(id, _)| Arc::clone(id)).collect();
-    if permits {
-        return Verdict::Permit { policies };
+    let ask = |set| Authorizer::new().is_authorized(&request, set, &entities);
+    if let Some(response) = sets.merged.as_ref().map(ask)
+        && response.decision() == Decision::Allow
+        && response.diagnostics().errors().next().is_none()
+    {
+        return names.verdict(true, response.diagnostics().reason());
     }
-    Verdict::Forbid { policies, hint: deciding.iter().find_map(|(_, hint)| hint.clone()) }
+    let response = ask(&sets.all);
+    let diagnostics = response.diagnostics();
+    let forbids =
+        |id: &&PolicyId| sets.all.policy(id).is_none_or(|policy| policy.effect() == Effect::Forbid);
+    let failed = diagnostics.errors().map(|error| match error {
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+    });
+    let failed: Vec<_> = failed.filter(forbids).collect();
+    if !failed.is_empty() {
+        return names.verdict(false, failed.into_iter());
+    }
+    names.verdict(response.decision() == Decision::Allow, diagnostics.reason())
 }
 
 fn question(names: &Names, facts: &PolicyFacts<'_>, path: &str) -> Option<(Request, Entities)> {

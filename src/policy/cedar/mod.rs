@@ -9,6 +9,8 @@ mod ask;
 #[cfg(feature = "cedar")]
 mod load;
 #[cfg(feature = "cedar")]
+mod merge;
+#[cfg(feature = "cedar")]
 mod place;
 #[cfg(feature = "cedar")]
 mod schema;

@@ -11,6 +11,7 @@ use http::Method;
 
 use super::Verdict;
 use super::ask::{self, Names, Told};
+use super::merge;
 use super::schema::{READ, WRITE};
 use crate::policy::facts::PolicyFacts;
 use crate::policy::route::Route;
@@ -30,7 +31,16 @@ pub(in crate::policy) struct Asked {
 pub(super) enum Selected {
     /// Whatever the request is.
     Always(Verdict),
-    Depends(Box<PolicySet>),
+    Depends(Box<Sets>),
+}
+
+/// The same policies, to be asked in two ways.
+#[derive(Debug)]
+pub(super) struct Sets {
+    pub(super) all: PolicySet,
+    /// With those that forbid as one policy, which says as much but for its name, at a third of the
+    /// price: nearly every request is permitted. `None`: there is nothing to gain.
+    pub(super) merged: Option<PolicySet>,
 }
 
 /// One policy, read.
@@ -65,7 +75,7 @@ impl Asked {
     pub(super) fn never_permits(&self) -> bool {
         let no = |selected: &Selected| match selected {
             Selected::Always(verdict) => matches!(verdict, Verdict::Forbid { .. }),
-            Selected::Depends(set) => set.policies().all(|it| it.effect() == Effect::Forbid),
+            Selected::Depends(sets) => sets.all.policies().all(|it| it.effect() == Effect::Forbid),
         };
         no(&self.others) && self.by_method.iter().all(|(_, selected)| no(selected))
     }
@@ -80,7 +90,7 @@ impl Asked {
         let of_method = self.by_method.iter().find(|(method, _)| method == facts.method);
         match &**of_method.map_or(&self.others, |(_, selected)| selected) {
             Selected::Always(verdict) => verdict.clone(),
-            Selected::Depends(set) => ask::ask(set, &self.names, route, facts, path),
+            Selected::Depends(sets) => ask::ask(sets, &self.names, route, facts, path),
         }
     }
 }
@@ -142,8 +152,9 @@ impl<'a> Selection<'a> {
             return Selected::Always(Verdict::Permit { policies: ids(&permitting) });
         }
         let policies = chosen.iter().map(|at| self.all[*at].policy.clone());
+        let merged = merge::forbids_as_one(chosen.iter().map(|at| &self.all[*at].policy));
         match PolicySet::from_policies(policies) {
-            Ok(set) => Selected::Depends(set.into()),
+            Ok(all) => Selected::Depends(Sets { all, merged }.into()),
             // No two have one id: load has seen to it. What cannot be asked is denied.
             Err(_duplicate) => {
                 Selected::Always(Verdict::Forbid { policies: Arc::default(), hint: None })

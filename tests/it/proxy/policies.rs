@@ -77,6 +77,9 @@ async fn a_forbid_says_what_to_do_and_what_it_saw() {
         (&explained["policies"], &explained["hint"]),
         (&problem["policies"], &problem["hint"])
     );
+    let found = home(&stage).run(&["audit", "query", "--policy", "no-writes"]).await;
+    assert!(found.stdout.contains("! policy-denied: no-writes"), "{found:?}");
+    assert!(!found.stdout.contains("/v1/read"), "{found:?}");
     let verified = home(&stage).run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
