@@ -89,7 +89,10 @@ impl Asker {
             "session_age" => self.session_age = Some(number(u64::from(u32::MAX))?),
             "uid" => self.uid = number(u64::from(u32::MAX))?.try_into().ok(),
             "user" => self.user = Some(value),
-            "weekday" => self.weekday = Some(number(7)?),
+            "weekday" => match number(7)? {
+                0 => return Err(no_number(key, &value, 7)),
+                day => self.weekday = Some(day),
+            },
             _ => return Err(unknown(key)),
         }
         self.process = Some(process);
@@ -117,6 +120,7 @@ impl Asker {
         let age = self.session_age.or(self.session.as_ref().map(|_| 0));
         Context {
             process: self.process.as_ref(),
+            process_unfound: false,
             project: self.project.as_deref(),
             reason: self.reason.as_deref(),
             session_age: age.map(Duration::from_secs),
@@ -131,7 +135,7 @@ impl Asker {
         let hour = self.hour.unwrap_or(since % 24);
         let mut days = since / 24;
         // The first day of all was a Thursday, the fourth of its week.
-        while self.weekday.is_some_and(|weekday| (days + 3) % 7 + 1 != weekday.clamp(1, 7)) {
+        while self.weekday.is_some_and(|weekday| (days + 3) % 7 + 1 != weekday) {
             days += 1;
         }
         SystemTime::UNIX_EPOCH + Duration::from_secs((days * 24 + hour) * HOUR)
@@ -144,7 +148,7 @@ fn unknown(key: &str) -> Failure {
 }
 
 fn no_number(key: &str, value: &str, most: u64) -> Failure {
-    let message = format!("`{key}` is a number of at most {most}, not {value}");
+    let message = format!("`{key}` is a number, at most {most}, and not {value}");
     Failure::usage("explain-as", message, HINT)
 }
 
@@ -177,6 +181,7 @@ mod tests {
             ("curl", "no such key: curl"),
             ("usr=ann", "no such key: usr"),
             ("hour=24", "at most 23"),
+            ("weekday=0", "at most 7"),
             ("uid=ann", "is a number"),
             ("", "no such key"),
         ] {

@@ -216,6 +216,13 @@ pub(super) fn hold(config: Config, found: &Found) -> Result<Config, LoadError> {
     let Some(held) = &config.held else { return Ok(config) };
     let kept = held.kept(&config.state_dir)?;
     let (copied, _) = parse_with(&found.path, &found.text, config.state_dir.clone(), &kept)?;
+    let paths = |config: &Config| {
+        config.policies.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()
+    };
+    if paths(&copied) != paths(&config) {
+        // One has gone or come since they were judged.
+        return Err(LocateError::Changed { path: found.named.clone() }.into());
+    }
     let Config { named, digest, held, state, unexposed, .. } = config;
     Ok(Config { named, digest, held, state, unexposed, ..copied })
 }

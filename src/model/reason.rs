@@ -238,7 +238,7 @@ reasons! {
     /// A policy forbids it, or none permits it.
     PolicyDenied = "policy-denied", Client,
         "a policy forbids this request, or none permits it",
-        "`valetkey explain METHOD URL` names the policies; whoever keeps them can change them";
+        "`valetkey explain METHOD URL` names the policies, and with `--as KEY=VALUE` whom they mean; whoever keeps them can change them";
     /// A routed host on a port without a route.
     PortNotRouted = "port-not-routed", Client,
         "this host is routed, but not on this port",

@@ -357,6 +357,7 @@ pub fn context(admitted: &Admitted, now: Moment) -> policy::Context<'_> {
     let session = admitted.session.as_deref();
     policy::Context {
         process: admitted.client.process.get(),
+        process_unfound: admitted.here && admitted.client.process.get().is_none(),
         project: session.and_then(|session| session.project()),
         reason: session.and_then(|session| session.reason()),
         session_age: session.map(|session| session.age(now)),

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::Method;
+
 use super::cedar::Verdict;
 use super::facts::PolicyFacts;
 use super::permit::Refusal;
@@ -10,6 +12,10 @@ use super::route::Route;
 use super::{Policy, cedar, path};
 use crate::model::reason::Reason;
 use crate::model::target::Target;
+
+/// Told where a policy looks at the process of a client of this machine, and none is found.
+const UNFOUND: &str =
+    "a policy looks at this tool's process, and it was not found in time: repeat the request";
 
 /// The Cedar schema by which policies are validated: the same for every config.
 pub fn schema() -> String {
@@ -36,6 +42,38 @@ impl Policy {
         Ok(policies)
     }
 
+    /// What forbids it where `%2F` is a slash, of any route that matches then or now. As with
+    /// routes: what denies it so is heard, and that nobody permits it so is not.
+    pub(super) fn forbidden_slashed(
+        &self,
+        facts: &PolicyFacts<'_>,
+        reading: &[Cow<'_, str>],
+        now: Option<&Arc<Route>>,
+    ) -> Result<(), Refusal> {
+        let then = self.fitting(facts, reading, false).filter(|it| it.serves(facts.client));
+        for route in then.chain(now) {
+            match self.ask(route, facts, reading) {
+                Err(refusal) if refusal.policies.as_ref().is_none_or(|ids| !ids.is_empty()) => {
+                    return Err(refusal);
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Some upstreams take `delete` for DELETE: what refuses that refuses this.
+    pub(super) fn as_in_capitals(&self, facts: &PolicyFacts<'_>) -> Result<(), Refusal> {
+        let sent = facts.method.as_str();
+        if !sent.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return Ok(());
+        }
+        let capitals = Method::from_bytes(sent.to_ascii_uppercase().as_bytes());
+        let refuse = |_| Refusal::of(Reason::MethodRefused, None);
+        let method = &capitals.map_err(refuse)?;
+        self.decide(PolicyFacts { method, ..*facts }).map(drop)
+    }
+
     pub(super) fn ask(
         &self,
         route: &Route,
@@ -43,10 +81,14 @@ impl Policy {
         segments: &[Cow<'_, str>],
     ) -> Result<Option<Arc<[Arc<str>]>>, Refusal> {
         let Some(asked) = &route.asked else { return Ok(None) };
+        let refusal = Refusal::of(Reason::PolicyDenied, Some(route));
+        if facts.context.process_unfound && asked.needs_process() {
+            let (policies, hint) = (Some(Arc::default()), Some(UNFOUND.into()));
+            return Err(Refusal { policies, hint, ..refusal });
+        }
         match asked.judge(route, facts, &path::written(segments)) {
             Verdict::Permit { policies } => Ok(Some(policies)),
             Verdict::Forbid { policies, hint } => {
-                let refusal = Refusal::of(Reason::PolicyDenied, Some(route));
                 Err(Refusal { policies: Some(policies), hint, ..refusal })
             }
         }

@@ -44,6 +44,8 @@ pub struct PolicyFacts<'a> {
 pub struct Context<'a> {
     /// The client's process; `None`: none is found.
     pub process: Option<&'a Process>,
+    /// It must have one, which is not found: a policy that looks at it denies.
+    pub process_unfound: bool,
     /// The directory that the session was opened in.
     pub project: Option<&'a str>,
     /// What the session is for, in its opener's words.
@@ -57,7 +59,8 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Of a client of which nothing is known, now.
     pub fn unknown(now: SystemTime) -> Self {
-        Self { process: None, project: None, reason: None, session_age: None, now }
+        let (process, project, reason, session_age) = (None, None, None, None);
+        Self { process, process_unfound: false, project, reason, session_age, now }
     }
 
     /// Seconds. Whoever has no session has none that is young.
@@ -91,14 +94,17 @@ impl Context<'_> {
         all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
-    /// As it is written down: cut where it is long. Method and path stand elsewhere.
+    /// As it is written down: cut where it is long. Method, path and what there is of the process
+    /// stand elsewhere in records.
     pub fn recorded(&self) -> Map<String, Value> {
-        let cut = |text: &str| -> Value {
-            let end = text.floor_char_boundary(MAX_RECORDED);
-            text[..end].into()
+        let cut = |text: &str| match text.len() > MAX_RECORDED {
+            true => format!("{}\u{2026}", &text[..text.floor_char_boundary(MAX_RECORDED)]),
+            false => text.to_owned(),
         };
-        let texts = self.texts().map(|(name, text)| (name.to_owned(), cut(&text)));
-        let mut map: Map<String, Value> = texts.collect();
+        let texts = [("project", self.project), ("reason", self.reason)];
+        let known = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
+        let mut map: Map<String, Value> =
+            known.map(|(name, text)| (name, cut(text).into())).collect();
         let (hour, weekday) = self.hour_and_weekday();
         map.insert("hour".to_owned(), hour.into());
         map.insert("weekday".to_owned(), weekday.into());

@@ -211,13 +211,10 @@ impl Policy {
         if let Some(route) = path.slashed().and_then(|reading| self.denying(&facts, reading)) {
             return Err(Refusal::of(Reason::RouteDenied, Some(route)));
         }
+        self.as_in_capitals(&facts)?;
         let permit = self.judge(&facts, path.segments())?;
-        if let (Some(reading), Some(route)) = (path.slashed(), permit.route()) {
-            // As with routes: what denies it so is heard, and that nobody permits it so is not.
-            self.ask(route, &facts, reading).or_else(|refusal| match &refusal.policies {
-                Some(policies) if policies.is_empty() => Ok(None),
-                _ => Err(refusal),
-            })?;
+        if let Some(reading) = path.slashed() {
+            self.forbidden_slashed(&facts, reading, permit.route())?;
         }
         for reading in path.others() {
             if !permit.does_as(&self.judge(&facts, reading)?) {

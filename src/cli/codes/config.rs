@@ -179,8 +179,10 @@ codes! { CONFIG: "the config's";
         "the message says where; the language: docs.cedarpolicy.com";
     "policy-template": "a policy is a template, which decides nothing by itself" =>
         "name whom and what it is about in place of `?principal` and `?resource`";
-    "policy-too-large": "`cedar` names more than 1000 files" =>
-        "put several policies into one file";
+    "policy-too-large": "there is more than can be read of policies: 1000 files, 4 MiB in all, 10,000 policies, each of 16 KiB" =>
+        "a long list is `[…].contains(…)`; what nobody needs can go";
+    "policy-too-deep": "a policy is nested deeper than can be evaluated" =>
+        "write a row of alternatives as [\"a\", \"b\"].contains(…), or as several policies";
     "reserved-variable": "`env` of a route sets a variable that would change how tools run" =>
         "choose the variable that the tool reads its key from";
     "roots-exposed": "other users could put something else in the place of a file of `extra_roots`" =>

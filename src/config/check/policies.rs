@@ -17,6 +17,9 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Files that are read at most.
 const MAX_FILES: usize = 1000;
 
+/// Of all of them together.
+const MAX_TOTAL: usize = 4 * 1024 * 1024;
+
 const SUFFIX: &str = ".cedar";
 const AS_IN: &str = "as in cedar = [\"policies/*.cedar\"]: a file's name ends in `.cedar`, and that name alone may hold one `*`";
 
@@ -55,12 +58,20 @@ impl Check<'_> {
             problems.error(0, "policy-too-large", message, "put several policies into one file");
             return policies;
         }
+        let mut total = 0;
         for (path, line) in found {
             if policies.files.iter().any(|file| file.path == path) {
                 continue;
             }
             if let Some(text) = self.policy_text(&path, line, problems) {
+                total += text.len();
                 policies.files.push(PolicyFile { path, text: text.into() });
+            }
+            if total > MAX_TOTAL {
+                let message = format!("the files of `cedar` are larger than {MAX_TOTAL} bytes");
+                let hint = "keep those that say something";
+                problems.error(line, "policy-too-large", message, hint);
+                return policies;
             }
         }
         policies
@@ -131,7 +142,8 @@ fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(fits) {
+        // One that is no text has no name that could be said, and is not passed over.
+        if fits(&entry.file_name().to_string_lossy()) {
             files.push(entry.path());
         }
     }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::{Record, Records};
 use crate::config::found::Found;
 use crate::config::load::{Word, held, hold, judge, parse_named};
-use crate::config::locate;
+use crate::config::locate::{self, LocateError};
 use crate::config::{Config, Grant, LoadError};
 
 /// What a pull, or somebody with write access to the project, can do to it.
@@ -198,6 +198,38 @@ fn helper(config: &Config) -> PathBuf {
     let credential = config.credentials.values().next().unwrap();
     let Grant::Exec(exec) = &credential.grant else { panic!("an exec grant") };
     exec.helper.program.clone()
+}
+
+/// A file of policies that goes, or comes, between the judgement and the copies: less would be forbidden than was
+/// trusted.
+#[test]
+fn policies_are_those_that_were_judged() {
+    let mut scene = Scene::new();
+    let policies = scene.project().join("policies");
+    fs::create_dir(&policies).unwrap();
+    let text = "config_version = 1\n[policy]\ncedar = [\"policies/*.cedar\"]\n";
+    fs::write(scene.at(File::Config), text).unwrap();
+    for name in ["a.cedar", "b.cedar"] {
+        fs::write(policies.join(name), "// none\n").unwrap();
+    }
+    let found = scene.find().unwrap();
+    let allow = |scene: &mut Scene| {
+        let (config, _) = parse_named(&found, scene.top.join("state")).unwrap();
+        let held = held(&config).unwrap();
+        scene.records.allow(&found, &Record::of(&found, &held, SystemTime::UNIX_EPOCH)).unwrap();
+    };
+    allow(&mut scene);
+    let judged = || judge(&found, scene.top.join("state"), Word::Trust, None, &scene.records);
+    let (config, _) = judged().unwrap();
+    assert_eq!(hold(config.clone(), &found).unwrap().policies.files.len(), 2);
+    fs::rename(policies.join("b.cedar"), policies.join("b.off")).unwrap();
+    assert!(matches!(hold(config, &found), Err(LoadError::Locate(LocateError::Changed { .. }))));
+    assert!(judged().is_err(), "nor is it what was trusted");
+    fs::rename(policies.join("b.off"), policies.join("b.cedar")).unwrap();
+    let (config, _) = judged().unwrap();
+    fs::write(policies.join("c.cedar"), "// more\n").unwrap();
+    assert!(hold(config, &found).is_err());
+    assert!(judged().is_err());
 }
 
 proptest! {

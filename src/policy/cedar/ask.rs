@@ -30,12 +30,16 @@ pub(super) struct Names {
     kinds: Arc<Kinds>,
 }
 
+/// So many policies are named in a record and an answer.
+const MOST_NAMED: usize = 16;
+
 /// What each policy goes by, and its hint, by what Cedar calls it.
 pub(super) type Told = HashMap<PolicyId, (Arc<str>, Option<Arc<str>>)>;
 
 /// The names of entity types.
 #[derive(Debug)]
 pub(super) struct Kinds {
+    action: EntityTypeName,
     client: EntityTypeName,
     credential: EntityTypeName,
     route: EntityTypeName,
@@ -70,6 +74,7 @@ impl Kinds {
     /// `None` where Cedar does not take our names for names.
     pub(super) fn new() -> Option<Self> {
         Some(Self {
+            action: kind("Action")?,
             client: kind("Client")?,
             credential: kind("Credential")?,
             route: kind("Route")?,
@@ -78,12 +83,20 @@ impl Kinds {
         })
     }
 
+    pub(super) fn is_action(&self, name: &EntityUid) -> bool {
+        *name.type_name() == self.action
+    }
+
     pub(super) fn is_credential(&self, name: &EntityUid) -> bool {
         *name.type_name() == self.credential
     }
 
     pub(super) fn is_route(&self, name: &EntityUid) -> bool {
-        *name.type_name() == self.route
+        self.are_routes(name.type_name())
+    }
+
+    pub(super) fn are_routes(&self, kind: &EntityTypeName) -> bool {
+        *kind == self.route
     }
 }
 
@@ -105,10 +118,15 @@ impl Actions {
     pub(super) fn of(&self, method: &Method) -> Cow<'_, MethodAction> {
         match self.known.iter().find(|(known, _)| known == method) {
             Some((_, action)) => Cow::Borrowed(action),
-            None => Cow::Owned(MethodAction {
-                uid: uid(&self.kind, method.as_str()),
-                group: self.write.clone(),
-            }),
+            None => {
+                // Two of these are names of groups.
+                let name = match method.as_str() {
+                    name @ ("read" | "write") => format!("({name})"),
+                    name => name.to_owned(),
+                };
+                let (uid, group) = (uid(&self.kind, &name), self.write.clone());
+                Cow::Owned(MethodAction { uid, group })
+            }
         }
     }
 }
@@ -171,7 +189,7 @@ impl Names {
         let mut told: Vec<_> = deciding.filter_map(|id| self.policies.get(id)).collect();
         told.sort();
         told.dedup();
-        let policies = told.iter().map(|(id, _)| Arc::clone(id)).collect();
+        let policies = told.iter().take(MOST_NAMED).map(|(id, _)| Arc::clone(id)).collect();
         match permits {
             true => Verdict::Permit { policies },
             false => {

@@ -11,6 +11,8 @@ mod load;
 #[cfg(feature = "cedar")]
 mod merge;
 #[cfg(feature = "cedar")]
+mod outline;
+#[cfg(feature = "cedar")]
 mod place;
 #[cfg(feature = "cedar")]
 mod schema;

@@ -12,19 +12,29 @@ pub(super) struct Place {
     pub(super) column: usize,
 }
 
-impl Place {
-    /// Of a byte of the text.
-    pub(super) fn at(text: &str, offset: usize) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = 1 + before.matches('\n').count();
-        Self { line, column: 1 + before[start..].chars().count() }
+/// A text, and where its lines begin.
+pub(super) struct LineStarts<'a> {
+    text: &'a str,
+    begin: Vec<usize>,
+}
+
+impl<'a> LineStarts<'a> {
+    pub(super) fn of(text: &'a str) -> Self {
+        let breaks = memchr::memchr_iter(b'\n', text.as_bytes());
+        Self { text, begin: std::iter::once(0).chain(breaks.map(|at| at + 1)).collect() }
+    }
+
+    /// The place of a byte.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let line = self.begin.partition_point(|begin| *begin <= offset);
+        let begin = self.begin.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(begin..offset).unwrap_or_default();
+        Place { line, column: 1 + before.chars().count() }
     }
 
     /// Where a finding of Cedar's is, if it says so.
-    pub(super) fn of(diagnostic: &impl Diagnostic, text: &str) -> Option<Self> {
-        let label = diagnostic.labels()?.next()?;
-        Some(Self::at(text, label.offset()))
+    pub(super) fn of_finding(&self, finding: &impl Diagnostic) -> Option<Place> {
+        Some(self.place(finding.labels()?.next()?.offset()))
     }
 }
 

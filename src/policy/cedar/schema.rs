@@ -44,6 +44,26 @@ pub(super) const WRITE: [&str; 34] = [
 /// What there is to say a policy about: the same for every config, and so is a policy's validity
 /// but for the routes and credentials that it names.
 pub(in crate::policy) fn schema() -> String {
+    text(&READ, &WRITE)
+}
+
+/// The same with only these methods beside the most common: all have one type, and each would be
+/// tried with every policy. With all of them where one of these is none.
+pub(super) fn schema_of(named: &[&str]) -> String {
+    let groups = ["read", "write"];
+    let is_known =
+        |name: &&str| [&READ[..], &WRITE, &groups].iter().any(|list| list.contains(name));
+    if !named.iter().all(is_known) {
+        return schema();
+    }
+    let some = |list: &[&'static str], first: &'static str| {
+        let wanted = |name: &&'static str| *name == first || named.contains(name);
+        list.iter().copied().filter(wanted).collect::<Vec<_>>()
+    };
+    text(&some(&READ, "GET"), &some(&WRITE, "POST"))
+}
+
+fn text(read: &[&str], write: &[&str]) -> String {
     let list = |methods: &[&str]| {
         methods.iter().map(|method| format!("\"{method}\"")).collect::<Vec<_>>().join(", ")
     };
@@ -99,7 +119,7 @@ pub(in crate::policy) fn schema() -> String {
     in [write] appliesTo {{ principal: Client, resource: Route, context: Request }};
 }}
 "#,
-        list(&READ),
-        list(&WRITE)
+        list(read),
+        list(write)
     )
 }

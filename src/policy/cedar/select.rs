@@ -10,7 +10,7 @@ use cedar_policy::{
 use http::Method;
 
 use super::Verdict;
-use super::ask::{self, Names, Told};
+use super::ask::{self, Actions, Kinds, MethodAction, Names, Told};
 use super::merge;
 use super::schema::{READ, WRITE};
 use crate::policy::facts::PolicyFacts;
@@ -20,8 +20,14 @@ use crate::policy::route::Route;
 #[derive(Debug)]
 pub(in crate::policy) struct Asked {
     names: Names,
-    by_method: Vec<(Method, Arc<Selected>)>,
-    /// What holds for a method that no registry has.
+    applying: Arc<ByMethod>,
+}
+
+/// The policies that can apply to a route, by method. Most routes share one.
+#[derive(Debug)]
+struct ByMethod {
+    /// Where they are not those of all others.
+    some: Vec<(Method, Arc<Selected>)>,
     others: Arc<Selected>,
     needs_process: bool,
 }
@@ -46,38 +52,55 @@ pub(super) struct Sets {
 /// One policy, read.
 #[derive(Debug)]
 pub(super) struct Known {
+    /// As it was written: what is wrong with it is said by that.
     pub(super) policy: Policy,
+    /// The same as it is asked.
+    asked: Policy,
     pub(super) id: Arc<str>,
     pub(super) hint: Option<Arc<str>>,
     looks_at_process: bool,
 }
 
 impl Known {
-    pub(super) fn new(policy: &Policy, id: Arc<str>, hint: Option<Arc<str>>) -> Self {
-        let looks_at_process = looks_at_process(policy);
-        Self { policy: policy.new_id(PolicyId::new(&id)), id, hint, looks_at_process }
+    pub(super) fn new(
+        policy: &Policy,
+        asked: &Policy,
+        id: Arc<str>,
+        hint: Option<Arc<str>>,
+    ) -> Self {
+        let looks_at_process = looks_at_process(asked);
+        let [policy, asked] = [policy, asked].map(|policy| policy.new_id(PolicyId::new(&id)));
+        Self { policy, asked, id, hint, looks_at_process }
     }
 }
 
-/// All policies, and the sets of them that were made so far: most routes and methods share one.
+/// All policies, where they can apply, and what was made of some of them so far: there may be a
+/// hundred thousand routes.
 pub(super) struct Selection<'a> {
-    pub(super) all: &'a [Known],
-    made: HashMap<Vec<usize>, Arc<Selected>>,
+    all: &'a [Known],
+    actions: Arc<Actions>,
+    everywhere: Vec<usize>,
+    /// By the route or credential that they name.
+    within: HashMap<EntityUid, Vec<usize>>,
+    by_method: HashMap<Vec<usize>, Arc<ByMethod>>,
+    selected: HashMap<Vec<usize>, Arc<Selected>>,
 }
 
 impl Asked {
     /// Whether some policy looks at the client's process.
     pub(in crate::policy) fn needs_process(&self) -> bool {
-        self.needs_process
+        self.applying.needs_process
     }
 
-    /// Whether they say no to whatever comes.
-    pub(super) fn never_permits(&self) -> bool {
+    /// Whether they say no to whatever the route permits.
+    pub(super) fn never_permits(&self, route: &Route) -> bool {
         let no = |selected: &Selected| match selected {
             Selected::Always(verdict) => matches!(verdict, Verdict::Forbid { .. }),
             Selected::Depends(sets) => sets.all.policies().all(|it| it.effect() == Effect::Forbid),
         };
-        no(&self.others) && self.by_method.iter().all(|(_, selected)| no(selected))
+        let mut some = self.applying.some.iter();
+        no(&self.applying.others)
+            && some.all(|(method, selected)| !route.matches_method(method) || no(selected))
     }
 
     /// What they say of a request that the route permits, at this path.
@@ -87,8 +110,8 @@ impl Asked {
         facts: &PolicyFacts<'_>,
         path: &str,
     ) -> Verdict {
-        let of_method = self.by_method.iter().find(|(method, _)| method == facts.method);
-        match &**of_method.map_or(&self.others, |(_, selected)| selected) {
+        let of_method = self.applying.some.iter().find(|(method, _)| method == facts.method);
+        match &**of_method.map_or(&self.applying.others, |(_, selected)| selected) {
             Selected::Always(verdict) => verdict.clone(),
             Selected::Depends(sets) => ask::ask(sets, &self.names, route, facts, path),
         }
@@ -96,38 +119,67 @@ impl Asked {
 }
 
 impl<'a> Selection<'a> {
-    pub(super) fn of(all: &'a [Known]) -> Self {
-        Self { all, made: HashMap::new() }
+    pub(super) fn of(all: &'a [Known], actions: &Arc<Actions>, kinds: &Kinds) -> Self {
+        let (mut everywhere, mut within) = (Vec::new(), HashMap::<_, Vec<_>>::new());
+        for (at, known) in all.iter().enumerate() {
+            match known.policy.resource_constraint() {
+                ResourceConstraint::Any => everywhere.push(at),
+                ResourceConstraint::Is(kind) if kinds.are_routes(&kind) => everywhere.push(at),
+                // Of no route.
+                ResourceConstraint::Is(_) => {}
+                ResourceConstraint::IsIn(kind, _) if !kinds.are_routes(&kind) => {}
+                ResourceConstraint::Eq(uid) if !kinds.is_route(&uid) => {}
+                ResourceConstraint::Eq(uid)
+                | ResourceConstraint::In(uid)
+                | ResourceConstraint::IsIn(_, uid) => within.entry(uid).or_default().push(at),
+            }
+        }
+        let (by_method, selected) = (HashMap::new(), HashMap::new());
+        Self { all, actions: Arc::clone(actions), everywhere, within, by_method, selected }
     }
 
     /// Those for one route.
-    pub(super) fn route(&mut self, names: Names, route: &Route) -> Asked {
-        let mut applying = Vec::new();
-        for (at, known) in self.all.iter().enumerate() {
-            if applies_to_route(&known.policy, &names) {
-                applying.push(at);
+    pub(super) fn route(&mut self, names: Names) -> Asked {
+        let of_route = self.within.get(&names.route).into_iter().flatten();
+        let of_credential = names.credential.iter().filter_map(|uid| self.within.get(uid));
+        let more = of_route.chain(of_credential.flatten());
+        let mut applying: Vec<usize> = self.everywhere.iter().chain(more).copied().collect();
+        applying.sort_unstable();
+        let applying = match self.by_method.get(&applying) {
+            Some(made) => Arc::clone(made),
+            None => {
+                let made = Arc::new(self.by_method(&applying));
+                self.by_method.insert(applying, Arc::clone(&made));
+                made
             }
-        }
-        let methods = READ.iter().chain(&WRITE).filter_map(|name| name.parse::<Method>().ok());
-        let mut by_method = Vec::new();
-        for method in methods.filter(|method| route.matches_method(method)) {
-            let selected = self.of_action(&applying, &names, &method);
-            by_method.push((method, selected));
-        }
-        let others =
-            self.of_action(&applying, &names, &Method::from_bytes(b"-").unwrap_or_default());
-        let needs_process = applying.iter().any(|at| self.all[*at].looks_at_process);
-        Asked { names, by_method, others, needs_process }
+        };
+        Asked { names, applying }
     }
 
-    fn of_action(&mut self, applying: &[usize], names: &Names, method: &Method) -> Arc<Selected> {
-        let applies = |at: &&usize| applies_to_action(&self.all[**at].policy, names, method);
+    fn by_method(&mut self, applying: &[usize]) -> ByMethod {
+        let unregistered = Method::from_bytes(b"-").unwrap_or_default();
+        let others = self.of_action(applying, &unregistered);
+        let mut some = Vec::new();
+        for name in READ.iter().chain(&WRITE) {
+            let Ok(method) = name.parse::<Method>() else { continue };
+            let selected = self.of_action(applying, &method);
+            if !Arc::ptr_eq(&selected, &others) {
+                some.push((method, selected));
+            }
+        }
+        let needs_process = applying.iter().any(|at| self.all[*at].looks_at_process);
+        ByMethod { some, others, needs_process }
+    }
+
+    fn of_action(&mut self, applying: &[usize], method: &Method) -> Arc<Selected> {
+        let action = self.actions.of(method);
+        let applies = |at: &&usize| applies_to(&self.all[**at].policy, &action);
         let chosen: Vec<usize> = applying.iter().filter(applies).copied().collect();
-        if let Some(made) = self.made.get(&chosen) {
+        if let Some(made) = self.selected.get(&chosen) {
             return Arc::clone(made);
         }
         let made = Arc::new(self.selected(&chosen));
-        self.made.insert(chosen, Arc::clone(&made));
+        self.selected.insert(chosen, Arc::clone(&made));
         made
     }
 
@@ -151,8 +203,8 @@ impl<'a> Selection<'a> {
         if !permitting.is_empty() && of(Effect::Forbid).next().is_none() {
             return Selected::Always(Verdict::Permit { policies: ids(&permitting) });
         }
-        let policies = chosen.iter().map(|at| self.all[*at].policy.clone());
-        let merged = merge::forbids_as_one(chosen.iter().map(|at| &self.all[*at].policy));
+        let policies = chosen.iter().map(|at| self.all[*at].asked.clone());
+        let merged = merge::forbids_as_one(chosen.iter().map(|at| &self.all[*at].asked));
         match PolicySet::from_policies(policies) {
             Ok(all) => Selected::Depends(Sets { all, merged }.into()),
             // No two have one id: load has seen to it. What cannot be asked is denied.
@@ -168,19 +220,7 @@ fn is_always(policy: &Policy) -> bool {
     policy.principal_constraint() == PrincipalConstraint::Any && !policy.has_non_scope_constraint()
 }
 
-fn applies_to_route(policy: &Policy, names: &Names) -> bool {
-    let within = |uid: &EntityUid| *uid == names.route || Some(uid) == names.credential.as_ref();
-    match policy.resource_constraint() {
-        ResourceConstraint::Any => true,
-        ResourceConstraint::In(uid) => within(&uid),
-        ResourceConstraint::Eq(uid) => uid == names.route,
-        ResourceConstraint::Is(kind) => kind == *names.route.type_name(),
-        ResourceConstraint::IsIn(kind, uid) => kind == *names.route.type_name() && within(&uid),
-    }
-}
-
-fn applies_to_action(policy: &Policy, names: &Names, method: &Method) -> bool {
-    let action = names.actions.of(method);
+fn applies_to(policy: &Policy, action: &MethodAction) -> bool {
     let within = |uid: &EntityUid| *uid == action.uid || *uid == action.group;
     match policy.action_constraint() {
         ActionConstraint::Any => true,

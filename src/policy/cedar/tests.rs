@@ -70,6 +70,7 @@ struct Ask<'a> {
     reason: Option<&'a str>,
     age: Option<u64>,
     now: SystemTime,
+    unfound: bool,
 }
 
 impl Default for Ask<'_> {
@@ -79,7 +80,7 @@ impl Default for Ask<'_> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(4 * 86400 + 9 * 3600);
         let url = "api.example.com/orders/1";
         let (process, project, reason, age) = (None, None, None, None);
-        Self { client, method: "GET", url, process, project, reason, age, now }
+        Self { client, method: "GET", url, process, project, reason, age, now, unfound: false }
     }
 }
 
@@ -95,6 +96,7 @@ impl Ask<'_> {
             bound: None,
             context: Context {
                 process: self.process.as_ref(),
+                process_unfound: self.unfound,
                 project: self.project,
                 reason: self.reason,
                 session_age: self.age.map(Duration::from_secs),
@@ -420,6 +422,85 @@ fn what_is_wrong_is_said_with_its_place() {
     assert!(problems.iter().filter(|p| p.severity == Severity::Error).count() >= 2, "{problems:?}");
 }
 
+/// Upstreams there are that fold case.
+#[test]
+fn a_method_is_not_hidden_by_its_spelling() {
+    let no_delete = format!(
+        "{ALL} @id(\"no\") forbid (principal, action == Valetkey::Action::\"DELETE\", resource);"
+    );
+    let no_read = format!(
+        "{ALL} @id(\"no\") forbid (principal, action in Valetkey::Action::\"read\", resource) when {{ context.hour < 24 }};"
+    );
+    for (text, method, permitted) in [
+        (&no_delete, "DELETE", false),
+        (&no_delete, "delete", false),
+        (&no_delete, "Delete", false),
+        (&no_delete, "post", true),
+        (&no_read, "get", false),
+        // What stands for no method is no group either.
+        (&no_read, "read", true),
+        (&no_read, "write", true),
+    ] {
+        let ask = Ask { method, ..Ask::default() };
+        assert_eq!(ask.said(text).0, permitted, "{method}: {text}");
+    }
+}
+
+/// A route that matches only where `%2F` is a slash is heard as well.
+#[test]
+fn a_slash_is_not_hidden_by_its_spelling() {
+    let text = format!(
+        "{ALL} @id(\"no\") forbid (principal, action, resource == Valetkey::Route::\"also-orders\");"
+    );
+    for url in ["orders/shared/x", "orders/shared%2Fx", "orders/shared%252Fx", "orders%2Fshared/x"]
+    {
+        let url = format!("api.example.com/{url}");
+        let permit = Ask { url: &url, ..Ask::default() }.of(&compile(&text).unwrap());
+        assert!(permit.is_err() || !permit.unwrap().injects(), "{url}");
+    }
+}
+
+#[test]
+fn whose_process_is_not_found_is_denied_where_a_policy_looks_at_it() {
+    let looks = format!(
+        "{ALL} forbid (principal, action, resource == Valetkey::Route::\"orders\") when {{ context has exe && context.exe == \"/bin/x\" }};"
+    );
+    let ask = Ask { unfound: true, ..Ask::default() };
+    let refusal = ask.of(&compile(&looks).unwrap()).unwrap_err();
+    assert!(refusal.hint.unwrap().contains("repeat"), "it fails closed, and says so");
+    assert!(ask.said(ALL).0, "where none looks it makes no difference");
+    assert!(Ask { url: "x.billing.example/", ..ask }.said(&looks).0);
+}
+
+/// Cedar walks a policy by recursion: what could take more stack than there is is not read.
+#[test]
+fn no_policy_is_too_deep_to_be_judged() {
+    let forbid = |condition: &str| {
+        format!("{ALL}\nforbid (principal, action, resource) when {{ {condition} }};")
+    };
+    let row = |terms: usize| vec!["context.path == \"/zz\""; terms].join(" || ");
+    let nested =
+        |depth: usize| format!("{}context.hour == 1{}", "(".repeat(depth), ")".repeat(depth));
+    for (condition, code) in [
+        (row(100), None),
+        (row(600), None),
+        (row(2_000), Some("policy-too-large")),
+        (nested(50), None),
+        (nested(100), Some("policy-too-deep")),
+        (nested(50_000), Some("policy-too-deep")),
+        (format!("context.hour == {}1", "1+".repeat(5_000)), Some("policy-too-deep")),
+        (format!("context{} == 1", ".a".repeat(5_000)), Some("policy-too-deep")),
+        (format!("{}true", "if true then true else ".repeat(600)), Some("policy-too-deep")),
+    ] {
+        let text = forbid(&condition);
+        let compiled = compile(&text).map_err(|problems| problems[0].code);
+        match code {
+            Some(code) => assert_eq!(compiled.map(drop), Err(code), "{}", condition.len()),
+            None => assert!(Ask::default().of(&compiled.unwrap()).is_ok(), "{}", condition.len()),
+        }
+    }
+}
+
 /// Some of these in some files are the same policy in any order and any files.
 fn some() -> impl Strategy<Value = String> {
     let scope = select(vec![
@@ -450,7 +531,7 @@ proptest! {
         order in proptest::collection::vec(any::<Index>(), 7),
         hour in 0u64..24,
         known in any::<bool>(),
-        method in select(vec!["GET", "POST"]),
+        method in select(vec!["GET", "POST", "MKCOL", "NEW", "get", "post", "read", "write"]),
         url in select(vec!["api.example.com/orders/1", "api.example.com/orders/shared/2", "a.billing.example/"]),
     ) {
         let named: Vec<_> = texts.iter().enumerate().map(|(at, text)| format!("@id(\"p{at}\") {text}\n")).collect();

@@ -108,7 +108,7 @@ async fn one_program_alone() {
     let done = finish(&mut python).await;
     assert!(done.stdout.starts_with("403 ") && done.stdout.contains("policy-denied"), "{done:?}");
     let record = record(home(&stage), "/v1/python").await;
-    assert!(record["context"]["exe"].as_str().unwrap().contains("python"), "{record}");
+    assert!(record["client"]["exe"].as_str().unwrap().contains("python"), "{record}");
 }
 
 #[tokio::test]
