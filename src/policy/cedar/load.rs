@@ -272,14 +272,22 @@ fn validate(read: &[Read<'_>], kinds: &Kinds, problems: &mut Vec<Problem>) {
         }
     }
     let result = validator.validate(&set, ValidationMode::Strict);
+    let mut once = |problem: Problem| {
+        // Cedar tries each policy with each method, and says the same of each.
+        let key = |it: &Problem| (it.line, it.column, it.code);
+        let said = |it: &Problem| it.file == problem.file && key(it) == key(&problem);
+        if !problems.iter().any(said) {
+            problems.push(problem);
+        }
+    };
     for error in result.validation_errors() {
         if let Some(read) = of_id.get(error.policy_id()) {
-            problems.push(found(error, read, Severity::Error, "policy-invalid"));
+            once(found(error, read, Severity::Error, "policy-invalid"));
         }
     }
     for warning in result.validation_warnings() {
         if let Some(read) = of_id.get(warning.policy_id()) {
-            problems.push(found(warning, read, Severity::Warning, "policy-doubtful"));
+            once(found(warning, read, Severity::Warning, "policy-doubtful"));
         }
     }
 }

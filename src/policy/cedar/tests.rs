@@ -410,6 +410,8 @@ fn what_is_wrong_is_said_with_its_place() {
             "{text}: {problems:?}"
         );
         assert_eq!(first.file, std::path::Path::new("/p/x.cedar"));
+        let of_first = |p: &&Problem| (p.code, p.line, p.column) == (code, place.0, place.1);
+        assert_eq!(problems.iter().filter(of_first).count(), 1, "{text}: said once");
         assert!(first.message.contains(message), "{text}: {first}");
         assert!(first.hint.contains(hint), "{text}: {first}");
     }
